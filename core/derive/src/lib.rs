@@ -1,0 +1,1 @@
+//! The `Ports` derive of isard.

@@ -1,0 +1,1 @@
+//! The isard engine: values, roles, recipes, runs and their account of every frame.

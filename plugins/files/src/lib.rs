@@ -1,0 +1,1 @@
+//! Sources and writers of files: TIFF, NPY, HDF5, PNG.

@@ -1,0 +1,1 @@
+//! Detector corrections, reductions and peaks of images.

@@ -1,0 +1,1 @@
+//! Powder rings: a simulated detector and the calibration of its geometry.

@@ -1,0 +1,1 @@
+//! PNG pictures: colour maps, scales, overlays and labels.

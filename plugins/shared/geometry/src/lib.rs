@@ -1,0 +1,1 @@
+//! Detector geometry, calibrants and PONI files.

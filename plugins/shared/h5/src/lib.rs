@@ -1,0 +1,1 @@
+//! HDF5 for isard plugins: parts, masters, attributes, reading.
