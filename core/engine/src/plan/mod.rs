@@ -1,0 +1,297 @@
+//! The plan: what a recipe means, with every check done. A plan never runs; `run` runs it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::registry::{Declaration, Role};
+use crate::value::{Key, Value};
+
+/// The place of a stage in [`Plan::nodes`].
+pub type NodeId = usize;
+
+/// What a recipe means.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The recipe's name.
+    pub name: String,
+    /// The recipe as written: file by file, the recipe itself first, includes after it.
+    pub written: Vec<(PathBuf, String)>,
+    /// The recipe as resolved: every default filled in, every `--set` applied.
+    pub resolved: serde_json::Value,
+    /// How it runs.
+    pub run: RunOptions,
+    /// What frame numbers mean, slowest axis first; empty when the source says.
+    pub scan: Vec<(String, u64)>,
+    /// The stages in the order of the recipe.
+    pub nodes: Vec<Node>,
+    /// The passes in the order written; a recipe without passes has one, named `main`.
+    pub passes: Vec<Pass>,
+    /// The loops in the order written.
+    pub loops: Vec<Loop>,
+    /// The passes as they run, loops unrolled.
+    pub steps: Vec<Step>,
+    /// The recipe's own parameters with their values.
+    pub arguments: BTreeMap<String, Value>,
+    /// The recipe's results by name: a stage and its port.
+    pub results: Vec<(String, NodeId, Key)>,
+}
+
+/// One stage at its place in the recipe.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name in the recipe.
+    pub name: String,
+    /// What it is.
+    pub what: What,
+    /// Its parameters, checked, defaults filled in.
+    pub set: serde_json::Value,
+    /// The streams it reads: none for a source or a task without `from`, two for a join.
+    pub from: Vec<Stream>,
+    /// Where each input port gets its value.
+    pub inputs: Vec<(Key, Feed)>,
+    /// Its place in [`Plan::passes`].
+    pub pass: usize,
+    /// How it runs.
+    pub run: StageOptions,
+}
+
+/// What stands at a place in the recipe.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A registered stage.
+    Stage(Arc<Declaration>),
+    /// The engine's own join of two streams.
+    Join(Join),
+}
+
+impl Node {
+    /// The role, none for a join.
+    pub fn role(&self) -> Option<Role> {
+        match &self.what {
+            What::Stage(declaration) => Some(declaration.role),
+            What::Join(_) => None,
+        }
+    }
+}
+
+/// The stream a stage reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// What a stage of the same pass gives, as it gives it.
+    Live(NodeId),
+    /// What a stage of an earlier pass gave, played again.
+    Kept(NodeId),
+}
+
+/// Where an input port gets its value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Feed {
+    /// From the stage's own stream, under its full key `stage.port`.
+    Stream(Key),
+    /// From the head of a source of the same pass.
+    Head {
+        /// The source.
+        node: NodeId,
+        /// The entry of its head.
+        key: Key,
+    },
+    /// The final value of a port: of a task of the same pass that runs first, or of any stage of an earlier pass.
+    Final {
+        /// The stage.
+        node: NodeId,
+        /// Its port.
+        port: Key,
+    },
+    /// From a slow stream of the same pass: the value of the moment, recorded whenever it changes.
+    Latched {
+        /// The stage.
+        node: NodeId,
+        /// Its port.
+        port: Key,
+    },
+    /// A value that a loop carries forward.
+    Carry {
+        /// The place in [`Plan::loops`].
+        in_loop: usize,
+        /// The name under `carry`.
+        key: Key,
+    },
+    /// One of the recipe's own parameters.
+    Argument(String),
+    /// The contents of a file, read through the registered sources.
+    File(String),
+}
+
+/// Two streams meet: by number, or by time within a tolerance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Join {
+    /// The key that holds the time on each side; none joins by number.
+    pub time: Option<(Key, Key)>,
+    /// How far times may be apart, in seconds.
+    pub within: f64,
+    /// A half waits for this many later frames of the other side.
+    pub wait_frames: u64,
+    /// A half waits this long; none is for ever.
+    pub wait_s: Option<f64>,
+}
+
+/// A pass: one run of a part of the graph.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Its name.
+    pub name: String,
+    /// Its stages, each after those it depends on.
+    pub nodes: Vec<NodeId>,
+    /// The pass is skipped when this port of an earlier pass is empty.
+    pub needs: Option<(NodeId, Key)>,
+}
+
+/// Passes that repeat and carry values forward.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    /// Its name.
+    pub name: String,
+    /// Its passes, as places in [`Plan::passes`].
+    pub passes: Vec<usize>,
+    /// How often they run.
+    pub repeat: usize,
+    /// What each turn sets: stage, parameter, one value per turn.
+    pub vary: Vec<(NodeId, String, Vec<serde_json::Value>)>,
+    /// The carried values: name, where the first turn takes it, where later turns take it.
+    pub carry: Vec<(Key, Feed, Feed)>,
+}
+
+/// One pass as it runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// Its restart name: `coarse`, `refine.1.seeded`.
+    pub name: String,
+    /// The place in [`Plan::passes`].
+    pub pass: usize,
+    /// The loop and the turn, counted from 0.
+    pub turn: Option<(usize, usize)>,
+}
+
+/// How a whole recipe runs: its `[run]` table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunOptions {
+    /// Frames to a chunk.
+    pub chunk: u64,
+    /// A chunk closes after this time even if it is not full, in milliseconds.
+    pub latency_ms: u64,
+    /// How many frames a late one may be behind before it is given up.
+    pub reorder: u64,
+    /// The seed of all random numbers.
+    pub seed: u64,
+    /// Threads for heavy work; none takes all cores.
+    pub threads: Option<usize>,
+    /// Seconds after which a stage that does not come back is said to hang.
+    pub hang_s: f64,
+    /// Seconds between checkpoints; 0 makes none but the last.
+    pub checkpoint_s: f64,
+    /// Frames between checkpoints; none goes by time alone.
+    pub checkpoint_frames: Option<u64>,
+    /// Bytes of memory the plan may use; none takes half of the machine's.
+    pub memory: Option<u64>,
+    /// Bytes the outputs may take; none takes what is free.
+    pub disk: Option<u64>,
+    /// Tries again of a source or writer after an error that may pass.
+    pub retry: u32,
+    /// How many frames may go wrong before the run fails.
+    pub limits: Limits,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions {
+            chunk: 16,
+            latency_ms: 100,
+            reorder: 64,
+            seed: 0,
+            threads: None,
+            hang_s: 60.0,
+            checkpoint_s: 30.0,
+            checkpoint_frames: None,
+            memory: None,
+            disk: None,
+            retry: 3,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How many frames may go wrong before the run fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Frames that never came.
+    pub missing: u64,
+    /// Frames that came damaged.
+    pub corrupt: u64,
+    /// Frames that came after they were given up.
+    pub late: u64,
+    /// Frames let go by a declared overflow.
+    pub dropped: u64,
+    /// Repeats and numbers outside the scan.
+    pub extra: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // A viewer drops by design; everything else a recipe has to allow in words.
+        Limits { missing: 0, corrupt: 0, late: 0, dropped: u64::MAX, extra: 0 }
+    }
+}
+
+/// What happens at the consumer's end of a full edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overflow {
+    /// The producer waits.
+    #[default]
+    Block,
+    /// Only the newest chunk is kept: for viewers.
+    Latest,
+    /// The newest chunk is let go.
+    Drop,
+    /// Chunks are put aside on disk and read back later.
+    Replay,
+}
+
+/// Which snapshots a stage takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Take {
+    /// The final one.
+    #[default]
+    Final,
+    /// Every one.
+    Every,
+    /// The newest whenever the stage is free.
+    Latest,
+}
+
+/// How one stage runs: its `run` table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StageOptions {
+    /// What happens when its queue is full.
+    pub overflow: Overflow,
+    /// Chunks in its queue; none lets the plan choose.
+    pub queue: Option<usize>,
+    /// The recording lane: first delivery, never held up by others.
+    pub record: bool,
+    /// An error ends this branch only.
+    pub detach: bool,
+    /// Seconds between snapshots of a `Fit` or `Reduce`; none makes only the final one.
+    pub snapshot_s: Option<f64>,
+    /// Frames between snapshots; none goes by time alone.
+    pub snapshot_frames: Option<u64>,
+    /// Which snapshots it takes.
+    pub take: Take,
+    /// A fresh instance for each value of this scan axis.
+    pub per: Option<String>,
+    /// Runs in a child process.
+    pub isolate: bool,
+}

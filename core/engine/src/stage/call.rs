@@ -1,0 +1,190 @@
+//! What a stage may ask of the engine while it works.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::span::{FRAME, Gap, Reason, Span};
+use crate::value::{Array, ArrayMut, Dtype, Pool, Value};
+
+/// Reads what a path in a recipe names, through the registered sources.
+pub type Reader = dyn Fn(&RunCx, &str) -> Result<Value> + Send + Sync;
+
+/// What all stages of a run share.
+pub struct RunCx {
+    /// The buffers.
+    pub pool: Pool,
+    /// The seed of the run.
+    pub seed: u64,
+    /// Set when the run must end.
+    pub cancel: Arc<AtomicBool>,
+    /// The threads for heavy work; none runs it on the caller.
+    pub threads: Option<Arc<rayon::ThreadPool>>,
+    /// Reads `file.h5::/path`.
+    pub reader: Option<Arc<Reader>>,
+    /// Costly set-up, shared by the passes of a run and by jobs.
+    pub prepared: Arc<Prepared>,
+}
+
+impl Default for RunCx {
+    fn default() -> Self {
+        RunCx {
+            pool: Pool::new(256 << 20),
+            seed: 0,
+            cancel: Arc::default(),
+            threads: None,
+            reader: None,
+            prepared: Arc::default(),
+        }
+    }
+}
+
+/// One call's view of the engine.
+pub struct Cx<'a> {
+    run: &'a RunCx,
+    stage: &'a str,
+    gaps: RefCell<Vec<Gap>>,
+}
+
+impl<'a> Cx<'a> {
+    /// The view of a stage.
+    pub fn new(run: &'a RunCx, stage: &'a str) -> Cx<'a> {
+        Cx { run, stage, gaps: RefCell::default() }
+    }
+
+    /// The name of the stage in the recipe.
+    pub fn stage(&self) -> &str {
+        self.stage
+    }
+
+    /// The buffers of the run.
+    pub fn pool(&self) -> &Pool {
+        &self.run.pool
+    }
+
+    /// A writable array from the pool; its elements are left from an earlier use.
+    pub fn array(&self, dtype: Dtype, shape: &[usize]) -> Result<ArrayMut> {
+        self.run.pool.take(dtype, shape)
+    }
+
+    /// Whether the run must end; long loops ask now and then and return the error.
+    pub fn check(&self) -> Result<()> {
+        if self.run.cancel.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    /// Runs `work(0) .. work(n-1)` on the threads of the run, in any order.
+    pub fn par(&self, n: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+        match &self.run.threads {
+            Some(threads) if n > 1 => threads.install(|| (0..n).into_par_iter().try_for_each(&work)),
+            _ => (0..n).try_for_each(work),
+        }
+    }
+
+    /// Random numbers that depend on the run's seed, the stage and the record alone.
+    pub fn rng(&self, record: u64) -> ChaCha8Rng {
+        let mut seed = [0u8; 32];
+        seed[..8].copy_from_slice(&self.run.seed.to_le_bytes());
+        seed[8..16].copy_from_slice(&record.to_le_bytes());
+        // FNV-1a: the name only has to keep stages apart.
+        let name = self
+            .stage
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        seed[16..24].copy_from_slice(&name.to_le_bytes());
+        ChaCha8Rng::from_seed(seed)
+    }
+
+    /// Reads what a path names: `dark.h5::/entry/data`, `mask.npy`.
+    pub fn read(&self, path: &str) -> Result<Value> {
+        match &self.run.reader {
+            Some(reader) => reader(self.run, path),
+            None => Err(Error::internal(format!("no reader for `{path}` in this context"))),
+        }
+    }
+
+    /// Reads an array that a path names.
+    pub fn read_array(&self, path: &str) -> Result<Array> {
+        match self.read(path)? {
+            Value::Array(array) => Ok(array),
+            other => Err(Error::data(format!("`{path}` holds {}, wanted an array", other.describe()))),
+        }
+    }
+
+    /// Costly set-up under a key: built once, shared by stages, passes and jobs.
+    pub fn prepared<T: Any + Send + Sync>(
+        &self,
+        key: &str,
+        build: impl FnOnce() -> Result<(T, usize)>,
+    ) -> Result<Arc<T>> {
+        self.run.prepared.get(key, build)
+    }
+
+    /// Gives frames up: from here on they are a gap.
+    pub fn give_up(&self, frame: u64, reason: Reason, why: &str) {
+        let span = Span { axis: FRAME, start: frame, len: 1 };
+        self.gaps.borrow_mut().push(Gap { span, reason, why: why.into() });
+    }
+
+    /// The frames that were given up in this call.
+    pub(crate) fn take_gaps(&self) -> Vec<Gap> {
+        self.gaps.take()
+    }
+}
+
+/// A byte-bounded store of costly set-up.
+#[derive(Default)]
+pub struct Prepared {
+    entries: Mutex<Store>,
+}
+
+#[derive(Default)]
+struct Store {
+    map: HashMap<String, (Arc<dyn Any + Send + Sync>, usize, u64)>,
+    clock: u64,
+}
+
+impl Prepared {
+    /// Bytes kept at most; what was used longest ago goes first.
+    const LIMIT: usize = 2 << 30;
+
+    fn get<T: Any + Send + Sync>(
+        &self,
+        key: &str,
+        build: impl FnOnce() -> Result<(T, usize)>,
+    ) -> Result<Arc<T>> {
+        let lock = || self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut store = lock();
+            store.clock += 1;
+            let now = store.clock;
+            if let Some(entry) = store.map.get_mut(key) {
+                entry.2 = now;
+                return entry
+                    .0
+                    .clone()
+                    .downcast()
+                    .map_err(|_| Error::plugin(format!("two kinds of set-up under `{key}`")));
+            }
+        }
+        // Built outside the lock: set-up may take minutes and two builders of one key give the same result.
+        let (made, bytes) = build()?;
+        let made = Arc::new(made);
+        let mut store = lock();
+        let now = store.clock;
+        store.map.insert(key.to_owned(), (made.clone(), bytes, now));
+        while store.map.values().map(|e| e.1).sum::<usize>() > Self::LIMIT && store.map.len() > 1 {
+            let oldest = store.map.iter().min_by_key(|(_, e)| e.2).map(|(k, _)| k.clone());
+            if let Some(oldest) = oldest {
+                store.map.remove(&oldest);
+            }
+        }
+        Ok(made)
+    }
+}
