@@ -126,7 +126,7 @@ pub enum Feed {
 }
 
 /// Two streams meet: by number, or by time within a tolerance.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Join {
     /// The key that holds the time on each side; none joins by number.
     pub time: Option<(Key, Key)>,
