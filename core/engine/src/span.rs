@@ -181,6 +181,9 @@ impl Ranges {
 
     /// Takes numbers out.
     pub fn remove(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
         let mut left = vec![];
         for r in self.0.drain(..) {
             for part in [r.start..r.end.min(range.start), r.start.max(range.end)..r.end] {
