@@ -12,6 +12,7 @@ pub mod stage;
 pub mod registry;
 
 pub mod plan;
+pub mod run;
 
 pub use error::{Blame, Error, Result};
 pub use value::{Array, ArrayMut, Dict, Dtype, Element, Key, Pool, Table, Value};
