@@ -13,6 +13,8 @@ pub mod registry;
 
 pub mod plan;
 
+pub mod store;
+
 pub use error::{Blame, Error, Result};
 pub use value::{Array, ArrayMut, Dict, Dtype, Element, Key, Pool, Table, Value};
 
