@@ -14,6 +14,8 @@ pub mod registry;
 pub mod plan;
 pub mod run;
 
+pub mod store;
+
 pub use error::{Blame, Error, Result};
 pub use value::{Array, ArrayMut, Dict, Dtype, Element, Key, Pool, Table, Value};
 
