@@ -14,11 +14,11 @@ use crate::run::control::{Control, Event, Meter};
 use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
 use crate::run::graph::{Graph, none};
 use crate::run::node::{
-    CaptureNode, Chain, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, Link, Post, ReduceNode,
-    ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
+    CaptureNode, Chain, Committed, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, Link, Post,
+    ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::spill::Spill;
-use crate::run::wire::{Gather, Latch, Latched, Scatter, full_key};
+use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::{Built, Cx, Lag, Opened, Output, Position, RunCx};
 use crate::value::{Dict, Key, Value};
@@ -37,8 +37,8 @@ pub struct Surroundings<'a> {
     pub finals: Arc<Finals>,
     /// The folder for streams between passes and for what is put aside.
     pub scratch: PathBuf,
-    /// Makes the output of a writer.
-    pub output: &'a dyn Fn(&str) -> Arc<dyn Output>,
+    /// Makes the output of a writer, and what it calls after a commit.
+    pub output: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
     /// Saves a checkpoint: the mark and every stage's state.
     pub save: &'a mut dyn FnMut(u64, Dict) -> Result<()>,
     /// Sees the meters now and then.
@@ -89,6 +89,7 @@ struct Builder<'a, 'b> {
     opened: HashMap<NodeId, Opened>,
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
+    changes: Vec<(NodeId, Key, Changes)>,
     next_id: NodeId,
     names: HashMap<NodeId, String>,
     work: Vec<(NodeId, bool, Work)>,
@@ -114,6 +115,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         opened: HashMap::new(),
         latches: HashMap::new(),
         queues: HashMap::new(),
+        changes: vec![],
         next_id,
         names,
         work: vec![],
@@ -349,14 +351,16 @@ impl Builder<'_, '_> {
         self.work.push((id, detach, Box::new(work)));
     }
 
-    fn gather(&self, id: NodeId) -> Result<Gather> {
+    fn gather(&mut self, id: NodeId) -> Result<Gather> {
         let mut gather = Gather { fixed: self.fixed(id)?, ..Gather::default() };
         for (port, feed) in &self.s.plan.nodes[id].inputs {
             match feed {
                 Feed::Stream(key) => gather.stream.push((port.clone(), key.clone())),
                 Feed::Latched { node, port: from } => {
                     let latch = self.latches[&(*node, from.to_string())].clone();
-                    gather.latched.push(Latched { port: port.clone(), latch, changes: Default::default() });
+                    let changes = Changes::default();
+                    self.changes.push((id, port.clone(), changes.clone()));
+                    gather.latched.push(Latched { port: port.clone(), latch, changes });
                 }
                 _ => (),
             }
@@ -480,9 +484,9 @@ impl Builder<'_, '_> {
             Built::Writer(stage) => {
                 let inbox = self.inbox(id)?;
                 let gather = self.gather(id)?;
-                let (output, retry) = ((self.s.output)(&node.name), plan.run.retry);
+                let ((output, committed), retry) = ((self.s.output)(&node.name), plan.run.retry);
                 let post = self.post(id, gather, scatter);
-                self.push(id, move || WriterNode { post, stage, inbox, output, retry }.run());
+                self.push(id, move || WriterNode { post, stage, inbox, output, committed, retry }.run());
             }
             Built::Task(_) if node.from.is_empty() => (),
             Built::Task(stage) => {
@@ -722,6 +726,10 @@ impl Builder<'_, '_> {
         }
         (self.s.watch)(&end.stages);
         end.failure = self.control.failure();
+        for (node, port, changes) in &self.changes {
+            let changes = changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            end.latched.push((*node, port.clone(), changes));
+        }
         Ok(end)
     }
 

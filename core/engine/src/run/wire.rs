@@ -27,14 +27,17 @@ impl Latch {
     }
 }
 
+/// First frame and version of a latched value, whenever it changed.
+pub type Changes = Arc<Mutex<Vec<(u64, u64)>>>;
+
 /// One latched input: its port, its latch, and when each version was first used.
 pub struct Latched {
     /// The port.
     pub port: Key,
     /// The value.
     pub latch: Arc<Latch>,
-    /// First frame and version, whenever it changed.
-    pub changes: Mutex<Vec<(u64, u64)>>,
+    /// When each version was first used.
+    pub changes: Changes,
 }
 
 /// How a stage's input dictionary is made.

@@ -23,7 +23,7 @@ pub use reduce::ReduceNode;
 pub use replay::{KeepNode, ReplayNode};
 pub use source::SourceNode;
 pub use task::TaskNode;
-pub use writer::WriterNode;
+pub use writer::{Committed, WriterNode};
 
 use crate::error::{Error, Result};
 use crate::plan::NodeId;

@@ -45,6 +45,11 @@ impl SourceNode {
         let mut marked_at = self.from;
         let why = loop {
             self.post.cx().check()?;
+            let stopped = self.post.control.stop.load(std::sync::atomic::Ordering::Relaxed);
+            if stopped {
+                // Whoever stops a run wants to go on later: the last thing before the end is a mark.
+                self.post.control.ask_mark(seen_mark);
+            }
             let wanted = self.post.control.mark();
             if wanted > seen_mark {
                 sorter.close()?;
@@ -53,7 +58,7 @@ impl SourceNode {
                 marked_at = sorter.next();
                 self.post.mark(wanted, Dict::new().with("next", sorter.next() as i64))?;
             }
-            if self.post.control.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            if stopped {
                 break "the run was stopped before it";
             }
             let pulled = self.pull(&mut sorter)?;

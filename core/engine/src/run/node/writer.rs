@@ -21,9 +21,14 @@ pub struct WriterNode {
     pub inbox: Inbox,
     /// Where its files go.
     pub output: Arc<dyn Output>,
+    /// Told after each commit: the mark, or none at the end.
+    pub committed: Committed,
     /// Tries again after an error that may pass.
     pub retry: u32,
 }
+
+/// Called right after a writer's commit, so that the files of that moment are known.
+pub type Committed = Arc<dyn Fn(Option<u64>) + Send + Sync>;
 
 impl WriterNode {
     /// Runs the writer to the end of its stream; what it has is committed even when the run fails.
@@ -54,6 +59,7 @@ impl WriterNode {
             return Err(error);
         }
         self.call("finish", |stage, cx| stage.finish(cx, &covers))?;
+        (self.committed)(None);
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(Dict::new().with("content", digest.finish())))
     }
@@ -106,6 +112,7 @@ impl WriterNode {
                         .with("stage", state.unwrap_or_default())
                         .with("digest", digest.save())
                         .with("covers", bounds);
+                    (self.committed)(Some(mark));
                     self.post.mark(mark, state)?;
                 }
                 Item::End => return Ok(()),
