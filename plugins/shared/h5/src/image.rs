@@ -50,11 +50,14 @@ impl Image {
         Ok(Self { file, columns: Vec::new(), names: HashMap::new(), scratch: Vec::new() })
     }
 
-    /// Makes a group, and those above it.
+    /// Makes a group, and those above it, unless it is there.
     pub fn group(&mut self, path: &str) -> Result<()> {
         let path = absolute(path)?;
-        ffi::create_group(&self.file, &path).map_err(|e| e.at(&path))?;
-        Ok(())
+        match ffi::open_object(&self.file, &path) {
+            Ok(found) if ffi::object_kind(&found) == ffi::Object::Group => Ok(()),
+            Ok(_) => Err(Error::new(Kind::Mismatch, format!("{path}: is a dataset, wanted a group"))),
+            Err(_) => ffi::create_group(&self.file, &path).map(|_| ()).map_err(|e| e.at(&path)),
+        }
     }
 
     /// Makes a dataset that grows by [`Image::append`].
@@ -65,6 +68,10 @@ impl Image {
         let chunk = spec.chunk_records(None).map_err(|e| e.at(&path))?;
         if self.names.insert(path.clone(), slot).is_some() || ffi::open_object(&self.file, &path).is_ok() {
             return Err(Error::new(Kind::Mismatch, format!("{path}: exists already")));
+        }
+        // The dataset comes later, but its group may be given attributes now.
+        if let Some((above, _)) = path.rsplit_once('/') {
+            self.group(above)?;
         }
         self.columns.push(Column {
             path,
@@ -160,6 +167,8 @@ impl Image {
         for column in &mut self.columns {
             column.finish(&self.file).map_err(|e| e.at(&column.path))?;
         }
+        // Chunks are filtered here. Closing datasets first would lose the error.
+        ffi::flush(&self.file)?;
         self.columns.clear();
         ffi::image_bytes(&self.file)
     }

@@ -172,11 +172,17 @@ impl File {
                 file.dataset_within(&source.dataset, depth - 1)
             };
             let found = found.map_err(|e| e.at("missing source"))?;
-            if found.shape.len() != source.reach.len()
-                || found.shape.iter().zip(&source.reach).any(|(has, wants)| has < wants)
-            {
-                let text = format!("shape {:?} is less than the {:?} mapped", found.shape, source.reach);
-                return Err(found.fault(Kind::Range, &text).at("short source"));
+            let enough = match &source.reach {
+                None => found.shape.iter().product::<u64>() == source.points,
+                Some(reach) => {
+                    found.shape.len() == reach.len()
+                        && found.shape.iter().zip(reach).all(|(has, wants)| has >= wants)
+                }
+            };
+            if !enough {
+                let text =
+                    format!("shape {:?} is not what {} mapped elements want", found.shape, source.points);
+                return Err(found.fault(Kind::Range, &text).at("wrong source"));
             }
         }
         Ok(())

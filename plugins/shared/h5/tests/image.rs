@@ -17,7 +17,7 @@ fn every_type_comes_back() {
         let data = file.dataset("/data").unwrap();
         assert_eq!(data.dtype().unwrap(), dtype);
         assert_eq!(data.shape(), [4, 3, 5]);
-        assert_eq!(data.read_all().unwrap(), bytes, "{dtype}");
+        assert!(data.read_all().unwrap() == bytes, "{dtype}");
     }
 }
 
@@ -38,7 +38,8 @@ fn pieces_of_any_size_give_the_same_dataset() {
                 let rows = file.dataset("/entry/rows").unwrap();
                 assert_eq!(rows.shape(), [1000, 6]);
                 assert_eq!(rows.chunk().unwrap(), [chunk.min(1000), 6]);
-                assert_eq!(rows.read_all().unwrap(), bytes, "chunk {chunk}, piece {piece}");
+                let same = rows.read_all().unwrap() == bytes;
+                assert!(same, "{spec:?}, piece {piece}");
                 let units = file.attribute("/entry/rows", "units").unwrap();
                 assert_eq!(units, Some(Attr::Text("counts".into())));
             }

@@ -12,11 +12,11 @@ use hdf5_sys::h5d::{
 use hdf5_sys::h5p::{
     H5P_CLS_DATASET_CREATE, H5P_DEFAULT, H5Pcreate, H5Pget_chunk, H5Pget_external_count, H5Pget_filter2,
     H5Pget_layout, H5Pget_nfilters, H5Pget_virtual_count, H5Pget_virtual_dsetname, H5Pget_virtual_filename,
-    H5Pget_virtual_srcspace, H5Pset_chunk, H5Pset_deflate, H5Pset_fill_time, H5Pset_filter,
-    H5Pset_fletcher32, H5Pset_shuffle, H5Pset_virtual,
+    H5Pget_virtual_srcspace, H5Pget_virtual_vspace, H5Pset_chunk, H5Pset_deflate, H5Pset_fill_time,
+    H5Pset_filter, H5Pset_fletcher32, H5Pset_shuffle, H5Pset_virtual,
 };
 use hdf5_sys::h5s::H5S_ALL;
-use hdf5_sys::h5z::H5Zfilter_avail;
+use hdf5_sys::h5z::{H5Z_FLAG_OPTIONAL, H5Zfilter_avail};
 
 use super::{Id, c, check, count, file, handle, space, text, text_of, types};
 use crate::{Compression, Dtype, Error, Kind, Result, Spec, Storage};
@@ -41,8 +41,10 @@ pub(crate) struct Parts {
 pub(crate) struct Source {
     pub file: String,
     pub dataset: String,
-    /// One past the last index used of each axis.
-    pub reach: Vec<u64>,
+    /// One past the last index used of each axis; none if all are used.
+    pub reach: Option<Vec<u64>>,
+    /// The number of elements used.
+    pub points: u64,
 }
 
 /// Where a chunk lies.
@@ -73,7 +75,10 @@ pub(crate) fn create_dataset(file: &Id, path: &str, spec: &Spec, chunk: Option<u
         worst = worst.min(match spec.compression {
             Compression::None => 0,
             Compression::Deflate(level) => H5Pset_deflate(list.0, u32::from(level)),
-            Compression::Lzf => H5Pset_filter(list.0, LZF, 0, 0, std::ptr::null()),
+            Compression::Lzf => {
+                // Optional: what LZF cannot shrink is stored as it is.
+                H5Pset_filter(list.0, LZF, H5Z_FLAG_OPTIONAL, 0, std::ptr::null())
+            }
         });
         if spec.fletcher32 { worst.min(H5Pset_fletcher32(list.0)) } else { worst }
     })?;
@@ -216,7 +221,10 @@ pub(crate) fn virtual_sources(dataset: &Id) -> Result<Vec<Source>> {
         })?;
         // SAFETY: the index is below the count.
         let part = handle("reading mappings", || unsafe { H5Pget_virtual_srcspace(list.0, index) })?;
-        Ok(Source { file, dataset, reach: space::reach(&part)? })
+        // SAFETY: as above.
+        let shown = handle("reading mappings", || unsafe { H5Pget_virtual_vspace(list.0, index) })?;
+        let points = space::points(&shown)?;
+        Ok(Source { file, dataset, reach: space::reach(&part)?, points })
     };
     (0..n).map(source).collect()
 }

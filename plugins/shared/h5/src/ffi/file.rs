@@ -1,8 +1,9 @@
 //! Files, groups and links.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdf5::sync::sync;
 use hdf5_sys::h5::{H5_index_t, H5_iter_order_t};
@@ -48,10 +49,16 @@ fn access() -> Result<Id> {
     handle("making an access list", || unsafe { H5Pcreate(*H5P_CLS_FILE_ACCESS) })
 }
 
+/// A name for a file in memory: the library takes equal names for one file.
+fn unique() -> Result<CString> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    c(&format!("isard-image-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
 /// Opens a file for reading, without locks.
 pub(crate) fn open_file(path: &Path) -> Result<Id> {
     use std::os::unix::ffi::OsStrExt;
-    let name = std::ffi::CString::new(path.as_os_str().as_bytes())
+    let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::new(Kind::Mismatch, "the file name holds a zero byte"))?;
     let list = access()?;
     // SAFETY: a list made above and a zero-terminated name.
@@ -68,8 +75,9 @@ pub(crate) fn open_image(bytes: &[u8]) -> Result<Id> {
         let image = bytes.as_ptr().cast_mut().cast();
         H5Pset_fapl_core(list.0, 1 << 16, 0).min(H5Pset_file_image(list.0, image, bytes.len()))
     })?;
+    let name = unique()?;
     // SAFETY: a zero-terminated name, which the core driver does not open.
-    handle("opening", || unsafe { H5Fopen(c"isard-image".as_ptr(), H5F_ACC_RDONLY, list.0) })
+    handle("opening", || unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, list.0) })
 }
 
 /// A new file in memory that grows by `step` bytes.
@@ -81,16 +89,22 @@ pub(crate) fn create_image(step: usize) -> Result<Id> {
         let version = H5F_libver_t::H5F_LIBVER_V110;
         H5Pset_fapl_core(list.0, step, 0).min(H5Pset_libver_bounds(list.0, version, version))
     })?;
+    let name = unique()?;
     // SAFETY: a zero-terminated name, which the core driver does not open.
     handle("making a file in memory", || unsafe {
-        H5Fcreate(c"isard-image".as_ptr(), H5F_ACC_TRUNC, H5P_DEFAULT, list.0)
+        H5Fcreate(name.as_ptr(), H5F_ACC_TRUNC, H5P_DEFAULT, list.0)
     })
+}
+
+/// Brings everything written so far into the file.
+pub(crate) fn flush(file: &Id) -> Result<()> {
+    // SAFETY: `file` is an open file.
+    check("flushing", || unsafe { H5Fflush(file.0, H5F_scope_t::H5F_SCOPE_GLOBAL) })
 }
 
 /// The bytes of a file in memory.
 pub(crate) fn image_bytes(file: &Id) -> Result<Vec<u8>> {
-    // SAFETY: `file` is an open file.
-    check("flushing", || unsafe { H5Fflush(file.0, H5F_scope_t::H5F_SCOPE_GLOBAL) })?;
+    flush(file)?;
     // SAFETY: asks for the length only.
     let len = count("measuring", || unsafe { H5Fget_file_image(file.0, ptr::null_mut(), 0) })?;
     let len = len.unsigned_abs();

@@ -3,8 +3,9 @@
 use std::ptr;
 
 use hdf5_sys::h5s::{
-    H5S_UNLIMITED, H5S_class_t, H5S_seloper_t, H5Screate, H5Screate_simple, H5Sget_select_bounds,
-    H5Sget_simple_extent_dims, H5Sget_simple_extent_ndims, H5Sget_simple_extent_type, H5Sselect_hyperslab,
+    H5S_UNLIMITED, H5S_class_t, H5S_sel_type, H5S_seloper_t, H5Screate, H5Screate_simple,
+    H5Sget_select_bounds, H5Sget_select_npoints, H5Sget_select_type, H5Sget_simple_extent_dims,
+    H5Sget_simple_extent_ndims, H5Sget_simple_extent_type, H5Sselect_hyperslab,
 };
 
 use super::{Id, check, count, handle};
@@ -56,13 +57,23 @@ pub(super) fn select(space: &Id, start: &[u64], size: &[u64]) -> Result<()> {
     })
 }
 
-/// One past the last selected index of each axis.
-pub(super) fn reach(space: &Id) -> Result<Vec<u64>> {
+/// Number of selected elements.
+pub(super) fn points(space: &Id) -> Result<u64> {
+    // SAFETY: `space` is a dataspace.
+    Ok(count("reading a selection", || unsafe { H5Sget_select_npoints(space.0) })?.unsigned_abs())
+}
+
+/// One past the last selected index of each axis; none if all are selected.
+pub(super) fn reach(space: &Id) -> Result<Option<Vec<u64>>> {
+    // SAFETY: `space` is a dataspace.
+    if hdf5::sync::sync(|| unsafe { H5Sget_select_type(space.0) }) == H5S_sel_type::H5S_SEL_ALL {
+        return Ok(None);
+    }
     let rank = dims(space)?.map_or(0, |d| d.len());
     let (mut start, mut end) = (vec![0_u64; rank], vec![0_u64; rank]);
     // SAFETY: the slices have as many numbers as the space has axes.
     check("reading a selection", || unsafe {
         H5Sget_select_bounds(space.0, start.as_mut_ptr(), end.as_mut_ptr())
     })?;
-    Ok(end.into_iter().map(|n| n.saturating_add(1)).collect())
+    Ok(Some(end.into_iter().map(|n| n.saturating_add(1)).collect()))
 }

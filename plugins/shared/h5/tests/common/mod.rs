@@ -1,6 +1,6 @@
 //! Finding reference data and Python.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file of the reference data, or nothing with a line that says so.
@@ -16,9 +16,9 @@ pub fn reference(test: &str, path: &str) -> Option<PathBuf> {
     None
 }
 
-/// Runs a Python script that uses h5py, in a folder; its output if h5py is there.
+/// Runs a script with h5py in a folder; nothing if h5py is not there.
 #[allow(dead_code, reason = "not every test binary uses it")]
-pub fn h5py(test: &str, folder: &std::path::Path, script: &str) -> Option<String> {
+pub fn h5py(test: &str, folder: &Path, script: &str) -> Option<String> {
     let python = std::env::var("ISARD_PYTHON").unwrap_or_else(|_| "python3".into());
     let there = Command::new(&python).args(["-c", "import h5py, numpy"]).output();
     if !there.is_ok_and(|out| out.status.success()) {
