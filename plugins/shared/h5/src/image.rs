@@ -201,7 +201,7 @@ impl Column {
         ffi::set_extent(made, &end)?;
         let mut start = vec![0; size.len()];
         start[0] = first;
-        // Uncompressed chunks go past the filter pipeline: 2.2 times quicker,
+        // Uncompressed chunks go past the filter pipeline and its copies,
         // and the checksum is the same four bytes the filter would append.
         let done = if plain && sum {
             scratch.clear();

@@ -1,5 +1,7 @@
 //! Damaged files give errors, never a panic.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use isard_h5::{Compression, Dtype, File, Image, Spec};
 
 /// A file with a bit of everything.

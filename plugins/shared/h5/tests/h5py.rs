@@ -1,5 +1,7 @@
 //! h5py reads what is built here.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::fs;

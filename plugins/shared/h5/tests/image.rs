@@ -1,5 +1,7 @@
 //! Files built in memory come back as they were given.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use isard_h5::{Attr, Compression, Dtype, Element, File, Image, Kind, Spec, Storage};
 
 fn ramp(n: usize) -> Vec<u8> {

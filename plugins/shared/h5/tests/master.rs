@@ -1,5 +1,7 @@
 //! Masters show parts, say when one is missing, and survive a move.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::Path;
 

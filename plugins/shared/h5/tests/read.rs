@@ -1,5 +1,7 @@
 //! Reading: reference files, leading axes, types, places of records.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::fs;
