@@ -48,7 +48,8 @@ impl Scale {
         let step = step.unwrap_or(10.0 * power);
         let first = (low / step).ceil() as i64;
         // Large numbers with tiny steps could count for ever in 32 bits.
-        let count = (((high / step).floor() as i64).saturating_sub(first) + 1).clamp(0, 4 * n as i64 + 4);
+        let count = (((high / step).floor() as i64).saturating_sub(first).saturating_add(1))
+            .clamp(0, 4 * n as i64 + 4);
         let values = (first..first.saturating_add(count)).map(|i| i as f64 * step);
         values.map(|v| (v as f32, label(v, step))).collect()
     }
