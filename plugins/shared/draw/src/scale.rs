@@ -57,8 +57,9 @@ impl Scale {
 
 /// Powers of ten, with 2 and 5 between them if there is room.
 fn decades(low: f64, high: f64, n: usize) -> Vec<(f32, String)> {
-    let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-    let room = (high / low).log10() / n.max(1) as f64;
+    // Ends may lie beyond what 32 bits hold, infinity among them.
+    let [first, last] = [low.log10().floor(), high.log10().ceil()].map(|p| p.clamp(-50.0, 50.0) as i32);
+    let room = (high / low).log10().clamp(0.0, 100.0) / n.max(1) as f64;
     let step = room.floor() as i32 + 1;
     let parts: &[f64] = if room < 0.7 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     (first..=last)
