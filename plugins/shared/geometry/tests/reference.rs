@@ -2,7 +2,7 @@
 //!
 //! Literals come from pyFAI 2026.9.0 on 12 x 15 pixels: `center_array`, `solidAngleArray` and `polarization`.
 //! Azimuths are taken from its positions (`calc_pos_zyx`): its own azimuth array forgets orientations 1, 2 and 4,
-//! and so does its polarisation, which is therefore compared in orientation 3 alone.
+//! and so do its solid angle and polarisation, which are therefore compared in orientation 3 alone.
 
 use isard_geometry::{Grid, Orientation, Poni, Pose, polarisation, solid_angle};
 
@@ -96,8 +96,7 @@ struct Pixel {
     at: [usize; 2],
     tth: f64,
     chi: f64,
-    solid: f64,
-    polar: Option<f64>,
+    solid_and_polar: Option<[f64; 2]>,
 }
 
 #[test]
@@ -113,9 +112,9 @@ fn angles_and_corrections_agree_at_single_pixels() {
         let close = |got: f64, want: f64, by: f64| assert!((got - want).abs() < by, "{got} is not {want}");
         close(tth[col], case.tth, 1e-13);
         close(chi[col], case.chi, 1e-12);
-        close(solid_angle(&pose, grid.centre(row, col)), case.solid, 1e-13);
-        // The reference holds polarisation in single precision.
-        if let Some(polar) = case.polar {
+        if let Some([solid, polar]) = case.solid_and_polar {
+            close(solid_angle(&pose, grid.centre(row, col)), solid, 1e-13);
+            // The reference holds polarisation in single precision.
             close(polarisation(tth[col], chi[col], 0.9, 0.3), polar, 1e-7);
         }
     }
@@ -127,95 +126,83 @@ const PIXELS: &[Pixel] = &[
         at: [0, 0],
         tth: 0.10695063622927822,
         chi: -1.1837400559180584,
-        solid: 0.999614707068588,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 1,
         at: [4, 13],
         tth: 0.10288585653927437,
         chi: -1.3971173245329243,
-        solid: 0.9999145893926975,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 1,
         at: [11, 7],
         tth: 0.11749663342927037,
         chi: -1.3537793441246926,
-        solid: 0.9998146120434794,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 2,
         at: [0, 0],
         tth: 0.09607426089300773,
         chi: -1.3880626007307466,
-        solid: 0.999614707068588,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 2,
         at: [4, 13],
         tth: 0.11170846421012585,
         chi: -1.2291878990288023,
-        solid: 0.9999145893926975,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 2,
         at: [11, 7],
         tth: 0.11749663342927037,
         chi: -1.3537793441246926,
-        solid: 0.9998146120434794,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 3,
         at: [0, 0],
         tth: 0.11329680658941371,
         chi: -1.4483500664137845,
-        solid: 0.999614707068588,
-        polar: Some(0.9974272847175598),
+        solid_and_polar: Some([0.999614707068588, 0.9974272847175598]),
     },
     Pixel {
         orientation: 3,
         at: [4, 13],
         tth: 0.11602866232930235,
         chi: -1.2513427529439707,
-        solid: 0.9999145893926975,
-        polar: Some(0.995263934135437),
+        solid_and_polar: Some([0.9999145893926975, 0.995263934135437]),
     },
     Pixel {
         orientation: 3,
         at: [11, 7],
         tth: 0.10098811360349813,
         chi: -1.2804311212744666,
-        solid: 0.9998146120434794,
-        polar: Some(0.9966571927070618),
+        solid_and_polar: Some([0.9998146120434794, 0.9966571927070618]),
     },
     Pixel {
         orientation: 4,
         at: [0, 0],
         tth: 0.12266191166026894,
         chi: -1.2664107849532282,
-        solid: 0.999614707068588,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 4,
         at: [4, 13],
         tth: 0.10755925891404175,
         chi: -1.4140340184727382,
-        solid: 0.9999145893926975,
-        polar: None,
+        solid_and_polar: None,
     },
     Pixel {
         orientation: 4,
         at: [11, 7],
         tth: 0.10098811360349813,
         chi: -1.2804311212744666,
-        solid: 0.9998146120434794,
-        polar: None,
+        solid_and_polar: None,
     },
 ];
