@@ -1,0 +1,122 @@
+//! The radial profile about a centre and the ring radii in it.
+
+use isard_geometry::Grid;
+
+use super::clean::Image;
+
+/// A ring seen in the profile.
+#[derive(Debug, Clone, Copy)]
+pub struct Peak {
+    /// Radius in metres.
+    pub radius: f64,
+    /// Height over the background in standard deviations of the profile.
+    pub strength: f64,
+}
+
+/// What the profile shows.
+#[derive(Debug, Clone)]
+pub struct Rings {
+    /// Rings by rising radius.
+    pub peaks: Vec<Peak>,
+    /// Smallest and largest radius at which the profile is known, in metres.
+    pub range: [f64; 2],
+}
+
+/// Bins on each side among which a peak must be the highest.
+const APART: usize = 3;
+/// Bins on each side from which the background is taken.
+const AROUND: usize = 25;
+/// Least height of a peak in standard deviations of its bin.
+const SIGMAS: f64 = 6.0;
+
+/// Find ring radii about a centre given in pixels; bins are one pixel wide.
+pub fn find_rings(image: &Image, grid: &Grid, centre: [f64; 2]) -> Rings {
+    let size = grid.pixel[0].min(grid.pixel[1]);
+    let profile = profile(image, grid, centre, size);
+    let known: Vec<usize> = (0..profile.len()).filter(|&k| profile[k].is_some()).collect();
+    let (Some(&first), Some(&last)) = (known.first(), known.last()) else {
+        return Rings { peaks: Vec::new(), range: [0.0; 2] };
+    };
+    let range = [first as f64 * size, (last + 1) as f64 * size];
+    let mut peaks = Vec::new();
+    for &k in &known {
+        let (value, error) = profile[k].expect("known bins have a value");
+        let near = |reach: usize| (k.saturating_sub(reach)..=k + reach).filter_map(|j| *profile.get(j)?);
+        if near(APART).any(|(v, _)| v > value) {
+            continue;
+        }
+        let mut around: Vec<f64> = near(AROUND).map(|p| p.0).collect();
+        around.sort_by(f64::total_cmp);
+        let ground = around[around.len() / 3];
+        // The background's own slope and texture must not pass for rings.
+        let dip = |side: &[usize]| side.iter().filter_map(|&j| Some((*profile.get(j)?)?.0)).fold(f64::MAX, f64::min);
+        let left: Vec<usize> = (k.saturating_sub(8)..k).collect();
+        let right: Vec<usize> = (k + 1..=k + 8).collect();
+        let stands = value - dip(&left).max(dip(&right));
+        let height = (value - ground).min(stands);
+        if height < SIGMAS * error || height < 0.01 * ground {
+            continue;
+        }
+        let half: f64 = ground + 0.3 * (value - ground);
+        let (mut sum, mut moment) = (0.0, 0.0);
+        for j in k.saturating_sub(APART)..=k + APART {
+            if let Some(Some((v, _))) = profile.get(j) {
+                let w = (v - half).max(0.0);
+                sum += w;
+                moment += w * (j as f64 + 0.5);
+            }
+        }
+        peaks.push(Peak { radius: moment / sum * size, strength: height / error });
+    }
+    Rings { peaks, range }
+}
+
+// Mean and standard error of the square root of counts per bin, clipped three times at four standard deviations.
+fn profile(image: &Image, grid: &Grid, centre: [f64; 2], size: f64) -> Vec<Option<(f64, f64)>> {
+    let cols = image.shape[1];
+    let origin = grid.at(centre[0], centre[1]);
+    let far = [[0, 0], [0, cols], [image.shape[0], 0], image.shape].map(|[r, c]| {
+        let d = grid.at(r as f64, c as f64);
+        (d[0] - origin[0]).hypot(d[1] - origin[1])
+    });
+    let bins = (far.into_iter().fold(0.0, f64::max) / size) as usize + 2;
+    let mut points: Vec<(u32, f32)> = Vec::with_capacity(image.mean.len());
+    for row in 0..image.shape[0] {
+        for col in 0..cols {
+            let i = row * cols + col;
+            if image.weight[i] > 0.0 {
+                let d = grid.centre(row, col);
+                let r = (d[0] - origin[0]).hypot(d[1] - origin[1]) / size;
+                let value = (image.mean[i] * image.weight[i] + 0.375).max(0.0).sqrt();
+                points.push((r as u32, value as f32));
+            }
+        }
+    }
+    let mut limits = vec![(f64::MIN, f64::MAX); bins];
+    let mut out = vec![None; bins];
+    for _ in 0..3 {
+        let mut sums = vec![[0.0f64; 3]; bins];
+        for &(k, value) in &points {
+            let (low, high) = limits[k as usize];
+            let value = f64::from(value);
+            if value >= low && value <= high {
+                let s = &mut sums[k as usize];
+                s[0] += 1.0;
+                s[1] += value;
+                s[2] += value * value;
+            }
+        }
+        for (k, [n, sum, square]) in sums.into_iter().enumerate() {
+            // A bin with few pixels is a corner's or the beam's own.
+            if n < 20.0 {
+                out[k] = None;
+                continue;
+            }
+            let mean = sum / n;
+            let sd = (square / n - mean * mean).max(0.25 / n).sqrt();
+            limits[k] = (mean - 4.0 * sd, mean + 4.0 * sd);
+            out[k] = Some((mean, sd / n.sqrt()));
+        }
+    }
+    out
+}
