@@ -14,7 +14,8 @@ pub fn find_centre(ridges: &[Ridge], shape: [usize; 2]) -> Option<[f64; 2]> {
     if ridges.len() < 50 {
         return None;
     }
-    Some(sharpen(ridges, meet(ridges, vote(ridges, shape), shape)))
+    let some: Vec<Ridge> = ridges.iter().step_by(ridges.len().div_ceil(VOTERS)).copied().collect();
+    Some(sharpen(&some, meet(ridges, vote(&some, shape), shape)))
 }
 
 fn vote(ridges: &[Ridge], shape: [usize; 2]) -> [f64; 2] {
@@ -22,8 +23,7 @@ fn vote(ridges: &[Ridge], shape: [usize; 2]) -> [f64; 2] {
     let cell = (rows.max(cols) / CELLS).max(2.0);
     let [n1, n2] = [rows, cols].map(|n| (3.0 * n / cell).ceil() as usize + 1);
     let mut votes = vec![0.0f32; n1 * n2];
-    let every = ridges.len().div_ceil(VOTERS);
-    for ridge in ridges.iter().step_by(every) {
+    for ridge in ridges {
         let start = [(ridge.at[0] + rows) / cell, (ridge.at[1] + cols) / cell];
         for sense in [1.0, -1.0] {
             for step in 1.. {

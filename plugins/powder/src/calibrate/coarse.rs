@@ -10,16 +10,20 @@ const TILT: f64 = 0.2;
 /// Ridge points that make one independent one: they are pixels of smoothed ridges.
 const CORRELATED: f64 = 50.0;
 
+/// Ridge points that are looked at; more make it no better.
+const ENOUGH: usize = 6000;
+
 /// Improve a geometry from ridge points; returns it and the final robust spread in pixels.
 pub fn attract(ridges: &[Ridge], grid: &Grid, angles: &[f64], mut param: Param) -> (Param, f64) {
     let pixel = grid.pixel[0].min(grid.pixel[1]);
     let mut spread = f64::INFINITY;
+    let every = ridges.len().div_ceil(ENOUGH).max(1);
     for turn in 0..24 {
         let scale = (8.0 * 0.85f64.powi(turn)).max(1.0);
         let frame = param.frame();
         let (mut normal, mut right) = (Square::zeros(), Five::zeros());
         let (mut sum, mut weights) = (0.0, 0.0);
-        for ridge in ridges {
+        for ridge in ridges.iter().step_by(every) {
             let (tth, slope) = frame.tth(grid.at(ridge.at[0], ridge.at[1]));
             let Some((line, gap)) = nearest(angles, tth) else { continue };
             let per_pixel = pixel * tth.cos().powi(2) / param.0[0];
@@ -39,7 +43,7 @@ pub fn attract(ridges: &[Ridge], grid: &Grid, angles: &[f64], mut param: Param) 
         }
         spread = (sum / weights).sqrt();
         // The mean height scales the data, so it scales what was believed before.
-        let belief = weights / ridges.len() as f64 * CORRELATED / (TILT * TILT);
+        let belief = weights * every as f64 / ridges.len() as f64 * CORRELATED / (TILT * TILT);
         for k in [3, 4] {
             normal[(k, k)] += belief;
             right[k] -= belief * param.0[k];

@@ -2,7 +2,7 @@
 
 use nalgebra::{SMatrix, SVector};
 
-/// Most turns of the fit; it needs about five.
+/// Most turns of the fit; it needs about six.
 const TURNS: usize = 16;
 /// A pixel farther from the fit than this many robust standard deviations is left out.
 const OUTLIER: f64 = 6.0;
@@ -61,6 +61,7 @@ pub fn fit(samples: &[Sample], sigma: f64, shape: Shape) -> Option<Peak> {
         // The first turn finds height and background alone: without a height no place is defined.
         let frozen = [false, turn == 0, turn < 2 || shape == Shape::Fixed, false, false];
         let (normal, right) = equations(samples, &p, mean, limit, frozen);
+        let curvature = normal.diagonal();
         let step = normal.cholesky()?.solve(&right);
         p += step;
         if turn > 0 {
@@ -70,10 +71,11 @@ pub fn fit(samples: &[Sample], sigma: f64, shape: Shape) -> Option<Peak> {
         if !p.iter().all(|v| v.is_finite()) || p[1].abs() > 100.0 || p[2].abs() > 5.0 {
             return None;
         }
-        if turn == 3 && shape == Shape::Fixed {
+        if turn == 2 && shape == Shape::Fixed {
             limit = OUTLIER * spread(samples, &p, mean).max(1.0);
         }
-        if turn > 4 && step[1].abs() < 1e-6 && (step[2].abs() < 1e-5) {
+        // A thousandth of a standard deviation.
+        if turn > 3 && step[1] * step[1] * curvature[1] < 1e-6 && step[2] * step[2] * curvature[2] < 1e-6 {
             break;
         }
     }

@@ -18,8 +18,10 @@ use crate::accumulate::Accumulator;
 
 /// Most turns of the refinement; it needs four to eight.
 const TURNS: usize = 30;
-/// Turns after which pixels, widths and sectors are settled.
-const SETTLED: usize = 5;
+/// Pixels, widths and sectors are settled when a turn moves by less than this many standard deviations,
+const NEAR: f64 = 0.3;
+/// or after this many turns.
+const PATIENCE: usize = 8;
 /// It is over when a turn moves the geometry by less than this many standard deviations.
 const STILL: f64 = 1e-3;
 /// Least score of a match of ring radii to lines.
@@ -74,7 +76,7 @@ enum Phase {
     Centre(Vec<Ridge>),
     Distance(Vec<Ridge>, [f64; 2]),
     Attract(Vec<Ridge>, Param),
-    Fit { param: Param, rings: Rings, turn: usize },
+    Fit { param: Param, rings: Rings, turn: usize, settled: bool },
     Over(Result<Box<Estimate>, CalibrationError>),
 }
 
@@ -103,7 +105,7 @@ impl Calibration {
             None => Phase::Ridges,
             Some(before) => {
                 let param = Param::from_pose(&before.pose);
-                Phase::Fit { param, rings: visible(setup, &param), turn: 0 }
+                Phase::Fit { param, rings: visible(setup, &param), turn: 0, settled: false }
             }
         };
         let image = Image::new(acc);
@@ -163,22 +165,25 @@ impl Calibration {
             }
             Phase::Attract(ridges, param) => {
                 let (param, _) = attract(&ridges, grid, &self.setup.angles, param);
-                Phase::Fit { param, rings: visible(&self.setup, &param), turn: 0 }
+                Phase::Fit { param, rings: visible(&self.setup, &param), turn: 0, settled: false }
             }
-            Phase::Fit { param, mut rings, turn } => {
-                let positions = match turn {
-                    0..SETTLED => rings.measure(&self.image, grid, &param, self.setup.polarisation),
-                    _ => rings.measure_again(&param),
+            Phase::Fit { param, mut rings, turn, settled } => {
+                let positions = if settled {
+                    rings.measure_again(&param)
+                } else {
+                    rings.measure(&self.image, grid, &param, self.setup.polarisation)
                 };
                 let solved = improve(&positions, &param).ok_or(CalibrationError::TooFew(positions.len()))?;
-                if turn >= SETTLED && solved.moved < STILL {
+                if settled && solved.moved < STILL {
                     let lines: Vec<usize> =
                         positions.iter().zip(&solved.used).filter(|p| *p.1).map(|p| p.0.line).collect();
                     Phase::Over(Ok(Box::new(self.report(&solved, &rings, lines))))
                 } else if turn + 1 == TURNS {
                     return Err(CalibrationError::Restless(solved.moved));
                 } else {
-                    Phase::Fit { param: solved.param, rings, turn: turn + 1 }
+                    // A ring's width is known after its first turn, and its window fits it in the one after.
+                    let settled = settled || (turn >= 2 && solved.moved < NEAR) || turn >= PATIENCE;
+                    Phase::Fit { param: solved.param, rings, turn: turn + 1, settled }
                 }
             }
             over @ Phase::Over(_) => over,

@@ -121,6 +121,10 @@ impl Rings {
 
     fn windows(&self, grid: &Grid, param: &Param) -> Vec<Window> {
         let pixel = grid.pixel[0].min(grid.pixel[1]);
+        let mut known: Vec<f64> = self.widths.iter().flatten().copied().collect();
+        known.sort_by(f64::total_cmp);
+        // A ring left out for its neighbour has no width of its own and must stay out by the others'.
+        let typical = known.get(known.len() / 2).copied();
         let mut first = 0;
         let mut out = Vec::new();
         for (line, &angle) in self.angles.iter().enumerate().filter(|a| *a.1 < 1.5) {
@@ -128,7 +132,7 @@ impl Rings {
             let below = line.checked_sub(1).map_or(angle, |k| angle - self.angles[k]);
             let above = self.angles.get(line + 1).map_or(f64::INFINITY, |a| a - angle);
             let gap = below.min(above) / per_pixel;
-            let half = match self.widths[line] {
+            let half = match self.widths[line].or(typical) {
                 Some(sigma) if gap < APART * sigma => continue,
                 // Room for a sharper look at a ring whose width is still falling, none for a neighbour's flank.
                 Some(sigma) => (WINDOW * sigma + 0.5).min(gap - 3.5 * sigma),
@@ -157,6 +161,9 @@ fn collect(
     let pose = param.pose();
     let rotation = pose.rotation();
     let cols = image.shape[1];
+    let square = |angle: f64| angle.clamp(0.0, 1.57).tan().powi(2);
+    let limits: Vec<[f64; 2]> =
+        windows.iter().map(|w| [square(w.angle - w.half), square(w.angle + w.half)]).collect();
     let mut out = vec![Vec::new(); windows.last().map_or(0, |w| w.first + w.sectors)];
     for row in 0..image.shape[0] {
         for col in 0..cols {
@@ -166,10 +173,15 @@ fn collect(
             }
             let d = grid.centre(row, col);
             let lab = pose.lab_with(&rotation, d[0], d[1]);
-            let tth = lab.tth();
+            // Most pixels are in no window; the square of the tangent tells without a transcendental function.
             // Windows do not overlap, so the first that ends beyond the pixel is the only one that may hold it.
-            let k = windows.partition_point(|w| w.angle + w.half < tth);
-            let Some(window) = windows.get(k).filter(|w| w.angle - w.half <= tth) else { continue };
+            let tan2 = (lab.x * lab.x + lab.y * lab.y) / (lab.z * lab.z);
+            let k = limits.partition_point(|l| l[1] < tan2);
+            if lab.z <= 0.0 || limits.get(k).is_none_or(|l| tan2 < l[0]) {
+                continue;
+            }
+            let window = &windows[k];
+            let tth = lab.tth();
             let chi = lab.chi();
             let turn = (chi + std::f64::consts::PI) / std::f64::consts::TAU;
             let sector = ((turn * window.sectors as f64) as usize).min(window.sectors - 1);
