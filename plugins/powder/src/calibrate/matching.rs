@@ -7,6 +7,9 @@ const LINES: usize = 30;
 /// Strongest rings that are tried as anchors.
 const ANCHORS: usize = 8;
 
+/// Distances worth a closer look.
+const CANDIDATES: usize = 6;
+
 /// A distance and how well it explains the rings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Match {
@@ -16,14 +19,14 @@ pub struct Match {
     pub score: f64,
 }
 
-/// Try every strong ring as every line and return the distance that explains most.
+/// Try every strong ring as every line and return the distances that explain most, the best first.
 ///
 /// A line that should be seen and is not counts against a distance as a ring without a line does, which settles
 /// the scale of patterns that contain their own subset (lamellar and primitive lattices).
-pub fn find_distance(rings: &Rings, angles: &[f64], pixel: f64, hint: Option<[f64; 2]>) -> Option<Match> {
+pub fn find_distances(rings: &Rings, angles: &[f64], pixel: f64, hint: Option<[f64; 2]>) -> Vec<Match> {
     let mut by_strength: Vec<_> = rings.peaks.iter().collect();
     by_strength.sort_by(|p, q| q.strength.total_cmp(&p.strength));
-    let mut best: Option<Match> = None;
+    let mut all: Vec<Match> = Vec::new();
     for ring in by_strength.iter().take(ANCHORS) {
         for angle in angles.iter().take(LINES).filter(|a| **a < 1.5) {
             let mut dist = ring.radius / angle.tan();
@@ -33,10 +36,14 @@ pub fn find_distance(rings: &Rings, angles: &[f64], pixel: f64, hint: Option<[f6
             for wide in [1.0, 0.5, 0.5] {
                 dist = polish(rings, angles, pixel, dist, wide);
             }
-            let found = Match { dist, score: score(rings, angles, pixel, dist) };
-            if best.is_none_or(|b| found.score > b.score) {
-                best = Some(found);
-            }
+            all.push(Match { dist, score: score(rings, angles, pixel, dist) });
+        }
+    }
+    all.sort_by(|p, q| q.score.total_cmp(&p.score));
+    let mut best: Vec<Match> = Vec::new();
+    for found in all {
+        if best.len() < CANDIDATES && best.iter().all(|b| (b.dist / found.dist - 1.0).abs() > 0.02) {
+            best.push(found);
         }
     }
     best
@@ -68,7 +75,8 @@ fn polish(rings: &Rings, angles: &[f64], pixel: f64, dist: f64, wide: f64) -> f6
     if bottom > 0.0 { top / bottom } else { dist }
 }
 
-fn score(rings: &Rings, angles: &[f64], pixel: f64, dist: f64) -> f64 {
+/// How well a distance explains the rings, 0 to 1.
+pub fn score(rings: &Rings, angles: &[f64], pixel: f64, dist: f64) -> f64 {
     let weight = |strength: f64| (1.0 + strength / 6.0).ln();
     let (mut matched, mut total) = (0.0, 0.0);
     for ring in &rings.peaks {
@@ -79,7 +87,7 @@ fn score(rings: &Rings, angles: &[f64], pixel: f64, dist: f64) -> f64 {
     let mean = total / rings.peaks.len() as f64;
     let visible = |a: &&f64| **a < 1.5 && (rings.range[0]..rings.range[1]).contains(&(dist * a.tan()));
     let predicted = angles.iter().filter(visible).count() as f64;
-    2.0 * matched / (total + predicted * mean)
+    if total > 0.0 { 2.0 * matched / (total + predicted * mean) } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -108,7 +116,7 @@ mod tests {
             peaks.remove(2);
             peaks.push(Peak { radius: 77.0 * pixel, strength: 15.0 });
             peaks.push(Peak { radius: 500.5 * pixel, strength: 9.0 });
-            let got = find_distance(&Rings { peaks, range }, &angles, pixel, None).unwrap();
+            let got = find_distances(&Rings { peaks, range }, &angles, pixel, None)[0];
             assert!((got.dist / dist - 1.0).abs() < 3e-3, "{name}: {got:?}");
         }
     }

@@ -74,8 +74,8 @@ pub fn fit(samples: &[Sample], sigma: f64, shape: Shape) -> Option<Peak> {
         if turn == 2 && shape == Shape::Fixed {
             limit = OUTLIER * spread(samples, &p, mean).max(1.0);
         }
-        // A thousandth of a standard deviation.
-        if turn > 3 && step[1] * step[1] * curvature[1] < 1e-6 && step[2] * step[2] * curvature[2] < 1e-6 {
+        // A ten thousandth of a standard deviation: what is left must not show in the geometry.
+        if turn > 3 && step[1] * step[1] * curvature[1] < 1e-8 && step[2] * step[2] * curvature[2] < 1e-8 {
             break;
         }
     }

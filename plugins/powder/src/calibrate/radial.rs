@@ -1,6 +1,6 @@
-//! The radial profile about a centre and the ring radii in it.
+//! The radial profile under a geometry and the ring radii in it.
 
-use isard_geometry::Grid;
+use isard_geometry::{Grid, Pose};
 
 use super::clean::Image;
 
@@ -22,6 +22,8 @@ pub struct Rings {
     pub range: [f64; 2],
 }
 
+/// Most bins of the profile.
+const FARTHEST: f64 = 20_000.0;
 /// Bins on each side among which a peak must be the highest.
 const APART: usize = 3;
 /// Bins on each side from which the background is taken.
@@ -29,10 +31,12 @@ const AROUND: usize = 25;
 /// Least height of a peak in standard deviations of its bin.
 const SIGMAS: f64 = 6.0;
 
-/// Find ring radii about a centre given in pixels; bins are one pixel wide.
-pub fn find_rings(image: &Image, grid: &Grid, centre: [f64; 2]) -> Rings {
+/// Find ring radii under a geometry; a radius is that on a detector perpendicular to the beam.
+///
+/// Bins are one pixel wide.
+pub fn find_rings(image: &Image, grid: &Grid, pose: &Pose) -> Rings {
     let size = grid.pixel[0].min(grid.pixel[1]);
-    let profile = profile(image, grid, centre, size);
+    let profile = profile(image, grid, pose, size);
     let known: Vec<usize> = (0..profile.len()).filter(|&k| profile[k].is_some()).collect();
     let (Some(&first), Some(&last)) = (known.first(), known.last()) else {
         return Rings { peaks: Vec::new(), range: [0.0; 2] };
@@ -72,23 +76,26 @@ pub fn find_rings(image: &Image, grid: &Grid, centre: [f64; 2]) -> Rings {
 }
 
 // Mean and standard error of the square root of counts per bin, clipped three times at four standard deviations.
-fn profile(image: &Image, grid: &Grid, centre: [f64; 2], size: f64) -> Vec<Option<(f64, f64)>> {
+fn profile(image: &Image, grid: &Grid, pose: &Pose, size: f64) -> Vec<Option<(f64, f64)>> {
     let cols = image.shape[1];
-    let origin = grid.at(centre[0], centre[1]);
-    let far = [[0, 0], [0, cols], [image.shape[0], 0], image.shape].map(|[r, c]| {
-        let d = grid.at(r as f64, c as f64);
-        (d[0] - origin[0]).hypot(d[1] - origin[1])
-    });
-    let bins = (far.into_iter().fold(0.0, f64::max) / size) as usize + 2;
+    let rotation = pose.rotation();
+    let scale = pose.dist / size;
+    let mut bins = 1;
     let mut points: Vec<(u32, f32)> = Vec::with_capacity(image.mean.len());
     for row in 0..image.shape[0] {
         for col in 0..cols {
             let i = row * cols + col;
-            if image.weight[i] > 0.0 {
-                let d = grid.centre(row, col);
-                let r = (d[0] - origin[0]).hypot(d[1] - origin[1]) / size;
+            if image.weight[i] <= 0.0 {
+                continue;
+            }
+            let d = grid.centre(row, col);
+            let lab = pose.lab_with(&rotation, d[0], d[1]);
+            let k = scale * (lab.x * lab.x + lab.y * lab.y).sqrt() / lab.z;
+            // Backwards and nearly sideways there is no plane to draw rings on.
+            if lab.z > 0.0 && k < FARTHEST {
                 let value = (image.mean[i] * image.weight[i] + 0.375).max(0.0).sqrt();
-                points.push((r as u32, value as f32));
+                bins = bins.max(k as usize + 1);
+                points.push((k as u32, value as f32));
             }
         }
     }

@@ -8,7 +8,7 @@ use super::centre::find_centre;
 use super::clean::Image;
 use super::coarse::attract;
 use super::estimate::{Estimate, Setup};
-use super::matching::find_distance;
+use super::matching::{find_distances, score};
 use super::param::Param;
 use super::radial::find_rings;
 use super::ridge::{Ridge, ridges};
@@ -23,9 +23,13 @@ const NEAR: f64 = 0.3;
 /// or after this many turns.
 const PATIENCE: usize = 8;
 /// It is over when a turn moves the geometry by less than this many standard deviations.
-const STILL: f64 = 1e-3;
+const STILL: f64 = 2e-3;
+/// After the last turn, this much is still an answer: it says how far it moved.
+const RESTLESS: f64 = 0.1;
 /// Least score of a match of ring radii to lines.
 const SCORE: f64 = 0.25;
+/// A match with this score makes other candidates needless.
+const SURE: f64 = 0.8;
 
 /// Why a calibration found no geometry.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +79,8 @@ enum Phase {
     Ridges,
     Centre(Vec<Ridge>),
     Distance(Vec<Ridge>, [f64; 2]),
-    Attract(Vec<Ridge>, Param),
+    // Candidates yet to be tried, the last first, and the best so far with its score.
+    Attract { ridges: Vec<Ridge>, untried: Vec<Param>, best: Option<(Param, f64)> },
     Fit { param: Param, rings: Rings, turn: usize, settled: bool },
     Over(Result<Box<Estimate>, CalibrationError>),
 }
@@ -154,18 +159,38 @@ impl Calibration {
                 Phase::Distance(ridges, centre)
             }
             Phase::Distance(ridges, centre) => {
-                let rings = find_rings(&self.image, grid, centre);
-                let found = find_distance(&rings, &self.setup.angles, pixel, self.setup.distance);
-                let score = found.map_or(0.0, |f| f.score);
-                let found = found
-                    .filter(|f| f.score >= SCORE)
-                    .ok_or(CalibrationError::NoMatch(rings.peaks.len(), score))?;
                 let at = grid.at(centre[0], centre[1]);
-                Phase::Attract(ridges, Param::from_pose(&Pose::straight(found.dist, at[0], at[1])))
+                // Radii about a centre do not depend on the distance when nothing is tilted.
+                let rings = find_rings(&self.image, grid, &Pose::straight(1.0, at[0], at[1]));
+                let found = find_distances(&rings, &self.setup.angles, pixel, self.setup.distance);
+                if found.is_empty() {
+                    return Err(CalibrationError::NoMatch(rings.peaks.len(), 0.0));
+                }
+                let straight = |dist| Param::from_pose(&Pose::straight(dist, at[0], at[1]));
+                let untried = found.iter().rev().map(|f| straight(f.dist)).collect();
+                Phase::Attract { ridges, untried, best: None }
             }
-            Phase::Attract(ridges, param) => {
-                let (param, _) = attract(&ridges, grid, &self.setup.angles, param);
-                Phase::Fit { param, rings: visible(&self.setup, &param), turn: 0, settled: false }
+            // A tilt blurs the first profile, so each candidate is judged again by the profile with its own tilt.
+            Phase::Attract { ridges, mut untried, best } => {
+                let (mut best, sure) = (best, best.is_some_and(|b| b.1 > SURE));
+                let Some(next) = untried.pop().filter(|_| !sure) else {
+                    let (param, score) = best.unwrap_or((Param::from_pose(&Pose::straight(1.0, 0.0, 0.0)), 0.0));
+                    if score < SCORE {
+                        return Err(CalibrationError::NoMatch(
+                            find_rings(&self.image, grid, &param.pose()).peaks.len(),
+                            score,
+                        ));
+                    }
+                    return Ok(Phase::Fit { param, rings: visible(&self.setup, &param), turn: 0, settled: false });
+                };
+                let (param, _) = attract(&ridges, grid, &self.setup.angles, next);
+                let pose = param.pose();
+                let rings = find_rings(&self.image, grid, &pose);
+                let found = score(&rings, &self.setup.angles, 0.5 * pixel, pose.dist);
+                if best.is_none_or(|b| found > b.1) {
+                    best = Some((param, found));
+                }
+                Phase::Attract { ridges, untried, best }
             }
             Phase::Fit { param, mut rings, turn, settled } => {
                 let positions = if settled {
@@ -174,11 +199,12 @@ impl Calibration {
                     rings.measure(&self.image, grid, &param, self.setup.polarisation)
                 };
                 let solved = improve(&positions, &param).ok_or(CalibrationError::TooFew(positions.len()))?;
-                if settled && solved.moved < STILL {
+                let last = turn + 1 == TURNS;
+                if settled && (solved.moved < STILL || last && solved.moved < RESTLESS) {
                     let lines: Vec<usize> =
                         positions.iter().zip(&solved.used).filter(|p| *p.1).map(|p| p.0.line).collect();
                     Phase::Over(Ok(Box::new(self.report(&solved, &rings, lines))))
-                } else if turn + 1 == TURNS {
+                } else if last {
                     return Err(CalibrationError::Restless(solved.moved));
                 } else {
                     // A ring's width is known after its first turn, and its window fits it in the one after.
