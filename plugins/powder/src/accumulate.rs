@@ -15,7 +15,14 @@ impl Accumulator {
     /// An empty sum for frames of this many rows and columns.
     pub fn new(shape: [usize; 2]) -> Self {
         let n = shape[0] * shape[1];
-        Self { shape, sum: vec![0.0; n], count: vec![0; n], variance: None, masked: vec![false; n], frames: 0 }
+        Self {
+            shape,
+            sum: vec![0.0; n],
+            count: vec![0; n],
+            variance: None,
+            masked: vec![false; n],
+            frames: 0,
+        }
     }
 
     /// Exclude pixels, now and for what was already summed.
@@ -62,7 +69,12 @@ impl Accumulator {
     ///
     /// # Panics
     /// When frame or variance have another size.
-    pub fn add_with_variance<T: Copy + Into<f64>>(&mut self, frame: &[T], variance: &[f64], saturation: Option<f64>) {
+    pub fn add_with_variance<T: Copy + Into<f64>>(
+        &mut self,
+        frame: &[T],
+        variance: &[f64],
+        saturation: Option<f64>,
+    ) {
         assert_eq!(variance.len(), self.sum.len(), "the variance has the accumulator's size");
         // Frames summed so far were counts.
         let mut total = self.variance.take().unwrap_or_else(|| self.sum.clone());

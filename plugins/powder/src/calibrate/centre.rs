@@ -85,7 +85,10 @@ fn sharpen(ridges: &[Ridge], mut centre: [f64; 2]) -> [f64; 2] {
         for _ in 0..20 {
             let mut moved = None;
             for k in [0, 1, 2, 3, 5, 6, 7, 8] {
-                let at = [centre[0] + step * (f64::from(k / 3) - 1.0), centre[1] + step * (f64::from(k % 3) - 1.0)];
+                let at = [
+                    centre[0] + step * (f64::from(k / 3) - 1.0),
+                    centre[1] + step * (f64::from(k % 3) - 1.0),
+                ];
                 let value = sharpness(ridges, at, bin);
                 if value > best {
                     (best, moved) = (value, Some(at));

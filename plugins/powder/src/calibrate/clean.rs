@@ -39,7 +39,8 @@ impl Image {
                 };
             }
         }
-        let lone: Vec<usize> = (0..n).filter(|&i| weight[i] > 0.0 && is_lone(&mean, &weight, [rows, cols], i)).collect();
+        let lone: Vec<usize> =
+            (0..n).filter(|&i| weight[i] > 0.0 && is_lone(&mean, &weight, [rows, cols], i)).collect();
         lone.into_iter().for_each(|i| weight[i] = 0.0);
         Self { shape: [rows, cols], mean, weight }
     }

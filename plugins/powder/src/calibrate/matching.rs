@@ -111,7 +111,10 @@ mod tests {
                 .map(|a| dist * a.tan())
                 .filter(|r| (range[0]..range[1]).contains(r))
                 .enumerate()
-                .map(|(k, r)| Peak { radius: r + pixel * ((k as f64) * 2.4).sin(), strength: 40.0 / (1.0 + k as f64) })
+                .map(|(k, r)| Peak {
+                    radius: r + pixel * ((k as f64) * 2.4).sin(),
+                    strength: 40.0 / (1.0 + k as f64),
+                })
                 .collect();
             peaks.remove(2);
             peaks.push(Peak { radius: 77.0 * pixel, strength: 15.0 });

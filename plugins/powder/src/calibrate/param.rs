@@ -105,7 +105,11 @@ mod tests {
                     p.pose().lab(d[0], d[1]).tth()
                 };
                 let difference = (at(1e-6) - at(-1e-6)) / 2e-6;
-                assert!((slope[k] - difference).abs() < 1e-7 * (1.0 + difference.abs()), "{k}: {} {difference}", slope[k]);
+                assert!(
+                    (slope[k] - difference).abs() < 1e-7 * (1.0 + difference.abs()),
+                    "{k}: {} {difference}",
+                    slope[k]
+                );
             }
         }
     }

@@ -164,15 +164,22 @@ mod tests {
     fn the_place_of_a_noisy_peak_is_stated_honestly() {
         let (sigma, truth) = (1.3, 0.37);
         let u = |k: usize| -6.0 + 0.08 * k as f64;
-        let means: Vec<f32> =
-            (0..150).map(|k| (5.0 + 0.3 * u(k) + 40.0 * (-0.5 * ((u(k) - truth) / sigma).powi(2)).exp()) as f32).collect();
+        let means: Vec<f32> = (0..150)
+            .map(|k| (5.0 + 0.3 * u(k) + 40.0 * (-0.5 * ((u(k) - truth) / sigma).powi(2)).exp()) as f32)
+            .collect();
         let field = Field::new(&means);
         for shape in [Shape::Fixed, Shape::Free] {
             let mut square = 0.0;
             for seed in 0..400 {
                 let mut counts = vec![0u32; means.len()];
                 field.draw(&mut frame_rng(seed, 0), &mut counts);
-                let sample = |(k, &n): (usize, &u32)| Sample { u: u(k), y: f64::from(n), weight: 1.0, gain: 1.0, at: [0.0; 2] };
+                let sample = |(k, &n): (usize, &u32)| Sample {
+                    u: u(k),
+                    y: f64::from(n),
+                    weight: 1.0,
+                    gain: 1.0,
+                    at: [0.0; 2],
+                };
                 let samples: Vec<Sample> = counts.iter().enumerate().map(sample).collect();
                 let got = fit(&samples, sigma, shape).unwrap();
                 square += (got.shift - truth).powi(2) / got.shift_variance;

@@ -53,7 +53,9 @@ pub fn find_rings(image: &Image, grid: &Grid, pose: &Pose) -> Rings {
         around.sort_by(f64::total_cmp);
         let ground = around[around.len() / 3];
         // The background's own slope and texture must not pass for rings.
-        let dip = |side: &[usize]| side.iter().filter_map(|&j| Some((*profile.get(j)?)?.0)).fold(f64::MAX, f64::min);
+        let dip = |side: &[usize]| {
+            side.iter().filter_map(|&j| Some((*profile.get(j)?)?.0)).fold(f64::MAX, f64::min)
+        };
         let left: Vec<usize> = (k.saturating_sub(8)..k).collect();
         let right: Vec<usize> = (k + 1..=k + 8).collect();
         let stands = value - dip(&left).max(dip(&right));
@@ -126,4 +128,36 @@ fn profile(image: &Image, grid: &Grid, pose: &Pose, size: f64) -> Vec<Option<(f6
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accumulate::Accumulator;
+
+    // Radii by construction: Gaussian rings at 60, 97.5 and 120 pixels over a slope, with hot pixels.
+    #[test]
+    fn radii_of_drawn_rings_are_found_and_no_others() {
+        let grid = Grid::new([300, 280], [1e-4, 1e-4]);
+        let centre = [150.2, 138.7];
+        let mut frame = vec![0u32; 300 * 280];
+        for (i, v) in frame.iter_mut().enumerate() {
+            let r = ((i / 280) as f64 + 0.5 - centre[0]).hypot((i % 280) as f64 + 0.5 - centre[1]);
+            let ring = |at: f64, high: f64| high * (-0.5 * ((r - at) / 1.4).powi(2)).exp();
+            let noise = (i * 7919 % 31) as f64 - 15.0;
+            *v = (400.0 - r + ring(60.0, 500.0) + ring(97.5, 120.0) + ring(120.0, 300.0) + noise) as u32;
+            if i % 4999 == 0 {
+                *v = 1_000_000;
+            }
+        }
+        let mut acc = Accumulator::new([300, 280]);
+        acc.add(&frame, None);
+        let pose = Pose::straight(0.3, centre[0] * 1e-4, centre[1] * 1e-4);
+        let rings = find_rings(&Image::new(&acc), &grid, &pose);
+        let radii: Vec<f64> = rings.peaks.iter().map(|p| p.radius * 1e4).collect();
+        assert_eq!(radii.len(), 3, "{radii:?}");
+        for (got, expected) in radii.iter().zip([60.0, 97.5, 120.0]) {
+            assert!((got - expected).abs() < 0.3, "{radii:?}");
+        }
+    }
 }

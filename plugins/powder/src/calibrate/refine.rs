@@ -27,7 +27,7 @@ const STILL: f64 = 2e-3;
 /// After the last turn, this much is still an answer: it says how far it moved.
 const RESTLESS: f64 = 0.1;
 /// Least score of a match of ring radii to lines.
-const SCORE: f64 = 0.25;
+const SCORE: f64 = 0.28;
 /// A match with this score makes other candidates needless.
 const SURE: f64 = 0.8;
 
@@ -50,14 +50,19 @@ impl fmt::Display for CalibrationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shape([r, c], [n, m]) => write!(f, "frames are {r} x {c}, the detector is {n} x {m}"),
-            Self::NoCentre => write!(f, "no rings with a common centre found; add frames or mask what is no ring"),
+            Self::NoCentre => {
+                write!(f, "no rings with a common centre found; add frames or mask what is no ring")
+            }
             Self::NoMatch(n, score) => write!(
                 f,
-                "{n} rings found, which match the calibrant by {score:.2}, wanted {SCORE}; check calibrant, energy and pixel size"
+                "{n} rings found, which match the calibrant by {score:.2}, wanted {SCORE} or more; check calibrant, energy and pixel size"
             ),
             Self::TooFew(n) => write!(f, "{n} ring positions found, wanted at least 12; add frames"),
             Self::Restless(moved) => {
-                write!(f, "the geometry still moves by {moved:.2e} sigma after {TURNS} turns; mask what is no ring")
+                write!(
+                    f,
+                    "the geometry still moves by {moved:.2e} sigma after {TURNS} turns; mask what is no ring"
+                )
             }
         }
     }
@@ -102,7 +107,11 @@ pub struct Calibration {
 
 impl Calibration {
     /// Begin with the frames summed so far, and where there is one with an earlier estimate.
-    pub fn new(setup: &Setup, acc: &Accumulator, previous: Option<&Estimate>) -> Result<Self, CalibrationError> {
+    pub fn new(
+        setup: &Setup,
+        acc: &Accumulator,
+        previous: Option<&Estimate>,
+    ) -> Result<Self, CalibrationError> {
         if acc.shape() != setup.grid.shape {
             return Err(CalibrationError::Shape(acc.shape(), setup.grid.shape));
         }
@@ -119,7 +128,11 @@ impl Calibration {
     }
 
     /// Calibrate at one go.
-    pub fn refine(setup: &Setup, acc: &Accumulator, previous: Option<&Estimate>) -> Result<Estimate, CalibrationError> {
+    pub fn refine(
+        setup: &Setup,
+        acc: &Accumulator,
+        previous: Option<&Estimate>,
+    ) -> Result<Estimate, CalibrationError> {
         let mut calibration = Self::new(setup, acc, previous)?;
         loop {
             if let Step::Done(estimate) = calibration.step()? {
@@ -172,24 +185,19 @@ impl Calibration {
             }
             // A tilt blurs the first profile, so each candidate is judged again by the profile with its own tilt.
             Phase::Attract { ridges, mut untried, best } => {
-                let (mut best, sure) = (best, best.is_some_and(|b| b.1 > SURE));
+                let sure = best.is_some_and(|b| b.1 > SURE);
                 let Some(next) = untried.pop().filter(|_| !sure) else {
-                    let (param, score) = best.unwrap_or((Param::from_pose(&Pose::straight(1.0, 0.0, 0.0)), 0.0));
-                    if score < SCORE {
-                        return Err(CalibrationError::NoMatch(
-                            find_rings(&self.image, grid, &param.pose()).peaks.len(),
-                            score,
-                        ));
-                    }
-                    return Ok(Phase::Fit { param, rings: visible(&self.setup, &param), turn: 0, settled: false });
+                    return match best {
+                        Some((param, score)) if score >= SCORE => Ok(self.fit_from(param)),
+                        Some((param, score)) => {
+                            Err(CalibrationError::NoMatch(self.explained(&param).0, score))
+                        }
+                        None => Err(CalibrationError::NoMatch(0, 0.0)),
+                    };
                 };
                 let (param, _) = attract(&ridges, grid, &self.setup.angles, next);
-                let pose = param.pose();
-                let rings = find_rings(&self.image, grid, &pose);
-                let found = score(&rings, &self.setup.angles, 0.5 * pixel, pose.dist);
-                if best.is_none_or(|b| found > b.1) {
-                    best = Some((param, found));
-                }
+                let (_, found) = self.explained(&param);
+                let best = if best.is_none_or(|b| found > b.1) { Some((param, found)) } else { best };
                 Phase::Attract { ridges, untried, best }
             }
             Phase::Fit { param, mut rings, turn, settled } => {
@@ -201,6 +209,11 @@ impl Calibration {
                 let solved = improve(&positions, &param).ok_or(CalibrationError::TooFew(positions.len()))?;
                 let last = turn + 1 == TURNS;
                 if settled && (solved.moved < STILL || last && solved.moved < RESTLESS) {
+                    // A start from an earlier estimate may have come to rest on the wrong rings.
+                    let (seen, score) = if self.searched { (0, 1.0) } else { self.explained(&solved.param) };
+                    if score < SCORE {
+                        return Err(CalibrationError::NoMatch(seen, score));
+                    }
                     let lines: Vec<usize> =
                         positions.iter().zip(&solved.used).filter(|p| *p.1).map(|p| p.0.line).collect();
                     Phase::Over(Ok(Box::new(self.report(&solved, &rings, lines))))
@@ -214,6 +227,19 @@ impl Calibration {
             }
             over @ Phase::Over(_) => over,
         })
+    }
+
+    fn fit_from(&self, param: Param) -> Phase {
+        Phase::Fit { param, rings: visible(&self.setup, &param), turn: 0, settled: false }
+    }
+
+    // How many rings are seen under a geometry, and how well it explains them.
+    fn explained(&self, param: &Param) -> (usize, f64) {
+        let (grid, pose) = (&self.setup.grid, param.pose());
+        let pixel = grid.pixel[0].min(grid.pixel[1]);
+        let rings = find_rings(&self.image, grid, &pose);
+        // Under the right tilt rings are where they belong to half the tolerance of the first search.
+        (rings.peaks.len(), score(&rings, &self.setup.angles, 0.5 * pixel, pose.dist))
     }
 
     fn report(&self, solved: &Solved, rings: &Rings, mut lines: Vec<usize>) -> Estimate {

@@ -71,7 +71,13 @@ impl Rings {
     }
 
     /// Measure all rings under a geometry: their profile's width first, then their place in every sector.
-    pub fn measure(&mut self, image: &Image, grid: &Grid, param: &Param, polar: Option<f64>) -> Vec<Position> {
+    pub fn measure(
+        &mut self,
+        image: &Image,
+        grid: &Grid,
+        param: &Param,
+        polar: Option<f64>,
+    ) -> Vec<Position> {
         let windows = self.windows(grid, param);
         let samples = collect(image, grid, param, polar, &windows);
         let mut widths = vec![None; self.angles.len()];
@@ -223,7 +229,8 @@ fn profile(sectors: &[Vec<Sample>], sigma: f64) -> Option<Peak> {
 
 // A ring cut by a gap has no place.
 fn both_flanks(samples: &[Sample], sigma: f64) -> bool {
-    let flank = |low: f64, high: f64| samples.iter().filter(|s| s.u > low * sigma && s.u <= high * sigma).count();
+    let flank =
+        |low: f64, high: f64| samples.iter().filter(|s| s.u > low * sigma && s.u <= high * sigma).count();
     samples.len() >= 20 && flank(-2.0, 0.0) >= 4 && flank(0.0, 2.0) >= 4
 }
 

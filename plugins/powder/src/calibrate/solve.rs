@@ -120,3 +120,61 @@ fn excess(positions: &[Position], left: &[f64], weights: &[f64]) -> f64 {
     }
     high
 }
+
+#[cfg(test)]
+mod tests {
+    use isard_geometry::Pose;
+
+    use super::*;
+
+    // Positions on rings of a known geometry, displaced by a known pattern of unit mean square.
+    fn positions(noise: f64) -> (Vec<Position>, Param) {
+        let truth = Pose::from_centre(0.2, [0.05, 0.04], 0.02, -0.03);
+        let start = Param::from_pose(&Pose::from_centre(0.200_02, [0.050_01, 0.039_99], 0.0202, -0.0299));
+        let mut out = Vec::new();
+        for (line, angle) in [0.05f64, 0.08, 0.12, 0.16].into_iter().enumerate() {
+            for k in 0..40 {
+                let (s, c) = (f64::from(k) * 0.157).sin_cos();
+                let r = 0.2 * angle.tan();
+                let at = [0.05 + r * s, 0.04 + r * c];
+                let true_tth = truth.lab(at[0], at[1]).tth();
+                let per_pixel = 1e-4 / 0.2;
+                let wave = std::f64::consts::SQRT_2 * f64::from(k * k + 7 * line as i32).sin();
+                let shift = (start.frame().tth(at).0 - true_tth) / per_pixel + noise * wave;
+                out.push(Position { line, at, shift, variance: 1e-4, per_pixel });
+            }
+        }
+        (out, start)
+    }
+
+    #[test]
+    fn exact_positions_lead_to_the_truth_in_one_step() {
+        // The start is 2e-5 m off, which leaves second-order terms of 1e-8.
+        let (positions, start) = positions(0.0);
+        let got = improve(&positions, &start).unwrap();
+        let pose = got.param.pose();
+        assert!((pose.dist - 0.2).abs() < 1e-7 && (pose.rot1 - 0.02).abs() < 1e-6, "{pose:?}");
+        assert_eq!((got.systematic, got.used.iter().all(|u| *u)), (0.0, true));
+    }
+
+    #[test]
+    fn scatter_beyond_counting_widens_the_answer_and_strays_do_not_count() {
+        let (mut positions, start) = positions(0.1);
+        positions[7].shift += 30.0;
+        positions[90].shift -= 5.0;
+        let got = improve(&positions, &start).unwrap();
+        // Ten times the deviation of counts: chi-squared a hundred, and sqrt(0.1^2 - 0.01^2) added.
+        assert!((got.systematic - 0.0995).abs() < 0.015, "{}", got.systematic);
+        assert!((got.chi2_dof / 100.0 - 1.0).abs() < 0.3, "{}", got.chi2_dof);
+        let strays: Vec<_> = (0..160).filter(|&i| !got.used[i]).collect();
+        assert_eq!(strays, [7, 90]);
+        let sigma = got.covariance[(0, 0)].sqrt();
+        assert!((got.param.0[0] - 0.2).abs() < 4.0 * sigma);
+    }
+
+    #[test]
+    fn too_few_positions_are_no_geometry() {
+        let (positions, start) = positions(0.0);
+        assert!(improve(&positions[..11], &start).is_none());
+    }
+}

@@ -129,9 +129,8 @@ impl Table {
             cumulative.push((sum * TWO_32).min(TWO_32 - 1.0) as u32);
         }
         cumulative.push(u32::MAX);
-        let guide = (0..256u32)
-            .map(|top| cumulative.partition_point(|&c| c <= top << 24).min(255) as u8)
-            .collect();
+        let guide =
+            (0..256u32).map(|top| cumulative.partition_point(|&c| c <= top << 24).min(255) as u8).collect();
         Self { cumulative, guide }
     }
 
@@ -209,7 +208,9 @@ mod tests {
     #[test]
     fn counts_follow_the_poisson_distribution() {
         let n = 400_000;
-        for (seed, mean) in [0.003f32, 0.11, 0.124, 0.9, 3.3, 12.06, 31.99, 32.0, 47.3, 310.0].into_iter().enumerate() {
+        for (seed, mean) in
+            [0.003f32, 0.11, 0.124, 0.9, 3.3, 12.06, 31.99, 32.0, 47.3, 310.0].into_iter().enumerate()
+        {
             let mut frame = vec![0u32; n];
             Field::new(&vec![mean; n]).draw(&mut frame_rng(seed as u64, 9), &mut frame);
             let mut seen = vec![0.0; 600];
