@@ -106,8 +106,8 @@ fn what_is_no_powder_or_another_one_is_refused() {
     assert!(matches!(error, CalibrationError::NoCentre | CalibrationError::NoMatch(..)), "{error}");
 
     let rings = common::summed(&model, &model.expect(), 100, 1);
-    let silicon = Setup::new(model.grid, &Calibrant::named("Si").unwrap(), model.wavelength);
-    let error = Calibration::refine(&silicon, &rings, None).unwrap_err().to_string();
+    let lanthanum = Setup::new(model.grid, &Calibrant::named("LaB6").unwrap(), model.wavelength);
+    let error = Calibration::refine(&lanthanum, &rings, None).unwrap_err().to_string();
     assert!(error.contains("check calibrant"), "{error}");
 
     let error = Calibration::refine(&setup, &Accumulator::new([256, 255]), None).unwrap_err().to_string();

@@ -18,7 +18,7 @@ fn pulls(size: usize) -> ([f64; 5], [f64; 5]) {
         let acc = common::summed(&model, &expected, 600, seed);
         let got = Calibration::refine(&setup, &acc, None).unwrap();
         let sigma = got.sigma();
-        assert!(sigma[0] / got.pose.dist < 2e-4, "seed {seed}: distance to {}", sigma[0]);
+        assert!(sigma[0] / got.pose.dist < 2e-4, "seed {seed}: {got:?}");
         assert!(got.centre_sigma.iter().all(|s| *s < 0.05), "seed {seed}: centre to {:?}", got.centre_sigma);
         let pull = [
             (got.pose.dist - model.pose.dist) / sigma[0],

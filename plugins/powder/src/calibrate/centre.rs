@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn whole_rings_and_distant_arcs_give_their_centre() {
-        let cases = [([250.0, 260.5], 0.0, 6.28, 0.2), ([-120.0, 300.0], 0.9, 2.2, 1.0)];
+        let cases = [([250.0, 260.5], 0.0, std::f64::consts::TAU, 0.2), ([-120.0, 300.0], 0.9, 2.2, 1.0)];
         for (centre, from, to, by) in cases {
             let got = find_centre(&arcs(centre, &[150.0, 210.0, 320.0], from, to), [512, 512]).unwrap();
             let miss = (got[0] - centre[0]).hypot(got[1] - centre[1]);

@@ -59,6 +59,8 @@ pub struct Estimate {
     pub systematic: f64,
     /// Median standard deviation of the rings' profile, in pixels.
     pub width: f64,
+    /// How well lines and all rings in the image explain each other: 1 if each is the other, 0 if none is.
+    pub score: f64,
     /// Length of the last step in standard deviations.
     pub moved: f64,
     /// Frames it rests on.

@@ -36,7 +36,7 @@ pub fn find_distances(rings: &Rings, angles: &[f64], pixel: f64, hint: Option<[f
             for wide in [1.0, 0.5, 0.5] {
                 dist = polish(rings, angles, pixel, dist, wide);
             }
-            all.push(Match { dist, score: score(rings, angles, pixel, dist) });
+            all.push(Match { dist, score: score(rings, angles, dist, |r| tolerance(r, pixel)) });
         }
     }
     all.sort_by(|p, q| q.score.total_cmp(&p.score));
@@ -49,8 +49,8 @@ pub fn find_distances(rings: &Rings, angles: &[f64], pixel: f64, hint: Option<[f
     best
 }
 
-// How far a ring may be from its line: the centre and the tilt are not known yet.
-fn tolerance(radius: f64, pixel: f64) -> f64 {
+/// How far a ring may be from its line while neither centre nor tilt are known.
+pub fn tolerance(radius: f64, pixel: f64) -> f64 {
     2.0 * pixel + 0.004 * radius
 }
 
@@ -76,11 +76,11 @@ fn polish(rings: &Rings, angles: &[f64], pixel: f64, dist: f64, wide: f64) -> f6
 }
 
 /// How well a distance explains the rings, 0 to 1.
-pub fn score(rings: &Rings, angles: &[f64], pixel: f64, dist: f64) -> f64 {
+pub fn score(rings: &Rings, angles: &[f64], dist: f64, tolerance: impl Fn(f64) -> f64) -> f64 {
     let weight = |strength: f64| (1.0 + strength / 6.0).ln();
     let (mut matched, mut total) = (0.0, 0.0);
     for ring in &rings.peaks {
-        let miss = (nearest(angles, ring.radius, dist) - ring.radius) / tolerance(ring.radius, pixel);
+        let miss = (nearest(angles, ring.radius, dist) - ring.radius) / tolerance(ring.radius);
         matched += weight(ring.strength) * (-2.0 * miss * miss).exp();
         total += weight(ring.strength);
     }

@@ -8,11 +8,11 @@ use super::centre::find_centre;
 use super::clean::Image;
 use super::coarse::attract;
 use super::estimate::{Estimate, Setup};
-use super::matching::{find_distances, score};
+use super::matching::{find_distances, score, tolerance};
 use super::param::Param;
 use super::radial::find_rings;
 use super::ridge::{Ridge, ridges};
-use super::sector::Rings;
+use super::sector::{Position, Rings};
 use super::solve::{Solved, improve};
 use crate::accumulate::Accumulator;
 
@@ -26,6 +26,8 @@ const PATIENCE: usize = 8;
 const STILL: f64 = 2e-3;
 /// After the last turn, this much is still an answer: it says how far it moved.
 const RESTLESS: f64 = 0.1;
+/// Whole rings farther off their lines than this many pixels, root mean square, are other lines.
+const OFF: f64 = 0.3;
 /// Least score of a match of ring radii to lines.
 const SCORE: f64 = 0.28;
 /// A match with this score makes other candidates needless.
@@ -42,6 +44,8 @@ pub enum CalibrationError {
     NoMatch(usize, f64),
     /// This many ring positions could be measured, which do not determine a geometry.
     TooFew(usize),
+    /// Whole rings lie off their lines by this many pixels, root mean square.
+    Disagree(f64),
     /// After the last turn the geometry still moved by this many standard deviations.
     Restless(f64),
 }
@@ -58,6 +62,12 @@ impl fmt::Display for CalibrationError {
                 "{n} rings found, which match the calibrant by {score:.2}, wanted {SCORE} or more; check calibrant, energy and pixel size"
             ),
             Self::TooFew(n) => write!(f, "{n} ring positions found, wanted at least 12; add frames"),
+            Self::Disagree(off) => {
+                write!(
+                    f,
+                    "rings lie {off:.2} pixels off the calibrant's lines; check calibrant, energy and pixel size"
+                )
+            }
             Self::Restless(moved) => {
                 write!(
                     f,
@@ -185,18 +195,20 @@ impl Calibration {
             }
             // A tilt blurs the first profile, so each candidate is judged again by the profile with its own tilt.
             Phase::Attract { ridges, mut untried, best } => {
+                // With a tilt of its own a candidate must do better than the first search's.
+                let rough = |radius| 0.5 * tolerance(radius, 2.0 * pixel);
                 let sure = best.is_some_and(|b| b.1 > SURE);
                 let Some(next) = untried.pop().filter(|_| !sure) else {
                     return match best {
                         Some((param, score)) if score >= SCORE => Ok(self.fit_from(param)),
                         Some((param, score)) => {
-                            Err(CalibrationError::NoMatch(self.explained(&param).0, score))
+                            Err(CalibrationError::NoMatch(self.explained(&param, rough).0, score))
                         }
                         None => Err(CalibrationError::NoMatch(0, 0.0)),
                     };
                 };
                 let (param, _) = attract(&ridges, grid, &self.setup.angles, next);
-                let (_, found) = self.explained(&param);
+                let (_, found) = self.explained(&param, rough);
                 let best = if best.is_none_or(|b| found > b.1) { Some((param, found)) } else { best };
                 Phase::Attract { ridges, untried, best }
             }
@@ -209,14 +221,19 @@ impl Calibration {
                 let solved = improve(&positions, &param).ok_or(CalibrationError::TooFew(positions.len()))?;
                 let last = turn + 1 == TURNS;
                 if settled && (solved.moved < STILL || last && solved.moved < RESTLESS) {
-                    // A start from an earlier estimate may have come to rest on the wrong rings.
-                    let (seen, score) = if self.searched { (0, 1.0) } else { self.explained(&solved.param) };
+                    // It may have come to rest on the wrong rings, above all from an earlier estimate.
+                    let (seen, score) = self.explained(&solved.param, |_| pixel);
                     if score < SCORE {
                         return Err(CalibrationError::NoMatch(seen, score));
                     }
-                    let lines: Vec<usize> =
-                        positions.iter().zip(&solved.used).filter(|p| *p.1).map(|p| p.0.line).collect();
-                    Phase::Over(Ok(Box::new(self.report(&solved, &rings, lines))))
+                    let used: Vec<Position> =
+                        positions.iter().zip(&solved.used).filter(|p| *p.1).map(|p| *p.0).collect();
+                    let off = off_lines(&used);
+                    if off > OFF {
+                        return Err(CalibrationError::Disagree(off));
+                    }
+                    let lines = used.iter().map(|p| p.line).collect();
+                    Phase::Over(Ok(Box::new(self.report(&solved, &rings, lines, score))))
                 } else if last {
                     return Err(CalibrationError::Restless(solved.moved));
                 } else {
@@ -234,15 +251,13 @@ impl Calibration {
     }
 
     // How many rings are seen under a geometry, and how well it explains them.
-    fn explained(&self, param: &Param) -> (usize, f64) {
-        let (grid, pose) = (&self.setup.grid, param.pose());
-        let pixel = grid.pixel[0].min(grid.pixel[1]);
-        let rings = find_rings(&self.image, grid, &pose);
-        // Under the right tilt rings are where they belong to half the tolerance of the first search.
-        (rings.peaks.len(), score(&rings, &self.setup.angles, 0.5 * pixel, pose.dist))
+    fn explained(&self, param: &Param, tolerance: impl Fn(f64) -> f64) -> (usize, f64) {
+        let pose = param.pose();
+        let rings = find_rings(&self.image, &self.setup.grid, &pose);
+        (rings.peaks.len(), score(&rings, &self.setup.angles, pose.dist, tolerance))
     }
 
-    fn report(&self, solved: &Solved, rings: &Rings, mut lines: Vec<usize>) -> Estimate {
+    fn report(&self, solved: &Solved, rings: &Rings, mut lines: Vec<usize>, score: f64) -> Estimate {
         let grid = &self.setup.grid;
         let param = solved.param;
         let to_poni = param.to_poni();
@@ -265,10 +280,26 @@ impl Calibration {
             chi2_dof: solved.chi2_dof,
             systematic: solved.systematic,
             width: widths.get(widths.len() / 2).copied().unwrap_or(f64::NAN),
+            score,
             moved: solved.moved,
             frames: self.frames,
         }
     }
+}
+
+// How far whole rings lie off their lines: modules that stand uneven move parts of rings in and out, a wrong
+// calibrant or distance moves rings as a whole.
+fn off_lines(positions: &[Position]) -> f64 {
+    let rings: Vec<f64> = positions
+        .chunk_by(|p, q| p.line == q.line)
+        .map(|ring| {
+            let weight: f64 = ring.iter().map(|p| 1.0 / p.variance).sum();
+            let mean = ring.iter().map(|p| p.shift / p.variance).sum::<f64>() / weight;
+            // Three standard deviations are nobody's fault.
+            (mean * mean - 9.0 / weight).max(0.0)
+        })
+        .collect();
+    (rings.iter().sum::<f64>() / rings.len() as f64).sqrt()
 }
 
 // Lines that fall onto the detector in this geometry, with a margin of a twentieth.

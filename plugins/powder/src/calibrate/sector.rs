@@ -41,6 +41,7 @@ pub struct Rings {
     pub angles: Vec<f64>,
     /// Standard deviation of each ring's profile in pixels, where known.
     pub widths: Vec<Option<f64>>,
+    typical: Option<f64>,
     kept: Vec<Kept>,
 }
 
@@ -67,7 +68,7 @@ impl Rings {
     /// Rings of these angles, of unknown profile.
     pub fn new(angles: Vec<f64>) -> Self {
         let widths = vec![None; angles.len()];
-        Self { angles, widths, kept: Vec::new() }
+        Self { angles, widths, typical: None, kept: Vec::new() }
     }
 
     /// Measure all rings under a geometry: their profile's width first, then their place in every sector.
@@ -103,6 +104,11 @@ impl Rings {
             }
         }
         self.widths = widths;
+        let mut known: Vec<f64> = self.widths.iter().flatten().copied().collect();
+        known.sort_by(f64::total_cmp);
+        // A ring left out for its neighbour has no width of its own and must stay out by the others'.
+        // Blends are broad, so the sharper rings tell.
+        self.typical = known.get(known.len() / 4).copied().or(self.typical);
         out
     }
 
@@ -127,10 +133,6 @@ impl Rings {
 
     fn windows(&self, grid: &Grid, param: &Param) -> Vec<Window> {
         let pixel = grid.pixel[0].min(grid.pixel[1]);
-        let mut known: Vec<f64> = self.widths.iter().flatten().copied().collect();
-        known.sort_by(f64::total_cmp);
-        // A ring left out for its neighbour has no width of its own and must stay out by the others'.
-        let typical = known.get(known.len() / 2).copied();
         let mut first = 0;
         let mut out = Vec::new();
         for (line, &angle) in self.angles.iter().enumerate().filter(|a| *a.1 < 1.5) {
@@ -138,7 +140,7 @@ impl Rings {
             let below = line.checked_sub(1).map_or(angle, |k| angle - self.angles[k]);
             let above = self.angles.get(line + 1).map_or(f64::INFINITY, |a| a - angle);
             let gap = below.min(above) / per_pixel;
-            let half = match self.widths[line].or(typical) {
+            let half = match self.widths[line].or(self.typical) {
                 Some(sigma) if gap < APART * sigma => continue,
                 // Room for a sharper look at a ring whose width is still falling, none for a neighbour's flank.
                 Some(sigma) => (WINDOW * sigma + 0.5).min(gap - 3.5 * sigma),
@@ -253,4 +255,45 @@ fn position(samples: &[Sample], sigma: f64, window: &Window) -> Option<Position>
         variance: peak.shift_variance,
         per_pixel: window.per_pixel,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use isard_geometry::Pose;
+
+    use super::*;
+    use crate::accumulate::Accumulator;
+
+    // Rings drawn at known angles, measured under a geometry whose centre is 0.4 columns off: on the right of the
+    // centre rings seem 0.4 pixels farther in, on the left farther out, above and below where they should be.
+    #[test]
+    fn a_shifted_centre_shows_as_shifts_of_the_sectors() {
+        let grid = Grid::new([256, 256], [1e-4, 1e-4]);
+        let truth = Pose::straight(0.3, 128e-4, 128e-4);
+        let angles = vec![0.02f64, 0.034];
+        let mut frame = vec![0u32; 256 * 256];
+        for (i, v) in frame.iter_mut().enumerate() {
+            let d = grid.centre(i / 256, i % 256);
+            let tth = truth.lab(d[0], d[1]).tth();
+            let ring = |a: f64| (-0.5 * ((tth - a) / 5e-4).powi(2)).exp();
+            *v = (100.0 + 5000.0 * (ring(angles[0]) + ring(angles[1]))) as u32;
+        }
+        let mut acc = Accumulator::new([256, 256]);
+        acc.add(&frame, None);
+        let image = Image::new(&acc);
+        let seen = Param::from_pose(&Pose::straight(0.3, 128e-4, 128.4e-4));
+        let mut rings = Rings::new(angles);
+        rings.measure(&image, &grid, &seen, None);
+        let positions = rings.measure(&image, &grid, &seen, None);
+        assert!(positions.len() > 30, "{}", positions.len());
+        for p in &positions {
+            let b = p.at[1] - 128e-4;
+            let expected = -0.4 * b / (p.at[0] - 128e-4).hypot(b);
+            assert!((p.shift - expected).abs() < 0.02, "{} is not {expected}", p.shift);
+        }
+        // The profile is 5e-4 rad wide, 1.5 pixels; seen from a wrong centre it is a little wider.
+        assert!(rings.widths.iter().all(|w| (1.45..1.65).contains(&w.unwrap())), "{:?}", rings.widths);
+        let again = rings.measure_again(&Param::from_pose(&truth));
+        assert!(again.len() == positions.len() && again.iter().all(|p| p.shift.abs() < 0.02));
+    }
 }

@@ -5,11 +5,13 @@ use isard_powder::accumulate::Accumulator;
 use isard_powder::calibrate::Setup;
 use isard_powder::simulate::{Background, Field, Model, Ring, dead_pixels, frame_rng};
 
-/// Ceria at 61.332 keV on a tilted square detector of this many 75 micrometre pixels, 80 mm away for 512.
+/// Ceria on a tilted square detector of this many 75 micrometre pixels, at 61.332 keV and 80 mm away for 512.
+///
+/// Energy and distance shrink with the detector, so that rings keep their distances in pixels.
 pub fn experiment(size: usize) -> (Model, Setup) {
-    let wavelength = wavelength_of(61.332);
-    let ceria = Calibrant::named("CeO2").unwrap();
     let scale = size as f64 / 512.0;
+    let wavelength = wavelength_of(61.332 * scale);
+    let ceria = Calibrant::named("CeO2").expect("ceria is a known calibrant");
     let grid = Grid::new([size, size], [75e-6; 2]);
     let centre = [262.3, 247.8].map(|c| c * scale * 75e-6);
     let rings = ceria
