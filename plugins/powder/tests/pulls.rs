@@ -16,7 +16,7 @@ fn pulls(size: usize) -> ([f64; 5], [f64; 5]) {
     let (mut square, mut worst) = ([0.0; 5], [0.0f64; 5]);
     for seed in 0..SEEDS {
         let acc = common::summed(&model, &expected, 600, seed);
-        let got = Calibration::refine(&setup, &acc, None).unwrap();
+        let got = Calibration::refine(&setup, &acc, None).expect("a good experiment is calibrated");
         let sigma = got.sigma();
         assert!(sigma[0] / got.pose.dist < 2e-4, "seed {seed}: {got:?}");
         assert!(got.centre_sigma.iter().all(|s| *s < 0.05), "seed {seed}: centre to {:?}", got.centre_sigma);
