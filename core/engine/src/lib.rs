@@ -11,7 +11,9 @@ pub mod stage;
 
 pub mod registry;
 
+pub mod diagnostic;
 pub mod plan;
+pub mod recipe;
 
 pub use error::{Blame, Error, Result};
 pub use value::{Array, ArrayMut, Dict, Dtype, Element, Key, Pool, Table, Value};
