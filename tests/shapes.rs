@@ -112,10 +112,11 @@ fn passes_repeat_vary_carry_and_skip() {
     // The second turn is centred on what the first one's unseeded pass made: 16 pixels * (0 + ... + 19).
     assert_eq!(report.results.get("centre"), Some(&Value::Float(16.0 * 190.0)));
     // Frames 0 and 1: no, with two frames one is brighter than the mean; with none of them the pass is skipped.
-    let report = run_recipe(&recipe(2).replace("frames = 2 }", "frames = 2, lose = [0, 1] }").replace(
-        "[scan]",
-        "[run]\nlimits = { missing = 2 }\n[scan]",
-    ));
+    let report = run_recipe(
+        &recipe(2)
+            .replace("frames = 2 }", "frames = 2, lose = [0, 1] }")
+            .replace("[scan]", "[run]\nlimits = { missing = 2 }\n[scan]"),
+    );
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     assert_eq!(report.skipped, ["refine.1.seeded", "refine.2.seeded"]);
 }
@@ -220,7 +221,10 @@ fn a_recorder_survives_an_analysis_that_fails() {
     assert_eq!(ledger(&report, "record"), "100 of 100 done");
     let bad = report.stages.iter().find(|s| s.name == "bad").unwrap();
     let error = bad.detached.as_ref().unwrap().to_string();
-    assert!(error.contains("stage `bad`") && error.contains("a very bad day") && error.contains("40..44"), "{error}");
+    assert!(
+        error.contains("stage `bad`") && error.contains("a very bad day") && error.contains("40..44"),
+        "{error}"
+    );
 }
 
 /// Sixteen reductions share one read.
@@ -236,13 +240,18 @@ fn sixteen_reductions_share_one_read() {
         "#,
     );
     for i in 0..16 {
-        text += &format!("[stage.total{i}]\nuse = \"toy.total\"\nfrom = \"frames\"\nset = {{ times = {i}.0 }}\n");
+        text +=
+            &format!("[stage.total{i}]\nuse = \"toy.total\"\nfrom = \"frames\"\nset = {{ times = {i}.0 }}\n");
     }
     let report = run_well(&text);
     let frames = report.stages.iter().find(|s| s.name == "frames").unwrap();
     assert_eq!(frames.records, 300);
     for i in 0..16 {
         let stage = report.stages.iter().find(|s| s.name == format!("total{i}")).unwrap();
-        assert_eq!(stage.results.get("total"), Some(&Value::Float(f64::from(i) * 16.0 * 44850.0)), "total{i}");
+        assert_eq!(
+            stage.results.get("total"),
+            Some(&Value::Float(f64::from(i) * 16.0 * 44850.0)),
+            "total{i}"
+        );
     }
 }

@@ -160,7 +160,10 @@ impl Fold for Window {
     }
     fn save(&self) -> Result<Dict> {
         let list = |l: &[(u64, Array)]| -> Value {
-            l.iter().map(|(n, a)| vec![Value::Int(*n as i64), a.clone().into()].into()).collect::<Vec<Value>>().into()
+            l.iter()
+                .map(|(n, a)| vec![Value::Int(*n as i64), a.clone().into()].into())
+                .collect::<Vec<Value>>()
+                .into()
         };
         Ok(Dict::new().with("held", list(&self.held)).with("first", list(&self.first)))
     }
@@ -206,7 +209,8 @@ impl Blobs {
     fn close(&mut self, emit: &mut Emit<BlobsOut>) -> Result<()> {
         let frames = std::mem::take(&mut self.open);
         if let Some(first) = frames.first() {
-            let ragged = Column::Ragged { ends: [frames.len() as u64].into(), values: Array::from_slice(&frames) };
+            let ragged =
+                Column::Ragged { ends: [frames.len() as u64].into(), values: Array::from_slice(&frames) };
             let blobs = Table::new(1).with("first", &[*first])?.with("length", &[frames.len() as u64])?;
             emit.put(Span::frames(0, 1), BlobsOut { blobs: blobs.with_column("frames", ragged)? });
         }
@@ -309,7 +313,11 @@ impl Reduce for Total {
         let total: f64 = part.iter().map(|(_, s)| s).sum();
         let mean = total / part.len().max(1) as f64;
         let bright: Vec<u64> = part.iter().filter(|(_, s)| *s > mean).map(|(n, _)| *n).collect();
-        Ok(TotalOut { total, frames: part.len() as i64, bright: Table::new(bright.len()).with("number", &bright)? })
+        Ok(TotalOut {
+            total,
+            frames: part.len() as i64,
+            bright: Table::new(bright.len()).with("number", &bright)?,
+        })
     }
     fn save(&self, part: &Self::Part) -> Result<Dict> {
         let (n, s): (Vec<u64>, Vec<f64>) = part.iter().copied().unzip();
@@ -396,7 +404,8 @@ impl Fit for Line {
     }
     fn load(&mut self, state: Dict) -> Result<()> {
         if let (Value::Array(n), Value::Array(s)) = (state.need("n")?, state.need("s")?) {
-            self.points = n.as_slice::<u64>()?.iter().copied().zip(s.as_slice::<f64>()?.iter().copied()).collect();
+            self.points =
+                n.as_slice::<u64>()?.iter().copied().zip(s.as_slice::<f64>()?.iter().copied()).collect();
         }
         self.fitted = state.need("fitted")?.number().unwrap_or(0.0) as usize;
         Ok(())

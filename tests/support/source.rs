@@ -112,7 +112,8 @@ impl Count {
 
     fn frame(&self, n: u64) -> Result<Frames> {
         let pixels = vec![n as u16; self.size * self.size];
-        let (image, time) = (Array::of(&[1, self.size, self.size], &pixels)?, Array::from_slice(&[n as f64 * 0.01]));
+        let (image, time) =
+            (Array::of(&[1, self.size, self.size], &pixels)?, Array::from_slice(&[n as f64 * 0.01]));
         Ok(Frames { image, time })
     }
 }

@@ -36,7 +36,8 @@ impl Stage for Lines {
     type Out = ();
     fn example() -> Example {
         let pixels: Vec<u16> = (0..40).collect();
-        Example::new("path = \"lines.txt\"").frames("image", Array::of(&[40, 1, 1], &pixels).expect("40 pixels"))
+        Example::new("path = \"lines.txt\"")
+            .frames("image", Array::of(&[40, 1, 1], &pixels).expect("40 pixels"))
     }
 }
 
@@ -45,7 +46,8 @@ impl Lines {
         if self.state.lines.is_empty() {
             return Ok(());
         }
-        let (path, text) = (format!("{}.parts/{:06}", self.path, self.state.parts), self.state.lines.join("\n"));
+        let (path, text) =
+            (format!("{}.parts/{:06}", self.path, self.state.parts), self.state.lines.join("\n"));
         if let Some(out) = &self.state.out {
             out.seal(&path, text.as_bytes())?;
         }
@@ -62,7 +64,8 @@ impl Lines {
 
 impl Writer for Lines {
     fn open(&mut self, _: &Cx, out: Arc<dyn Output>, committed: Option<Dict>) -> Result<()> {
-        let parts = committed.as_ref().and_then(|c| c.get("parts")).and_then(Value::number).unwrap_or(0.0) as i64;
+        let parts =
+            committed.as_ref().and_then(|c| c.get("parts")).and_then(Value::number).unwrap_or(0.0) as i64;
         self.state = State { out: Some(out), lines: vec![], parts };
         Ok(())
     }

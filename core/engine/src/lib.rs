@@ -11,7 +11,9 @@ pub mod stage;
 
 pub mod registry;
 
+pub mod diagnostic;
 pub mod plan;
+pub mod recipe;
 pub mod run;
 
 pub mod store;

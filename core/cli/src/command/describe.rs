@@ -113,8 +113,13 @@ fn parameters(schema: &Value, expert: bool) -> String {
 
 fn list(out: &mut String, root: &Value, schema: &Value, indent: &str, expert: bool) {
     let Some(Value::Object(properties)) = schema.get("properties") else { return };
-    let required: Vec<&str> =
-        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     for (name, property) in properties {
         if property.get("x-level").and_then(Value::as_str) == Some("expert") && !expert {
             continue;
@@ -195,8 +200,12 @@ fn kind(root: &Value, property: &Value) -> String {
 
 fn range(property: &Value) -> Option<String> {
     let get = |key: &str| property.get(key).filter(|v| v.is_number()).map(ToString::to_string);
-    let low = get("minimum").map(|v| format!("at least {v}")).or(get("exclusiveMinimum").map(|v| format!("above {v}")));
-    let high = get("maximum").map(|v| format!("at most {v}")).or(get("exclusiveMaximum").map(|v| format!("below {v}")));
+    let low = get("minimum")
+        .map(|v| format!("at least {v}"))
+        .or(get("exclusiveMinimum").map(|v| format!("above {v}")));
+    let high = get("maximum")
+        .map(|v| format!("at most {v}"))
+        .or(get("exclusiveMaximum").map(|v| format!("below {v}")));
     // Every unsigned integer is at least 0: saying so helps nobody.
     let low = low.filter(|l| l != "at least 0" || high.is_some());
     match (low, high) {

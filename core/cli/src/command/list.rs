@@ -41,7 +41,8 @@ pub fn run(arguments: &ListArguments) -> Done {
 }
 
 fn text(registry: &Registry, filter: &str) -> String {
-    let matches = |name: &str, summary: &str| name.contains(filter) || summary.to_lowercase().contains(filter);
+    let matches =
+        |name: &str, summary: &str| name.contains(filter) || summary.to_lowercase().contains(filter);
     let mut out = String::new();
     let width = registry.iter().map(|d| d.name.len()).max().unwrap_or(0);
     for kind in Kind::ALL {
@@ -52,7 +53,8 @@ fn text(registry: &Registry, filter: &str) -> String {
         }
         let _ = writeln!(out, "{}", kind.plural());
         for stage in stages {
-            let loaded = if stage.origin.contains('/') { format!("  [{}]", stage.origin) } else { String::new() };
+            let loaded =
+                if stage.origin.contains('/') { format!("  [{}]", stage.origin) } else { String::new() };
             let _ = writeln!(out, "  {:width$}  {}{loaded}", stage.name, stage.summary());
         }
     }

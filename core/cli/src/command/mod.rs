@@ -145,7 +145,8 @@ pub type Done = Result<i32, Stop>;
 /// Loads and plans a recipe; warnings are printed.
 pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan, Registry), Stop> {
     let registry = crate::registry(&arguments.plugins)?;
-    let mut overrides = Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
+    let mut overrides =
+        Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
     for argument in &arguments.arguments {
         let (name, value) = argument.split_once('=').ok_or_else(|| {
             Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")

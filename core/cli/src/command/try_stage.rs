@@ -47,13 +47,16 @@ pub fn run(arguments: &TryArguments) -> Done {
             Some((port, path)) => (port.to_owned(), path),
             None => {
                 let first = output.iter().find(|(_, v)| matches!(v, Value::Array(_)));
-                let first = first.ok_or_else(|| Error::recipe(format!("`{}` gives no array", declaration.name)))?;
+                let first =
+                    first.ok_or_else(|| Error::recipe(format!("`{}` gives no array", declaration.name)))?;
                 (first.0.to_string(), target.as_str())
             }
         };
         let value = output.need(&port)?;
         let Value::Array(array) = value else {
-            return Err(Error::recipe(format!("`{port}` is {}, only arrays go to a file", value.describe())).into());
+            return Err(
+                Error::recipe(format!("`{port}` is {}, only arrays go to a file", value.describe())).into()
+            );
         };
         isard_files::write_npy(&PathBuf::from(path), array)?;
         rest.remove(&port);
@@ -73,7 +76,10 @@ fn inputs(declaration: &Declaration, given: &[String], run: &RunCx) -> Result<(D
         let (port, path) = match text.split_once('=') {
             Some((port, path)) => (find(declaration, port)?, path),
             None => (
-                declaration.inputs.first().ok_or_else(|| Error::recipe(format!("`{}` takes no input", declaration.name)))?,
+                declaration
+                    .inputs
+                    .first()
+                    .ok_or_else(|| Error::recipe(format!("`{}` takes no input", declaration.name)))?,
                 text.as_str(),
             ),
         };
@@ -93,7 +99,8 @@ fn inputs(declaration: &Declaration, given: &[String], run: &RunCx) -> Result<(D
 fn find<'a>(declaration: &'a Declaration, name: &str) -> Result<&'a Port, Error> {
     declaration.inputs.iter().find(|p| p.name == name).ok_or_else(|| {
         let known: Vec<String> = declaration.inputs.iter().map(|p| format!("`{}`", p.name)).collect();
-        Error::recipe(format!("`{}` has no input `{name}`", declaration.name)).help(format!("it has {}", known.join(", ")))
+        Error::recipe(format!("`{}` has no input `{name}`", declaration.name))
+            .help(format!("it has {}", known.join(", ")))
     })
 }
 

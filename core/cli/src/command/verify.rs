@@ -23,7 +23,8 @@ pub fn run(arguments: &VerifyArguments) -> Done {
     let report = verify(&RealFiles, &arguments.folder)?;
     match arguments.json {
         true => {
-            let json = serde_json::to_value(&report).map_err(|e| isard_core::Error::internal(e.to_string()))?;
+            let json =
+                serde_json::to_value(&report).map_err(|e| isard_core::Error::internal(e.to_string()))?;
             style::print(&format!("{json:#}\n"));
         }
         false => style::print(&format!("{}\n", report.to_string().trim_end())),

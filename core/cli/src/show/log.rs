@@ -14,7 +14,8 @@ static FILE: Mutex<Option<File>> = Mutex::new(None);
 
 /// Starts logging.
 pub fn start() {
-    let verbose = std::env::var("ISARD_LOG").ok().and_then(|l| l.parse::<Level>().ok()).unwrap_or(Level::WARN);
+    let verbose =
+        std::env::var("ISARD_LOG").ok().and_then(|l| l.parse::<Level>().ok()).unwrap_or(Level::WARN);
     // A test that runs two commands in one process has started it already.
     let _ = tracing_subscriber::registry().with(Lines { verbose }).try_init();
 }

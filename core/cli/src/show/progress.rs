@@ -53,7 +53,9 @@ impl Progress {
             (false, false) => Way::Lines,
         };
         let metrics = match &show.metrics {
-            Some(path) => Some(File::create(path).map_err(|e| Error::io("cannot write metrics to", path, &e))?),
+            Some(path) => {
+                Some(File::create(path).map_err(|e| Error::io("cannot write metrics to", path, &e))?)
+            }
             None => None,
         };
         let names = plan.nodes.iter().map(|n| {
@@ -65,7 +67,15 @@ impl Progress {
         });
         let every = if terminal { Duration::from_millis(250) } else { Duration::from_secs(1) };
         let before = HashMap::new();
-        Ok(Progress { way, metrics, names: names.collect(), before, at: Instant::now(), every, step: String::new() })
+        Ok(Progress {
+            way,
+            metrics,
+            names: names.collect(),
+            before,
+            at: Instant::now(),
+            every,
+            step: String::new(),
+        })
     }
 
     /// Takes a look at the meters.
@@ -125,7 +135,9 @@ impl Progress {
             name,
             what,
             records,
-            expected: watched.expected.filter(|_| watched.meter.snapshots.load(Ordering::Relaxed) == 0 || records > 1),
+            expected: watched
+                .expected
+                .filter(|_| watched.meter.snapshots.load(Ordering::Relaxed) == 0 || records > 1),
             per_second: records.saturating_sub(old_records) as f64 / seconds,
             busy: busy.saturating_sub(old_busy).as_secs_f64() / seconds,
             queue: watched.queue.as_ref().map(|q| q.load(Ordering::Relaxed)),

@@ -36,7 +36,8 @@ pub fn closing(plan: &Plan, report: &Report, colour: bool) -> String {
         }
     }
     let sources = report.stages.iter().filter(|s| s.what.contains('.') && s.ledger.is_some());
-    if let Some(again) = sources.filter_map(|s| s.ledger.as_ref()).map(|l| l.again()).find(|a| !a.is_empty()) {
+    if let Some(again) = sources.filter_map(|s| s.ledger.as_ref()).map(|l| l.again()).find(|a| !a.is_empty())
+    {
         let _ = writeln!(out, "{bold}frames to take again: {again}{end}");
     }
     for step in &report.skipped {
@@ -51,8 +52,12 @@ fn verdict(report: &Report, bold: &str, end: &str) -> String {
     let seconds = format!("{:.1} s", report.seconds);
     match &report.outcome {
         Outcome::Done => format!("{bold}done{end} in {seconds}, outputs in {out}"),
-        Outcome::Detached => format!("{bold}done, but a branch ended with an error{end} ({seconds}), outputs in {out}"),
-        Outcome::Limits(list) => format!("{bold}too many frames went wrong{end}: {}\noutputs in {out}", list.join("; ")),
+        Outcome::Detached => {
+            format!("{bold}done, but a branch ended with an error{end} ({seconds}), outputs in {out}")
+        }
+        Outcome::Limits(list) => {
+            format!("{bold}too many frames went wrong{end}: {}\noutputs in {out}", list.join("; "))
+        }
         Outcome::Stopped => format!("{bold}stopped{end} after {seconds}; go on with: isard resume {out}"),
         Outcome::Failed(error) => {
             format!("{bold}failed{end} after {seconds}: {error}\ngo on with: isard resume {out}")
@@ -69,7 +74,11 @@ fn row(stage: &StageReport, seconds: f64, steps: bool) -> [String; 5] {
 
 /// The scalars a stage settled on, with their uncertainty beside them when it is there.
 fn results(out: &mut String, stage: &StageReport) {
-    let scalars: Vec<_> = stage.results.iter().filter(|(_, v)| matches!(v, Value::Float(_) | Value::Int(_) | Value::Bool(_) | Value::Text(_))).collect();
+    let scalars: Vec<_> = stage
+        .results
+        .iter()
+        .filter(|(_, v)| matches!(v, Value::Float(_) | Value::Int(_) | Value::Bool(_) | Value::Text(_)))
+        .collect();
     if scalars.is_empty() {
         return;
     }
@@ -119,7 +128,10 @@ mod tests {
 
     #[test]
     fn numbers_stay_short() {
-        assert_eq!([short(0.5), short(12.34), short(123.4), short(12345.0), short(2e6)], ["0.50", "12.3", "123", "12 k", "2.0 M"]);
+        assert_eq!(
+            [short(0.5), short(12.34), short(123.4), short(12345.0), short(2e6)],
+            ["0.50", "12.3", "123", "12 k", "2.0 M"]
+        );
         assert_eq!([bytes(12), bytes(2048), bytes(3 << 30)], ["12 B", "2.0 KiB", "3.0 GiB"]);
     }
 }

@@ -14,8 +14,8 @@ use crate::run::control::{Control, Event, Meter};
 use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
 use crate::run::graph::{Graph, none};
 use crate::run::node::{
-    CaptureNode, Chain, Committed, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, Link, Post,
-    ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
+    CaptureNode, Chain, Committed, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, LateTask, Link,
+    Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
@@ -127,6 +127,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
 impl Builder<'_, '_> {
     fn build(&mut self) -> Result<()> {
         let nodes = self.graph.nodes.to_vec();
+        self.s.finals.begin(&nodes);
         for &id in &nodes {
             self.meters.insert(id, Meter::new(&self.s.plan.nodes[id].name));
         }
@@ -146,7 +147,9 @@ impl Builder<'_, '_> {
         for &id in &nodes {
             match built.get_mut(&id) {
                 Some(Built::Source(_)) => self.open(id, &mut built)?,
-                Some(Built::Task(_)) if self.s.plan.nodes[id].from.is_empty() => {
+                Some(Built::Task(_))
+                    if self.s.plan.nodes[id].from.is_empty() && self.waits(id).is_empty() =>
+                {
                     let output = self.run_early(id, &mut built)?;
                     early.push((id, output));
                 }
@@ -213,6 +216,7 @@ impl Builder<'_, '_> {
                 self.feed(if turn == Some(0) { first } else { then }, turn)?
             }
             Feed::Argument(name) => plan.arguments.get(name).cloned(),
+            Feed::Value(value) => Some(value.clone()),
             Feed::File(path) => {
                 let cx = Cx::new(&self.s.run, "input");
                 Some(cx.read(path)?)
@@ -227,6 +231,10 @@ impl Builder<'_, '_> {
         let Some(Built::Source(source)) = built.get_mut(&id) else { return Ok(()) };
         let cx = Cx::new(&self.s.run, &self.meters[&id].name);
         let opened = self.meters[&id].call("open", &none(), || source.open(&cx, input, Position { next }))?;
+        // A later pass may read the head of a source that it does not open itself.
+        for (key, value) in opened.head.iter() {
+            self.s.finals.set(id, Key::from(format!("head.{key}")), value.clone());
+        }
         self.opened.insert(id, opened);
         Ok(())
     }
@@ -239,7 +247,22 @@ impl Builder<'_, '_> {
         for (port, value) in output.iter() {
             self.s.finals.set(id, port.clone(), value.clone());
         }
+        self.s.finals.end(id);
         Ok(output)
+    }
+
+    /// What a task without a stream waits for: stages of its own pass that end only when their streams do.
+    fn waits(&self, id: NodeId) -> Vec<(Key, NodeId, Key)> {
+        let inputs = self.s.plan.nodes[id].inputs.iter();
+        let waits = inputs.filter_map(|(port, feed)| match feed {
+            Feed::Final { node, port: key }
+                if self.graph.nodes.contains(node) && !self.s.finals.has_ended(*node) =>
+            {
+                Some((port.clone(), *node, key.clone()))
+            }
+            _ => None,
+        });
+        waits.collect()
     }
 
     /// The result of an early task is a stream of one record.
@@ -488,7 +511,15 @@ impl Builder<'_, '_> {
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || WriterNode { post, stage, inbox, output, committed, retry }.run());
             }
-            Built::Task(_) if node.from.is_empty() => (),
+            Built::Task(stage) if node.from.is_empty() => {
+                let waits = self.waits(id);
+                if !waits.is_empty() {
+                    let gather = self.gather(id)?;
+                    let finals = self.s.finals.clone();
+                    let post = self.post(id, gather, scatter);
+                    self.push(id, move || LateTask { post, stage, finals, waits }.run());
+                }
+            }
             Built::Task(stage) => {
                 let inbox = self.inbox(id)?;
                 let gather = self.gather(id)?;
@@ -548,18 +579,18 @@ impl Builder<'_, '_> {
                 self.push(keeper, move || KeepNode { post, inbox, path }.run());
             }
         }
-        let early = node.from.is_empty() && node.role() == Some(crate::registry::Role::Task);
+        let task = node.from.is_empty() && node.role() == Some(crate::registry::Role::Task);
+        let early = task && self.s.finals.has_ended(id);
         if self.graph.captured.contains(&id) && !early {
             let catcher = self.helper(format!("final.{}", node.name));
             let keys = self.graph.own_keys(id);
             self.connect(id, catcher, keys.clone().into());
             if let Some(inbox) = self.inboxes.get_mut(&catcher).and_then(Vec::pop) {
-                let bare = |k: &Key| Key::from(k.as_str().rsplit('.').next().unwrap_or_default().to_owned());
-                let ports = keys.iter().map(|k| (bare(k), k.clone())).collect();
+                let name = node.name.clone();
                 let whole = !self.graph.consumers(id).is_empty() || self.wanted_later(id);
                 let finals = self.s.finals.clone();
                 let post = self.post(catcher, Gather::default(), Scatter::new("", &[]));
-                self.push(catcher, move || CaptureNode { post, inbox, of: id, ports, whole, finals }.run());
+                self.push(catcher, move || CaptureNode { post, inbox, of: id, name, whole, finals }.run());
             }
         }
         let ports: Vec<String> =

@@ -56,6 +56,12 @@ impl Gather {
     pub fn input(&self, span: &Span, data: &Dict) -> Result<Dict> {
         let mut input = Dict::with_capacity(self.stream.len() + self.fixed.len() + self.latched.len());
         for (port, key) in &self.stream {
+            if let Some(prefix) = key.as_str().strip_suffix('*') {
+                for (key, value) in data.iter().filter(|(k, _)| k.as_str().starts_with(prefix)) {
+                    input.set(Key::from(key.as_str()[prefix.len()..].to_owned()), value.clone());
+                }
+                continue;
+            }
             match data.get(key.as_str()) {
                 Some(value) => input.push(port.clone(), value.clone()),
                 None => drop(
@@ -118,6 +124,14 @@ impl Scatter {
         }
         data
     }
+}
+
+/// Whether a key is one of those wanted; `stage.*` wants every output of a stage.
+pub fn wants(wanted: &[Key], key: &str) -> bool {
+    wanted.iter().any(|w| match w.as_str().strip_suffix('*') {
+        Some(prefix) => key.starts_with(prefix),
+        None => w.as_str() == key,
+    })
 }
 
 /// `stage.port`.

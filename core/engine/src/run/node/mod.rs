@@ -22,7 +22,7 @@ pub use join::JoinNode;
 pub use reduce::ReduceNode;
 pub use replay::{KeepNode, ReplayNode};
 pub use source::SourceNode;
-pub use task::TaskNode;
+pub use task::{LateTask, TaskNode};
 pub use writer::{Committed, WriterNode};
 
 use crate::error::{Error, Result};
