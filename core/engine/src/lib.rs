@@ -11,6 +11,9 @@ pub mod stage;
 
 pub mod registry;
 
+pub mod load;
+pub mod template;
+
 pub mod plan;
 
 pub use error::{Blame, Error, Result};
@@ -26,6 +29,7 @@ pub mod prelude {
     pub use serde::Deserialize;
 
     pub use crate::declare;
+    pub use crate::export_plugin;
     pub use crate::error::{Blame, Error, Result};
     pub use crate::port::{Port, Ports};
     pub use crate::registry::Kind;

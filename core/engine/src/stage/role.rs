@@ -185,6 +185,11 @@ impl Slice {
         Slice { end: None }
     }
 
+    /// What is left of the slice; nothing for one step.
+    pub(crate) fn left(&self) -> Duration {
+        self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
+    }
+
     /// Whether the fitter should come back now.
     pub fn over(&self) -> bool {
         self.end.is_none_or(|end| Instant::now() >= end)
