@@ -347,7 +347,7 @@ impl Incoming<'_> {
     }
 
     fn emit(&self, work: impl FnOnce(&mut Emit<Dict>) -> Result<()>) -> Result<Status> {
-        let mut emit = Emit { items: vec![], gaps: vec![] };
+        let mut emit = Emit::default();
         work(&mut emit)?;
         for (span, dict) in &emit.items {
             self.put.dict(dict)?;

@@ -179,8 +179,8 @@ impl<'a> Cx<'a> {
         self.gaps.borrow_mut().push(Gap { span, reason, why: why.into() });
     }
 
-    /// The frames that were given up in this call.
-    pub(crate) fn take_gaps(&self) -> Vec<Gap> {
+    /// The frames that were given up in this call, for whoever drives a stage: the engine, a test.
+    pub fn take_gaps(&self) -> Vec<Gap> {
         self.gaps.take()
     }
 }
