@@ -29,8 +29,8 @@ pub mod prelude {
     pub use serde::Deserialize;
 
     pub use crate::declare;
-    pub use crate::export_plugin;
     pub use crate::error::{Blame, Error, Result};
+    pub use crate::export_plugin;
     pub use crate::port::{Port, Ports};
     pub use crate::registry::Kind;
     pub use crate::span::Span;

@@ -67,7 +67,8 @@ impl Fold for Smooth {
     }
 
     fn save(&self) -> Result<Dict> {
-        let images = self.near.iter().map(|(n, a)| Value::from(vec![Value::Int(*n as i64), a.clone().into()]));
+        let images =
+            self.near.iter().map(|(n, a)| Value::from(vec![Value::Int(*n as i64), a.clone().into()]));
         Ok(Dict::new().with("near", images.collect::<Vec<_>>()).with("next", self.next as i64))
     }
 

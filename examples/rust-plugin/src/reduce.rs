@@ -41,7 +41,8 @@ impl Stage for Moments {
     type Out = Summary;
 
     fn example() -> Example {
-        Example::new("").frames("image", Array::of(&[4, 1, 2], &[1u16, 5, 2, 5, 3, 5, 6, 9]).expect("8 pixels"))
+        Example::new("")
+            .frames("image", Array::of(&[4, 1, 2], &[1u16, 5, 2, 5, 3, 5, 6, 9]).expect("8 pixels"))
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
@@ -61,7 +62,8 @@ impl Reduce for Moments {
         let shape = &input.image.shape()[1..];
         if part.frames == 0 {
             let pixels = shape.iter().product();
-            *part = Sums { shape: shape.to_vec(), first: vec![0; pixels], second: vec![0; pixels], frames: 0 };
+            *part =
+                Sums { shape: shape.to_vec(), first: vec![0; pixels], second: vec![0; pixels], frames: 0 };
         }
         if part.shape != shape {
             return Err(Error::data(format!("found an image of {shape:?}, wanted {:?}", part.shape)));

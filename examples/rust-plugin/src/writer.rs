@@ -80,7 +80,8 @@ impl Writer for Csv {
 
     fn gap(&mut self, _: &Cx, gap: &Gap) -> Result<()> {
         for number in gap.span.range() {
-            writeln!(self.lines, "{number},{}", gap.reason.word()).map_err(|e| Error::plugin(e.to_string()))?;
+            writeln!(self.lines, "{number},{}", gap.reason.word())
+                .map_err(|e| Error::plugin(e.to_string()))?;
         }
         Ok(())
     }
@@ -97,8 +98,10 @@ impl Writer for Csv {
     fn finish(&mut self, cx: &Cx, covers: &Ranges) -> Result<()> {
         self.commit(cx)?;
         let (files, name, record) = (self.files, &self.name, self.out()?.record());
-        let index =
-            format!("{{\"name\":\"{name}\",\"files\":{files},\"frames\":{},\"run\":{record}}}\n", covers.count());
+        let index = format!(
+            "{{\"name\":\"{name}\",\"files\":{files},\"frames\":{},\"run\":{record}}}\n",
+            covers.count()
+        );
         self.out()?.replace("index.json", index.as_bytes())
     }
 }

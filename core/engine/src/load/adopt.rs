@@ -127,9 +127,7 @@ impl Adopt<'_> {
         let handle = unsafe { ((*raw.keeper).retain)(raw.owner) };
         let handle = Handle { keeper: raw.keeper, handle };
         // SAFETY: the handle keeps the elements readable and unchanged until it is released.
-        unsafe {
-            Array::over_foreign(raw.data.cast(), len, dtype, shape, Box::new(move || handle.release()))
-        }
+        unsafe { Array::over_foreign(raw.data.cast(), len, dtype, shape, Box::new(move || handle.release())) }
     }
 
     /// A dictionary.
@@ -197,7 +195,9 @@ impl Adopt<'_> {
                 },
                 kind::DICT => Value::Dict(self.dict_at(&raw.as_.dict, depth)?),
                 other => {
-                    return Err(Error::plugin(format!("no kind of value has the code {other}, known are 0 to 8")));
+                    return Err(Error::plugin(format!(
+                        "no kind of value has the code {other}, known are 0 to 8"
+                    )));
                 }
             })
         }
@@ -238,7 +238,10 @@ impl Adopt<'_> {
                 let values = unsafe { self.array(&raw.array) }?;
                 let (last, found) = (ends.last().copied().unwrap_or(0), values.shape().first().copied());
                 if found != Some(last as usize) || ends.windows(2).any(|w| w[1] < w[0]) {
-                    return Err(Error::plugin(format!("rows end at {last}, values are {:?}", values.shape())));
+                    return Err(Error::plugin(format!(
+                        "rows end at {last}, values are {:?}",
+                        values.shape()
+                    )));
                 }
                 Ok(Column::Ragged { ends: ends.into(), values })
             }
@@ -288,7 +291,12 @@ pub(crate) fn reason_code(reason: Reason) -> u32 {
 
 /// The C form of a span: valid while it is.
 pub(crate) fn lend_span(span: &Span) -> abi::Records {
-    abi::Records { axis: Text::of(span.axis.as_str()), start: span.start, len: span.len, ..abi::Records::NONE }
+    abi::Records {
+        axis: Text::of(span.axis.as_str()),
+        start: span.start,
+        len: span.len,
+        ..abi::Records::NONE
+    }
 }
 
 /// The C form of a gap: valid while it is.

@@ -68,14 +68,7 @@ fn odd(status: Status) -> Error {
 impl<'a> Collect<'a> {
     /// A receiver.
     pub fn new(adopt: Adopt<'a>) -> Self {
-        Collect {
-            adopt,
-            dict: Dict::new(),
-            writing: vec![],
-            records: vec![],
-            part: null_mut(),
-            fault: None,
-        }
+        Collect { adopt, dict: Dict::new(), writing: vec![], records: vec![], part: null_mut(), fault: None }
     }
 
     /// Makes the call with a place to put its answer, and sorts the answer.
@@ -134,7 +127,9 @@ impl<'a> Collect<'a> {
 
     unsafe fn end(&mut self, records: *const abi::Records) -> Result<()> {
         // SAFETY: the other side lends the records, or gives null.
-        let Some(raw) = (unsafe { records.as_ref() }) else { return Err(Error::plugin("no records were named")) };
+        let Some(raw) = (unsafe { records.as_ref() }) else {
+            return Err(Error::plugin("no records were named"));
+        };
         // SAFETY: as above.
         let span = unsafe { adopt::span(raw) }?;
         let records = match adopt::reason(raw.reason)? {
@@ -149,11 +144,7 @@ impl<'a> Collect<'a> {
 }
 
 /// Runs one of the functions below; neither a panic nor a fault may cross.
-unsafe fn receive<T>(
-    out: *const abi::Out,
-    failed: T,
-    work: impl FnOnce(&mut Collect<'_>) -> Result<T>,
-) -> T {
+unsafe fn receive<T>(out: *const abi::Out, failed: T, work: impl FnOnce(&mut Collect<'_>) -> Result<T>) -> T {
     // SAFETY: `out` is what `Collect::call` made, and the interface demands that it is used by the calling thread,
     // during the call.
     let collect = unsafe { &mut *(*out).this.cast::<Collect<'_>>() };

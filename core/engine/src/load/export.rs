@@ -211,12 +211,8 @@ impl Incoming<'_> {
     fn any(&self, built: &Built) -> Result<Status> {
         let stage = built.stage();
         match self.request.op {
-            op::CHECK => {
-                self.give(&Dict::new().with("faults", words::faults_value(&stage.check())))
-            }
-            op::SHAPES => {
-                self.give(&words::shapes_dict(&stage.shapes(&words::shapes_of(&self.input()?)?)?))
-            }
+            op::CHECK => self.give(&Dict::new().with("faults", words::faults_value(&stage.check()))),
+            op::SHAPES => self.give(&words::shapes_dict(&stage.shapes(&words::shapes_of(&self.input()?)?)?)),
             op::COST => self.give(&words::cost_dict(&stage.cost(&words::shapes_of(&self.input()?)?))),
             _ => self.unknown(),
         }
@@ -267,7 +263,8 @@ impl Incoming<'_> {
     #[allow(clippy::mut_from_ref)]
     fn part(&self) -> Result<&mut AnyPart> {
         // SAFETY: the host gives back what `new_part` gave, to one call at a time.
-        unsafe { self.request.part.cast::<AnyPart>().as_mut() }.ok_or_else(|| Error::plugin("no part was given"))
+        unsafe { self.request.part.cast::<AnyPart>().as_mut() }
+            .ok_or_else(|| Error::plugin("no part was given"))
     }
 
     fn taken(&self, part: *mut c_void) -> Result<AnyPart> {

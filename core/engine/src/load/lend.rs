@@ -105,14 +105,8 @@ impl<'a> Loan<'a> {
     }
 
     fn column(&mut self, name: &'a str, column: &'a Column) -> abi::Column {
-        let none = abi::Array {
-            data: null(),
-            shape: null(),
-            owner: null(),
-            keeper: null(),
-            dtype: 0,
-            ndim: 0,
-        };
+        let none =
+            abi::Array { data: null(), shape: null(), owner: null(), keeper: null(), dtype: 0, ndim: 0 };
         let mut lent = abi::Column {
             name: Text::of(name),
             kind: abi::column::ARRAY,

@@ -49,8 +49,11 @@ pub(crate) fn open(path: &Path, wanted: Option<&str>) -> Result<Vec<Declaration>
     if let Some(wanted) = wanted
         && wanted != found
     {
-        return Err(Error::plugin(format!("plugin {} has changed: its SHA-256 is {found}, wanted {wanted}", path.display()))
-            .help("build it from the recorded version, or accept the new one by recording it"));
+        return Err(Error::plugin(format!(
+            "plugin {} has changed: its SHA-256 is {found}, wanted {wanted}",
+            path.display()
+        ))
+        .help("build it from the recorded version, or accept the new one by recording it"));
     }
     // Held to the end: two threads must not start one library twice.
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,8 +15,8 @@ use crate::load::words;
 use crate::registry::Role;
 use crate::span::{Gap, Ranges, Reason, Span};
 use crate::stage::{
-    AnyFit, AnyFold, AnyMap, AnyPart, AnyReduce, AnySource, AnyStage, AnyTask, AnyWriter, Built, Cost, Cx, Emit,
-    Fault, Fitness, Lag, Opened, Output, Position, Pull, RunCx, Shapes, Slice, Slots,
+    AnyFit, AnyFold, AnyMap, AnyPart, AnyReduce, AnySource, AnyStage, AnyTask, AnyWriter, Built, Cost, Cx,
+    Emit, Fault, Fitness, Lag, Opened, Output, Position, Pull, RunCx, Shapes, Slice, Slots,
 };
 use crate::value::{Dict, Value};
 
@@ -73,7 +73,8 @@ pub(crate) fn build(
     let (name, keys) = (name.clone(), keys.clone());
     let mut instance = Instance { library, handle, name, keys, lag: Lag::Kept { lag: 0 } };
     if role == Role::Fold {
-        instance.lag = words::lag_of(&instance.plain(op::LAG, None)?.dict()?).map_err(|e| instance.place(e))?;
+        instance.lag =
+            words::lag_of(&instance.plain(op::LAG, None)?.dict()?).map_err(|e| instance.place(e))?;
     }
     let stage = Loaded(Arc::new(instance));
     Ok(match role {
@@ -176,7 +177,9 @@ impl AnySource for Loaded {
             abi::NONE => Ok(Pull::End),
             abi::WAIT => match reply.dict.get("wait") {
                 Some(Value::Int(n @ 0..)) => Ok(Pull::Wait(Duration::from_nanos(*n as u64))),
-                _ => Err(self.0.place(Error::plugin("a source waits without saying how long, wanted `wait`"))),
+                _ => {
+                    Err(self.0.place(Error::plugin("a source waits without saying how long, wanted `wait`")))
+                }
             },
             _ => Ok(Pull::Ready),
         }

@@ -59,8 +59,12 @@ fn open_to_all(meta: &Metadata) -> bool {
 }
 
 fn refused(plugin: &Path, culprit: &Path) -> Error {
-    Error::plugin(format!("plugin {} is refused: anybody may write to {}", plugin.display(), culprit.display()))
-        .help(format!("chmod o-w {}", culprit.display()))
+    Error::plugin(format!(
+        "plugin {} is refused: anybody may write to {}",
+        plugin.display(),
+        culprit.display()
+    ))
+    .help(format!("chmod o-w {}", culprit.display()))
 }
 
 fn me() -> u32 {

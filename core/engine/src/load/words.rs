@@ -57,9 +57,7 @@ fn count(dict: &Dict, key: &str) -> Result<Option<u64>> {
     match dict.get(key) {
         None | Some(Value::None) => Ok(None),
         Some(Value::Int(n)) if *n >= 0 => Ok(Some(*n as u64)),
-        Some(other) => {
-            Err(Error::plugin(format!("`{key}` is {}, wanted a count", other.describe())))
-        }
+        Some(other) => Err(Error::plugin(format!("`{key}` is {}, wanted a count", other.describe()))),
     }
 }
 
@@ -92,13 +90,15 @@ pub(crate) fn shapes_of(dict: &Dict) -> Result<Shapes> {
     let mut shapes = Shapes::default();
     for (port, value) in dict.iter() {
         let Value::Dict(entry) = value else {
-            return Err(Error::plugin(format!("the shape of `{port}` is {}, wanted a dict", value.describe())));
+            return Err(Error::plugin(format!(
+                "the shape of `{port}` is {}, wanted a dict",
+                value.describe()
+            )));
         };
         let dtype = match entry.get("dtype").and_then(Value::text) {
-            Some(name) => Some(
-                Dtype::named(name)
-                    .ok_or_else(|| Error::plugin(format!("the shape of `{port}` has no known dtype: `{name}`")))?,
-            ),
+            Some(name) => Some(Dtype::named(name).ok_or_else(|| {
+                Error::plugin(format!("the shape of `{port}` has no known dtype: `{name}`"))
+            })?),
             None => None,
         };
         let dims = match entry.get("dims") {
@@ -139,7 +139,8 @@ pub(crate) fn cost_of(dict: &Dict) -> Result<Cost> {
 /// Faults of parameters as a list of dictionaries.
 pub(crate) fn faults_value(faults: &[Fault]) -> Value {
     let one = |fault: &Fault| {
-        let dict = Dict::new().with("parameter", fault.parameter.as_str()).with("message", fault.message.as_str());
+        let dict =
+            Dict::new().with("parameter", fault.parameter.as_str()).with("message", fault.message.as_str());
         Value::Dict(match &fault.help {
             Some(help) => dict.with("help", help.as_str()),
             None => dict,
@@ -183,7 +184,10 @@ pub(crate) fn opened_of(mut dict: Dict) -> Result<Opened> {
         for axis in axes.iter() {
             let pair = if let Value::List(pair) = axis { &pair[..] } else { &[] };
             let [Value::Text(name), Value::Int(n @ 0..)] = pair else {
-                return Err(Error::plugin(format!("a scan axis is {}, wanted [name, extent]", axis.describe())));
+                return Err(Error::plugin(format!(
+                    "a scan axis is {}, wanted [name, extent]",
+                    axis.describe()
+                )));
             };
             scan.push((name.to_string(), *n as u64));
         }
@@ -240,9 +244,8 @@ pub(crate) fn covers_of(dict: &Dict) -> Result<Ranges> {
 
 /// An example as a dictionary.
 pub(crate) fn example_dict(example: Example) -> Dict {
-    let near = |t: &Tolerance| {
-        Value::Dict(Dict::new().with("port", t.port.as_str()).with("absolute", t.absolute))
-    };
+    let near =
+        |t: &Tolerance| Value::Dict(Dict::new().with("port", t.port.as_str()).with("absolute", t.absolute));
     let mut dict = Dict::new()
         .with("set", example.set)
         .with("frames", example.frames)

@@ -12,7 +12,9 @@ pub fn check_output(ports: &[Port], span: Option<&Span>, output: &Dict) -> Resul
     let mut given = 0;
     for port in ports.iter().filter(|port| !port.open) {
         match output.get(&port.name) {
-            None | Some(Value::None) if port.optional => given += usize::from(output.get(&port.name).is_some()),
+            None | Some(Value::None) if port.optional => {
+                given += usize::from(output.get(&port.name).is_some())
+            }
             None | Some(Value::None) => {
                 return Err(Error::plugin(format!("found nothing, wanted {}", port.kind)).at(place(port)));
             }
@@ -71,7 +73,8 @@ fn differs(kind: &PortKind, span: Option<&Span>, value: &Value) -> Error {
     match (kind, span) {
         // What leads is part of what was wanted: `[y x]` of 4 frames is `[4 y x]`.
         (PortKind::Array { dtype, axes }, Some(span)) => {
-            let axes = axes.as_ref().map_or(" ..".into(), |a| a.iter().map(|x| format!(" {x}")).collect::<String>());
+            let axes =
+                axes.as_ref().map_or(" ..".into(), |a| a.iter().map(|x| format!(" {x}")).collect::<String>());
             Error::plugin(format!("found {found}, wanted array of {dtype} [{}{axes}] for {span}", span.len))
         }
         _ => Error::plugin(format!("found {found}, wanted {kind}")),
@@ -94,7 +97,9 @@ fn table_fits(columns: &[ColumnSpec], span: Option<&Span>, table: &Table) -> Res
         let (fits, what) = match (found, &wanted.dtype) {
             (Column::Text(_), None) => (true, String::new()),
             (Column::Text(_), Some(_)) => (false, "text".into()),
-            (Column::Array(a) | Column::Ragged { values: a, .. }, Some(set)) => (set.has(a.dtype()), named(a)),
+            (Column::Array(a) | Column::Ragged { values: a, .. }, Some(set)) => {
+                (set.has(a.dtype()), named(a))
+            }
             (Column::Array(a) | Column::Ragged { values: a, .. }, None) => (false, named(a)),
         };
         if !fits {
@@ -155,7 +160,10 @@ mod tests {
     #[test]
     fn missing_and_stray_outputs_are_named() {
         let ports = image();
-        assert_eq!(fault(&ports, None, Dict::new()), "port `image`: found nothing, wanted array of u16 [y x]");
+        assert_eq!(
+            fault(&ports, None, Dict::new()),
+            "port `image`: found nothing, wanted array of u16 [y x]"
+        );
         let both = Dict::new().with("image", array(&[2, 3])).with("imge", 3);
         assert_eq!(
             fault(&ports, None, both),
@@ -170,7 +178,8 @@ mod tests {
         let table = |records: &[u64]| {
             let names = Column::Text(records.iter().map(|_| "a".into()).collect());
             let rows = vec![0.5f64; records.len()];
-            let table = Table::new(records.len()).with("row", &rows).unwrap().with_column("name", names).unwrap();
+            let table =
+                Table::new(records.len()).with("row", &rows).unwrap().with_column("name", names).unwrap();
             Dict::new().with("spots", table.with_records(records).unwrap())
         };
         check_output(&ports, Some(&span), &table(&[5, 6, 6])).unwrap();
@@ -180,9 +189,6 @@ mod tests {
             "port `spots`: found rows of records 5 to 7, wanted frames 5..7"
         );
         let bare = Dict::new().with("spots", Table::new(1).with("row", &[1.0f32]).unwrap());
-        assert_eq!(
-            fault(&ports, Some(&span), bare),
-            "port `spots`: column `row`: found f32, wanted f64"
-        );
+        assert_eq!(fault(&ports, Some(&span), bare), "port `spots`: column `row`: found f32, wanted f64");
     }
 }

@@ -8,8 +8,8 @@ mod role;
 mod shape;
 mod slots;
 
-pub(crate) use call::{Far, Prepared};
 pub use call::{Cx, RunCx};
+pub(crate) use call::{Far, Prepared};
 pub use erased::{
     AnyFit, AnyFold, AnyMap, AnyPart, AnyReduce, AnySource, AnyStage, AnyTask, AnyWriter, Built, build, guard,
 };
