@@ -86,8 +86,9 @@ fn the_header_and_the_engine_agree_on_every_field() {
     let (source, program) = (folder.path().join("sizes.c"), folder.path().join("sizes"));
     fs::write(&source, code).unwrap();
     let include = root().join("core/engine/include");
-    let done = Command::new("cc").arg("-std=c99").arg("-I").arg(include).arg(&source).arg("-o").arg(&program);
-    assert!(done.status().unwrap().success());
+    let mut cc = Command::new("cc");
+    cc.arg("-std=c99").arg("-I").arg(include).arg(&source).arg("-o").arg(&program);
+    assert!(cc.status().unwrap().success());
     let text = String::from_utf8(Command::new(&program).output().unwrap().stdout).unwrap();
     let mut seen = 0;
     for line in text.lines() {

@@ -1,7 +1,7 @@
 //! A library that misbehaves, and what it may ask of the engine.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use isard_core::port::check_output;
 use isard_core::stage::{Built, Cx, Reason, RunCx};
@@ -137,10 +137,11 @@ fn set_up_is_built_once_for_all_stages_of_a_library() {
 
 #[test]
 fn log_events_reach_the_subscriber_of_the_host() {
-    let log = Arc::new(Mutex::new(vec![]));
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(Arc::new(log.reopen().unwrap())).with_ansi(false).finish();
     tracing::subscriber::with_default(subscriber, || told(&run(), "log").unwrap());
-    let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let text = std::fs::read_to_string(log.path()).unwrap();
     let line =
         text.lines().find(|line| line.contains("Told to warn.")).unwrap_or_else(|| panic!("found {text}"));
     assert!(line.contains("WARN isard::plugin") && line.contains("frame=5"), "{line}");
