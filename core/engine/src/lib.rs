@@ -11,6 +11,9 @@ pub mod stage;
 
 pub mod registry;
 
+pub mod load;
+pub mod template;
+
 pub mod diagnostic;
 pub mod plan;
 pub mod recipe;
@@ -32,6 +35,7 @@ pub mod prelude {
 
     pub use crate::declare;
     pub use crate::error::{Blame, Error, Result};
+    pub use crate::export_plugin;
     pub use crate::port::{Port, Ports};
     pub use crate::registry::Kind;
     pub use crate::span::Span;

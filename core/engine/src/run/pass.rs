@@ -269,7 +269,7 @@ impl Builder<'_, '_> {
     fn emit_early(&mut self, id: NodeId, output: Dict) -> Result<()> {
         let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         let What::Stage(declaration) = &self.s.plan.nodes[id].what else { return Ok(()) };
-        let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output);
+        let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output)?;
         let span = Span { axis: SNAPSHOT, start: 0, len: 1 };
         let covers = Some(Arc::new(Ranges::default()));
         // A queue holds at least two items: nothing blocks here before the threads run.
