@@ -1,5 +1,7 @@
 //! Fewer, larger pixels.
 
+use std::ops::Add;
+
 use isard_core::dispatch;
 use isard_core::prelude::*;
 
@@ -136,26 +138,22 @@ impl Map for Bin {
         let mut image = cx.array(to, &[size.n, rows, columns])?;
         let blocks = Blocks { size, rows, columns, high: self.rows, wide: self.columns };
         let share = 1.0 / (self.rows * self.columns) as f64;
+        let wide = from.size() == 8;
         let overflow = dispatch!(from, T => {
             let from = input.image.as_slice::<T>()?;
+            let real = |x: T| x.float();
+            // 2^24 pixels at most to a block, so 64 bits hold any sum of values of up to 32 bits.
             match (self.method, to) {
-                (Method::Mean, Dtype::F32) => blocks.run(from, image.as_slice_mut::<f32>()?, 0.0,
-                    |s, x| (s + x.float(), false), |s: f64| Some((s * share) as f32)),
-                (Method::Mean, _) => blocks.run(from, image.as_slice_mut::<f64>()?, 0.0,
-                    |s, x| (s + x.float(), false), |s: f64| Some(s * share)),
-                (_, Dtype::F32) => blocks.run(from, image.as_slice_mut::<f32>()?, 0.0,
-                    |s, x| (s + x.float(), false), |s: f64| Some(s as f32)),
-                (_, Dtype::F64) => blocks.run(from, image.as_slice_mut::<f64>()?, 0.0,
-                    |s, x| (s + x.float(), false), Some),
-                // 2^24 pixels at most to a block, so 64 bits hold any sum of values of up to 32 bits.
-                (_, Dtype::U32) => blocks.run(from, image.as_slice_mut::<u32>()?, 0i64,
-                    |s, x| (s + x.int(), false), |s| u32::try_from(s).ok()),
-                (_, Dtype::I32) => blocks.run(from, image.as_slice_mut::<i32>()?, 0i64,
-                    |s, x| (s + x.int(), false), |s| i32::try_from(s).ok()),
-                (_, Dtype::U64) => blocks.run(from, image.as_slice_mut::<u64>()?, 0u64,
-                    |s, x| s.overflowing_add(x.wide() as u64), Some),
-                _ => blocks.run(from, image.as_slice_mut::<i64>()?, 0i128,
-                    |s, x| (s + x.wide(), false), |s| i64::try_from(s).ok()),
+                (Method::Mean, Dtype::F32) => blocks.run(from, image.as_slice_mut()?, real, |s| Some((s * share) as f32)),
+                (Method::Mean, _) => blocks.run(from, image.as_slice_mut()?, real, |s| Some(s * share)),
+                (_, Dtype::F32) => blocks.run(from, image.as_slice_mut()?, real, |s| Some(s as f32)),
+                (_, Dtype::F64) => blocks.run(from, image.as_slice_mut()?, real, Some),
+                (_, Dtype::U32) => blocks.run(from, image.as_slice_mut()?, T::int, |s| u32::try_from(s).ok()),
+                (_, Dtype::I32) => blocks.run(from, image.as_slice_mut()?, T::int, |s| i32::try_from(s).ok()),
+                (_, Dtype::U64) if wide => blocks.run(from, image.as_slice_mut()?, T::wide, |s| u64::try_from(s).ok()),
+                (_, Dtype::U64) => blocks.run(from, image.as_slice_mut()?, T::int, |s| u64::try_from(s).ok()),
+                _ if wide => blocks.run(from, image.as_slice_mut()?, T::wide, |s| i64::try_from(s).ok()),
+                _ => blocks.run(from, image.as_slice_mut()?, T::int, Some),
             }
         }, complex => return complex());
         if let Some(frame) = overflow {
@@ -180,35 +178,29 @@ struct Blocks {
 
 impl Blocks {
     /// Fills the result; a frame where a sum did not fit is returned.
-    fn run<T: Pixel, S: Copy, O>(
+    fn run<T: Pixel, S: Copy + Default + Add<Output = S>, O: Element>(
         &self,
         from: &[T],
         to: &mut [O],
-        zero: S,
-        add: impl Fn(S, T) -> (S, bool),
+        value: impl Fn(T) -> S,
         end: impl Fn(S) -> Option<O>,
     ) -> Option<usize> {
         if to.is_empty() {
             return None;
         }
-        let mut sums = vec![zero; self.columns];
+        // Rows first: whole rows are added in long loops, and only their sum is cut into blocks.
+        let mut sums = vec![S::default(); self.columns * self.wide];
         for (at, to) in to.chunks_exact_mut(self.columns).enumerate() {
             let (frame, top) = (at / self.rows, at % self.rows * self.high);
-            sums.fill(zero);
-            let mut over = false;
+            sums.fill(S::default());
             for row in top..top + self.high {
                 let first = frame * self.size.pixels() + row * self.size.columns;
-                let row = &from[first..first + self.columns * self.wide];
-                for (sum, block) in sums.iter_mut().zip(row.chunks_exact(self.wide)) {
-                    for x in block {
-                        let (next, carried) = add(*sum, *x);
-                        *sum = next;
-                        over |= carried;
-                    }
-                }
+                let row = &from[first..first + sums.len()];
+                sums.iter_mut().zip(row).for_each(|(s, x)| *s = *s + value(*x));
             }
-            for (sum, out) in sums.iter().zip(to) {
-                match end(*sum) {
+            let mut over = false;
+            for (block, out) in sums.chunks_exact(self.wide).zip(to) {
+                match end(block.iter().fold(S::default(), |a, b| a + *b)) {
                     Some(x) => *out = x,
                     None => over = true,
                 }

@@ -156,7 +156,7 @@ impl Reduce for Histogram {
         let scale = self.bins as f64 / (self.high - self.low);
         let masked = dispatch!(input.image.dtype(), T => {
             let from = input.image.as_slice::<T>()?;
-            let bits = 8 * size_of::<T>();
+            let bits = 8 * input.image.dtype().size();
             if bits <= 16 {
                 // There are no more values than this, so values are counted first and put into bins once.
                 let mut values = vec![0u64; 1 << bits];

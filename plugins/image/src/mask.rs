@@ -143,7 +143,7 @@ impl<T: Pixel> Job<T> {
 /// How many ones there are.
 pub(crate) fn count(mask: &[u8]) -> u32 {
     // Sums of 255 ones fit in a byte, which keeps the inner loop as wide as the machine's registers.
-    mask.chunks(255).map(|part| u32::from(part.iter().fold(0u8, |n, m| n + m))).sum()
+    mask.chunks(255).map(|part| u32::from(part.iter().sum::<u8>())).sum()
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ declare!(Map, "image.peaks", Kind::Reducer, Peaks);
 /// Whether a value is above a threshold; a NaN is not.
 fn lit<T: Pixel>(above: f64) -> impl Fn(T) -> bool + Copy {
     let dark = Band::<T>::new(None, Some(above));
-    move |x| !dark.has(x) & (x >= T::LOWEST)
+    move |x| !dark.has(x) & !x.missing()
 }
 
 /// The columns of the table.

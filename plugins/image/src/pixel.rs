@@ -19,6 +19,8 @@ pub(crate) trait Pixel: Element + PartialOrd + Copy + 'static {
     fn at_most(bound: f64) -> Option<Self>;
     /// The value of a number, when there is exactly such a value.
     fn exact(number: f64) -> Option<Self>;
+    /// Whether it is no number.
+    fn missing(self) -> bool;
     /// As a double; exact but for 64-bit integers beyond 2^53.
     fn float(self) -> f64;
     /// As a 64-bit integer; exact for integers of up to 32 bits.
@@ -49,6 +51,9 @@ macro_rules! integers {
             fn exact(number: f64) -> Option<Self> {
                 let whole = number as i128;
                 (whole as f64 == number).then(|| Self::try_from(whole).ok()).flatten()
+            }
+            fn missing(self) -> bool {
+                false
             }
             fn float(self) -> f64 {
                 self as f64
@@ -90,6 +95,9 @@ macro_rules! floats {
             fn exact(number: f64) -> Option<Self> {
                 let near = number as $t;
                 (f64::from(near) == number || number.is_nan()).then_some(near)
+            }
+            fn missing(self) -> bool {
+                self.is_nan()
             }
             fn float(self) -> f64 {
                 f64::from(self)

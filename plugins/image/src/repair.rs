@@ -150,8 +150,7 @@ impl Map for Repair {
             for frame in 0..size.n {
                 let range = frame * size.pixels()..(frame + 1) * size.pixels();
                 let bytes = &mut bytes[range.clone()];
-                let nan = |x: &T| *x != *x;
-                bytes.iter_mut().zip(&from[range.clone()]).for_each(|(b, x)| *b = u8::from(nan(x)));
+                bytes.iter_mut().zip(&from[range.clone()]).for_each(|(b, x)| *b = u8::from(x.missing()));
                 for other in [fixed.as_deref(), each.as_deref().map(|e| &e[range.clone()])].into_iter().flatten() {
                     bytes.iter_mut().zip(other).for_each(|(b, m)| *b |= u8::from(*m != 0));
                 }

@@ -110,8 +110,8 @@ impl<T: Pixel> Dark<T> {
             let tiles = from[range.clone()].chunks(flags.len()).zip(to[range].chunks_mut(4096));
             for (from, to) in tiles {
                 for ((x, o), flag) in from.iter().zip(to).zip(flags.iter_mut()) {
-                    // A NaN is neither dark nor lit; only itself is unequal to itself.
-                    let on = !self.0.has(*x) & (*x == *x);
+                    // A NaN is neither dark nor lit.
+                    let on = !self.0.has(*x) & !x.missing();
                     *o = if on { keep(*x) } else { O::default() };
                     *flag = u8::from(on);
                 }
