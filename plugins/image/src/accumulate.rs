@@ -114,12 +114,9 @@ impl Seen {
         };
         let name = state.need("dtype")?.text().unwrap_or_default();
         let dtype = Dtype::named(name).ok_or_else(|| Error::data(format!("no dtype `{name}`")))?;
-        let count = kept::<u32>(state, "count")?;
-        Ok(Seen {
-            of: Some((dtype, whole("rows")?, whole("columns")?)),
-            frames: whole("frames")? as u64,
-            count,
-        })
+        let (rows, columns) = (whole("rows")?, whole("columns")?);
+        let count = kept(state, "count", rows.saturating_mul(columns))?;
+        Ok(Seen { of: Some((dtype, rows, columns)), frames: whole("frames")? as u64, count })
     }
 }
 
@@ -133,11 +130,11 @@ pub(crate) enum Merge {
     Add,
 }
 
-/// A kept array.
-pub(crate) fn kept<T: Element>(state: &Dict, key: &str) -> Result<Vec<T>> {
+/// A kept array of so many elements.
+pub(crate) fn kept<T: Element>(state: &Dict, key: &str, len: usize) -> Result<Vec<T>> {
     match state.need(key)? {
-        Value::Array(a) => Ok(a.as_slice::<T>()?.to_vec()),
-        other => Err(Error::data(format!("`{key}` is {}, wanted an array", other.describe()))),
+        Value::Array(a) if a.len() == len => Ok(a.as_slice::<T>()?.to_vec()),
+        other => Err(Error::data(format!("kept `{key}` is {}, wanted {len} elements", other.describe()))),
     }
 }
 
@@ -148,8 +145,8 @@ pub(crate) fn halves(sums: &[i128]) -> Array {
 }
 
 /// The 128-bit sums of an array of halves.
-pub(crate) fn joined(state: &Dict, key: &str) -> Result<Vec<i128>> {
-    let words = kept::<u64>(state, key)?;
+pub(crate) fn joined(state: &Dict, key: &str, len: usize) -> Result<Vec<i128>> {
+    let words = kept::<u64>(state, key, 2 * len)?;
     Ok(words.chunks_exact(2).map(|w| i128::from(w[0]) | (i128::from(w[1] as i64) << 64)).collect())
 }
 

@@ -205,6 +205,25 @@ fn reductions_of_no_frame_say_so_and_empty_parts_change_nothing() {
 }
 
 #[test]
+fn a_kept_part_that_lost_pixels_is_refused() {
+    let run = RunCx::default();
+    let cx = Cx::new(&run, "contract");
+    for d in stages() {
+        let example = (d.example)();
+        let Built::Reduce(stage) = (d.build)(parameters(&example.set)).unwrap() else { continue };
+        let mut part = stage.part(&cx).unwrap();
+        stage.add(&cx, &mut part, &example.span(), whole(&example)).unwrap();
+        let state = stage.save(&part).unwrap();
+        for (key, value) in state.iter() {
+            let Value::Array(array) = value else { continue };
+            let short = array.records(0..array.shape()[0] - 1).unwrap();
+            let error = stage.load(&cx, state.clone().with(key.clone(), short)).err();
+            assert!(error.is_some_and(|e| e.message().contains(key.as_str())), "{}: `{key}`", d.name);
+        }
+    }
+}
+
+#[test]
 fn frames_of_another_kind_are_refused() {
     let run = RunCx::default();
     let cx = Cx::new(&run, "contract");

@@ -192,10 +192,7 @@ impl Reduce for Histogram {
     }
 
     fn load(&self, _: &Cx, state: Dict) -> Result<HistogramPart> {
-        let counts = kept::<u64>(&state, "counts")?;
-        if counts.len() != self.bins + 3 {
-            return Err(Error::data(format!("found {} counts, wanted {}", counts.len(), self.bins + 3)));
-        }
+        let counts = kept(&state, "counts", self.bins + 3)?;
         Ok(HistogramPart(counts))
     }
 }

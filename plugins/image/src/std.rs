@@ -238,15 +238,15 @@ impl Reduce for Std {
         match &mut moments {
             Moments::None => (),
             Moments::Short(m) => {
-                let flat = kept::<i64>(&state, "moments")?;
+                let flat = kept::<i64>(&state, "moments", 2 * m.len())?;
                 m.iter_mut().zip(flat.chunks_exact(2)).for_each(|(m, f)| *m = (f[0], f[1]));
             }
             Moments::Long(m) => {
-                let flat = joined(&state, "moments")?;
+                let flat = joined(&state, "moments", 2 * m.len())?;
                 m.iter_mut().zip(flat.chunks_exact(2)).for_each(|(m, f)| *m = (f[0] as i64, f[1]));
             }
             Moments::Float(m) => {
-                let flat = kept::<f64>(&state, "moments")?;
+                let flat = kept::<f64>(&state, "moments", 3 * m.len())?;
                 m.iter_mut().zip(flat.chunks_exact(3)).for_each(|(m, f)| *m = (f[0], f[1], f[2]));
             }
         }

@@ -83,11 +83,12 @@ impl SumPart {
 
     fn load(state: &Dict) -> Result<SumPart> {
         let seen = Seen::load(state)?;
+        let pixels = seen.count.len();
         let sums = match seen.of() {
             None => Sums::None,
-            Some((Dtype::U64 | Dtype::I64, ..)) => Sums::Wide(joined(state, "sum")?),
-            Some((d, ..)) if d.is_integer() => Sums::Int(kept(state, "sum")?),
-            Some(_) => Sums::Float(kept(state, "sum")?),
+            Some((Dtype::U64 | Dtype::I64, ..)) => Sums::Wide(joined(state, "sum", pixels)?),
+            Some((d, ..)) if d.is_integer() => Sums::Int(kept(state, "sum", pixels)?),
+            Some(_) => Sums::Float(kept(state, "sum", pixels)?),
         };
         Ok(SumPart { seen, sums })
     }
