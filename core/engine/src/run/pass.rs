@@ -90,9 +90,13 @@ struct Builder<'a, 'b> {
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
     changes: Vec<(NodeId, Key, Changes)>,
+    /// The engine's own listeners, with the stages they listen to.
+    helpers: Vec<(NodeId, NodeId)>,
     next_id: NodeId,
     names: HashMap<NodeId, String>,
     work: Vec<(NodeId, bool, Work)>,
+    /// The consumers' ends of edges, held until it is known whether a branch ended by its own choice.
+    holds: HashMap<NodeId, Vec<Receiver<Item>>>,
 }
 
 /// Runs one pass.
@@ -116,9 +120,11 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         latches: HashMap::new(),
         queues: HashMap::new(),
         changes: vec![],
+        helpers: vec![],
         next_id,
         names,
         work: vec![],
+        holds: HashMap::new(),
     };
     builder.build()?;
     builder.watch(&events)
@@ -289,7 +295,7 @@ impl Builder<'_, '_> {
                     Stream::Live(from) => self.connect(*from, id, self.graph.needs(id)),
                     Stream::Kept(from) => {
                         let player =
-                            self.helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name));
+                            self.helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
                         self.connect(player, id, self.graph.needs(id));
                         let path = self.kept_path(*from);
                         let post = self.post(player, Gather::default(), Scatter::new("", &[]));
@@ -338,12 +344,13 @@ impl Builder<'_, '_> {
         ((64usize << 20) / chunk.max(1)).clamp(2, 16)
     }
 
-    /// A listener of the engine's own, after the plan's stages.
-    fn helper(&mut self, name: String) -> NodeId {
+    /// A listener of the engine's own to a stage; its number comes after those of the plan.
+    fn helper(&mut self, name: String, of: NodeId) -> NodeId {
         let id = self.next_id;
         self.next_id += 1;
         self.meters.insert(id, Meter::new(&name));
         self.names.insert(id, name);
+        self.helpers.push((id, of));
         id
     }
 
@@ -459,7 +466,7 @@ impl Builder<'_, '_> {
                     chain.push((before, map));
                 }
                 chain.reverse();
-                let inbox = self.inbox(chain[0].0)?;
+                let inbox = self.inbox(chain[0].0, id)?;
                 let mut links = vec![];
                 for (at, (link, stage)) in chain.iter().enumerate() {
                     let What::Stage(declaration) = &plan.nodes[*link].what else { continue };
@@ -480,7 +487,7 @@ impl Builder<'_, '_> {
                 self.push(id, move || Chain { post, links: Arc::new(links), inbox, parallel }.run());
             }
             Built::Fold(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let carry = match stage.lag() {
                     Lag::Merged { .. } => vec![],
                     _ => self.graph.behind(id).to_vec(),
@@ -490,14 +497,14 @@ impl Builder<'_, '_> {
                 self.push(id, move || FoldNode { post, stage, inbox, carry }.run());
             }
             Built::Reduce(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let (options, parallel) = (node.run.clone(), 2 * self.threads());
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || ReduceNode { post, stage, inbox, options, parallel }.run());
             }
             Built::Fit(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let options = node.run.clone();
                 let live = self.graph.sources(id).iter().filter_map(|s| self.opened.get(s)).any(|o| o.live);
@@ -505,7 +512,7 @@ impl Builder<'_, '_> {
                 self.push(id, move || FitNode { post, stage, inbox, options, live }.run());
             }
             Built::Writer(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let ((output, committed), retry) = ((self.s.output)(&node.name), plan.run.retry);
                 let post = self.post(id, gather, scatter);
@@ -521,7 +528,7 @@ impl Builder<'_, '_> {
                 }
             }
             Built::Task(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || TaskNode { post, stage, inbox }.run());
@@ -559,8 +566,8 @@ impl Builder<'_, '_> {
             return Err(Error::internal(format!("join `{}` needs two streams", plan.nodes[id].name)));
         };
         let names = [name(left), name(right)];
-        let second = self.inbox(id)?;
-        let first = self.inbox(id)?;
+        let second = self.inbox(id, id)?;
+        let first = self.inbox(id, id)?;
         let post = self.post(id, Gather::default(), Scatter::new("", &[]));
         self.push(id, move || JoinNode { post, rule, inboxes: [first, second], names }.run());
         Ok(())
@@ -571,7 +578,7 @@ impl Builder<'_, '_> {
         let plan = self.s.plan;
         let node = &plan.nodes[id];
         if self.graph.kept.contains(&id) {
-            let keeper = self.helper(format!("keep.{}", node.name));
+            let keeper = self.helper(format!("keep.{}", node.name), id);
             self.connect(id, keeper, self.graph.kept_keys(id));
             if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
                 let path = self.kept_path(id);
@@ -582,7 +589,7 @@ impl Builder<'_, '_> {
         let task = node.from.is_empty() && node.role() == Some(crate::registry::Role::Task);
         let early = task && self.s.finals.has_ended(id);
         if self.graph.captured.contains(&id) && !early {
-            let catcher = self.helper(format!("final.{}", node.name));
+            let catcher = self.helper(format!("final.{}", node.name), id);
             let keys = self.graph.own_keys(id);
             self.connect(id, catcher, keys.clone().into());
             if let Some(inbox) = self.inboxes.get_mut(&catcher).and_then(Vec::pop) {
@@ -596,7 +603,7 @@ impl Builder<'_, '_> {
         let ports: Vec<String> =
             self.graph.latched.iter().filter(|(n, _)| *n == id).map(|(_, p)| p.clone()).collect();
         for port in ports {
-            let keeper = self.helper(format!("latch.{}.{port}", node.name));
+            let keeper = self.helper(format!("latch.{}.{port}", node.name), id);
             let key = full_key(&node.name, &port);
             self.connect(id, keeper, [key.clone()].into());
             if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
@@ -659,30 +666,33 @@ impl Builder<'_, '_> {
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
             let control = self.control.clone();
-            let own = self.meters[&id].detached.clone();
             let behind: Vec<Arc<AtomicBool>> = if id < self.s.plan.nodes.len() {
                 self.graph
                     .downstream(id)
                     .iter()
-                    .filter_map(|n| self.meters.get(n))
+                    .flat_map(|n| self.helpers.iter().filter(move |(_, of)| of == n).map(|(h, _)| *h).chain([*n]))
+                    .filter_map(|n| self.meters.get(&n))
                     .map(|m| m.detached.clone())
                     .collect()
             } else {
                 vec![]
             };
+            let hold = self.holds.remove(&id);
             let name = format!("isard {}", self.names[&id]);
             let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
                 let result = crate::stage::guard("its thread", work);
                 match result {
                     Ok(state) => control.tell(Event::Ended(id, state)),
-                    Err(error) if own.load(Ordering::Relaxed) && error.blame() == Blame::Cancelled => (),
-                    Err(error) if detach && error.blame() != Blame::Cancelled && !control.cancelled() => {
-                        // Flags first: whoever sends to this branch must find it gone by choice.
+                    // An edge broke: whoever broke it has the error to tell, or a branch that may end has ended.
+                    Err(error) if error.blame() == Blame::Cancelled => control.tell(Event::Broken(id)),
+                    Err(error) if detach && !control.cancelled() => {
                         behind.iter().for_each(|flag| flag.store(true, Ordering::Release));
                         control.tell(Event::Detached(id, error));
                     }
                     Err(error) => control.fail(error),
                 }
+                // Only now may senders find this stage gone: the flags say whether by its own choice.
+                drop(hold);
                 control.tell(Event::Gone(id));
             });
             thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
@@ -697,6 +707,7 @@ impl Builder<'_, '_> {
         let options = &self.s.plan.run;
         let (mut marked, mut watched) = (Instant::now(), Instant::now());
         let mut giving_up: Option<Instant> = None;
+        let mut broken: Vec<NodeId> = vec![];
         while alive > 0 {
             match events.recv_timeout(Duration::from_millis(20)) {
                 Ok(Event::Saved(id, mark, state)) => {
@@ -712,6 +723,7 @@ impl Builder<'_, '_> {
                     tracing::error!(stage = %self.names[&id], %error, "A branch has ended; the run goes on.");
                     end.detached.push((id, error));
                 }
+                Ok(Event::Broken(id)) => broken.push(id),
                 Ok(Event::Gone(_)) => alive -= 1,
                 Err(_) => (),
             }
@@ -757,6 +769,10 @@ impl Builder<'_, '_> {
         }
         (self.s.watch)(&end.stages);
         end.failure = self.control.failure();
+        let alone = broken.iter().any(|id| !self.meters[id].detached.load(Ordering::Relaxed));
+        if end.failure.is_none() && alone {
+            end.failure = Some(Error::cancelled());
+        }
         for (node, port, changes) in &self.changes {
             let changes = changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
             end.latched.push((*node, port.clone(), changes));
