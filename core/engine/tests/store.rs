@@ -1,5 +1,7 @@
 //! Whole files and checkpoints under power cuts, full disks and second runs.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
