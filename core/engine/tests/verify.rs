@@ -25,7 +25,7 @@ fn sample(large: usize) -> (Arc<ForgetfulFiles>, Manifest) {
         let bytes: Vec<u8> = (0..150).map(|i| n.wrapping_mul(91) ^ i).collect();
         out.seal(&format!("parts/{n}.dat"), &bytes).unwrap();
     }
-    out.seal("large.dat", &(0..large).map(|i| (i * i >> 3) as u8).collect::<Vec<_>>()).unwrap();
+    out.seal("large.dat", &(0..large).map(|i| ((i * i) >> 3) as u8).collect::<Vec<_>>()).unwrap();
     for text in ["first", "again", "at last"] {
         out.replace("master.dat", text.as_bytes()).unwrap();
     }
@@ -240,7 +240,7 @@ fn a_restart_goes_back_to_the_end_of_a_pass() {
 
 /// Frames 0..n with an image, a ragged table, a list and a number each.
 fn chunk(n: u64) -> Chunk {
-    let images: Vec<u16> = (0..n * 12).map(|i| (i * 2654435761 >> 7) as u16).collect();
+    let images: Vec<u16> = (0..n * 12).map(|i| ((i * 2654435761) >> 7) as u16).collect();
     let rows: Vec<u64> = (0..n).flat_map(|f| vec![f; (f % 3) as usize]).collect();
     let values: Vec<u8> = (0..rows.len() as u64 * 2).map(|i| i as u8).collect();
     let ends = (1..=rows.len() as u64).map(|r| r * 2).collect();
