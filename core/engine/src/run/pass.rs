@@ -398,11 +398,12 @@ impl Builder<'_, '_> {
         Ok(gather)
     }
 
-    fn inbox(&mut self, id: NodeId) -> Result<Inbox> {
-        let inboxes = self.inboxes.get_mut(&id);
-        inboxes
-            .and_then(Vec::pop)
-            .ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))
+    /// A stream that a stage takes, for the thread of `owner`.
+    fn inbox(&mut self, id: NodeId, owner: NodeId) -> Result<Inbox> {
+        let inbox = self.inboxes.get_mut(&id).and_then(Vec::pop);
+        let inbox = inbox.ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))?;
+        self.holds.entry(owner).or_default().push(inbox.receiver().clone());
+        Ok(inbox)
     }
 
     /// Makes the thread of a stage, and of the engine's listeners behind it.
