@@ -32,13 +32,16 @@ impl Owner {
 /// An output path of a stage: the text and where it stands.
 pub(crate) type OutPath = (String, Place);
 
+/// Finds the value of one of the recipe's own parameters.
+pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<Json> + 'a;
+
 /// Checks values against a schema.
 pub(crate) struct Check<'a> {
     pub owner: &'a Owner,
     pub root: &'a Json,
     pub files: &'a Files,
     pub shared: Option<&'a Table>,
-    pub arguments: Option<&'a dyn Fn(&str) -> Option<Json>>,
+    pub arguments: Option<&'a Lookup<'a>>,
     pub faults: Vec<Diagnostic>,
     pub outputs: Vec<OutPath>,
 }
@@ -410,15 +413,15 @@ impl<'a> Check<'a> {
 }
 
 fn fits(kind: &str, item: &Item) -> bool {
-    match (&item.value, kind) {
+    matches!(
+        (&item.value, kind),
         (Typed::Int(_), "integer" | "number")
-        | (Typed::Float(_), "number")
-        | (Typed::Text(_) | Typed::Date(_), "string")
-        | (Typed::Bool(_), "boolean")
-        | (Typed::List(_), "array")
-        | (Typed::Table(_), "object") => true,
-        _ => false,
-    }
+            | (Typed::Float(_), "number")
+            | (Typed::Text(_) | Typed::Date(_), "string")
+            | (Typed::Bool(_), "boolean")
+            | (Typed::List(_), "array")
+            | (Typed::Table(_), "object")
+    )
 }
 
 /// What a schema wants, in a few words.

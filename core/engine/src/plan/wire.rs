@@ -333,7 +333,7 @@ impl Wiring<'_, '_> {
         let is_task = self.maker.drafts[node].role() == Some(Role::Task);
         if !same {
             if theirs.axis == Axis::Frame {
-                return self.from_stream(at, &full, node);
+                return self.as_stream(at, &full, node);
             }
             return if per_record { self.constant(at, &full, port) } else { fin };
         }
@@ -344,7 +344,7 @@ impl Wiring<'_, '_> {
             return self.too_late(at, &full);
         }
         if role == Some(Role::Task) {
-            return if theirs.axis == Axis::Frame { self.from_stream(at, &full, node) } else { fin };
+            return if theirs.axis == Axis::Frame { self.as_stream(at, &full, node) } else { fin };
         }
         let own_root = self.input.map(|f| f.root);
         if theirs.axis == Axis::Frame && (Some(theirs.root) == own_root || !fixed) {
@@ -440,7 +440,7 @@ impl Wiring<'_, '_> {
         None
     }
 
-    fn from_stream(&mut self, at: Place, full: &str, node: NodeId) -> Option<Feed> {
+    fn as_stream(&mut self, at: Place, full: &str, node: NodeId) -> Option<Feed> {
         let draft = &self.maker.drafts[node];
         let pass = &self.maker.passes[draft.pass].name.text;
         let own = self.maker.drafts[self.id].pass == draft.pass;

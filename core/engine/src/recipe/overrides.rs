@@ -64,7 +64,7 @@ fn put(table: &mut Table, path: &[Word], value: Item) {
         table.set(first.clone(), value);
         return;
     }
-    if !table.get(&first.text).is_some_and(|i| i.table().is_some()) {
+    if table.get(&first.text).is_none_or(|i| i.table().is_none()) {
         table.set(first.clone(), Item { value: Typed::Table(Table::default()), at: first.at });
     }
     if let Some((_, Item { value: Typed::Table(inner), .. })) =
