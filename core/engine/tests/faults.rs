@@ -45,7 +45,8 @@ fn options(text: &str, folder: &Path) -> Overrides {
                 "--set" => overrides.set.push(value()),
                 "--site" => overrides.site = Some(folder.join(value())),
                 "--arg" => {
-                    let (name, number) = value().split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())).unwrap();
+                    let (name, number) =
+                        value().split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())).unwrap();
                     overrides.arguments.insert(name, Value::Int(number.parse().unwrap()));
                 }
                 _ => (),
@@ -114,7 +115,9 @@ fn codes() -> BTreeSet<String> {
         }
     }
     let mut codes = BTreeSet::new();
-    ["src/recipe", "src/plan"].map(|folder| walk(Path::new(folder), &mut codes));
+    for folder in ["src/recipe", "src/plan"] {
+        walk(Path::new(folder), &mut codes);
+    }
     codes
 }
 
@@ -158,7 +161,27 @@ fn broken_text_is_a_fault_and_never_a_panic() {
         seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (seed >> 33) as usize % n.max(1)
     };
-    let odd = ["\"", "'''", "[", "]", "{", "}", "=", ".", "\n", "\0", "é", "-1", "1e999", "[stage.", "in", "{ in = \"x\" }", "nan", "99999999999999999999", "#"];
+    let odd = [
+        "\"",
+        "'''",
+        "[",
+        "]",
+        "{",
+        "}",
+        "=",
+        ".",
+        "\n",
+        "\0",
+        "é",
+        "-1",
+        "1e999",
+        "[stage.",
+        "in",
+        "{ in = \"x\" }",
+        "nan",
+        "99999999999999999999",
+        "#",
+    ];
     let (mut faulty, path) = (0, Path::new(RECIPES).join("recipe.toml"));
     for round in 0..3000 {
         let mut text: Vec<char> = texts[next(texts.len())].chars().collect();

@@ -228,8 +228,10 @@ impl<'a> Maker<'a> {
         let near = nearest(name, names.iter().copied());
         let help = "passes are named in order by `[pass.NAME]`";
         let fault = Diagnostic::error("E0150", format!("no pass `{name}`")).at(item.at, "").similar(near);
+        // The pass that was meant, if it can be told, keeps what follows in its place.
+        let meant = near.and_then(|near| names.iter().position(|n| *n == near)).unwrap_or(0);
         self.faults.push(fault.help(help));
-        0
+        meant
     }
 
     fn parameters(&mut self, draft: &mut Draft<'a>, declaration: &Arc<Declaration>) {

@@ -148,6 +148,11 @@ impl Bounds {
 
     /// The range in words.
     pub(crate) fn words(&self) -> String {
+        if let (Some(a), Some(b), None, None, None) =
+            (self.least, self.most, self.above, self.below, self.multiple)
+        {
+            return format!("{a} to {b}");
+        }
         let low = self.above.map(|b| format!("above {b}")).or(self.least.map(|b| format!("{b} or more")));
         let high = self.below.map(|b| format!("below {b}")).or(self.most.map(|b| format!("{b} or less")));
         let step = self.multiple.map(|m| format!("a multiple of {m}"));

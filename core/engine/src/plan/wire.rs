@@ -18,7 +18,10 @@ pub(crate) fn all(maker: &mut Maker<'_>, order: &[NodeId]) {
         let input = axis::read(maker, id);
         if let Some(What::Stage(declaration)) = maker.drafts[id].what.clone() {
             // A stream that is at fault itself has been reported; what would come over it is not known.
-            if maker.drafts[id].text.from.is_empty() || input.is_some() {
+            let alone =
+                matches!(declaration.role, Role::Source | Role::Task) && maker.drafts[id].from.is_empty();
+            let meant = declaration.role == Role::Source || maker.drafts[id].text.from_at.is_none();
+            if (alone && meant) || input.is_some() {
                 let mut wiring = Wiring { maker: &mut *maker, id, input: input.as_ref() };
                 let inputs = wiring.stage(&declaration.inputs);
                 maker.drafts[id].inputs = inputs;

@@ -21,16 +21,24 @@ pub(super) struct Reader {
 /// The table of a text; every syntax error becomes a fault.
 pub(super) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> Table {
     let (parsed, errors) = DeTable::parse_recoverable(text);
+    let mut doubled: Option<usize> = None;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let at = Place { file, start: span.start, end: span.end };
-        if error.message().contains("duplicate key") {
-            faults.push(twice(text, at));
-        } else {
-            faults.push(
-                Diagnostic::error("E0101", format!("not valid TOML: {}", error.message())).at(at, "here"),
-            );
+        if !error.message().contains("duplicate key") {
+            let message = format!("not valid TOML: {}", error.message());
+            faults.push(Diagnostic::error("E0101", message).at(at, "here"));
+            continue;
         }
+        // What stands in a table that is there twice is there twice as well, and says nothing new.
+        let between = doubled.and_then(|from| text.get(from..at.start));
+        if between.is_some_and(|t| !t.contains("\n[")) {
+            continue;
+        }
+        let header =
+            text.get(..at.start).is_some_and(|t| t.lines().next_back().unwrap_or("").starts_with('['));
+        doubled = header.then_some(at.start);
+        faults.push(twice(text, at));
     }
     item::table(parsed.get_ref(), file, 0)
 }
@@ -189,8 +197,9 @@ fn refine(old: &mut StageText, new: StageText) {
     if !new.set.0.is_empty() {
         old.set_at = new.set_at;
     }
-    if !new.from.is_empty() {
+    if new.from_at.is_some() {
         old.from = new.from;
+        old.from_at = new.from_at;
     }
     for (name, item) in new.set.0 {
         old.set.set(name, item);

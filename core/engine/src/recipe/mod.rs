@@ -66,6 +66,8 @@ pub struct StageText {
     pub plugin: Option<Word>,
     /// The stages whose streams it reads.
     pub from: Vec<Word>,
+    /// Where `from` stands, whatever it says.
+    pub from_at: Option<Place>,
     /// Where its ports get their values.
     pub inputs: Table,
     /// Its parameters.
