@@ -14,6 +14,9 @@ pub mod registry;
 pub mod diagnostic;
 pub mod plan;
 pub mod recipe;
+pub mod run;
+
+pub mod store;
 
 pub use error::{Blame, Error, Result};
 pub use value::{Array, ArrayMut, Dict, Dtype, Element, Key, Pool, Table, Value};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::error::nearest;
-use crate::plan::axis::Flow;
+use crate::plan::axis::{Axis, Flow};
 use crate::plan::names::Given;
 use crate::plan::parameters::{Check, OutPath, Owner};
 use crate::plan::{
@@ -346,7 +346,8 @@ impl<'a> Maker<'a> {
         results: Vec<(String, NodeId, Key)>,
     ) -> Plan {
         let steps = self.steps(&passes);
-        let nodes: Vec<Node> = self.drafts.into_iter().filter_map(node).collect();
+        let opens: Vec<Option<String>> = (0..self.drafts.len()).map(|id| self.opens(id)).collect();
+        let nodes: Vec<Node> = self.drafts.into_iter().zip(opens).filter_map(|(d, o)| node(d, o)).collect();
         let scan: Vec<(String, u64)> =
             self.recipe.scan.iter().map(|(n, len)| (n.text.clone(), *len)).collect();
         let resolved = output::resolved(self.recipe, &run, &scan, &nodes, &passes);
@@ -368,6 +369,12 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// The axis a stage opens.
+    fn opens(&self, id: NodeId) -> Option<String> {
+        let flow = self.flows.get(id)?.as_ref()?;
+        (flow.root == id && flow.axis != Axis::Frame).then(|| flow.axis.word().to_owned())
+    }
+
     /// The passes as they run: a loop runs where its first pass stands.
     fn steps(&self, passes: &[Pass]) -> Vec<Step> {
         let mut steps = vec![];
@@ -382,7 +389,7 @@ impl<'a> Maker<'a> {
             }
             for turn in 0..one.repeat {
                 for &inner in &one.passes {
-                    let name = format!("{}.{turn}.{}", one.name, passes[inner].name);
+                    let name = format!("{}.{}.{}", one.name, turn + 1, passes[inner].name);
                     steps.push(Step { name, pass: inner, turn: Some((in_loop, turn)) });
                 }
             }
@@ -391,7 +398,7 @@ impl<'a> Maker<'a> {
     }
 }
 
-fn node(draft: Draft<'_>) -> Option<Node> {
+fn node(draft: Draft<'_>, opens: Option<String>) -> Option<Node> {
     Some(Node {
         name: draft.text.name.text.clone(),
         what: draft.what?,
@@ -399,6 +406,7 @@ fn node(draft: Draft<'_>) -> Option<Node> {
         from: draft.from,
         inputs: draft.inputs,
         pass: draft.pass,
+        opens,
         run: draft.run,
         at: draft.text.name.at,
     })

@@ -84,6 +84,8 @@ pub struct Node {
     pub inputs: Vec<(Key, Feed)>,
     /// Its place in [`Plan::passes`].
     pub pass: usize,
+    /// The axis it opens, when its records are not those of its input.
+    pub opens: Option<String>,
     /// How it runs.
     pub run: StageOptions,
     /// Where its name stands in the recipe.

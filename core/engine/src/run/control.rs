@@ -1,0 +1,183 @@
+//! What the threads of a run share: stop and cancel, the first failure, marks, meters.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::error::{Blame, Context, Error, Result};
+use crate::plan::NodeId;
+use crate::run::ledger::Ledger;
+use crate::span::Span;
+use crate::value::Dict;
+
+/// What a stage's thread tells the one that started it.
+#[derive(Debug)]
+pub enum Event {
+    /// A mark passed a stage; this is its state.
+    Saved(NodeId, u64, Dict),
+    /// A stage is done; this is its last state.
+    Ended(NodeId, Dict),
+    /// A stage ended its own branch.
+    Detached(NodeId, Error),
+    /// A stage's thread is gone, for whatever reason.
+    Gone(NodeId),
+}
+
+/// Shared by all threads of one run.
+pub struct Control {
+    /// Everybody must end now.
+    pub cancel: Arc<AtomicBool>,
+    /// Sources must end; everybody else drains.
+    pub stop: Arc<AtomicBool>,
+    /// The newest mark asked for.
+    mark: AtomicU64,
+    failure: Mutex<Option<Error>>,
+    /// Where events go.
+    pub events: Sender<Event>,
+}
+
+impl Control {
+    /// A fresh control.
+    pub fn new(
+        cancel: Arc<AtomicBool>,
+        stop: Arc<AtomicBool>,
+        first_mark: u64,
+        events: Sender<Event>,
+    ) -> Control {
+        Control { cancel, stop, mark: AtomicU64::new(first_mark), failure: Mutex::default(), events }
+    }
+
+    /// The newest mark asked for.
+    pub fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Acquire)
+    }
+
+    /// Asks for the mark after `seen`, unless somebody has already.
+    pub fn ask_mark(&self, seen: u64) {
+        // A failed exchange means that another source asked first, which is as good.
+        let _ = self.mark.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Books the first failure and cancels the rest; what follows from a cancel is no failure of its own.
+    pub fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let better = match &*failure {
+            None => true,
+            Some(first) => first.blame() == Blame::Cancelled && error.blame() != Blame::Cancelled,
+        };
+        if better {
+            *failure = Some(error);
+        }
+        drop(failure);
+        self.cancel.store(true, Ordering::Release);
+    }
+
+    /// The first failure.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells the starter; nobody listens any more when the run is being torn down.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Whether everybody must end.
+    pub fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+}
+
+/// A call that a stage has not come back from.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Which operation.
+    pub what: &'static str,
+    /// On which records.
+    pub span: Span,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// What one stage has done so far; read by progress, metrics and the hang watch.
+pub struct Meter {
+    /// The stage's name in the recipe.
+    pub name: Arc<str>,
+    /// Records taken.
+    pub records: AtomicU64,
+    /// Chunks taken.
+    pub chunks: AtomicU64,
+    busy_ns: AtomicU64,
+    calls: Mutex<Vec<(u64, Call)>>,
+    next: AtomicU64,
+    /// The account of frames, where the frame axis begins or ends.
+    pub ledger: Mutex<Option<Ledger>>,
+    /// Snapshots emitted.
+    pub snapshots: AtomicU64,
+    /// Set when the stage's branch was ended by an error that the recipe allows.
+    pub detached: Arc<AtomicBool>,
+}
+
+impl Meter {
+    /// A meter of a stage.
+    pub fn new(name: &str) -> Arc<Meter> {
+        Arc::new(Meter {
+            name: name.into(),
+            records: AtomicU64::new(0),
+            chunks: AtomicU64::new(0),
+            busy_ns: AtomicU64::new(0),
+            calls: Mutex::default(),
+            next: AtomicU64::new(0),
+            ledger: Mutex::default(),
+            snapshots: AtomicU64::new(0),
+            detached: Arc::default(),
+        })
+    }
+
+    /// Runs one operation of the stage, timed, watched, and with its place in the error.
+    pub fn call<T>(&self, what: &'static str, span: &Span, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let since = Instant::now();
+        self.calls().push((id, Call { what, span: span.clone(), since }));
+        let result = work();
+        self.busy_ns.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.calls().retain(|(i, _)| *i != id);
+        result.at(|| match span.len {
+            0 => format!("stage `{}`", self.name),
+            _ => format!("stage `{}`, {span}", self.name),
+        })
+    }
+
+    /// Counts what was taken.
+    pub fn took(&self, records: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Time spent in the stage's own code.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed))
+    }
+
+    /// The call that has been going on longest.
+    pub fn longest(&self) -> Option<Call> {
+        self.calls().iter().min_by_key(|(_, c)| c.since).map(|(_, c)| c.clone())
+    }
+
+    /// Changes the account of frames.
+    pub fn book(&self, change: impl FnOnce(&mut Ledger)) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        change(ledger.get_or_insert_default());
+    }
+
+    /// The account of frames so far.
+    pub fn account(&self) -> Option<Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Call)>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

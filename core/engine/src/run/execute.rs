@@ -1,0 +1,542 @@
+//! Step after step: checkpoints, finals, skipped passes, the record of the run.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::plan::{NodeId, Plan, What};
+use crate::registry::Role;
+use crate::run::ledger::Ledger;
+use crate::run::node::{Committed, Finals};
+use crate::run::pass::{self, PassEnd, Surroundings, Watched};
+use crate::run::report::{Outcome, Report, StageReport};
+use crate::stage::{Opened, Prepared, Reader, RunCx};
+use crate::store::{
+    self, Checkpoint, Files, Folder, GapList, PluginUsed, Provenance, RealFiles, Sealed, checkpoint,
+};
+use crate::value::{Dict, Key, Pool, Value};
+
+/// Where a run leaves its outputs.
+#[derive(Clone, Debug)]
+pub enum Out {
+    /// The next free numbered folder below this one.
+    Numbered(PathBuf),
+    /// This folder; an earlier run's outputs go only when asked.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Remove what an earlier run left there.
+        overwrite: bool,
+    },
+}
+
+/// What progress sees now and then.
+pub struct Progress<'a> {
+    /// The step that runs.
+    pub step: &'a str,
+    /// Its stages.
+    pub stages: &'a [Watched],
+    /// Seconds since the run began.
+    pub seconds: f64,
+}
+
+/// Sees a run's progress.
+pub type Observer = dyn FnMut(&Progress) + Send;
+
+/// How to run a plan.
+pub struct Options {
+    /// Where the outputs go.
+    pub out: Out,
+    /// The door to the outputs' files.
+    pub files: Arc<dyn Files>,
+    /// Set to let the sources end and everything drain.
+    pub stop: Arc<AtomicBool>,
+    /// Set to end at once.
+    pub cancel: Arc<AtomicBool>,
+    /// Sees progress.
+    pub observer: Option<Box<Observer>>,
+    /// Reads what paths in a recipe name.
+    pub reader: Option<Arc<Reader>>,
+    /// Costly set-up, shared with other runs of this process.
+    pub prepared: Arc<Prepared>,
+    /// Checks memory and disk once the sources are open.
+    pub budget: Option<Arc<Budget>>,
+    /// Told where the outputs go, before anything runs.
+    pub started: Option<Box<dyn FnOnce(&Folder) + Send>>,
+}
+
+/// Checks memory and disk once the sources are open.
+pub type Budget = dyn Fn(&Plan, &HashMap<NodeId, Opened>) -> Result<()> + Send + Sync;
+
+impl Options {
+    /// The usual ones.
+    pub fn new(out: Out) -> Options {
+        Options {
+            out,
+            files: Arc::new(RealFiles),
+            stop: Arc::default(),
+            cancel: Arc::default(),
+            observer: None,
+            reader: None,
+            prepared: Arc::default(),
+            budget: None,
+            started: None,
+        }
+    }
+}
+
+/// Runs a plan from its beginning.
+pub fn run(plan: &Plan, options: Options) -> Result<Report> {
+    let files = options.files.clone();
+    let folder = match &options.out {
+        Out::Numbered(base) => Folder::numbered(files, base, &plan.name)?,
+        Out::Folder { path, overwrite } => Folder::create(files, path, *overwrite)?,
+    };
+    let record = provenance(plan);
+    Execution::new(plan, folder, record, options)?.go(None)
+}
+
+/// Goes on with the run of a folder from its last checkpoint; refuses a changed recipe.
+pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
+    let Out::Folder { path, .. } = &options.out else {
+        return Err(Error::internal("a run is resumed in its own folder"));
+    };
+    let opened = Folder::open(options.files.clone(), path)?;
+    if let Some((_, why)) = &opened.stale {
+        tracing::warn!(%why, "The lock of an earlier run was taken over.");
+    }
+    let folder = opened.folder;
+    let now = provenance(plan);
+    // A run that was cut off before it wrote its record has nothing to go on from but its beginning.
+    let mut record = match Provenance::read(&**folder.files(), folder.root()) {
+        Ok(before) => {
+            before.same_recipe(&now)?;
+            if before.status == "done" {
+                return Err(Error::recipe(format!("the run in {} is done", folder.root().display()))
+                    .help("`isard verify` checks it, `isard run` starts another"));
+            }
+            before
+        }
+        Err(_) => now,
+    };
+    record.resumed.push(store::utc_now());
+    let loaded = checkpoint::load(&folder)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let checkpoint = loaded.checkpoint.unwrap_or_default();
+    folder.rollback(&checkpoint)?;
+    let from = (!checkpoint.step.is_empty()).then_some(checkpoint);
+    Execution::new(plan, folder, record, options)?.go(from)
+}
+
+/// The names a run can be restarted from, in order: the passes that it began.
+pub fn restart_names(files: &dyn Files, root: &std::path::Path) -> Result<Vec<String>> {
+    Ok(checkpoint::boundaries(files, root)?.into_iter().map(|c| c.step).collect())
+}
+
+/// Goes back to the beginning of a pass, and runs on from there.
+pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
+    let Out::Folder { path, .. } = &options.out else {
+        return Err(Error::internal("a run is restarted in its own folder"));
+    };
+    let folder = Folder::open(options.files.clone(), path)?.folder;
+    let mut record = Provenance::read(&**folder.files(), folder.root())?;
+    let kept = checkpoint::boundaries(&**folder.files(), folder.root())?;
+    let names: Vec<&str> = kept.iter().map(|c| c.step.as_str()).collect();
+    let Some(from) = kept.iter().find(|c| c.step == step) else {
+        let names = names.join("`, `");
+        return Err(
+            Error::recipe(format!("no pass `{step}` to restart from")).help(format!("there are `{names}`"))
+        );
+    };
+    checkpoint::restart(&folder, from)?;
+    folder.rollback(from)?;
+    record.resumed.push(store::utc_now());
+    Execution::new(plan, folder, record, options)?.go(Some(from.clone()))
+}
+
+/// What is known of a run before it begins.
+fn provenance(plan: &Plan) -> Provenance {
+    let mut plugins: Vec<PluginUsed> = vec![];
+    for node in &plan.nodes {
+        if let What::Stage(d) = &node.what
+            && !plugins.iter().any(|p| p.name == d.name)
+        {
+            let (name, origin, version) = (d.name.clone(), d.origin.clone(), d.version.clone());
+            plugins.push(PluginUsed { name, origin, version, sha256: None });
+        }
+    }
+    Provenance {
+        isard: env!("CARGO_PKG_VERSION").into(),
+        name: plan.name.clone(),
+        written: plan.written.iter().map(|(p, t)| (p.display().to_string(), t.clone())).collect(),
+        resolved: plan.resolved.clone(),
+        plugins,
+        seed: plan.run.seed,
+        started: store::utc_now(),
+        host: store::Holder::this().host,
+        status: "running".into(),
+        ..Provenance::default()
+    }
+}
+
+/// Files of writers by stage and mark.
+type Commits = Arc<Mutex<HashMap<(String, Option<u64>), Vec<Sealed>>>>;
+
+struct Execution<'a> {
+    plan: &'a Plan,
+    folder: Arc<Folder>,
+    record: Provenance,
+    options: Options,
+    run: Arc<RunCx>,
+    finals: Arc<Finals>,
+    commits: Commits,
+    begun: Instant,
+    mark: u64,
+    report: Report,
+}
+
+impl<'a> Execution<'a> {
+    fn new(plan: &'a Plan, folder: Arc<Folder>, record: Provenance, mut options: Options) -> Result<Self> {
+        let threads =
+            plan.run.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("isard work {i}"))
+            .build();
+        let pool = pool.map_err(|e| {
+            Error::new(crate::Blame::Resources, format!("cannot start {threads} threads: {e}"))
+        })?;
+        let run = Arc::new(RunCx {
+            pool: Pool::new(1 << 30),
+            seed: plan.run.seed,
+            cancel: options.cancel.clone(),
+            threads: Some(Arc::new(pool)),
+            reader: options.reader.clone(),
+            prepared: options.prepared.clone(),
+        });
+        if let Some(started) = options.started.take() {
+            started(&folder);
+        }
+        let report = Report {
+            name: plan.name.clone(),
+            out: folder.root().to_owned(),
+            outcome: Outcome::Done,
+            seconds: 0.0,
+            stages: vec![],
+            skipped: vec![],
+            content: record.content.clone(),
+            results: Dict::new(),
+            peak_buffers: 0,
+        };
+        let (finals, commits) = (Arc::default(), Commits::default());
+        let begun = Instant::now();
+        Ok(Execution { plan, folder, record, options, run, finals, commits, begun, mark: 0, report })
+    }
+
+    /// Runs all steps, or those from a checkpoint on.
+    fn go(mut self, mut from: Option<Checkpoint>) -> Result<Report> {
+        self.folder.set_record(self.record.to_json());
+        self.folder.put_run(&self.record.to_json())?;
+        self.log(&format!("isard {} runs `{}`", self.record.isard, self.plan.name))?;
+        let mut first = 0;
+        if let Some(checkpoint) = &from {
+            let known = self.plan.steps.iter().position(|s| s.name == checkpoint.step);
+            first =
+                known.ok_or_else(|| Error::data(format!("no pass `{}` in the recipe", checkpoint.step)))?;
+            if let Some(Value::Dict(finals)) = checkpoint.more.get("finals") {
+                self.finals.load(finals)?;
+            }
+            if let Some(Value::Dict(content)) = checkpoint.more.get("content") {
+                self.report.content = content
+                    .iter()
+                    .map(|(k, v)| (k.to_string(), v.text().unwrap_or_default().to_owned()))
+                    .collect();
+            }
+            self.mark = checkpoint.mark;
+            self.log(&format!("resumed at mark {} of pass {}", checkpoint.mark, checkpoint.step))?;
+        }
+        let mut failure = None;
+        let mut stopped = false;
+        for step in first..self.plan.steps.len() {
+            let resumed = from.take().filter(|c| !c.nodes.is_empty());
+            match self.step(step, resumed) {
+                Ok(ended) => stopped = ended,
+                Err(error) => failure = Some(error),
+            }
+            if failure.is_some() || stopped {
+                break;
+            }
+        }
+        self.finish(failure, stopped)
+    }
+
+    /// Runs one step; says whether it was stopped.
+    fn step(&mut self, at: usize, resumed: Option<Checkpoint>) -> Result<bool> {
+        let plan = self.plan;
+        let step = &plan.steps[at];
+        let pass = &plan.passes[step.pass];
+        if let Some((node, port)) = &pass.needs
+            && self.finals.get(*node, port.as_str()).is_none_or(|v| is_empty(&v))
+        {
+            self.report.skipped.push(step.name.clone());
+            self.log(&format!(
+                "pass {} is skipped: `{}.{port}` is empty",
+                step.name, plan.nodes[*node].name
+            ))?;
+            return Ok(false);
+        }
+        let files_before: Vec<Sealed> = match &resumed {
+            Some(checkpoint) => checkpoint.files.clone(),
+            None => self.folder.sealed(),
+        };
+        let digest = self.record.recipe_digest();
+        let more = |finals: &Finals, content: &std::collections::BTreeMap<String, String>| {
+            let content: Dict =
+                content.iter().map(|(k, v)| (Key::from(k.clone()), Value::from(v.as_str()))).collect();
+            Dict::new().with("finals", finals.save()).with("content", content)
+        };
+        if resumed.is_none() {
+            let checkpoint = Checkpoint {
+                recipe: digest.clone(),
+                step: step.name.clone(),
+                mark: self.mark,
+                more: more(&self.finals, &self.report.content),
+                files: files_before.clone(),
+                ..Checkpoint::default()
+            };
+            checkpoint::save(&self.folder, &checkpoint)?;
+            if plan.steps.len() > 1 {
+                checkpoint::keep(&self.folder, &checkpoint)?;
+            }
+        }
+        let scratch = self.folder.path(store::INNER);
+        let folder = self.folder.clone();
+        let commits = self.commits.clone();
+        let output = |stage: &str| {
+            let (folder, commits, name) = (folder.clone(), commits.clone(), stage.to_owned());
+            let committed: Committed = Arc::new({
+                let folder = folder.clone();
+                move |mark| {
+                    let files = folder.commit(&name);
+                    commits
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert((name.clone(), mark), files);
+                }
+            });
+            (folder.output(stage), committed)
+        };
+        let writers: Vec<String> = pass
+            .nodes
+            .iter()
+            .map(|n| &plan.nodes[*n])
+            .filter(|n| n.role() == Some(Role::Writer))
+            .map(|n| n.name.clone())
+            .collect();
+        let mut newest = self.mark;
+        let finals = self.finals.clone();
+        let content = self.report.content.clone();
+        let save_folder = self.folder.clone();
+        let save_commits = self.commits.clone();
+        let mut save = |mark: u64, nodes: Dict| {
+            let mut files: Vec<Sealed> =
+                files_before.iter().filter(|f| !writers.contains(&f.stage)).cloned().collect();
+            let mut commits = save_commits.lock().unwrap_or_else(PoisonError::into_inner);
+            for writer in &writers {
+                let of_mark = commits.remove(&(writer.clone(), Some(mark)));
+                let ended = || commits.get(&(writer.clone(), None)).cloned();
+                match of_mark.or_else(ended) {
+                    Some(list) => files.extend(list),
+                    // A writer that had ended before the checkpoint resumed from keeps its files.
+                    None => files.extend(files_before.iter().filter(|f| f.stage == *writer).cloned()),
+                }
+            }
+            commits.retain(|(_, m), _| m.is_none_or(|m| m > mark));
+            drop(commits);
+            newest = mark;
+            let more = more(&finals, &content);
+            let checkpoint = Checkpoint {
+                recipe: digest.clone(),
+                step: step.name.clone(),
+                mark,
+                nodes,
+                more,
+                files,
+                ledger: Dict::new(),
+            };
+            checkpoint::save(&save_folder, &checkpoint)
+        };
+        let (begun, mut observer) = (self.begun, self.options.observer.take());
+        let mut watch = |stages: &[Watched]| {
+            if let Some(observer) = &mut observer {
+                observer(&Progress { step: &step.name, stages, seconds: begun.elapsed().as_secs_f64() });
+            }
+        };
+        let budget = |opened: &HashMap<NodeId, Opened>| match &self.options.budget {
+            Some(budget) => budget(plan, opened),
+            None => Ok(()),
+        };
+        let resume = resumed.map(|c| Dict::new().with("mark", c.mark as i64).with("stages", c.nodes));
+        let ended = pass::run(&mut Surroundings {
+            plan,
+            step,
+            run: self.run.clone(),
+            stop: self.options.stop.clone(),
+            finals: self.finals.clone(),
+            scratch,
+            output: &output,
+            save: &mut save,
+            watch: &mut watch,
+            budget: &budget,
+            resume,
+        });
+        self.mark = newest + 1;
+        self.options.observer = observer;
+        self.book(step.name.clone(), ended?)
+    }
+
+    /// Takes over what a step came to; says whether it was stopped.
+    fn book(&mut self, step: String, end: PassEnd) -> Result<bool> {
+        let plan = self.plan;
+        let many = plan.steps.len() > 1;
+        let stopped = self.options.stop.load(Ordering::Relaxed)
+            && end.stages.iter().any(|s| was_stopped(&s.meter.account()));
+        for watched in &end.stages {
+            let node = &plan.nodes[watched.node];
+            let what = match &node.what {
+                What::Stage(d) => d.name.clone(),
+                What::Join(_) => "flow.join".into(),
+            };
+            let content = end.content.get(&watched.node).cloned();
+            if let Some(digest) = &content {
+                let name = if many { format!("{step}.{}", node.name) } else { node.name.clone() };
+                self.report.content.insert(name, digest.clone());
+            }
+            let settles = matches!(node.role(), Some(Role::Fit | Role::Reduce | Role::Task));
+            self.report.stages.push(StageReport {
+                step: step.clone(),
+                name: node.name.clone(),
+                what,
+                records: watched.meter.records.load(Ordering::Relaxed),
+                busy: watched.meter.busy().as_secs_f64(),
+                snapshots: watched.meter.snapshots.load(Ordering::Relaxed),
+                ledger: watched.meter.account(),
+                detached: end.detached.iter().find(|(n, _)| *n == watched.node).map(|(_, e)| e.clone()),
+                results: if settles { self.finals.of(watched.node) } else { Dict::new() },
+                content,
+            });
+        }
+        for (node, port, changes) in &end.latched {
+            let key = format!("latched {}.{port}", plan.nodes[*node].name);
+            let changes: Vec<_> =
+                changes.iter().map(|(frame, version)| serde_json::json!([frame, version])).collect();
+            self.record.options.insert(key, changes.into());
+        }
+        match end.failure {
+            Some(error) => Err(error),
+            None => {
+                self.record.done.push(step);
+                Ok(stopped)
+            }
+        }
+    }
+
+    /// Weighs the outcome, writes the record and, for a run that is over, the manifest.
+    fn finish(mut self, failure: Option<Error>, stopped: bool) -> Result<Report> {
+        let mut accounts = vec![];
+        let mut unbalanced = None;
+        for stage in &self.report.stages {
+            let Some(ledger) = &stage.ledger else { continue };
+            accounts.push((stage.name.clone(), ledger.clone()));
+            let in_detached =
+                self.report.stages.iter().any(|s| s.detached.is_some()) && stage.what != "source";
+            if let Err(error) = ledger.balance()
+                && !in_detached
+            {
+                unbalanced.get_or_insert(error.at(format!("stage `{}`", stage.name)));
+            }
+        }
+        let mut limits = vec![];
+        for (name, ledger) in &accounts {
+            for text in ledger.exceeds(&self.plan.run.limits) {
+                let text = format!("{name}: {text}");
+                limits.push(text);
+            }
+        }
+        self.report.outcome = match (failure, unbalanced) {
+            (Some(error), _) => Outcome::Failed(error),
+            (None, _) if stopped => Outcome::Stopped,
+            (None, Some(error)) => Outcome::Failed(error),
+            _ if !limits.is_empty() => Outcome::Limits(limits),
+            _ if self.report.stages.iter().any(|s| s.detached.is_some()) => Outcome::Detached,
+            _ => Outcome::Done,
+        };
+        for (name, node, port) in &self.plan.results {
+            if let Some(value) = self.finals.get(*node, port.as_str()) {
+                self.report.results.set(name.clone(), value);
+            }
+        }
+        self.report.seconds = self.begun.elapsed().as_secs_f64();
+        self.report.peak_buffers = self.run.pool.peak();
+        let outcome = &self.report.outcome;
+        self.record.ended = Some(store::utc_now());
+        self.record.status = outcome.word().into();
+        self.record.exit = Some(outcome.exit_code());
+        self.record.error = outcome.message();
+        self.record.content = self.report.content.clone();
+        self.record.ledger =
+            accounts.iter().map(|(n, l)| (n.clone(), l.to_json())).collect::<serde_json::Map<_, _>>().into();
+        self.record.gaps = accounts
+            .iter()
+            .flat_map(|(n, l)| l.classes().into_iter().skip(1).map(move |(word, set)| (n, word, set)))
+            .filter(|(_, _, set)| !set.is_empty())
+            .map(|(n, word, set)| GapList::new(n, word, set))
+            .collect();
+        let told = self.log(&format!(
+            "{}{}",
+            outcome.word(),
+            outcome.message().map_or(String::new(), |m| format!(": {m}"))
+        ));
+        let written = told.and_then(|()| self.folder.put_run(&self.record.to_json())).and_then(|()| {
+            // Only a run that will not go on gets its manifest; the others are resumed from their checkpoint.
+            match self.report.outcome {
+                Outcome::Failed(_) | Outcome::Stopped => Ok(()),
+                _ => store::finish(&self.folder, &self.report.content).map(drop),
+            }
+        });
+        if let Err(error) = written
+            && !matches!(self.report.outcome, Outcome::Failed(_))
+        {
+            self.report.outcome = Outcome::Failed(error);
+        }
+        Ok(self.report)
+    }
+
+    fn log(&self, text: &str) -> Result<()> {
+        self.folder.log(&format!("{} {text}\n", store::utc_now()))
+    }
+}
+
+fn was_stopped(ledger: &Option<Ledger>) -> bool {
+    ledger
+        .as_ref()
+        .is_some_and(|l| l.reasons.iter().any(|(_, _, why)| why.starts_with("the run was stopped")))
+}
+
+/// Whether a value holds nothing: the pass that needs it is skipped.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::None => true,
+        Value::Text(t) => t.is_empty(),
+        Value::List(l) => l.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Table(t) => t.rows() == 0,
+        Value::Dict(d) => d.is_empty(),
+        _ => false,
+    }
+}

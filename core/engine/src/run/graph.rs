@@ -1,0 +1,256 @@
+//! Who reads what from whom: worked out from a plan for one pass.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::plan::{Feed, NodeId, Overflow, Plan, Stream, What};
+use crate::registry::Role;
+use crate::run::wire::full_key;
+use crate::span::Span;
+use crate::value::Key;
+
+/// The wiring of one pass.
+pub struct Graph<'a> {
+    plan: &'a Plan,
+    /// The stages of the pass.
+    pub nodes: &'a [NodeId],
+    consumers: HashMap<NodeId, Vec<NodeId>>,
+    /// Stages whose stream a later pass plays again.
+    pub kept: BTreeSet<NodeId>,
+    /// Stages whose final values are wanted: by a later pass, by the report, by a digest.
+    pub captured: BTreeSet<NodeId>,
+    /// Stages whose snapshots somebody latches, with the ports.
+    pub latched: BTreeSet<(NodeId, String)>,
+    needs: HashMap<NodeId, Arc<[Key]>>,
+}
+
+impl<'a> Graph<'a> {
+    /// The wiring of a pass.
+    pub fn new(plan: &'a Plan, pass: usize) -> Graph<'a> {
+        let nodes = plan.passes[pass].nodes.as_slice();
+        let mut graph = Graph {
+            plan,
+            nodes,
+            consumers: HashMap::new(),
+            kept: BTreeSet::new(),
+            captured: BTreeSet::new(),
+            latched: BTreeSet::new(),
+            needs: HashMap::new(),
+        };
+        for &id in nodes {
+            for stream in &plan.nodes[id].from {
+                if let Stream::Live(from) = stream {
+                    graph.consumers.entry(*from).or_default().push(id);
+                }
+            }
+        }
+        for node in &plan.nodes {
+            for stream in &node.from {
+                if let Stream::Kept(from) = stream
+                    && nodes.contains(from)
+                {
+                    graph.kept.insert(*from);
+                }
+            }
+            for (_, feed) in &node.inputs {
+                if let Feed::Latched { node, port } = feed
+                    && nodes.contains(node)
+                {
+                    graph.latched.insert((*node, port.to_string()));
+                }
+            }
+        }
+        let mut wanted: BTreeSet<NodeId> = BTreeSet::new();
+        let feeds = plan.nodes.iter().flat_map(|n| n.inputs.iter().map(|(_, f)| f));
+        let carried = plan.loops.iter().flat_map(|l| l.carry.iter().flat_map(|(_, a, b)| [a, b]));
+        for feed in feeds.chain(carried) {
+            if let Feed::Final { node, .. } = feed {
+                wanted.insert(*node);
+            }
+        }
+        wanted.extend(plan.results.iter().map(|(_, node, _)| *node));
+        wanted.extend(plan.passes.iter().filter_map(|p| p.needs.as_ref()).map(|(node, _)| *node));
+        for &id in nodes {
+            let role = plan.nodes[id].role();
+            let settles = matches!(role, Some(Role::Fit | Role::Reduce | Role::Task));
+            let leaf = graph.consumers(id).is_empty() && role != Some(Role::Writer);
+            if settles || leaf || wanted.contains(&id) {
+                graph.captured.insert(id);
+            }
+        }
+        for &id in nodes {
+            graph.need(id);
+        }
+        graph
+    }
+
+    /// The stages of the pass that read a stage's stream.
+    pub fn consumers(&self, id: NodeId) -> &[NodeId] {
+        self.consumers.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The keys that are read from the stream a stage takes, by it or by anyone behind it.
+    pub fn needs(&self, id: NodeId) -> Arc<[Key]> {
+        self.needs.get(&id).cloned().unwrap_or_else(|| Arc::from([]))
+    }
+
+    /// The keys that are read behind a stage, from what it sends.
+    pub fn behind(&self, id: NodeId) -> Arc<[Key]> {
+        let mut keys: Vec<Key> = vec![];
+        let mut add = |key: &Key| {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        };
+        for consumer in self.consumers(id) {
+            self.needs(*consumer).iter().for_each(&mut add);
+        }
+        self.kept_keys(id).iter().for_each(&mut add);
+        if self.captured.contains(&id) {
+            self.own_keys(id).iter().for_each(&mut add);
+        }
+        for (node, port) in &self.latched {
+            if *node == id {
+                add(&full_key(&self.plan.nodes[id].name, port));
+            }
+        }
+        keys.into()
+    }
+
+    /// The keys that the players of a kept stream read.
+    pub fn kept_keys(&self, id: NodeId) -> Arc<[Key]> {
+        let mut keys = vec![];
+        for (pass, _) in self.plan.passes.iter().enumerate() {
+            for &reader in &self.plan.passes[pass].nodes {
+                if self.plan.nodes[reader].from.contains(&Stream::Kept(id)) {
+                    collect_needs(self.plan, reader, &mut keys);
+                }
+            }
+        }
+        keys.into()
+    }
+
+    /// The keys a stage adds itself.
+    pub fn own_keys(&self, id: NodeId) -> Vec<Key> {
+        let node = &self.plan.nodes[id];
+        match &node.what {
+            What::Stage(d) if d.outputs.iter().any(|p| p.open) => vec![full_key(&node.name, "*")],
+            What::Stage(d) => d.outputs.iter().map(|p| full_key(&node.name, &p.name)).collect(),
+            What::Join(_) => vec![],
+        }
+    }
+
+    fn need(&mut self, id: NodeId) -> Arc<[Key]> {
+        if let Some(known) = self.needs.get(&id) {
+            return known.clone();
+        }
+        let mut keys = vec![];
+        collect_needs(self.plan, id, &mut keys);
+        // What later passes and captures want of this stage or of one behind it travels through here too.
+        for key in self.wanted_behind(id) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let keys: Arc<[Key]> = keys.into();
+        self.needs.insert(id, keys.clone());
+        keys
+    }
+
+    fn wanted_behind(&self, id: NodeId) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.kept_keys(id).to_vec();
+        for consumer in self.consumers(id) {
+            keys.extend(self.wanted_behind(*consumer));
+        }
+        keys
+    }
+
+    /// Whether a map may run in the job of the map before it.
+    pub fn fuses(&self, id: NodeId) -> Option<NodeId> {
+        let node = &self.plan.nodes[id];
+        let [Stream::Live(from)] = node.from[..] else { return None };
+        let plain = node.run.overflow == Overflow::Block && node.run.queue.is_none() && !node.run.detach;
+        let maps = node.role() == Some(Role::Map) && self.plan.nodes[from].role() == Some(Role::Map);
+        let alone =
+            self.consumers(from) == [id] && !self.kept.contains(&from) && !self.captured.contains(&from);
+        let latched = self.latched.iter().any(|(n, _)| *n == from);
+        (plain && maps && alone && !latched).then_some(from)
+    }
+
+    /// The stages whose stream begins at a stage, itself included.
+    pub fn downstream(&self, id: NodeId) -> BTreeSet<NodeId> {
+        let mut all = BTreeSet::from([id]);
+        for consumer in self.consumers(id) {
+            all.extend(self.downstream(*consumer));
+        }
+        all
+    }
+
+    /// Whether a stage stands in a branch that may end by itself.
+    pub fn detachable(&self, id: NodeId) -> bool {
+        let node = &self.plan.nodes[id];
+        node.run.detach || node.from.iter().any(|s| matches!(s, Stream::Live(from) if self.detachable(*from)))
+    }
+
+    /// The source stages that a stage's stream comes from.
+    pub fn sources(&self, id: NodeId) -> Vec<NodeId> {
+        let node = &self.plan.nodes[id];
+        if node.from.is_empty() {
+            return vec![id];
+        }
+        let live =
+            node.from.iter().filter_map(|s| if let Stream::Live(from) = s { Some(*from) } else { None });
+        live.flat_map(|from| self.sources(from)).collect()
+    }
+}
+
+/// The keys a stage and those behind it read from the stage's stream.
+fn collect_needs(plan: &Plan, id: NodeId, keys: &mut Vec<Key>) {
+    let node = &plan.nodes[id];
+    let mut add = |key: &Key| {
+        if !keys.contains(key) {
+            keys.push(key.clone());
+        }
+    };
+    for (_, feed) in &node.inputs {
+        if let Feed::Stream(key) = feed {
+            add(key);
+        }
+    }
+    if let What::Join(join) = &node.what
+        && let Some((a, b)) = &join.time
+    {
+        add(a);
+        add(b);
+    }
+    // A stage that opens an axis of its own ends all older keys.
+    if opens_axis(plan, id) {
+        return;
+    }
+    for (next, other) in plan.nodes.iter().enumerate() {
+        if other.from.contains(&Stream::Live(id)) {
+            let mut behind = vec![];
+            collect_needs(plan, next, &mut behind);
+            behind.iter().filter(|k| !own(plan, id, k)).for_each(&mut add);
+        }
+    }
+}
+
+fn own(plan: &Plan, id: NodeId, key: &Key) -> bool {
+    key.as_str().rsplit_once('.').is_some_and(|(stage, _)| stage == plan.nodes[id].name)
+}
+
+/// Whether what a stage sends is off the axis of what it takes.
+fn opens_axis(plan: &Plan, id: NodeId) -> bool {
+    let node = &plan.nodes[id];
+    match node.role() {
+        Some(Role::Reduce | Role::Fit | Role::Task | Role::Writer) => true,
+        Some(Role::Fold) => node.opens.is_some(),
+        _ => false,
+    }
+}
+
+/// An empty span, for calls without records.
+pub fn none() -> Span {
+    Span::frames(0, 0)
+}

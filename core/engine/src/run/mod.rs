@@ -1,0 +1,20 @@
+//! Running a plan.
+
+mod control;
+mod edge;
+mod execute;
+mod graph;
+mod kept;
+mod ledger;
+mod node;
+mod pass;
+mod report;
+mod sorter;
+mod spill;
+mod wire;
+
+pub use control::{Call, Meter};
+pub use execute::{Budget, Observer, Options, Out, Progress, restart, restart_names, resume, run};
+pub use ledger::Ledger;
+pub use pass::Watched;
+pub use report::{Outcome, Report, StageReport};

@@ -1,0 +1,215 @@
+//! Chains of maps: consecutive maps run as one job per chunk, chunks in parallel, order restored.
+//!
+//! Fusing neighbours saves a queue and a wake-up per stage and chunk, and the chunk stays in the cache.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
+
+use crate::error::{Error, Result};
+use crate::run::control::Meter;
+use crate::run::edge::{Inbox, Item};
+use crate::run::node::{Post, cut_at};
+use crate::run::wire::{Gather, Scatter, wants};
+use crate::span::Chunk;
+use crate::stage::{AnyMap, Cx, RunCx};
+use crate::value::{Dict, Key};
+
+/// One map of a chain.
+pub struct Link {
+    /// The stage.
+    pub stage: Arc<dyn AnyMap>,
+    /// Its own counts.
+    pub meter: Arc<Meter>,
+    /// How its input is made.
+    pub gather: Gather,
+    /// How its outputs are named.
+    pub scatter: Scatter,
+    /// The keys that are read behind it.
+    pub keep: Arc<[Key]>,
+}
+
+impl Link {
+    fn apply(&self, run: &RunCx, chunk: Chunk) -> Result<Vec<Item>> {
+        let cx = Cx::new(run, &self.meter.name);
+        let output = self.meter.call("apply", &chunk.span, || {
+            self.stage.apply(&cx, &chunk.span, self.gather.input(&chunk.span, &chunk.data)?)
+        })?;
+        self.meter.took(chunk.span.len);
+        let Chunk { span, mut data, covers, last } = chunk;
+        self.scatter.add(&span, output, &mut data)?;
+        data.retain(|key| wants(&self.keep, key));
+        cut_at(Chunk { span, data, covers, last }, cx.take_gaps())
+    }
+}
+
+/// A chain and its thread.
+pub struct Chain {
+    /// The common part, under the name of the last map.
+    pub post: Post,
+    /// The maps in order.
+    pub links: Arc<Vec<Link>>,
+    /// The stream.
+    pub inbox: Inbox,
+    /// Chunks worked on at once.
+    pub parallel: usize,
+}
+
+/// A chunk's work below this is done on the chain's own thread: a hand-over costs about 10 µs.
+const HAND_OVER: Duration = Duration::from_micros(60);
+
+impl Chain {
+    /// Runs the chain to the end of its stream.
+    pub fn run(mut self) -> Result<Dict> {
+        self.post.resumed()?;
+        let (done_tx, done_rx) = unbounded();
+        let mut ring = Ring { next_in: 0, next_out: 0, ready: BTreeMap::new() };
+        let mut mean = Duration::ZERO;
+        loop {
+            let item = match self.next(&mut ring, &done_rx)? {
+                Some(item) => item,
+                None => continue,
+            };
+            match item {
+                Item::Chunk(chunk) => match self.post.run.threads.clone() {
+                    Some(threads) if mean > HAND_OVER || ring.next_in < 2 => {
+                        let job = Job {
+                            links: self.links.clone(),
+                            run: self.post.run.clone(),
+                            sequence: ring.next_in,
+                            done: done_tx.clone(),
+                        };
+                        ring.next_in += 1;
+                        threads.spawn(move || job.run(chunk));
+                        mean = mean.max(HAND_OVER + Duration::from_nanos(1));
+                    }
+                    _ => {
+                        let begun = Instant::now();
+                        let items = through(&self.links, &self.post.run, chunk)?;
+                        mean = (mean * 7 + begun.elapsed()) / 8;
+                        for item in items {
+                            self.post.outlet.send(item)?;
+                        }
+                    }
+                },
+                other => {
+                    while ring.working() > 0 {
+                        let (sequence, took, items) = done_rx.recv().map_err(|_| Error::cancelled())?;
+                        mean = settle(mean, took);
+                        ring.ready.insert(sequence, items?);
+                        self.flush(&mut ring)?;
+                    }
+                    match other {
+                        Item::Mark(mark) => self.pass(mark)?,
+                        Item::End => {
+                            self.post.outlet.send(Item::End)?;
+                            return Ok(Dict::new());
+                        }
+                        item => self.post.outlet.send(item)?,
+                    }
+                }
+            }
+            while let Ok((sequence, took, items)) = done_rx.try_recv() {
+                mean = settle(mean, took);
+                ring.ready.insert(sequence, items?);
+            }
+            self.flush(&mut ring)?;
+        }
+    }
+
+    /// The next item, or none after a finished job was put into the ring.
+    fn next(&mut self, ring: &mut Ring, done: &Receiver<Done>) -> Result<Option<Item>> {
+        if ring.working() == 0 {
+            return self.post.next(&self.inbox).map(Some);
+        }
+        if ring.working() >= self.parallel {
+            let (sequence, _, items) = done.recv().map_err(|_| Error::cancelled())?;
+            ring.ready.insert(sequence, items?);
+            self.flush(ring)?;
+            return Ok(None);
+        }
+        select! {
+            recv(self.inbox.receiver()) -> item => {
+                let item = item.map_err(|_| Error::cancelled())?;
+                match self.inbox.open(item) {
+                    Some(Item::Fault(error)) => Err(error),
+                    item => Ok(item),
+                }
+            }
+            recv(done) -> finished => {
+                let (sequence, _, items) = finished.map_err(|_| Error::cancelled())?;
+                ring.ready.insert(sequence, items?);
+                self.flush(ring)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn flush(&mut self, ring: &mut Ring) -> Result<()> {
+        while let Some(items) = ring.ready.remove(&ring.next_out) {
+            ring.next_out += 1;
+            for item in items {
+                self.post.outlet.send(item)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, mark: u64) -> Result<()> {
+        self.post.mark(mark, Dict::new())
+    }
+}
+
+type Done = (u64, Duration, Result<Vec<Item>>);
+
+/// What is being worked on, by order of arrival.
+struct Ring {
+    next_in: u64,
+    next_out: u64,
+    ready: BTreeMap<u64, Vec<Item>>,
+}
+
+impl Ring {
+    fn working(&self) -> usize {
+        (self.next_in - self.next_out) as usize - self.ready.len()
+    }
+}
+
+/// Moves the mean cost of a chunk; it falls slowly, so that one quick chunk does not end parallel work.
+fn settle(mean: Duration, took: Duration) -> Duration {
+    (mean * 7 + took) / 8
+}
+
+struct Job {
+    links: Arc<Vec<Link>>,
+    run: Arc<RunCx>,
+    sequence: u64,
+    done: Sender<Done>,
+}
+
+impl Job {
+    fn run(self, chunk: Chunk) {
+        let begun = Instant::now();
+        let items = crate::stage::guard("apply", || through(&self.links, &self.run, chunk));
+        // The chain is gone only when the run is being torn down.
+        let _ = self.done.send((self.sequence, begun.elapsed(), items));
+    }
+}
+
+/// Takes a chunk through all maps; what is given up on the way cuts it.
+fn through(links: &[Link], run: &RunCx, chunk: Chunk) -> Result<Vec<Item>> {
+    let mut items = vec![Item::Chunk(chunk)];
+    for link in links {
+        let mut next = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Item::Chunk(chunk) => next.extend(link.apply(run, chunk)?),
+                other => next.push(other),
+            }
+        }
+        items = next;
+    }
+    Ok(items)
+}

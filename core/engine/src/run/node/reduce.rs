@@ -1,0 +1,334 @@
+//! Reductions: blocks of 64 frame numbers in parallel, merged along a fixed tree.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::error::{Error, Result};
+use crate::plan::StageOptions;
+use crate::run::control::Meter;
+use crate::run::edge::{Inbox, Item};
+use crate::run::node::Post;
+use crate::run::node::tree::{BLOCK, Tree};
+use crate::span::{Chunk, Ranges, Span};
+use crate::stage::{AnyPart, AnyReduce, Cx, RunCx};
+use crate::value::{Array, Dict, Value};
+
+/// A reduction and its thread.
+pub struct ReduceNode {
+    /// The common part.
+    pub post: Post,
+    /// The stage.
+    pub stage: Arc<dyn AnyReduce>,
+    /// The stream.
+    pub inbox: Inbox,
+    /// How it runs.
+    pub options: StageOptions,
+    /// Pieces worked on at once.
+    pub parallel: usize,
+}
+
+/// One block that still takes frames.
+struct Block {
+    number: u64,
+    shared: Arc<Shared>,
+}
+
+/// What the jobs of a block share: its part and the pieces that wait for it, in order.
+struct Shared {
+    stage: Arc<dyn AnyReduce>,
+    run: Arc<RunCx>,
+    meter: Arc<Meter>,
+    done: Sender<Result<()>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    part: Option<AnyPart>,
+    pieces: VecDeque<(Span, Dict)>,
+    running: bool,
+}
+
+/// Work below this per piece is done on the node's own thread: a hand-over costs about 10 µs.
+const HAND_OVER: Duration = Duration::from_micros(60);
+
+impl ReduceNode {
+    /// Runs the reduction to the end of its stream.
+    pub fn run(mut self) -> Result<Dict> {
+        let (done_tx, done_rx) = unbounded();
+        let mut work =
+            Work { tree: Tree::default(), blocks: VecDeque::new(), covers: Ranges::default(), going: 0 };
+        let mut shown = 0;
+        if let Some(state) = self.post.resumed()? {
+            shown = state.get("shown").and_then(Value::number).unwrap_or(0.0) as u64;
+            self.load(&mut work, &state, &done_tx)?;
+        }
+        let mut mean = Duration::ZERO;
+        let (mut shown_at, mut frames_shown) = (Instant::now(), work.covers.count());
+        loop {
+            match self.post.next(&self.inbox)? {
+                Item::Chunk(chunk) => {
+                    self.post.meter.took(chunk.span.len);
+                    self.post.meter.book(|l| l.done(chunk.span.range()));
+                    work.covers.add(chunk.span.range());
+                    let mut at = chunk.span.start;
+                    while at < chunk.span.end() {
+                        let to = chunk.span.end().min((at / BLOCK + 1) * BLOCK);
+                        self.add(&mut work, chunk.cut(at, to)?, &mut mean, &done_tx, &done_rx)?;
+                        at = to;
+                    }
+                }
+                Item::Gap(gap) => self.post.meter.book(|l| l.gap(&gap)),
+                Item::Mark(mark) => {
+                    work.wait(&done_rx)?;
+                    self.retire(&mut work, u64::MAX, false)?;
+                    let state = self.save(&work)?.with("shown", shown as i64);
+                    self.post.mark(mark, state)?;
+                }
+                Item::End => break,
+                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+            }
+            let due = self.options.snapshot_s.is_some_and(|s| shown_at.elapsed().as_secs_f64() >= s)
+                || self.options.snapshot_frames.is_some_and(|n| work.covers.count() - frames_shown >= n);
+            if due && !self.post.outlet.is_empty() {
+                work.wait(&done_rx)?;
+                if let Some(output) = self.peek(&work)? {
+                    self.post.snapshot(shown, output, &work.covers, false)?;
+                    shown += 1;
+                }
+                (shown_at, frames_shown) = (Instant::now(), work.covers.count());
+            }
+        }
+        work.wait(&done_rx)?;
+        self.retire(&mut work, u64::MAX, true)?;
+        let tree = std::mem::take(&mut work.tree);
+        let part = tree.finish(&mut |a, b| self.merge(a, b))?;
+        let none = Span::frames(0, 0);
+        let output = self.post.meter.call("finish", &none, || {
+            let cx = self.post.cx();
+            let part = part.map_or_else(|| self.stage.part(&cx), Ok)?;
+            self.stage.finish(&cx, part)
+        })?;
+        self.post.snapshot(shown, output, &work.covers, true)?;
+        self.post.outlet.send(Item::End)?;
+        Ok(self.post.with_ledger(Dict::new()))
+    }
+
+    /// Hands a piece of one block to its part, here or on the pool.
+    fn add(
+        &self,
+        work: &mut Work,
+        piece: Chunk,
+        mean: &mut Duration,
+        done: &Sender<Result<()>>,
+        finished: &Receiver<Result<()>>,
+    ) -> Result<()> {
+        let number = piece.span.start / BLOCK;
+        self.retire(work, number, true)?;
+        if work.blocks.back().is_none_or(|b| b.number != number) {
+            let part = self.stage.part(&self.post.cx())?;
+            work.blocks.push_back(self.block(number, part, done));
+        }
+        let shared = work.blocks.back().expect("a block was just opened").shared.clone();
+        let input = self.post.gather.input(&piece.span, &piece.data)?;
+        let begun = Instant::now();
+        match &self.post.run.threads {
+            Some(threads) if *mean > HAND_OVER => {
+                let mut state = shared.lock();
+                state.pieces.push_back((piece.span, input));
+                if !state.running {
+                    state.running = true;
+                    work.going += 1;
+                    let job = shared.clone();
+                    threads.spawn(move || job.work());
+                }
+                drop(state);
+                // Pieces wait in memory, so only a few may: as many as there are threads to take them.
+                while work.waiting() > self.parallel {
+                    finished.recv().map_err(|_| Error::cancelled())??;
+                    work.going -= 1;
+                }
+                while let Ok(result) = finished.try_recv() {
+                    result?;
+                    work.going -= 1;
+                }
+            }
+            _ => {
+                let mut state = shared.lock();
+                let part = state.part.as_mut().ok_or_else(|| Error::internal("a block lost its part"))?;
+                let cx = self.post.cx();
+                self.post.meter.call("add", &piece.span, || self.stage.add(&cx, part, &piece.span, input))?;
+                drop(state);
+                *mean = (*mean * 3 + begun.elapsed()) / 4;
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&self, number: u64, part: AnyPart, done: &Sender<Result<()>>) -> Block {
+        let state = State { part: Some(part), pieces: VecDeque::new(), running: false };
+        let shared = Shared {
+            stage: self.stage.clone(),
+            run: self.post.run.clone(),
+            meter: self.post.meter.clone(),
+            done: done.clone(),
+            state: Mutex::new(state),
+        };
+        Block { number, shared: Arc::new(shared) }
+    }
+
+    /// Merges blocks before `number` whose pieces are all in; the newest stays open unless `all`.
+    fn retire(&self, work: &mut Work, number: u64, all: bool) -> Result<()> {
+        while let Some(block) = work.blocks.front() {
+            let open = block.number >= number || (!all && work.blocks.len() == 1);
+            let mut state = block.shared.lock();
+            if open || state.running {
+                return Ok(());
+            }
+            let part = state.part.take().ok_or_else(|| Error::internal("a block lost its part"))?;
+            drop(state);
+            let at = block.number;
+            work.blocks.pop_front();
+            work.tree.put(at, part, &mut |a, b| self.merge(a, b))?;
+        }
+        Ok(())
+    }
+
+    fn merge(&self, part: &mut AnyPart, later: AnyPart) -> Result<()> {
+        self.post.meter.call("merge", &Span::frames(0, 0), || self.stage.merge(&self.post.cx(), part, later))
+    }
+
+    /// The result so far: copies of all parts, merged. Parts are copied by saving them, which they all can.
+    fn peek(&self, work: &Work) -> Result<Option<Dict>> {
+        let cx = self.post.cx();
+        let mut all: Option<AnyPart> = None;
+        let open = work.blocks.iter().map(|b| b.shared.lock());
+        let open: Vec<_> = open.collect();
+        let parts =
+            work.tree.nodes().filter_map(|(_, p)| p).chain(open.iter().filter_map(|s| s.part.as_ref()));
+        for part in parts {
+            let copy = self.stage.load(&cx, self.stage.save(part)?)?;
+            match &mut all {
+                Some(all) => self.merge(all, copy)?,
+                None => all = Some(copy),
+            }
+        }
+        match all {
+            Some(part) => self.post.meter.call("peek", &Span::frames(0, 0), || self.stage.peek(&cx, &part)),
+            None => Ok(None),
+        }
+    }
+
+    fn save(&self, work: &Work) -> Result<Dict> {
+        let mut nodes = vec![];
+        for (level, part) in work.tree.nodes() {
+            let part = part.map(|p| self.stage.save(p)).transpose()?.map_or(Value::None, Value::Dict);
+            nodes.push(Value::from(vec![Value::Int(i64::from(level)), part]));
+        }
+        let mut blocks = vec![];
+        for block in &work.blocks {
+            let state = block.shared.lock();
+            if let Some(part) = &state.part {
+                blocks
+                    .push(Value::from(vec![Value::Int(block.number as i64), self.stage.save(part)?.into()]));
+            }
+        }
+        Ok(Dict::new()
+            .with("tree", nodes)
+            .with("next", work.tree.next() as i64)
+            .with("blocks", blocks)
+            .with("covers", Array::from_slice(&work.covers.bounds())))
+    }
+
+    fn load(&self, work: &mut Work, state: &Dict, done: &Sender<Result<()>>) -> Result<()> {
+        let cx = self.post.cx();
+        let pairs = |key: &str| -> Result<Vec<(i64, Option<AnyPart>)>> {
+            let Value::List(list) = state.need(key)? else {
+                return Err(Error::data("a damaged saved reduction"));
+            };
+            let mut out = vec![];
+            for entry in list.iter() {
+                let Value::List(pair) = entry else { return Err(Error::data("a damaged saved reduction")) };
+                match &**pair {
+                    [Value::Int(n), Value::Dict(part)] => {
+                        out.push((*n, Some(self.stage.load(&cx, part.clone())?)))
+                    }
+                    [Value::Int(n), Value::None] => out.push((*n, None)),
+                    _ => return Err(Error::data("a damaged saved reduction")),
+                }
+            }
+            Ok(out)
+        };
+        let next = state.need("next")?.number().unwrap_or(0.0) as u64;
+        let nodes = pairs("tree")?.into_iter().map(|(level, part)| (level as u32, part)).collect();
+        work.tree = Tree::from_nodes(next, nodes);
+        for (number, part) in pairs("blocks")? {
+            let part = part.ok_or_else(|| Error::data("a damaged saved reduction"))?;
+            work.blocks.push_back(self.block(number as u64, part, done));
+        }
+        if let Value::Array(bounds) = state.need("covers")? {
+            work.covers = Ranges::from_bounds(bounds.as_slice()?);
+        }
+        Ok(())
+    }
+}
+
+/// A reduction's state.
+struct Work {
+    tree: Tree<AnyPart>,
+    /// Blocks that are not merged yet, in order.
+    blocks: VecDeque<Block>,
+    covers: Ranges,
+    /// Jobs on the pool.
+    going: usize,
+}
+
+impl Work {
+    /// Pieces that wait or are being worked on.
+    fn waiting(&self) -> usize {
+        let pieces: usize = self.blocks.iter().map(|b| b.shared.lock().pieces.len()).sum();
+        pieces + self.going
+    }
+
+    fn wait(&mut self, finished: &Receiver<Result<()>>) -> Result<()> {
+        while self.going > 0 {
+            finished.recv().map_err(|_| Error::cancelled())??;
+            self.going -= 1;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the pieces that wait, in order, until there are none.
+    fn work(self: Arc<Self>) {
+        let mut part = self.lock().part.take();
+        let result = loop {
+            let piece = {
+                let mut state = self.lock();
+                match state.pieces.pop_front() {
+                    Some(piece) => piece,
+                    None => {
+                        state.part = part.take();
+                        state.running = false;
+                        break Ok(());
+                    }
+                }
+            };
+            let Some(part) = part.as_mut() else { break Err(Error::internal("a block lost its part")) };
+            let cx = Cx::new(&self.run, &self.meter.name);
+            let (span, input) = piece;
+            if let Err(error) = self.meter.call("add", &span, || self.stage.add(&cx, part, &span, input)) {
+                break Err(error);
+            }
+        };
+        // The node is gone only when the run is being torn down.
+        let _ = self.done.send(result);
+    }
+}

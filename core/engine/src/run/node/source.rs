@@ -1,0 +1,158 @@
+//! Sources: pull, sort, account, chunk.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::plan::RunOptions;
+use crate::run::edge::Item;
+use crate::run::node::Post;
+use crate::run::sorter::{Sorted, Sorter};
+use crate::span::{Chunk, Span};
+use crate::stage::{AnySource, Pull, Slots};
+use crate::value::{Array, Dict, Key, Value};
+
+/// A source that has been opened.
+pub struct SourceNode {
+    /// The common part.
+    pub post: Post,
+    /// The stage.
+    pub stage: Box<dyn AnySource>,
+    /// The frame it was opened at.
+    pub from: u64,
+    /// How many frames it has.
+    pub frames: Option<u64>,
+    /// How the recipe runs.
+    pub options: RunOptions,
+    /// The scan's axes, slowest first.
+    pub scan: Vec<(String, u64)>,
+    /// The `scan.` keys that somebody reads.
+    pub scan_keys: Vec<Key>,
+}
+
+impl SourceNode {
+    /// Runs the source to its end.
+    pub fn run(mut self) -> Result<Dict> {
+        let latency = Duration::from_millis(self.options.latency_ms);
+        let (chunk, reorder) = (self.options.chunk.max(1), self.options.reorder);
+        let mut sorter =
+            Sorter::new(self.from, self.frames, chunk, reorder, latency, self.post.run.pool.clone());
+        if self.post.resumed()?.is_some()
+            && let Some(saved) = self.post.meter.account()
+        {
+            sorter.ledger = saved;
+        }
+        let mut seen_mark = self.post.control.mark();
+        let mut marked_at = self.from;
+        let why = loop {
+            self.post.cx().check()?;
+            let stopped = self.post.control.stop.load(std::sync::atomic::Ordering::Relaxed);
+            if stopped {
+                // Whoever stops a run wants to go on later: the last thing before the end is a mark.
+                self.post.control.ask_mark(seen_mark);
+            }
+            let wanted = self.post.control.mark();
+            if wanted > seen_mark {
+                sorter.close()?;
+                self.send(&mut sorter)?;
+                seen_mark = wanted;
+                marked_at = sorter.next();
+                self.post.mark(wanted, Dict::new().with("next", sorter.next() as i64))?;
+            }
+            if stopped {
+                break "the run was stopped before it";
+            }
+            let pulled = self.pull(&mut sorter)?;
+            let left = sorter.close_if_old()?;
+            self.send(&mut sorter)?;
+            if self.options.checkpoint_frames.is_some_and(|n| sorter.next() - marked_at >= n) {
+                self.post.control.ask_mark(seen_mark);
+            }
+            match pulled {
+                Pull::Ready => (),
+                Pull::Wait(pause) => {
+                    let pause = left.map_or(pause, |left| pause.min(left));
+                    std::thread::sleep(pause.min(Duration::from_millis(20)));
+                }
+                Pull::End => break "the source ended before it",
+            }
+        };
+        sorter.finish(why)?;
+        self.send(&mut sorter)?;
+        let next = sorter.next();
+        if sorter.ledger.expected.is_none() && why.starts_with("the source") {
+            // Now the extent is known: nothing came after this.
+            sorter.ledger.expected = Some(next);
+            self.book(&sorter);
+        }
+        self.post.outlet.send(Item::End)?;
+        Ok(self.post.with_ledger(Dict::new().with("next", next as i64)))
+    }
+
+    /// One pull, tried again after errors that may pass.
+    fn pull(&mut self, sorter: &mut Sorter) -> Result<Pull> {
+        let mut tries = 0;
+        loop {
+            let mut slots = Slots::new(sorter.room(), sorter.next());
+            let span = Span::frames(sorter.next(), 0);
+            let post = &self.post;
+            let stage = &mut self.stage;
+            let result = post.meter.call("pull", &span, || stage.pull(&post.cx(), &mut slots));
+            // What was put before an error counts: the source will not give it again.
+            for arrival in slots.take() {
+                sorter.push(arrival)?;
+            }
+            match result {
+                Err(error) if error.is_transient() && tries < self.options.retry => {
+                    tries += 1;
+                    let pause = Duration::from_millis(50 << tries.min(6));
+                    tracing::warn!(stage = %self.post.meter.name, %error, tries, "The source is tried again.");
+                    let until = Instant::now() + pause;
+                    while Instant::now() < until {
+                        self.post.cx().check()?;
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Sends what the sorter let go.
+    fn send(&mut self, sorter: &mut Sorter) -> Result<()> {
+        for sorted in sorter.take() {
+            self.book(sorter);
+            match sorted {
+                Sorted::Gap(gap) => self.post.outlet.send(Item::Gap(gap))?,
+                Sorted::Chunk(chunk) => {
+                    self.post.meter.took(chunk.span.len);
+                    let mut data = Dict::with_capacity(chunk.data.len() + self.scan_keys.len());
+                    self.post.scatter.add(&chunk.span, chunk.data, &mut data)?;
+                    for key in &self.scan_keys {
+                        data.set(key.clone(), scan_values(key, &self.scan, &chunk.span));
+                    }
+                    self.post.outlet.send(Item::Chunk(Chunk::new(chunk.span, data)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the account. The reorder buffer's own view runs ahead by what it holds, never behind.
+    fn book(&self, sorter: &Sorter) {
+        let ledger = sorter.ledger.clone();
+        self.post.meter.book(|l| *l = ledger);
+    }
+}
+
+/// The values of `scan.index` or `scan.AXIS` for a span of frames.
+fn scan_values(key: &Key, scan: &[(String, u64)], span: &Span) -> Value {
+    let name = key.as_str().strip_prefix("scan.").unwrap_or_default();
+    let mut step = 1;
+    let mut extent = u64::MAX;
+    if let Some(at) = scan.iter().position(|(axis, _)| axis == name) {
+        step = scan[at + 1..].iter().map(|(_, n)| n).product();
+        extent = scan[at].1.max(1);
+    }
+    let values: Vec<u64> = span.range().map(|n| n / step % extent).collect();
+    Array::from_slice(&values).into()
+}

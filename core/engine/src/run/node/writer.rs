@@ -1,0 +1,153 @@
+//! Writers: write, commit at marks, finish; the content is digested on the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::run::edge::{Inbox, Item};
+use crate::run::node::Post;
+use crate::span::{Chunk, Ranges};
+use crate::stage::{AnyWriter, Output};
+use crate::store::ContentDigest;
+use crate::value::{Dict, Value};
+
+/// A writer and its thread.
+pub struct WriterNode {
+    /// The common part.
+    pub post: Post,
+    /// The stage.
+    pub stage: Box<dyn AnyWriter>,
+    /// The stream.
+    pub inbox: Inbox,
+    /// Where its files go.
+    pub output: Arc<dyn Output>,
+    /// Told after each commit: the mark, or none at the end.
+    pub committed: Committed,
+    /// Tries again after an error that may pass.
+    pub retry: u32,
+}
+
+/// Called right after a writer's commit, so that the files of that moment are known.
+pub type Committed = Arc<dyn Fn(Option<u64>) + Send + Sync>;
+
+impl WriterNode {
+    /// Runs the writer to the end of its stream; what it has is committed even when the run fails.
+    pub fn run(mut self) -> Result<Dict> {
+        let mut digest = ContentDigest::default();
+        let mut covers = Ranges::default();
+        let mut committed = None;
+        if let Some(state) = self.post.resumed()? {
+            if let Some(Value::Dict(saved)) = state.get("digest") {
+                digest = ContentDigest::load(saved)?;
+            }
+            if let Some(Value::Array(bounds)) = state.get("covers") {
+                covers = Ranges::from_bounds(bounds.as_slice()?);
+            }
+            if let Some(Value::Dict(stage)) = state.get("stage") {
+                committed = Some(stage.clone());
+            }
+        }
+        let output = self.output.clone();
+        let opened = self.call("open", move |stage, cx| stage.open(cx, output.clone(), committed.clone()));
+        opened?;
+        let result = self.stream(&mut digest, &mut covers);
+        if let Err(error) = result {
+            // Best effort: the run has failed already, and the first error is the one to tell.
+            if let Err(second) = self.call("commit", |stage, cx| stage.commit(cx).map(drop)) {
+                tracing::warn!(stage = %self.post.meter.name, error = %second, "The last commit was refused.");
+            }
+            return Err(error);
+        }
+        self.call("finish", |stage, cx| stage.finish(cx, &covers))?;
+        (self.committed)(None);
+        self.post.outlet.send(Item::End)?;
+        Ok(self.post.with_ledger(Dict::new().with("content", digest.finish())))
+    }
+
+    fn stream(&mut self, digest: &mut ContentDigest, covers: &mut Ranges) -> Result<()> {
+        loop {
+            match self.post.next(&self.inbox)? {
+                Item::Chunk(chunk) => {
+                    self.post.meter.took(chunk.span.len);
+                    let input = self.post.gather.input(&chunk.span, &chunk.data)?;
+                    digest.add(&Chunk { data: self.content(&chunk)?, ..chunk.clone() })?;
+                    let span = chunk.span.clone();
+                    let mut tries = 0;
+                    loop {
+                        let (post, stage) = (&self.post, &mut self.stage);
+                        let input = input.clone();
+                        let written =
+                            post.meter.call("write", &span, || stage.write(&post.cx(), &span, input));
+                        match written {
+                            Err(error) if error.is_transient() && tries < self.retry => {
+                                tries += 1;
+                                tracing::warn!(stage = %post.meter.name, %error, tries, "The write is tried again.");
+                                std::thread::sleep(Duration::from_millis(50 << tries.min(6)));
+                                post.cx().check()?;
+                            }
+                            other => break other?,
+                        }
+                    }
+                    if span.is_frames() {
+                        self.post.meter.book(|l| l.done(span.range()));
+                        covers.add(span.range());
+                    } else if let Some(set) = &chunk.covers {
+                        set.iter().for_each(|r| covers.add(r.clone()));
+                    }
+                }
+                Item::Gap(gap) => {
+                    digest.gap(&gap);
+                    self.post.meter.book(|l| l.gap(&gap));
+                    let (post, stage) = (&self.post, &mut self.stage);
+                    post.meter.call("gap", &gap.span, || stage.gap(&post.cx(), &gap))?;
+                }
+                Item::Mark(mark) => {
+                    let mut state = None;
+                    self.call("commit", |stage, cx| {
+                        state = Some(stage.commit(cx)?);
+                        Ok(())
+                    })?;
+                    let bounds = crate::value::Array::from_slice(&covers.bounds());
+                    let state = Dict::new()
+                        .with("stage", state.unwrap_or_default())
+                        .with("digest", digest.save())
+                        .with("covers", bounds);
+                    (self.committed)(Some(mark));
+                    self.post.mark(mark, state)?;
+                }
+                Item::End => return Ok(()),
+                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+            }
+        }
+    }
+
+    /// What counts as content: the values of the stream, under the names of the ports.
+    fn content(&self, chunk: &Chunk) -> Result<Dict> {
+        let gather = &self.post.gather;
+        let mut data = gather.input(&chunk.span, &chunk.data)?;
+        data.retain(|port| {
+            gather.fixed.get(port).is_none() && !gather.latched.iter().any(|l| l.port.as_str() == port)
+        });
+        Ok(data)
+    }
+
+    /// One operation without records, tried again after errors that may pass.
+    fn call(
+        &mut self,
+        what: &'static str,
+        mut work: impl FnMut(&mut dyn AnyWriter, &crate::stage::Cx) -> Result<()>,
+    ) -> Result<()> {
+        let none = crate::span::Span::frames(0, 0);
+        let mut tries = 0;
+        loop {
+            let (post, stage) = (&self.post, &mut self.stage);
+            match post.meter.call(what, &none, || work(&mut **stage, &post.cx())) {
+                Err(error) if error.is_transient() && tries < self.retry => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(50 << tries.min(6)));
+                }
+                other => return other,
+            }
+        }
+    }
+}

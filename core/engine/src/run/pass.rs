@@ -1,0 +1,807 @@
+//! One pass: open the sources, wire the stages, start a thread for each, watch them to the end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use crate::error::{Blame, Context, Error, Result};
+use crate::plan::{Feed, NodeId, Plan, RunOptions, Step, Stream, What};
+use crate::run::control::{Control, Event, Meter};
+use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
+use crate::run::graph::{Graph, none};
+use crate::run::node::{
+    CaptureNode, Chain, Committed, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, LateTask, Link,
+    Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
+};
+use crate::run::spill::Spill;
+use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
+use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
+use crate::stage::{Built, Cx, Lag, Opened, Output, Position, RunCx};
+use crate::value::{Dict, Key, Value};
+
+/// What a pass needs from the run around it.
+pub struct Surroundings<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The step.
+    pub step: &'a Step,
+    /// What all stages share.
+    pub run: Arc<RunCx>,
+    /// Set to let sources end and everything drain.
+    pub stop: Arc<AtomicBool>,
+    /// Final values of earlier steps; those of this one are added.
+    pub finals: Arc<Finals>,
+    /// The folder for streams between passes and for what is put aside.
+    pub scratch: PathBuf,
+    /// Makes the output of a writer, and what it calls after a commit.
+    pub output: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
+    /// Saves a checkpoint: the mark and every stage's state.
+    pub save: &'a mut dyn FnMut(u64, Dict) -> Result<()>,
+    /// Sees the meters now and then.
+    pub watch: &'a mut dyn FnMut(&[Watched]),
+    /// Checks memory and disk once the sources are open.
+    pub budget: &'a dyn Fn(&HashMap<NodeId, Opened>) -> Result<()>,
+    /// States of a checkpoint to go on from.
+    pub resume: Option<Dict>,
+}
+
+/// A stage as progress sees it.
+#[derive(Clone)]
+pub struct Watched {
+    /// The place in the plan.
+    pub node: NodeId,
+    /// Its counts.
+    pub meter: Arc<Meter>,
+    /// How many records are expected, when known.
+    pub expected: Option<u64>,
+    /// Items waiting in its queue.
+    pub queue: Option<Gauge>,
+}
+
+/// What a pass came to.
+pub struct PassEnd {
+    /// The meters of its stages.
+    pub stages: Vec<Watched>,
+    /// Branches that ended by themselves.
+    pub detached: Vec<(NodeId, Error)>,
+    /// Content digests by stage.
+    pub content: BTreeMap<NodeId, String>,
+    /// What every latched input was, and from which frame on.
+    pub latched: Vec<(NodeId, Key, Vec<(u64, u64)>)>,
+    /// The first failure.
+    pub failure: Option<Error>,
+}
+
+/// A stage's thread, ready to start.
+type Work = Box<dyn FnOnce() -> Result<Dict> + Send>;
+
+struct Builder<'a, 'b> {
+    s: &'b mut Surroundings<'a>,
+    graph: Graph<'a>,
+    control: Arc<Control>,
+    meters: HashMap<NodeId, Arc<Meter>>,
+    outlets: HashMap<NodeId, Outlet>,
+    inboxes: HashMap<NodeId, Vec<Inbox>>,
+    opened: HashMap<NodeId, Opened>,
+    latches: HashMap<(NodeId, String), Arc<Latch>>,
+    queues: HashMap<NodeId, Gauge>,
+    changes: Vec<(NodeId, Key, Changes)>,
+    next_id: NodeId,
+    names: HashMap<NodeId, String>,
+    work: Vec<(NodeId, bool, Work)>,
+}
+
+/// Runs one pass.
+pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
+    let (events_tx, events) = unbounded();
+    let cancel = s.run.cancel.clone();
+    let first_mark =
+        s.resume.as_ref().and_then(|r| r.get("mark")).and_then(Value::number).unwrap_or(0.0) as u64;
+    let control = Arc::new(Control::new(cancel, s.stop.clone(), first_mark, events_tx));
+    let graph = Graph::new(s.plan, s.step.pass);
+    let names = s.plan.nodes.iter().enumerate().map(|(i, n)| (i, n.name.clone())).collect();
+    let next_id = s.plan.nodes.len();
+    let mut builder = Builder {
+        s,
+        graph,
+        control,
+        meters: HashMap::new(),
+        outlets: HashMap::new(),
+        inboxes: HashMap::new(),
+        opened: HashMap::new(),
+        latches: HashMap::new(),
+        queues: HashMap::new(),
+        changes: vec![],
+        next_id,
+        names,
+        work: vec![],
+    };
+    builder.build()?;
+    builder.watch(&events)
+}
+
+impl Builder<'_, '_> {
+    fn build(&mut self) -> Result<()> {
+        let nodes = self.graph.nodes.to_vec();
+        self.s.finals.begin(&nodes);
+        for &id in &nodes {
+            self.meters.insert(id, Meter::new(&self.s.plan.nodes[id].name));
+        }
+        for (node, port) in &self.graph.latched {
+            self.latches.insert((*node, port.clone()), Arc::default());
+        }
+        // Stages in order of dependence: what a source or an early task gives at once is there for those behind it.
+        let mut built: HashMap<NodeId, Built> = HashMap::new();
+        for &id in &nodes {
+            if let What::Stage(declaration) = &self.s.plan.nodes[id].what {
+                let set = self.parameters(id);
+                let name = &self.s.plan.nodes[id].name;
+                built.insert(id, (declaration.build)(set).at(|| format!("stage `{name}`"))?);
+            }
+        }
+        let mut early: Vec<(NodeId, Dict)> = vec![];
+        for &id in &nodes {
+            match built.get_mut(&id) {
+                Some(Built::Source(_)) => self.open(id, &mut built)?,
+                Some(Built::Task(_))
+                    if self.s.plan.nodes[id].from.is_empty() && self.waits(id).is_empty() =>
+                {
+                    let output = self.run_early(id, &mut built)?;
+                    early.push((id, output));
+                }
+                _ => (),
+            }
+        }
+        (self.s.budget)(&self.opened)?;
+        self.wire(&nodes);
+        for &id in &nodes {
+            self.node(id, &mut built)?;
+        }
+        for (id, output) in early {
+            self.emit_early(id, output)?;
+        }
+        Ok(())
+    }
+
+    /// The parameters of a stage in this turn.
+    fn parameters(&self, id: NodeId) -> serde_json::Value {
+        let mut set = self.s.plan.nodes[id].set.clone();
+        if let Some((which, turn)) = self.s.step.turn {
+            for (node, parameter, values) in &self.s.plan.loops[which].vary {
+                if *node == id
+                    && let Some(value) = values.get(turn)
+                {
+                    let mut at = &mut set;
+                    for part in parameter.split('.') {
+                        at = &mut at[part];
+                    }
+                    *at = value.clone();
+                }
+            }
+        }
+        fill_placeholders(&mut set, self.s.step, &self.s.plan.name);
+        set
+    }
+
+    /// The inputs of a stage that do not come with its stream; none for what is not known yet.
+    fn fixed(&self, id: NodeId) -> Result<Dict> {
+        let mut fixed = Dict::new();
+        for (port, feed) in &self.s.plan.nodes[id].inputs {
+            if let Some(value) = self.feed(feed, self.s.step.turn.map(|(_, turn)| turn))? {
+                fixed.set(port.clone(), value);
+            }
+        }
+        Ok(fixed)
+    }
+
+    fn feed(&self, feed: &Feed, turn: Option<usize>) -> Result<Option<Value>> {
+        let plan = self.s.plan;
+        Ok(match feed {
+            Feed::Stream(_) | Feed::Latched { .. } => None,
+            Feed::Head { node, key } => {
+                let opened =
+                    self.opened.get(node).ok_or_else(|| Error::internal("a head before its source"))?;
+                let name = &plan.nodes[*node].name;
+                Some(opened.head.need(key.as_str()).at(|| format!("head of `{name}`"))?.clone())
+            }
+            Feed::Final { node, port } => self.s.finals.get(*node, port.as_str()),
+            Feed::Carry { in_loop, key } => {
+                let carry = plan.loops[*in_loop].carry.iter().find(|(name, ..)| name == key);
+                let (_, first, then) =
+                    carry.ok_or_else(|| Error::internal(format!("nothing carried as `{key}`")))?;
+                self.feed(if turn == Some(0) { first } else { then }, turn)?
+            }
+            Feed::Argument(name) => plan.arguments.get(name).cloned(),
+            Feed::Value(value) => Some(value.clone()),
+            Feed::File(path) => {
+                let cx = Cx::new(&self.s.run, "input");
+                Some(cx.read(path)?)
+            }
+        })
+    }
+
+    fn open(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
+        let input = self.fixed(id)?;
+        let state = self.resume_of(id);
+        let next = state.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0) as u64;
+        let Some(Built::Source(source)) = built.get_mut(&id) else { return Ok(()) };
+        let cx = Cx::new(&self.s.run, &self.meters[&id].name);
+        let opened = self.meters[&id].call("open", &none(), || source.open(&cx, input, Position { next }))?;
+        // A later pass may read the head of a source that it does not open itself.
+        for (key, value) in opened.head.iter() {
+            self.s.finals.set(id, Key::from(format!("head.{key}")), value.clone());
+        }
+        self.opened.insert(id, opened);
+        Ok(())
+    }
+
+    fn run_early(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<Dict> {
+        let input = self.fixed(id)?;
+        let Some(Built::Task(task)) = built.get_mut(&id) else { return Ok(Dict::new()) };
+        let cx = Cx::new(&self.s.run, &self.meters[&id].name);
+        let output = self.meters[&id].call("run", &none(), || task.run(&cx, input))?;
+        for (port, value) in output.iter() {
+            self.s.finals.set(id, port.clone(), value.clone());
+        }
+        self.s.finals.end(id);
+        Ok(output)
+    }
+
+    /// What a task without a stream waits for: stages of its own pass that end only when their streams do.
+    fn waits(&self, id: NodeId) -> Vec<(Key, NodeId, Key)> {
+        let inputs = self.s.plan.nodes[id].inputs.iter();
+        let waits = inputs.filter_map(|(port, feed)| match feed {
+            Feed::Final { node, port: key }
+                if self.graph.nodes.contains(node) && !self.s.finals.has_ended(*node) =>
+            {
+                Some((port.clone(), *node, key.clone()))
+            }
+            _ => None,
+        });
+        waits.collect()
+    }
+
+    /// The result of an early task is a stream of one record.
+    fn emit_early(&mut self, id: NodeId, output: Dict) -> Result<()> {
+        let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
+        let What::Stage(declaration) = &self.s.plan.nodes[id].what else { return Ok(()) };
+        let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output);
+        let span = Span { axis: SNAPSHOT, start: 0, len: 1 };
+        let covers = Some(Arc::new(Ranges::default()));
+        // A queue holds at least two items: nothing blocks here before the threads run.
+        outlet.send(Item::Chunk(Chunk { span, data, covers, last: true }))?;
+        outlet.send(Item::End)
+    }
+
+    /// Makes all edges, recorders first.
+    fn wire(&mut self, nodes: &[NodeId]) {
+        let plan = self.s.plan;
+        let mut order = nodes.to_vec();
+        order.sort_by_key(|id| !plan.nodes[*id].run.record);
+        for id in order {
+            for stream in &plan.nodes[id].from {
+                match stream {
+                    Stream::Live(_) if self.graph.fuses(id).is_some() => (),
+                    Stream::Live(from) => self.connect(*from, id, self.graph.needs(id)),
+                    Stream::Kept(from) => {
+                        let player =
+                            self.helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name));
+                        self.connect(player, id, self.graph.needs(id));
+                        let path = self.kept_path(*from);
+                        let post = self.post(player, Gather::default(), Scatter::new("", &[]));
+                        self.push(player, move || ReplayNode { post, path }.run());
+                    }
+                }
+            }
+        }
+    }
+
+    fn kept_path(&self, id: NodeId) -> PathBuf {
+        self.s.scratch.join(format!("kept.{}", self.s.plan.nodes[id].name))
+    }
+
+    fn connect(&mut self, from: NodeId, to: NodeId, keep: Arc<[Key]>) {
+        let plan = self.s.plan;
+        let options = plan.nodes.get(to).map(|n| n.run.clone()).unwrap_or_default();
+        let queue = options.queue.unwrap_or_else(|| self.queue_for(from));
+        let detached = self.meters[&to].detached.clone();
+        let spill = (options.overflow == crate::plan::Overflow::Replay).then(|| {
+            let dir = self.s.scratch.join(format!("aside.{}", self.names[&to]));
+            Spill::new(dir, 64 << 20)
+        });
+        let take = match plan.nodes.get(to) {
+            Some(node)
+                if matches!(
+                    node.role(),
+                    Some(crate::registry::Role::Writer | crate::registry::Role::Task)
+                ) =>
+            {
+                options.take
+            }
+            _ => crate::plan::Take::Every,
+        };
+        let (tx, rx): (Edge, Inbox) = edge(queue, options.overflow, take, keep, detached, spill);
+        self.queues.insert(to, rx.gauge().clone());
+        self.outlets.entry(from).or_default().add(tx);
+        self.inboxes.entry(to).or_default().push(rx);
+    }
+
+    /// Chunks in a queue: as many as fit in 64 MiB, at least 2, at most 16.
+    fn queue_for(&self, from: NodeId) -> usize {
+        let sources = if from < self.s.plan.nodes.len() { self.graph.sources(from) } else { vec![] };
+        let frame: usize = sources.iter().filter_map(|s| self.opened.get(s)).map(|o| o.shapes.bytes()).sum();
+        let chunk = frame * self.s.plan.run.chunk as usize;
+        ((64usize << 20) / chunk.max(1)).clamp(2, 16)
+    }
+
+    /// A listener of the engine's own, after the plan's stages.
+    fn helper(&mut self, name: String) -> NodeId {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.meters.insert(id, Meter::new(&name));
+        self.names.insert(id, name);
+        id
+    }
+
+    fn resume_of(&self, id: NodeId) -> Option<Dict> {
+        let states = self.s.resume.as_ref()?.get("stages")?;
+        let Value::Dict(states) = states else { return None };
+        match states.get(&self.names[&id])? {
+            Value::Dict(state) => Some(state.clone()),
+            _ => None,
+        }
+    }
+
+    fn post(&mut self, id: NodeId, gather: Gather, scatter: Scatter) -> Post {
+        Post {
+            id,
+            control: self.control.clone(),
+            run: self.s.run.clone(),
+            meter: self.meters[&id].clone(),
+            gather,
+            scatter,
+            outlet: self.outlets.remove(&id).unwrap_or_default(),
+            resume: self.resume_of(id),
+        }
+    }
+
+    fn push(&mut self, id: NodeId, work: impl FnOnce() -> Result<Dict> + Send + 'static) {
+        let detach = id < self.s.plan.nodes.len() && self.graph.detachable(id);
+        self.work.push((id, detach, Box::new(work)));
+    }
+
+    fn gather(&mut self, id: NodeId) -> Result<Gather> {
+        let mut gather = Gather { fixed: self.fixed(id)?, ..Gather::default() };
+        for (port, feed) in &self.s.plan.nodes[id].inputs {
+            match feed {
+                Feed::Stream(key) => gather.stream.push((port.clone(), key.clone())),
+                Feed::Latched { node, port: from } => {
+                    let latch = self.latches[&(*node, from.to_string())].clone();
+                    let changes = Changes::default();
+                    self.changes.push((id, port.clone(), changes.clone()));
+                    gather.latched.push(Latched { port: port.clone(), latch, changes });
+                }
+                _ => (),
+            }
+        }
+        Ok(gather)
+    }
+
+    fn inbox(&mut self, id: NodeId) -> Result<Inbox> {
+        let inboxes = self.inboxes.get_mut(&id);
+        inboxes
+            .and_then(Vec::pop)
+            .ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))
+    }
+
+    /// Makes the thread of a stage, and of the engine's listeners behind it.
+    fn node(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
+        let fused_into_next = self.graph.consumers(id).iter().any(|c| self.graph.fuses(*c) == Some(id));
+        if !fused_into_next {
+            self.listeners(id);
+        }
+        let plan = self.s.plan;
+        let node = &plan.nodes[id];
+        let declaration = match &node.what {
+            What::Join(rule) => return self.join(id, rule.clone()),
+            What::Stage(declaration) => declaration.clone(),
+        };
+        let scatter = Scatter::new(&node.name, &declaration.outputs);
+        let frames = self.extent(id);
+        if !matches!(built.get(&id), Some(Built::Source(_) | Built::Map(_)))
+            && frames.is_some()
+            && self.on_frames(id)
+        {
+            self.meters[&id].book(|l| l.expected = frames);
+        }
+        let stage = match built.remove(&id) {
+            // A fused map needs its stage when the last of its chain is made.
+            Some(Built::Map(map)) if fused_into_next => {
+                built.insert(id, Built::Map(map));
+                return Ok(());
+            }
+            Some(stage) => stage,
+            None => return Ok(()),
+        };
+        let ended = has_ended(&self.resume_of(id));
+        if ended && !matches!(stage, Built::Task(_) if node.from.is_empty()) {
+            return self.ended(id, built);
+        }
+        match stage {
+            Built::Source(stage) => {
+                let opened = self.opened[&id].clone();
+                let gather = Gather::default();
+                let post = self.post(id, gather, scatter);
+                let from =
+                    post.resume.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0)
+                        as u64;
+                let options: RunOptions = plan.run.clone();
+                let scan = if opened.scan.is_empty() { plan.scan.clone() } else { opened.scan.clone() };
+                let behind = self.graph.behind(id);
+                let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
+                let frames = opened
+                    .frames
+                    .or_else(|| (!scan.is_empty()).then(|| scan.iter().map(|(_, n)| n).product()));
+                self.push(id, move || {
+                    SourceNode { post, stage, from, frames, options, scan, scan_keys }.run()
+                });
+            }
+            Built::Map(stage) => {
+                let mut chain = vec![(id, stage)];
+                while let Some(before) = self.graph.fuses(chain[chain.len() - 1].0) {
+                    let Some(Built::Map(map)) = built.remove(&before) else {
+                        return Err(Error::internal("a map of a chain is not there"));
+                    };
+                    chain.push((before, map));
+                }
+                chain.reverse();
+                let inbox = self.inbox(chain[0].0)?;
+                let mut links = vec![];
+                for (at, (link, stage)) in chain.iter().enumerate() {
+                    let What::Stage(declaration) = &plan.nodes[*link].what else { continue };
+                    let keep = match chain.get(at + 1) {
+                        Some((next, _)) => self.graph.needs(*next),
+                        None => self.graph.behind(*link),
+                    };
+                    links.push(Link {
+                        stage: stage.clone(),
+                        meter: self.meters[link].clone(),
+                        gather: self.gather(*link)?,
+                        scatter: Scatter::new(&plan.nodes[*link].name, &declaration.outputs),
+                        keep,
+                    });
+                }
+                let parallel = 2 * self.threads();
+                let post = self.post(id, Gather::default(), scatter);
+                self.push(id, move || Chain { post, links: Arc::new(links), inbox, parallel }.run());
+            }
+            Built::Fold(stage) => {
+                let inbox = self.inbox(id)?;
+                let carry = match stage.lag() {
+                    Lag::Merged { .. } => vec![],
+                    _ => self.graph.behind(id).to_vec(),
+                };
+                let gather = self.gather(id)?;
+                let post = self.post(id, gather, scatter);
+                self.push(id, move || FoldNode { post, stage, inbox, carry }.run());
+            }
+            Built::Reduce(stage) => {
+                let inbox = self.inbox(id)?;
+                let gather = self.gather(id)?;
+                let (options, parallel) = (node.run.clone(), 2 * self.threads());
+                let post = self.post(id, gather, scatter);
+                self.push(id, move || ReduceNode { post, stage, inbox, options, parallel }.run());
+            }
+            Built::Fit(stage) => {
+                let inbox = self.inbox(id)?;
+                let gather = self.gather(id)?;
+                let options = node.run.clone();
+                let live = self.graph.sources(id).iter().filter_map(|s| self.opened.get(s)).any(|o| o.live);
+                let post = self.post(id, gather, scatter);
+                self.push(id, move || FitNode { post, stage, inbox, options, live }.run());
+            }
+            Built::Writer(stage) => {
+                let inbox = self.inbox(id)?;
+                let gather = self.gather(id)?;
+                let ((output, committed), retry) = ((self.s.output)(&node.name), plan.run.retry);
+                let post = self.post(id, gather, scatter);
+                self.push(id, move || WriterNode { post, stage, inbox, output, committed, retry }.run());
+            }
+            Built::Task(stage) if node.from.is_empty() => {
+                let waits = self.waits(id);
+                if !waits.is_empty() {
+                    let gather = self.gather(id)?;
+                    let finals = self.s.finals.clone();
+                    let post = self.post(id, gather, scatter);
+                    self.push(id, move || LateTask { post, stage, finals, waits }.run());
+                }
+            }
+            Built::Task(stage) => {
+                let inbox = self.inbox(id)?;
+                let gather = self.gather(id)?;
+                let post = self.post(id, gather, scatter);
+                self.push(id, move || TaskNode { post, stage, inbox }.run());
+            }
+        }
+        Ok(())
+    }
+
+    /// A stage that had ended before the checkpoint sends its end again and nothing else.
+    fn ended(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
+        let mut head = id;
+        while let Some(before) = self.graph.fuses(head) {
+            built.remove(&before);
+            head = before;
+        }
+        let inbox = self.inboxes.get_mut(&head).and_then(Vec::pop);
+        let mut post = self.post(id, Gather::default(), Scatter::new("", &[]));
+        self.push(id, move || {
+            let state = post.resumed()?.unwrap_or_default();
+            if let Some(inbox) = inbox {
+                while !matches!(post.next(&inbox)?, Item::End) {}
+            }
+            post.outlet.send(Item::End)?;
+            Ok(post.with_ledger(state))
+        });
+        Ok(())
+    }
+
+    fn join(&mut self, id: NodeId, rule: crate::plan::Join) -> Result<()> {
+        let plan = self.s.plan;
+        let name = |stream: &Stream| match stream {
+            Stream::Live(from) | Stream::Kept(from) => plan.nodes[*from].name.clone(),
+        };
+        let [left, right] = &plan.nodes[id].from[..] else {
+            return Err(Error::internal(format!("join `{}` needs two streams", plan.nodes[id].name)));
+        };
+        let names = [name(left), name(right)];
+        let second = self.inbox(id)?;
+        let first = self.inbox(id)?;
+        let post = self.post(id, Gather::default(), Scatter::new("", &[]));
+        self.push(id, move || JoinNode { post, rule, inboxes: [first, second], names }.run());
+        Ok(())
+    }
+
+    /// The engine's own listeners behind a stage.
+    fn listeners(&mut self, id: NodeId) {
+        let plan = self.s.plan;
+        let node = &plan.nodes[id];
+        if self.graph.kept.contains(&id) {
+            let keeper = self.helper(format!("keep.{}", node.name));
+            self.connect(id, keeper, self.graph.kept_keys(id));
+            if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
+                let path = self.kept_path(id);
+                let post = self.post(keeper, Gather::default(), Scatter::new("", &[]));
+                self.push(keeper, move || KeepNode { post, inbox, path }.run());
+            }
+        }
+        let task = node.from.is_empty() && node.role() == Some(crate::registry::Role::Task);
+        let early = task && self.s.finals.has_ended(id);
+        if self.graph.captured.contains(&id) && !early {
+            let catcher = self.helper(format!("final.{}", node.name));
+            let keys = self.graph.own_keys(id);
+            self.connect(id, catcher, keys.clone().into());
+            if let Some(inbox) = self.inboxes.get_mut(&catcher).and_then(Vec::pop) {
+                let name = node.name.clone();
+                let whole = !self.graph.consumers(id).is_empty() || self.wanted_later(id);
+                let finals = self.s.finals.clone();
+                let post = self.post(catcher, Gather::default(), Scatter::new("", &[]));
+                self.push(catcher, move || CaptureNode { post, inbox, of: id, name, whole, finals }.run());
+            }
+        }
+        let ports: Vec<String> =
+            self.graph.latched.iter().filter(|(n, _)| *n == id).map(|(_, p)| p.clone()).collect();
+        for port in ports {
+            let keeper = self.helper(format!("latch.{}.{port}", node.name));
+            let key = full_key(&node.name, &port);
+            self.connect(id, keeper, [key.clone()].into());
+            if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
+                let latch = self.latches[&(id, port)].clone();
+                let post = self.post(keeper, Gather::default(), Scatter::new("", &[]));
+                self.push(keeper, move || LatchNode { post, inbox, key, latch }.run());
+            }
+        }
+    }
+
+    /// Whether a later pass, a loop or the caller wants a stage's stream as one value.
+    fn wanted_later(&self, id: NodeId) -> bool {
+        let plan = self.s.plan;
+        let feeds = plan.nodes.iter().flat_map(|n| n.inputs.iter().map(|(_, f)| f));
+        let carried = plan.loops.iter().flat_map(|l| l.carry.iter().flat_map(|(_, a, b)| [a, b]));
+        feeds.chain(carried).any(|f| matches!(f, Feed::Final { node, .. } if *node == id))
+            || plan.results.iter().any(|(_, node, _)| *node == id)
+            || plan.passes.iter().any(|p| p.needs.as_ref().is_some_and(|(node, _)| *node == id))
+    }
+
+    fn threads(&self) -> usize {
+        self.s.run.threads.as_ref().map_or(1, |t| t.current_num_threads())
+    }
+
+    /// How many frames a stage's stream has, when its source knows.
+    fn extent(&self, id: NodeId) -> Option<u64> {
+        let sources = self.graph.sources(id);
+        sources.first().and_then(|s| self.opened.get(s)).and_then(|o| o.frames)
+    }
+
+    /// Whether what a stage takes counts detector frames.
+    fn on_frames(&self, id: NodeId) -> bool {
+        let plan = self.s.plan;
+        plan.nodes[id].from.iter().all(|stream| match stream {
+            Stream::Live(from) => {
+                use crate::registry::Role;
+                let opens = plan.nodes[*from].opens.is_some()
+                    || matches!(plan.nodes[*from].role(), Some(Role::Reduce | Role::Fit | Role::Task));
+                !opens && self.on_frames(*from)
+            }
+            Stream::Kept(_) => false,
+        })
+    }
+
+    /// Starts all threads and watches them to the end.
+    fn watch(mut self, events: &Receiver<Event>) -> Result<PassEnd> {
+        let mut stages: Vec<Watched> = vec![];
+        for &id in self.graph.nodes {
+            let expected = self.extent(id);
+            stages.push(Watched {
+                node: id,
+                meter: self.meters[&id].clone(),
+                expected,
+                queue: self.queues.get(&id).cloned(),
+            });
+        }
+        let mut end =
+            PassEnd { stages, detached: vec![], content: BTreeMap::new(), latched: vec![], failure: None };
+        let mut alive = 0;
+        let mut expected: Vec<NodeId> = vec![];
+        for (id, detach, work) in std::mem::take(&mut self.work) {
+            let control = self.control.clone();
+            let own = self.meters[&id].detached.clone();
+            let behind: Vec<Arc<AtomicBool>> = if id < self.s.plan.nodes.len() {
+                self.graph
+                    .downstream(id)
+                    .iter()
+                    .filter_map(|n| self.meters.get(n))
+                    .map(|m| m.detached.clone())
+                    .collect()
+            } else {
+                vec![]
+            };
+            let name = format!("isard {}", self.names[&id]);
+            let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
+                let result = crate::stage::guard("its thread", work);
+                match result {
+                    Ok(state) => control.tell(Event::Ended(id, state)),
+                    Err(error) if own.load(Ordering::Relaxed) && error.blame() == Blame::Cancelled => (),
+                    Err(error) if detach && error.blame() != Blame::Cancelled && !control.cancelled() => {
+                        // Flags first: whoever sends to this branch must find it gone by choice.
+                        behind.iter().for_each(|flag| flag.store(true, Ordering::Release));
+                        control.tell(Event::Detached(id, error));
+                    }
+                    Err(error) => control.fail(error),
+                }
+                control.tell(Event::Gone(id));
+            });
+            thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
+            alive += 1;
+            expected.push(id);
+        }
+        // The threads own the rest; what the builder still holds would keep edges open.
+        self.outlets.clear();
+        self.inboxes.clear();
+        let mut saved: BTreeMap<u64, HashMap<NodeId, Dict>> = BTreeMap::new();
+        let mut ended: HashMap<NodeId, Dict> = HashMap::new();
+        let options = &self.s.plan.run;
+        let (mut marked, mut watched) = (Instant::now(), Instant::now());
+        let mut giving_up: Option<Instant> = None;
+        while alive > 0 {
+            match events.recv_timeout(Duration::from_millis(20)) {
+                Ok(Event::Saved(id, mark, state)) => {
+                    saved.entry(mark).or_default().insert(id, state);
+                }
+                Ok(Event::Ended(id, state)) => {
+                    if let Some(digest) = state.get("content").and_then(Value::text) {
+                        end.content.insert(self.owner(id), digest.to_owned());
+                    }
+                    ended.insert(id, state.with("ended", true));
+                }
+                Ok(Event::Detached(id, error)) => {
+                    tracing::error!(stage = %self.names[&id], %error, "A branch has ended; the run goes on.");
+                    end.detached.push((id, error));
+                }
+                Ok(Event::Gone(_)) => alive -= 1,
+                Err(_) => (),
+            }
+            let detached = |id: &NodeId| self.meters[id].detached.load(Ordering::Relaxed);
+            let complete = saved.iter().rev().find(|(_, states)| {
+                expected.iter().all(|id| states.contains_key(id) || ended.contains_key(id) || detached(id))
+            });
+            if let Some((&mark, states)) = complete {
+                let mut stages = Dict::new();
+                for id in &expected {
+                    if let Some(state) = states.get(id).or_else(|| ended.get(id)) {
+                        stages.set(self.names[id].clone(), state.clone());
+                    }
+                }
+                if let Err(error) = (self.s.save)(mark, stages) {
+                    self.control.fail(error);
+                }
+                saved = saved.split_off(&(mark + 1));
+                marked = Instant::now();
+            }
+            let due = options.checkpoint_s > 0.0 && marked.elapsed().as_secs_f64() >= options.checkpoint_s;
+            if due && saved.is_empty() {
+                self.control.ask_mark(self.control.mark());
+                marked = Instant::now();
+            }
+            if watched.elapsed() >= Duration::from_millis(100) {
+                watched = Instant::now();
+                (self.s.watch)(&end.stages);
+                self.hangs(options.hang_s);
+            }
+            if self.control.cancelled() {
+                let since = *giving_up.get_or_insert_with(Instant::now);
+                // A stage that does not come back is left behind: the process is about to end.
+                if since.elapsed() > Duration::from_secs(5)
+                    && self
+                        .meters
+                        .values()
+                        .any(|m| m.longest().is_some_and(|c| c.since.elapsed().as_secs() >= 5))
+                {
+                    break;
+                }
+            }
+        }
+        (self.s.watch)(&end.stages);
+        end.failure = self.control.failure();
+        for (node, port, changes) in &self.changes {
+            let changes = changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            end.latched.push((*node, port.clone(), changes));
+        }
+        Ok(end)
+    }
+
+    /// Fails the run when a stage has not come back for too long.
+    fn hangs(&self, limit: f64) {
+        for meter in self.meters.values() {
+            let Some(call) = meter.longest() else { continue };
+            if call.since.elapsed().as_secs_f64() > limit && !self.control.cancelled() {
+                let place = if call.span.len > 0 { format!(" on {}", call.span) } else { String::new() };
+                self.control.fail(
+                    Error::plugin(format!(
+                        "stage `{}` hangs: `{}`{place} has not come back for {limit} s",
+                        meter.name, call.what
+                    ))
+                    .help("raise `run.hang_s` if it needs that long, or run it isolated"),
+                );
+            }
+        }
+    }
+
+    /// The stage that a listener listens to; a stage itself otherwise.
+    fn owner(&self, id: NodeId) -> NodeId {
+        let name = &self.names[&id];
+        match name.strip_prefix("final.") {
+            Some(stage) if id >= self.s.plan.nodes.len() => {
+                self.s.plan.nodes.iter().position(|n| n.name == stage).unwrap_or(id)
+            }
+            _ => id,
+        }
+    }
+}
+
+/// Puts what is known into the placeholders of paths.
+fn fill_placeholders(set: &mut serde_json::Value, step: &Step, run: &str) {
+    match set {
+        serde_json::Value::String(text) if text.contains('{') => {
+            let turn = step.turn.map_or_else(|| "0".into(), |(_, turn)| turn.to_string());
+            *text = text.replace("{pass}", &step.name).replace("{turn}", &turn).replace("{run}", run);
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(|v| fill_placeholders(v, step, run)),
+        serde_json::Value::Object(map) => map.values_mut().for_each(|v| fill_placeholders(v, step, run)),
+        _ => (),
+    }
+}

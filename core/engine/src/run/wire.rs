@@ -1,0 +1,181 @@
+//! From chunks to a stage's input and back: gathering ports, adding outputs, dropping what nobody reads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Context, Error, Result};
+use crate::port::Port;
+use crate::span::Span;
+use crate::value::{Dict, Key, Value};
+
+/// A slow value: the newest snapshot of a stream beside the frames.
+#[derive(Default)]
+pub struct Latch {
+    state: Mutex<(u64, Option<Value>)>,
+}
+
+impl Latch {
+    /// Puts a new value in.
+    pub fn set(&self, value: Value) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        state.1 = Some(value);
+    }
+
+    /// The value of the moment and its version, counted from 1.
+    pub fn get(&self) -> (u64, Option<Value>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// First frame and version of a latched value, whenever it changed.
+pub type Changes = Arc<Mutex<Vec<(u64, u64)>>>;
+
+/// One latched input: its port, its latch, and when each version was first used.
+pub struct Latched {
+    /// The port.
+    pub port: Key,
+    /// The value.
+    pub latch: Arc<Latch>,
+    /// When each version was first used.
+    pub changes: Changes,
+}
+
+/// How a stage's input dictionary is made.
+#[derive(Default)]
+pub struct Gather {
+    /// Port and full key of what comes with each chunk.
+    pub stream: Vec<(Key, Key)>,
+    /// What is the same for the whole run.
+    pub fixed: Dict,
+    /// What changes slowly.
+    pub latched: Vec<Latched>,
+}
+
+impl Gather {
+    /// The input of a chunk.
+    pub fn input(&self, span: &Span, data: &Dict) -> Result<Dict> {
+        let mut input = Dict::with_capacity(self.stream.len() + self.fixed.len() + self.latched.len());
+        for (port, key) in &self.stream {
+            if let Some(prefix) = key.as_str().strip_suffix('*') {
+                for (key, value) in data.iter().filter(|(k, _)| k.as_str().starts_with(prefix)) {
+                    input.set(Key::from(key.as_str()[prefix.len()..].to_owned()), value.clone());
+                }
+                continue;
+            }
+            match data.get(key.as_str()) {
+                Some(value) => input.push(port.clone(), value.clone()),
+                None => drop(
+                    data.need(key.as_str())
+                        .map_err(|e| Error::internal(e.message()))
+                        .at(|| format!("port `{port}`"))?,
+                ),
+            }
+        }
+        for (port, value) in self.fixed.iter() {
+            input.push(port.clone(), value.clone());
+        }
+        for latched in &self.latched {
+            let (version, value) = latched.latch.get();
+            let Some(value) = value else { continue };
+            let mut changes = latched.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            if changes.last().is_none_or(|(_, v)| *v != version) {
+                changes.push((span.start, version));
+            }
+            input.push(latched.port.clone(), value);
+        }
+        Ok(input)
+    }
+}
+
+/// How a stage's outputs get their full keys.
+pub struct Scatter {
+    stage: Arc<str>,
+    ports: Vec<Port>,
+    keys: Vec<(Key, Key)>,
+}
+
+impl Scatter {
+    /// The outputs of a stage.
+    pub fn new(stage: &str, ports: &[Port]) -> Scatter {
+        let keys = ports.iter().map(|p| (Key::from(p.name.clone()), full_key(stage, &p.name))).collect();
+        Scatter { stage: stage.into(), ports: ports.to_vec(), keys }
+    }
+
+    /// The full key of a port.
+    pub fn key(&self, port: &Key) -> Key {
+        let known = self.keys.iter().find(|(p, _)| p == port).map(|(_, k)| k.clone());
+        known.unwrap_or_else(|| full_key(&self.stage, port.as_str()))
+    }
+
+    /// Adds outputs that lead with the records of `span`.
+    pub fn add(&self, span: &Span, output: Dict, data: &mut Dict) -> Result<()> {
+        check(&self.ports, span, &output).at(|| format!("stage `{}`, {span}", self.stage))?;
+        for (port, value) in output {
+            data.set(self.key(&port), value);
+        }
+        Ok(())
+    }
+
+    /// The outputs of one record, given their leading axis.
+    pub fn lead(&self, record: u64, output: Dict) -> Dict {
+        let mut data = Dict::with_capacity(output.len());
+        for (port, value) in output {
+            data.push(self.key(&port), value.lead(record));
+        }
+        data
+    }
+}
+
+/// Whether a key is one of those wanted; `stage.*` wants every output of a stage.
+pub fn wants(wanted: &[Key], key: &str) -> bool {
+    wanted.iter().any(|w| match w.as_str().strip_suffix('*') {
+        Some(prefix) => key.starts_with(prefix),
+        None => w.as_str() == key,
+    })
+}
+
+/// `stage.port`.
+pub fn full_key(stage: &str, port: &str) -> Key {
+    Key::from(format!("{stage}.{port}"))
+}
+
+/// An error unless every declared output is there and leads with the records of the span.
+pub fn check(ports: &[Port], span: &Span, output: &Dict) -> Result<()> {
+    for port in ports.iter().filter(|p| !p.optional && !p.open) {
+        if output.get(&port.name).is_none() {
+            return Err(Error::plugin(format!("output `{}` was not given", port.name)));
+        }
+    }
+    for (key, value) in output.iter() {
+        match value {
+            Value::Table(table) => {
+                let outside = table.records().iter().find(|r| !span.range().contains(r));
+                if let Some(record) = outside {
+                    return Err(Error::plugin(format!(
+                        "output `{key}` has a row of record {record}, outside {span}"
+                    )));
+                }
+                if table.rows() > 0 && table.records().is_empty() {
+                    return Err(Error::plugin(format!("output `{key}` has rows without record numbers")));
+                }
+            }
+            value => {
+                let found = value.records().ok_or_else(|| {
+                    Error::plugin(format!(
+                        "output `{key}` is {}, wanted {} records",
+                        value.describe(),
+                        span.len
+                    ))
+                })?;
+                if found as u64 != span.len {
+                    let shape = value.describe();
+                    return Err(Error::plugin(format!(
+                        "output `{key}` is {shape}, wanted {} records",
+                        span.len
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The only door to output files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use crate::error::{Blame, Error};
+
+/// The kinds of operation on files; tests count them and stop at any one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Make one folder.
+    CreateDir,
+    /// Make a file and write all of it.
+    WriteNew,
+    /// Write at the end of a file.
+    Append,
+    /// Put a file's bytes on the disk.
+    Sync,
+    /// Put a folder's names on the disk.
+    SyncDir,
+    /// Give a file another name.
+    Rename,
+    /// Give a file a second name.
+    Link,
+    /// Take a file's name away.
+    Remove,
+    /// Take an empty folder away.
+    RemoveDir,
+    /// Read a file.
+    Read,
+    /// List a folder.
+    List,
+    /// Ask whether a name is taken.
+    Exists,
+    /// Ask for free space.
+    FreeBytes,
+}
+
+impl Op {
+    /// Whether it changes what is on the disk.
+    pub fn writes(self) -> bool {
+        !matches!(self, Op::Read | Op::List | Op::Exists | Op::FreeBytes)
+    }
+}
+
+/// One name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// Its bytes; 0 for a folder.
+    pub bytes: u64,
+}
+
+/// Operations on files, each as small as a power cut can see.
+pub trait Files: Send + Sync {
+    /// Makes one folder; it must not exist.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a file and writes all bytes; it must not exist.
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Writes at the end of a file, which is made when it does not exist.
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when the bytes of a file are on the disk.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Returns when the names in a folder are on the disk.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name in one step; what had that name is gone.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name; it must not be taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Takes a file's name away.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Takes an empty folder away.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Opens a file to read it.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+    /// The names in a folder, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+    /// Whether a name is taken.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Bytes that can still be written below a folder.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Reads all of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![];
+        self.open(path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The files of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealFiles;
+
+impl Files for RealFiles {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir(path)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().append(true).create(true).open(path)?.write_all(bytes)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = std::fs::read_dir(path)?
+            .map(|entry| {
+                let entry = entry?;
+                let name = entry.file_name().into_string().map_err(|name| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("name {name:?} is not UTF-8"))
+                })?;
+                let folder = entry.file_type()?.is_dir();
+                // A link into nowhere has no bytes, but it is there.
+                let bytes = if folder { 0 } else { std::fs::metadata(entry.path()).map_or(0, |m| m.len()) };
+                Ok(Entry { name, folder, bytes })
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match path.symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let room = rustix::fs::statvfs(path)?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+}
+
+/// The error of an operation on an output file, with what to try.
+pub(crate) fn fault(files: &dyn Files, what: &str, path: &Path, error: &io::Error) -> Error {
+    use io::ErrorKind as K;
+    let fault = Error::io(what, path, error);
+    if fault.blame() == Blame::Resources {
+        let parent = path.ancestors().skip(1).find(|p| files.exists(p).unwrap_or(false));
+        let free = parent.and_then(|p| files.free_bytes(p).ok());
+        let free = free.map_or(String::new(), |n| format!("{} MB are free; ", n / 1_000_000));
+        return fault.help(format!(
+            "{free}make room or raise the quota, then `isard resume` goes on from the last checkpoint"
+        ));
+    }
+    match error.kind() {
+        K::Interrupted | K::TimedOut | K::WouldBlock | K::ResourceBusy | K::StaleNetworkFileHandle => {
+            fault.transient()
+        }
+        K::PermissionDenied => fault.help("check who may write there, or choose another folder with `--out`"),
+        K::ReadOnlyFilesystem => fault.help("choose another folder with `--out`"),
+        _ => fault,
+    }
+}
+
+/// Makes a folder and those above it, each name put on the disk; what exists is left alone.
+pub(crate) fn create_all(files: &dyn Files, path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || files.exists(path)? {
+        return Ok(());
+    }
+    let above = match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    create_all(files, above)?;
+    match files.create_dir(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => files.sync_dir(above),
+    }
+}

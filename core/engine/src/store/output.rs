@@ -1,0 +1,203 @@
+//! Whole files: written beside, synced, renamed.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+use crate::stage::Output;
+use crate::store::files::{create_all, fault};
+use crate::store::folder::{Folder, Sealed, Slot};
+use crate::store::{INNER, LOG, MANIFEST, PART, RUN, sha256};
+
+/// How many earlier versions of a file are remembered by their digest.
+const EARLIER: usize = 8;
+
+/// The files of one stage.
+pub(crate) struct StageOutput {
+    pub folder: Arc<Folder>,
+    pub stage: String,
+    pub inner: bool,
+}
+
+impl Output for StageOutput {
+    fn seal(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.write(path, bytes, false).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.write(path, bytes, true).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
+
+    fn record(&self) -> String {
+        self.folder.record()
+    }
+}
+
+impl StageOutput {
+    fn write(&self, path: &str, bytes: &[u8], replaced: bool) -> Result<()> {
+        let path = tidy(path, self.inner)?;
+        let before = self.claim(&path, replaced)?;
+        if let Some(before) = &before
+            && self.folder.state().needed().any(|f| f.path == before.path && f.sha256 == before.sha256)
+        {
+            self.folder.keep(before)?;
+        }
+        let mut sealed = self.folder.write_whole(&path, bytes, &self.stage)?;
+        sealed.replaced = replaced;
+        if let Some(before) = before {
+            sealed.earlier = before.earlier;
+            sealed.earlier.push(before.sha256);
+            sealed.earlier.retain(|digest| *digest != sealed.sha256);
+            let many = sealed.earlier.len().saturating_sub(EARLIER);
+            sealed.earlier.drain(..many);
+        }
+        let was_aside = {
+            let mut state = self.folder.state();
+            state.slots.insert(path.clone(), Slot::Whole(sealed));
+            state.aside.remove(&path)
+        };
+        if was_aside {
+            // What a broken run wrote under this name is now written again: the old one has served.
+            let _ = self.folder.files.remove(&self.folder.path(&format!("{INNER}/aside/{path}")));
+        }
+        Ok(())
+    }
+
+    /// Takes a path for this stage and gives the version that stands there.
+    ///
+    /// A claim stays after an error, so that the same stage may try again and no other can.
+    fn claim(&self, path: &str, replaced: bool) -> Result<Option<Sealed>> {
+        let mut state = self.folder.state();
+        let before = match state.slots.get(path) {
+            None => {
+                if let Some(other) = state.slots.keys().find(|k| inside(k, path) || inside(path, k)) {
+                    return Err(Error::recipe(format!(
+                        "`{path}` and `{other}`: one cannot be file and folder"
+                    ))
+                    .help("give the stages different paths"));
+                }
+                let at = self.folder.path(path);
+                if self.folder.files.exists(&at).map_err(|e| Error::io("look for", &at, &e))? {
+                    return Err(Error::recipe(format!(
+                        "{} exists and no stage of this run wrote it",
+                        at.display()
+                    ))
+                    .help("choose another `--out`, or move that file away"));
+                }
+                None
+            }
+            Some(Slot::Claimed { stage, before }) if *stage == self.stage => before.clone(),
+            Some(Slot::Claimed { stage, .. }) => return Err(self.clash(path, stage)),
+            Some(Slot::Whole(file)) if file.stage != self.stage => return Err(self.clash(path, &file.stage)),
+            Some(Slot::Whole(file)) if !file.replaced || !replaced => {
+                return Err(Error::plugin(format!("`{path}` was sealed and must not be written again"))
+                    .help("number the parts, or call `replace` from the first time on"));
+            }
+            Some(Slot::Whole(file)) => Some(file.clone()),
+        };
+        let claimed = Slot::Claimed { stage: self.stage.clone(), before: before.clone() };
+        state.slots.insert(path.to_owned(), claimed);
+        Ok(before)
+    }
+
+    fn clash(&self, path: &str, other: &str) -> Error {
+        Error::recipe(format!("`{path}` is written by stage `{other}` as well"))
+            .help(format!("give `{}` and `{other}` different paths", self.stage))
+    }
+}
+
+fn inside(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+impl Folder {
+    /// Writes a whole file in one step: after an error there is the old one or none, never half of one.
+    pub(crate) fn write_whole(&self, path: &str, bytes: &[u8], stage: &str) -> Result<Sealed> {
+        let files = &*self.files;
+        let at = self.path(path);
+        let part = beside(&at);
+        let above = at.parent().unwrap_or(self.root());
+        create_all(files, above).map_err(|e| fault(files, "make folder", above, &e))?;
+        let written = files.write_new(&part, bytes).map_err(|e| fault(files, "write", &at, &e));
+        let written = written.and_then(|()| files.sync(&part).map_err(|e| fault(files, "sync", &at, &e)));
+        let written =
+            written.and_then(|()| files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e)));
+        if let Err(error) = written {
+            // Whatever is left is seen by the next resume; the first error is the one to tell.
+            let _ = files.remove(&part);
+            return Err(error);
+        }
+        files.sync_dir(above).map_err(|e| fault(files, "sync folder of", &at, &e))?;
+        Ok(Sealed {
+            path: path.to_owned(),
+            stage: stage.to_owned(),
+            bytes: bytes.len() as u64,
+            sha256: sha256(bytes),
+            replaced: false,
+            earlier: vec![],
+        })
+    }
+
+    /// Keeps the version that a checkpoint needs before it is replaced.
+    ///
+    /// A second name costs nothing; where the file system has none, the bytes are copied.
+    pub(crate) fn keep(&self, file: &Sealed) -> Result<()> {
+        let files = &*self.files;
+        let (from, to) = (self.path(&file.path), self.path(&kept(&file.sha256)));
+        let above = self.path(&format!("{INNER}/before"));
+        let io = |e: io::Error| fault(files, "keep the last version of", &from, &e);
+        create_all(files, &above).map_err(io)?;
+        if files.exists(&to).map_err(io)? {
+            return files.sync_dir(&above).map_err(io);
+        }
+        if files.link(&from, &to).is_err() {
+            let bytes = files.read(&from).map_err(io)?;
+            self.write_whole(&kept(&file.sha256), &bytes, &file.stage)?;
+        }
+        files.sync_dir(&above).map_err(io)
+    }
+}
+
+/// Where the version with this digest is kept.
+pub(crate) fn kept(sha256: &str) -> String {
+    format!("{INNER}/before/{sha256}")
+}
+
+/// A name beside a file that nobody else uses.
+pub(crate) fn beside(path: &Path) -> std::path::PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("{PART}{:x}-{n:x}", std::process::id()));
+    name.into()
+}
+
+/// The path as the folder keeps it; what leads out of the folder or into isard's own files is refused.
+fn tidy(path: &str, inner: bool) -> Result<String> {
+    let refuse = |why: &str| {
+        Err(Error::recipe(format!("output path `{path}` {why}"))
+            .help("paths of outputs are relative to the run's folder, which `--out` chooses"))
+    };
+    if path.starts_with('/') {
+        return refuse("is absolute");
+    }
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
+    if names.is_empty() || path.ends_with('/') {
+        return refuse("names no file");
+    }
+    if names.contains(&"..") {
+        return refuse("leads out of the run's folder");
+    }
+    if path.contains(PART) || path.contains('\0') {
+        return refuse(&format!("holds `{PART}` or a zero byte, which no output may"));
+    }
+    let tidy = names.join("/");
+    let of_isard = names[0] == INNER || [RUN, LOG, MANIFEST].contains(&tidy.as_str());
+    match (of_isard, inner) {
+        (true, false) => refuse("is one of isard's own files"),
+        (false, true) => Ok(format!("{INNER}/streams/{tidy}")),
+        _ => Ok(tidy),
+    }
+}

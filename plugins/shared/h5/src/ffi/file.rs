@@ -1,0 +1,226 @@
+//! Files, groups and links.
+
+use std::ffi::{CStr, CString};
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hdf5::sync::sync;
+use hdf5_sys::h5::{H5_index_t, H5_iter_order_t};
+use hdf5_sys::h5f::{
+    H5F_ACC_RDONLY, H5F_ACC_TRUNC, H5F_libver_t, H5F_scope_t, H5Fcreate, H5Fflush, H5Fget_file_image,
+    H5Fget_name, H5Fopen,
+};
+use hdf5_sys::h5g::{H5G_info_t, H5Gcreate2, H5Gget_info};
+use hdf5_sys::h5i::{H5I_type_t, H5Iget_type};
+use hdf5_sys::h5l::{
+    H5L_info2_t, H5Lcreate_external, H5Lcreate_soft, H5Lget_info2, H5Lget_name_by_idx, H5Lget_val,
+    H5Lunpack_elink_val,
+};
+use hdf5_sys::h5o::H5Oopen;
+use hdf5_sys::h5p::{
+    H5P_CLS_FILE_ACCESS, H5P_CLS_LINK_CREATE, H5P_DEFAULT, H5Pcreate, H5Pset_char_encoding,
+    H5Pset_create_intermediate_group, H5Pset_fapl_core, H5Pset_file_image, H5Pset_file_locking,
+    H5Pset_libver_bounds,
+};
+use hdf5_sys::h5t::H5T_cset_t;
+
+use super::{Id, c, check, count, handle, text_of};
+use crate::{Error, Kind, Result};
+
+/// What a link is.
+pub(crate) enum Link {
+    Hard,
+    Soft,
+    External { file: String, path: String },
+    Unknown,
+}
+
+/// What an opened object is.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Object {
+    Group,
+    Dataset,
+    Other,
+}
+
+fn access() -> Result<Id> {
+    // SAFETY: the class is a global of the initialised library.
+    handle("making an access list", || unsafe { H5Pcreate(*H5P_CLS_FILE_ACCESS) })
+}
+
+/// A name for a file in memory: the library takes equal names for one file.
+fn unique() -> Result<CString> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    c(&format!("isard-image-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Opens a file for reading, without locks.
+pub(crate) fn open_file(path: &Path) -> Result<Id> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::new(Kind::Mismatch, "the file name holds a zero byte"))?;
+    let list = access()?;
+    // SAFETY: a list made above and a zero-terminated name.
+    check("turning locks off", || unsafe { H5Pset_file_locking(list.0, 0, 1) })?;
+    // SAFETY: as above.
+    handle("opening", || unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, list.0) })
+}
+
+/// Opens bytes as a file for reading.
+pub(crate) fn open_image(bytes: &[u8]) -> Result<Id> {
+    let list = access()?;
+    // SAFETY: the library copies the bytes; it does not write to them.
+    check("taking bytes as a file", || unsafe {
+        let image = bytes.as_ptr().cast_mut().cast();
+        H5Pset_fapl_core(list.0, 1 << 16, 0).min(H5Pset_file_image(list.0, image, bytes.len()))
+    })?;
+    let name = unique()?;
+    // SAFETY: a zero-terminated name, which the core driver does not open.
+    handle("opening", || unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, list.0) })
+}
+
+/// A new file in memory that grows by `step` bytes.
+pub(crate) fn create_image(step: usize) -> Result<Id> {
+    let list = access()?;
+    // SAFETY: a list made above; no pointers kept.
+    check("making a file in memory", || unsafe {
+        // 1.10 has virtual datasets and quick chunk indices; h5py reads it.
+        let version = H5F_libver_t::H5F_LIBVER_V110;
+        H5Pset_fapl_core(list.0, step, 0).min(H5Pset_libver_bounds(list.0, version, version))
+    })?;
+    let name = unique()?;
+    // SAFETY: a zero-terminated name, which the core driver does not open.
+    handle("making a file in memory", || unsafe {
+        H5Fcreate(name.as_ptr(), H5F_ACC_TRUNC, H5P_DEFAULT, list.0)
+    })
+}
+
+/// Brings everything written so far into the file.
+pub(crate) fn flush(file: &Id) -> Result<()> {
+    // SAFETY: `file` is an open file.
+    check("flushing", || unsafe { H5Fflush(file.0, H5F_scope_t::H5F_SCOPE_GLOBAL) })
+}
+
+/// The bytes of a file in memory.
+pub(crate) fn image_bytes(file: &Id) -> Result<Vec<u8>> {
+    flush(file)?;
+    // SAFETY: asks for the length only.
+    let len = count("measuring", || unsafe { H5Fget_file_image(file.0, ptr::null_mut(), 0) })?;
+    let len = len.unsigned_abs();
+    let mut bytes = Vec::<u8>::with_capacity(len);
+    // SAFETY: the buffer holds `len` bytes, and exactly these are filled.
+    unsafe {
+        let got = count("copying", || H5Fget_file_image(file.0, bytes.as_mut_ptr().cast(), len))?;
+        bytes.set_len(got.unsigned_abs().min(len));
+    }
+    Ok(bytes)
+}
+
+/// The file that holds an object, as it was opened.
+pub(crate) fn file_name(object: &Id) -> Result<String> {
+    // SAFETY: the buffer has the length that is passed with it.
+    text_of("asking for the file", |out, len| unsafe { H5Fget_name(object.0, out.cast(), len) })
+}
+
+/// A list that makes missing groups on the way and allows any name.
+pub(super) fn link_list() -> Result<Id> {
+    // SAFETY: the class is a global of the initialised library.
+    let list = handle("making a link list", || unsafe { H5Pcreate(*H5P_CLS_LINK_CREATE) })?;
+    // SAFETY: a list made above.
+    check("making a link list", || unsafe {
+        let utf8 = H5T_cset_t::H5T_CSET_UTF8;
+        H5Pset_create_intermediate_group(list.0, 1).min(H5Pset_char_encoding(list.0, utf8))
+    })?;
+    Ok(list)
+}
+
+pub(crate) fn create_group(file: &Id, path: &str) -> Result<Id> {
+    let (list, name) = (link_list()?, c(path)?);
+    // SAFETY: open file, list and zero-terminated name.
+    handle("making a group", || unsafe {
+        H5Gcreate2(file.0, name.as_ptr(), list.0, H5P_DEFAULT, H5P_DEFAULT)
+    })
+}
+
+pub(crate) fn external_link(file: &Id, path: &str, target: &str, inside: &str) -> Result<()> {
+    let (list, path, target, inside) = (link_list()?, c(path)?, c(target)?, c(inside)?);
+    // SAFETY: open file, list and zero-terminated names.
+    check("making an external link", || unsafe {
+        let (target, inside) = (target.as_ptr(), inside.as_ptr());
+        H5Lcreate_external(target, inside, file.0, path.as_ptr(), list.0, H5P_DEFAULT)
+    })
+}
+
+pub(crate) fn soft_link(file: &Id, path: &str, target: &str) -> Result<()> {
+    let (list, path, target) = (link_list()?, c(path)?, c(target)?);
+    // SAFETY: open file, list and zero-terminated names.
+    check("making a soft link", || unsafe {
+        H5Lcreate_soft(target.as_ptr(), file.0, path.as_ptr(), list.0, H5P_DEFAULT)
+    })
+}
+
+pub(crate) fn open_object(file: &Id, path: &str) -> Result<Id> {
+    let name = c(path)?;
+    // SAFETY: open file and zero-terminated name.
+    handle("opening", || unsafe { H5Oopen(file.0, name.as_ptr(), H5P_DEFAULT) })
+}
+
+pub(crate) fn object_kind(object: &Id) -> Object {
+    // SAFETY: `object` is an open handle.
+    match sync(|| unsafe { H5Iget_type(object.0) }) {
+        H5I_type_t::H5I_GROUP | H5I_type_t::H5I_FILE => Object::Group,
+        H5I_type_t::H5I_DATASET => Object::Dataset,
+        _ => Object::Other,
+    }
+}
+
+/// Names of the links of a group, in order of name.
+pub(crate) fn link_names(group: &Id) -> Result<Vec<String>> {
+    let mut info = H5G_info_t::default();
+    // SAFETY: `group` is a group and `info` is filled.
+    check("reading a group", || unsafe { H5Gget_info(group.0, &raw mut info) })?;
+    let (by, order) = (H5_index_t::H5_INDEX_NAME, H5_iter_order_t::H5_ITER_INC);
+    let name = |index| {
+        // SAFETY: the buffer has the length that is passed with it.
+        text_of("reading a link name", |out, len| unsafe {
+            H5Lget_name_by_idx(group.0, c".".as_ptr(), by, order, index, out.cast(), len, H5P_DEFAULT)
+        })
+    };
+    (0..info.nlinks).map(name).collect()
+}
+
+/// What the link at `path` is; fails when there is none.
+pub(crate) fn link(group: &Id, path: &str) -> Result<Link> {
+    let name = c(path)?;
+    let mut info = std::mem::MaybeUninit::<H5L_info2_t>::zeroed();
+    // SAFETY: `info` is filled by the call.
+    check("reading a link", || unsafe {
+        H5Lget_info2(group.0, name.as_ptr(), info.as_mut_ptr(), H5P_DEFAULT)
+    })?;
+    // SAFETY: the struct begins with the link's kind, a C enum. It is read as
+    // a number because files may hold kinds that the Rust enum does not know.
+    let kind = unsafe { info.as_ptr().cast::<i32>().read() };
+    match kind {
+        0 => return Ok(Link::Hard),
+        1 => return Ok(Link::Soft),
+        64 => {}
+        _ => return Ok(Link::Unknown),
+    }
+    // 64 KiB is the library's own bound on the value of a link.
+    let mut value = vec![0_u8; 1 << 16];
+    let (mut file, mut path) = (ptr::null(), ptr::null());
+    // SAFETY: the buffer has the length that is passed; the two pointers that
+    // come back lie in it and are zero-terminated, or the call fails.
+    unsafe {
+        check("reading a link", || {
+            let bytes = value.as_mut_ptr().cast();
+            if H5Lget_val(group.0, name.as_ptr(), bytes, value.len(), H5P_DEFAULT) < 0 {
+                return -1;
+            }
+            H5Lunpack_elink_val(bytes, value.len(), ptr::null_mut(), &raw mut file, &raw mut path)
+        })?;
+        let text = |p| CStr::from_ptr(p).to_string_lossy().into_owned();
+        Ok(Link::External { file: text(file), path: text(path) })
+    }
+}

@@ -1,0 +1,253 @@
+//! A whole HDF5 file in memory.
+
+use std::collections::HashMap;
+
+use crate::fletcher::fletcher32;
+use crate::{Attr, Dtype, Error, Kind, Result, Spec, ffi};
+
+/// A file being built in memory; its bytes are the caller's to write.
+///
+/// Nothing touches the disk. [`Image::into_bytes`] gives a complete file.
+#[derive(Debug)]
+pub struct Image {
+    file: ffi::Id,
+    columns: Vec<Column>,
+    names: HashMap<String, Slot>,
+    scratch: Vec<u8>,
+}
+
+/// A dataset of an [`Image`] that takes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(usize);
+
+/// A dataset, made when its first chunk is full or the file is finished.
+#[derive(Debug)]
+struct Column {
+    path: String,
+    spec: Spec,
+    record_bytes: usize,
+    chunk: u64,
+    made: Option<ffi::Id>,
+    written: u64,
+    /// Records that do not fill a chunk yet.
+    pending: Vec<u8>,
+    /// Attributes given before the dataset was made.
+    attributes: Vec<(String, Attr)>,
+}
+
+impl Image {
+    /// An empty file, meant to hold some megabytes.
+    pub fn new() -> Result<Self> {
+        Self::sized(4 << 20)
+    }
+
+    /// An empty file, meant to hold about `bytes`.
+    pub fn sized(bytes: usize) -> Result<Self> {
+        // Memory grows by this step. Large blocks are moved by the kernel's
+        // page tables, so steps of 64 MiB cost nothing; small files stay small.
+        let step = (bytes / 4).clamp(64 << 10, 64 << 20);
+        let file = ffi::create_image(step)?;
+        Ok(Self { file, columns: Vec::new(), names: HashMap::new(), scratch: Vec::new() })
+    }
+
+    /// Makes a group, and those above it, unless it is there.
+    pub fn group(&mut self, path: &str) -> Result<()> {
+        let path = absolute(path)?;
+        match ffi::open_object(&self.file, &path) {
+            Ok(found) if ffi::object_kind(&found) == ffi::Object::Group => Ok(()),
+            Ok(_) => Err(Error::new(Kind::Mismatch, format!("{path}: is a dataset, wanted a group"))),
+            Err(_) => ffi::create_group(&self.file, &path).map(|_| ()).map_err(|e| e.at(&path)),
+        }
+    }
+
+    /// Makes a dataset that grows by [`Image::append`].
+    pub fn dataset(&mut self, path: &str, spec: &Spec) -> Result<Slot> {
+        let path = absolute(path)?;
+        let slot = Slot(self.columns.len());
+        let record_bytes = spec.record_bytes().map_err(|e| e.at(&path))?;
+        let chunk = spec.chunk_records(None).map_err(|e| e.at(&path))?;
+        if self.names.insert(path.clone(), slot).is_some() || ffi::open_object(&self.file, &path).is_ok() {
+            return Err(Error::new(Kind::Mismatch, format!("{path}: exists already")));
+        }
+        // The dataset comes later, but its group may be given attributes now.
+        if let Some((above, _)) = path.rsplit_once('/') {
+            self.group(above)?;
+        }
+        self.columns.push(Column {
+            path,
+            spec: spec.clone(),
+            record_bytes,
+            chunk,
+            made: None,
+            written: 0,
+            pending: Vec::new(),
+            attributes: Vec::new(),
+        });
+        Ok(slot)
+    }
+
+    /// Adds records, given in native byte order.
+    pub fn append(&mut self, slot: Slot, bytes: &[u8], records: u64) -> Result<()> {
+        let column = &mut self.columns[slot.0];
+        if (column.record_bytes as u64).checked_mul(records) != Some(bytes.len() as u64) {
+            let text = format!(
+                "{}: {records} records of {} bytes do not make {} bytes",
+                column.path,
+                column.record_bytes,
+                bytes.len()
+            );
+            return Err(Error::new(Kind::Mismatch, text));
+        }
+        let whole = column.chunk as usize * column.record_bytes;
+        let mut rest = bytes;
+        while column.pending.len() + rest.len() >= whole {
+            if column.pending.is_empty() {
+                let (chunk, later) = rest.split_at(whole);
+                column.full(&self.file, chunk, &mut self.scratch)?;
+                rest = later;
+            } else {
+                let (more, later) = rest.split_at(whole - column.pending.len());
+                column.pending.extend_from_slice(more);
+                rest = later;
+                let chunk = std::mem::take(&mut column.pending);
+                column.full(&self.file, &chunk, &mut self.scratch)?;
+            }
+        }
+        column.pending.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Writes one number in native byte order.
+    pub fn scalar(&mut self, path: &str, dtype: Dtype, bytes: &[u8]) -> Result<()> {
+        let path = absolute(path)?;
+        let made = ffi::create_dataset(&self.file, &path, &Spec::new(dtype, &[]), None)
+            .and_then(|made| ffi::write_block(&made, dtype, &[], &[], bytes));
+        made.map_err(|e| e.at(&path))
+    }
+
+    /// Writes one string.
+    pub fn text(&mut self, path: &str, text: &str) -> Result<()> {
+        let path = absolute(path)?;
+        ffi::write_texts(&self.file, &path, &[text], true, None).map_err(|e| e.at(&path))?;
+        Ok(())
+    }
+
+    /// Writes a column of strings of any length.
+    pub fn texts(&mut self, path: &str, texts: &[&str]) -> Result<()> {
+        let path = absolute(path)?;
+        ffi::write_texts(&self.file, &path, texts, false, None).map_err(|e| e.at(&path))?;
+        Ok(())
+    }
+
+    /// Writes a column of strings, each with the room of the longest.
+    pub fn fixed_texts(&mut self, path: &str, texts: &[&str]) -> Result<()> {
+        let path = absolute(path)?;
+        let size = texts.iter().map(|text| text.len()).max().unwrap_or(1).max(1);
+        ffi::write_texts(&self.file, &path, texts, false, Some(size)).map_err(|e| e.at(&path))?;
+        Ok(())
+    }
+
+    /// Sets an attribute of a group or dataset; `/` is the file itself.
+    pub fn attribute(&mut self, path: &str, name: &str, value: impl Into<Attr>) -> Result<()> {
+        let (path, value) = (absolute(path)?, value.into());
+        if let Some(Slot(index)) = self.names.get(&path) {
+            let column = &mut self.columns[*index];
+            if column.made.is_none() {
+                column.attributes.push((name.into(), value));
+                return Ok(());
+            }
+        }
+        ffi::open_object(&self.file, &path)
+            .and_then(|object| ffi::write_attribute(&object, name, &value))
+            .map_err(|e| e.at(&path))
+    }
+
+    /// Finishes the file and gives its bytes.
+    pub fn into_bytes(mut self) -> Result<Vec<u8>> {
+        for column in &mut self.columns {
+            column.finish(&self.file).map_err(|e| e.at(&column.path))?;
+        }
+        // Chunks are filtered here. Closing datasets first would lose the error.
+        ffi::flush(&self.file)?;
+        self.columns.clear();
+        ffi::image_bytes(&self.file)
+    }
+
+    pub(crate) fn file(&self) -> &ffi::Id {
+        &self.file
+    }
+}
+
+impl Column {
+    fn make(&mut self, file: &ffi::Id) -> Result<&ffi::Id> {
+        if self.made.is_none() {
+            let made = ffi::create_dataset(file, &self.path, &self.spec, Some(self.chunk))?;
+            for (name, value) in self.attributes.drain(..) {
+                ffi::write_attribute(&made, &name, &value)?;
+            }
+            self.made = Some(made);
+        }
+        Ok(self.made.as_ref().expect("the dataset was made above"))
+    }
+
+    /// Writes one full chunk.
+    fn full(&mut self, file: &ffi::Id, bytes: &[u8], scratch: &mut Vec<u8>) -> Result<()> {
+        let (first, records) = (self.written, self.chunk);
+        let size = self.size(records);
+        let (dtype, plain, sum) = (self.spec.dtype, self.spec.plain(), self.spec.fletcher32);
+        let end = self.size(first + records);
+        let path = self.path.clone();
+        let made = self.make(file).map_err(|e| e.at(&path))?;
+        ffi::set_extent(made, &end)?;
+        let mut start = vec![0; size.len()];
+        start[0] = first;
+        // Uncompressed chunks go past the filter pipeline and its copies,
+        // and the checksum is the same four bytes the filter would append.
+        let done = if plain && sum {
+            scratch.clear();
+            scratch.extend_from_slice(bytes);
+            scratch.extend_from_slice(&fletcher32(bytes).to_le_bytes());
+            ffi::write_chunk(made, &start, scratch)
+        } else if plain {
+            ffi::write_chunk(made, &start, bytes)
+        } else {
+            ffi::write_block(made, dtype, &start, &size, bytes)
+        };
+        done.map_err(|e| e.at(&path))?;
+        self.written += records;
+        Ok(())
+    }
+
+    /// Writes what does not fill a chunk.
+    fn finish(&mut self, file: &ffi::Id) -> Result<()> {
+        let records = (self.pending.len() / self.record_bytes) as u64;
+        if self.made.is_none() {
+            self.chunk = self.spec.chunk_records(Some(records))?;
+        }
+        let (first, size, end) = (self.written, self.size(records), self.size(self.written + records));
+        let (dtype, pending) = (self.spec.dtype, std::mem::take(&mut self.pending));
+        let made = self.make(file)?;
+        if records == 0 {
+            return Ok(());
+        }
+        ffi::set_extent(made, &end)?;
+        let mut start = vec![0; size.len()];
+        start[0] = first;
+        ffi::write_block(made, dtype, &start, &size, &pending)?;
+        self.written += records;
+        Ok(())
+    }
+
+    fn size(&self, records: u64) -> Vec<u64> {
+        [&[records], self.spec.record.as_slice()].concat()
+    }
+}
+
+/// Begins with one slash, ends with none.
+pub(crate) fn absolute(path: &str) -> Result<String> {
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if parts.iter().any(|part| *part == "." || *part == "..") {
+        return Err(Error::new(Kind::Mismatch, format!("path `{path}` has `.` or `..`, wanted plain names")));
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
