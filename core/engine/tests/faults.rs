@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo test -p isard-core --test faults` writes the golden files anew.
 
+#![expect(clippy::unwrap_used, reason = "tests may; the lint does not see that helpers are tests too")]
+
 mod stages;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,6 +153,27 @@ fn every_code_has_a_page_whose_example_shows_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn deep_nesting_is_a_fault_and_never_a_crash() {
+    let path = Path::new(RECIPES).join("recipe.toml");
+    let n = 100_000;
+    let texts = [
+        format!("a = {}", "[".repeat(n)),
+        format!("a = {}{}", "[".repeat(n), "]".repeat(n)),
+        format!("a = {}", "{ a = ".repeat(n)),
+        format!("{}a = 1", "a.".repeat(n)),
+        format!("[{}a]", "a.".repeat(n)),
+        format!("[stage.{}a]\nuse = \"image.mask\"", "a.".repeat(n)),
+    ];
+    for text in texts {
+        assert!(check(recipe::parse(&text, &path)).has_errors(), "{}", &text[..40]);
+    }
+    let deep = Overrides { set: vec![format!("clean.{}a=3", "a.".repeat(n))], ..Overrides::default() };
+    assert!(check(recipe::load(&Path::new(RECIPES).join("good.toml"), &deep)).has_errors());
+    let deep = Overrides { set: vec![format!("clean.a={}", "[".repeat(n))], ..Overrides::default() };
+    assert!(check(recipe::load(&Path::new(RECIPES).join("good.toml"), &deep)).has_errors());
 }
 
 #[test]

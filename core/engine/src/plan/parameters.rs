@@ -55,7 +55,30 @@ impl<'a> Check<'a> {
     /// A table of parameters with the defaults filled in; `at` is where a missing one is reported.
     pub(crate) fn table(&mut self, table: &Table, at: Place) -> Json {
         let root = schema::flat(self.root, self.root);
-        self.object(&root, table, at, "")
+        match schema::variants(self.root, &root) {
+            Some(variants) => self.spread(&root, &variants, table, at, ""),
+            None => self.object(&root, table, at, ""),
+        }
+    }
+
+    /// A table whose own names stand beside those of one of several variants.
+    fn spread(&mut self, part: &Json, variants: &[Json], table: &Table, at: Place, prefix: &str) -> Json {
+        let mut best: Option<Check<'_>> = None;
+        let mut chosen = Json::Null;
+        for variant in variants {
+            let whole = schema::beside(part, variant);
+            let mut check = Check { faults: vec![], outputs: vec![], ..*self };
+            let json = check.object(&whole, table, at, prefix);
+            if best.as_ref().is_none_or(|b| check.faults.len() < b.faults.len()) {
+                (best, chosen) = (Some(check), json);
+            }
+        }
+        if let Some(mut best) = best {
+            let (faults, outputs) = (std::mem::take(&mut best.faults), std::mem::take(&mut best.outputs));
+            self.faults.extend(faults);
+            self.outputs.extend(outputs);
+        }
+        chosen
     }
 
     /// One value against a part of the schema; none when it is at fault.
@@ -79,10 +102,15 @@ impl<'a> Check<'a> {
 
     fn inner(&mut self, part: &Json, item: &Item, name: &str) -> Json {
         if let Some(given) = self.argument(item) {
-            return given;
+            return given.map_or(Json::Null, |given| self.inner(part, &given, name));
         }
         if let Some(variants) = schema::variants(self.root, part) {
-            return self.one_of(&variants, item, name);
+            return match item.table() {
+                Some(table) if part.get("properties").is_some() => {
+                    self.spread(part, &variants, table, item.at, name)
+                }
+                _ => self.one_of(&variants, item, name),
+            };
         }
         if let Some(choices) = part.get("enum").and_then(Json::as_array) {
             return self.choice(choices, item, name);
@@ -132,7 +160,7 @@ impl<'a> Check<'a> {
     }
 
     /// `{ in = "energy" }` stands for one of the recipe's own parameters.
-    fn argument(&mut self, item: &Item) -> Option<Json> {
+    fn argument(&mut self, item: &Item) -> Option<Option<Item>> {
         let table = item.table().filter(|t| t.0.len() == 1)?;
         let (name, text) = (table.get("in")?, table.get("in")?.text()?);
         let given = (self.arguments?)(text);
@@ -145,7 +173,7 @@ impl<'a> Check<'a> {
                     )),
             );
         }
-        Some(given.unwrap_or(Json::Null))
+        Some(given.map(|json| Item::of_json(&json, item.at)))
     }
 
     fn with_unit(&mut self, part: &Json, item: &Item, name: &str, text: &str, wanted: &str) -> Json {

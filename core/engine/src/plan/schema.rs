@@ -73,6 +73,15 @@ pub(crate) fn variants(root: &Json, part: &Json) -> Option<Vec<Json>> {
     Some(all)
 }
 
+/// A schema together with one of its variants.
+pub(crate) fn beside(part: &Json, variant: &Json) -> Json {
+    let mut map = part.as_object().cloned().unwrap_or_default();
+    map.remove("anyOf");
+    map.remove("oneOf");
+    lay(&mut map, Some(variant));
+    Json::Object(map)
+}
+
 /// The only value a schema takes.
 pub(crate) fn only(part: &Json) -> Option<Json> {
     part.get("const").cloned()

@@ -1,5 +1,7 @@
 //! Stages for tests of recipes and plans: they declare much and do little.
 
+#![allow(dead_code, reason = "parameters are there to be declared; each test uses some of the stages")]
+
 use isard_core::prelude::*;
 use isard_core::registry::{Declaration, Registry, Role};
 use isard_core::span::Ranges;
