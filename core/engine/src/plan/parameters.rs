@@ -61,26 +61,6 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A table whose own names stand beside those of one of several variants.
-    fn spread(&mut self, part: &Json, variants: &[Json], table: &Table, at: Place, prefix: &str) -> Json {
-        let mut best: Option<Check<'_>> = None;
-        let mut chosen = Json::Null;
-        for variant in variants {
-            let whole = schema::beside(part, variant);
-            let mut check = Check { faults: vec![], outputs: vec![], ..*self };
-            let json = check.object(&whole, table, at, prefix);
-            if best.as_ref().is_none_or(|b| check.faults.len() < b.faults.len()) {
-                (best, chosen) = (Some(check), json);
-            }
-        }
-        if let Some(mut best) = best {
-            let (faults, outputs) = (std::mem::take(&mut best.faults), std::mem::take(&mut best.outputs));
-            self.faults.extend(faults);
-            self.outputs.extend(outputs);
-        }
-        chosen
-    }
-
     /// One value against a part of the schema; none when it is at fault.
     pub(crate) fn value(&mut self, part: &Json, item: &Item, name: &str) -> Option<Json> {
         let part = schema::flat(self.root, part);
@@ -89,7 +69,7 @@ impl<'a> Check<'a> {
         (self.faults.len() == before).then_some(json)
     }
 
-    fn fault(&mut self, code: &'static str, item: &Item, name: &str, found: &str, wanted: &str) {
+    pub(super) fn fault(&mut self, code: &'static str, item: &Item, name: &str, found: &str, wanted: &str) {
         let Owner { noun, name: owner, .. } = self.owner;
         let message = match code {
             "E0114" => format!("{noun} `{name}` of {owner} has the wrong type"),
@@ -100,7 +80,7 @@ impl<'a> Check<'a> {
         self.faults.push(Diagnostic::error(code, message).at(item.at, "").found(found, wanted));
     }
 
-    fn inner(&mut self, part: &Json, item: &Item, name: &str) -> Json {
+    pub(super) fn inner(&mut self, part: &Json, item: &Item, name: &str) -> Json {
         if let Some(given) = self.argument(item) {
             return given.map_or(Json::Null, |given| self.inner(part, &given, name));
         }
@@ -275,7 +255,7 @@ impl<'a> Check<'a> {
         each.collect()
     }
 
-    fn object(&mut self, part: &Json, table: &Table, at: Place, prefix: &str) -> Json {
+    pub(super) fn object(&mut self, part: &Json, table: &Table, at: Place, prefix: &str) -> Json {
         let properties = part.get("properties").and_then(Json::as_object);
         let extra = part.get("additionalProperties").filter(|e| e.is_object());
         let open = extra.is_some()
@@ -362,85 +342,10 @@ impl<'a> Check<'a> {
             None => fault.help(format!("known here: {all}")),
         });
     }
-
-    fn choice(&mut self, choices: &[Json], item: &Item, name: &str) -> Json {
-        let found = item.to_json();
-        let same = |c: &&Json| **c == found || (c.is_number() && c.as_f64() == found.as_f64());
-        if let Some(choice) = choices.iter().find(same) {
-            return choice.clone();
-        }
-        let texts: Vec<&str> = choices.iter().filter_map(Json::as_str).collect();
-        let all = choices.iter().map(Json::to_string).collect::<Vec<_>>().join(", ");
-        let Owner { noun, name: owner, .. } = self.owner;
-        let message = format!("{noun} `{name}` of {owner} is not one of the choices");
-        let near = item.text().and_then(|text| nearest(text, texts.iter().copied()));
-        self.faults.push(
-            Diagnostic::error("E0116", message).at(item.at, "").found(item.describe(), all).similar(near),
-        );
-        Json::Null
-    }
-
-    fn one_of(&mut self, variants: &[Json], item: &Item, name: &str) -> Json {
-        let texts: Vec<Json> = variants.iter().filter_map(schema::only).collect();
-        if texts.len() == variants.len() || (item.text().is_some() && !texts.is_empty()) {
-            return self.choice(&texts, item, name);
-        }
-        if let Some(table) = item.table()
-            && let Some(picked) = self.tagged(variants, table, item, name)
-        {
-            return picked;
-        }
-        let mut best: Option<(usize, Vec<Diagnostic>)> = None;
-        for variant in variants {
-            let mut check = Check { faults: vec![], outputs: vec![], ..*self };
-            let json = check.inner(variant, item, name);
-            if check.faults.is_empty() {
-                self.outputs.append(&mut check.outputs);
-                return json;
-            }
-            // The variant meant is the one of the right type with the fewest faults.
-            let off = schema::types(variant).iter().all(|t| !fits(t, item));
-            let weight = check.faults.len() + if off { 1000 } else { 0 };
-            if best.as_ref().is_none_or(|(w, _)| weight < *w) {
-                best = Some((weight, check.faults));
-            }
-        }
-        match best {
-            Some((weight, mut faults)) if weight < 1000 => self.faults.append(&mut faults),
-            _ => {
-                let wanted = variants.iter().map(describe).collect::<Vec<_>>().join(", or ");
-                self.fault("E0114", item, name, &item.describe(), &wanted);
-            }
-        }
-        Json::Null
-    }
-
-    /// The variant that a tag or a single key names.
-    fn tagged(&mut self, variants: &[Json], table: &Table, item: &Item, name: &str) -> Option<Json> {
-        let tag = schema::tag(variants)?;
-        let names: Vec<(Json, &Json)> =
-            variants.iter().filter_map(|v| Some((schema::tag_value(v, &tag)?, v))).collect();
-        let Some(given) = table.get(&tag) else {
-            let all = names.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>().join(", ");
-            let Owner { noun, name: owner, .. } = self.owner;
-            self.faults.push(
-                Diagnostic::error("E0113", format!("{noun} `{name}` of {owner} needs `{tag}`"))
-                    .at(item.at, format!("`{tag}` is not set"))
-                    .help(format!("add `{tag} = ..`, one of {all}")),
-            );
-            return Some(Json::Null);
-        };
-        match names.iter().find(|(n, _)| *n == given.to_json()) {
-            Some((_, variant)) => Some(self.inner(variant, item, name)),
-            None => {
-                let all: Vec<Json> = names.into_iter().map(|(n, _)| n).collect();
-                Some(self.choice(&all, given, &format!("{name}.{tag}")))
-            }
-        }
-    }
 }
 
-fn fits(kind: &str, item: &Item) -> bool {
+/// Whether a value is of a type.
+pub(super) fn fits(kind: &str, item: &Item) -> bool {
     matches!(
         (&item.value, kind),
         (Typed::Int(_), "integer" | "number")
