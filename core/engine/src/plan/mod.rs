@@ -1,7 +1,9 @@
 //! The plan: what a recipe means, with every check done. A plan never runs; `run` runs it.
 
+mod arguments;
 mod axis;
 mod budget;
+mod choice;
 mod document;
 mod join;
 mod looped;
@@ -12,6 +14,7 @@ mod output;
 mod parameters;
 mod path;
 mod port;
+mod refuse;
 mod schema;
 mod unit;
 mod wire;

@@ -205,7 +205,9 @@ pub(crate) fn resolved(
         let set = if join { table(&text.set) } else { node.set.clone() };
         one.insert("set".into(), set);
         let mut words = table(&text.run);
-        words["pass"] = Json::from(passes[node.pass].name.as_str());
+        if !recipe.passes.is_empty() {
+            words["pass"] = Json::from(passes[node.pass].name.as_str());
+        }
         one.insert("run".into(), words);
         stages.insert(node.name.clone(), Json::Object(one));
     }

@@ -4,6 +4,7 @@ use toml::de::DeValue;
 
 use crate::diagnostic::{Diagnostic, Files, Place};
 use crate::error::nearest;
+use crate::recipe::include::{DEPTH, deep};
 use crate::recipe::item::{Item, Table, Typed, Word};
 use crate::recipe::{Recipe, item};
 
@@ -17,6 +18,12 @@ pub(super) fn apply(recipe: &mut Recipe, text: &str, files: &mut Files, faults: 
         return;
     };
     let start = path.len() + 1;
+    let depth = path.split('.').count();
+    if depth > DEPTH || deep(value).is_some() {
+        let fault = Diagnostic::error("E0109", format!("`--set` goes more than {DEPTH} names deep"));
+        faults.push(fault.at(place(0, text.len().min(40)), ""));
+        return;
+    }
     let found = match DeValue::parse(value) {
         Ok(parsed) => item::item(parsed.get_ref(), parsed.span(), file, start),
         // What is no TOML value is text: nobody wants to quote quotes in a shell.
@@ -64,7 +71,7 @@ fn put(table: &mut Table, path: &[Word], value: Item) {
         table.set(first.clone(), value);
         return;
     }
-    if !table.get(&first.text).is_some_and(|i| i.table().is_some()) {
+    if table.get(&first.text).is_none_or(|i| i.table().is_none()) {
         table.set(first.clone(), Item { value: Typed::Table(Table::default()), at: first.at });
     }
     if let Some((_, Item { value: Typed::Table(inner), .. })) =
