@@ -35,7 +35,8 @@ pub struct TryArguments {
 pub fn run(arguments: &TryArguments) -> Done {
     let registry = crate::registry(&arguments.plugins)?;
     let declaration = registry.find(&arguments.stage)?;
-    let set = isard_core::plan::parameters_from_text(declaration, &arguments.set)
+    let set: Vec<String> = arguments.set.iter().map(|s| toml_line(s)).collect();
+    let set = isard_core::plan::parameters_of(declaration, &set.join("\n"))
         .map_err(|faults| crate::command::Stop::Faults(faults, false))?;
     let stage = (declaration.build)(set)?;
     let run = RunCx::default();
@@ -67,6 +68,15 @@ pub fn run(arguments: &TryArguments) -> Done {
         style::print(&format!("{port} = {text}\n"));
     }
     Ok(0)
+}
+
+/// `key=value` as a line of TOML; what is no TOML value is text, since nobody quotes quotes in a shell.
+fn toml_line(text: &str) -> String {
+    let Some((key, value)) = text.split_once('=') else { return text.to_owned() };
+    match format!("x = {value}").parse::<toml::Table>() {
+        Ok(_) => format!("{key} = {value}"),
+        Err(_) => format!("{key} = {}", toml::Value::from(value)),
+    }
 }
 
 /// The inputs that lead with frames, and those that are one value.
