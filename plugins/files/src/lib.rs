@@ -10,3 +10,5 @@ pub mod tiff;
 mod convert;
 
 pub mod input;
+
+pub mod output;
