@@ -103,9 +103,12 @@ fn foreign_byte_order_is_turned() {
     let of = |file: &str| pull(&mut *source("tiff.sequence", &path(&data.join(file))), 0, 4).unwrap().1;
     let (little, big) = (of("raw_u2_le.tif"), of("raw_u2_be.tif"));
     assert_eq!(bytes(&little, "image"), bytes(&big, "image"));
-    let run = RunCx::default();
-    let read = |file: &str| read_path(&run, data.join(file).to_str().unwrap()).unwrap();
-    assert_eq!(read("c_le.npy"), read("c_be.npy"));
+    let wanted: Vec<u8> = (0..117).flat_map(|i: i32| (3 * i % 120 - 60).to_ne_bytes()).collect();
+    let stack = pull(&mut *source("npy.stack", &path(&data.join("c_be.npy"))), 0, 4).unwrap().1;
+    assert_eq!(bytes(&stack, "image"), wanted);
+    let whole = read_path(&RunCx::default(), data.join("c_be.npy").to_str().unwrap()).unwrap();
+    let Value::Array(whole) = whole else { panic!("an array") };
+    assert_eq!((whole.dtype(), whole.shape(), whole.bytes()), (Dtype::I32, &[13, 9][..], &*wanted));
 }
 
 #[test]
