@@ -175,7 +175,7 @@ fn argument_value(text: &str) -> Result<Value, Error> {
 /// The options that every run of this process shares.
 pub fn run_options(out: isard_core::run::Out) -> isard_core::run::Options {
     let mut options = isard_core::run::Options::new(out);
-    options.reader = Some(std::sync::Arc::new(isard_files::read_path));
+    options.reader = Some(std::sync::Arc::new(isard_files::input::read_path));
     options
 }
 
