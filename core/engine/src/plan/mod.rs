@@ -1,5 +1,6 @@
 //! The plan: what a recipe means, with every check done. A plan never runs; `run` runs it.
 
+mod alone;
 mod arguments;
 mod axis;
 mod budget;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use alone::{parameters, parameters_from_text};
 pub use budget::{Budget, Share, budget};
 pub use document::recipe_schema;
 pub use make::make;
