@@ -264,3 +264,32 @@ fn faults_read_by_a_program_have_their_place() {
     let place = &json[0]["places"][0];
     assert_eq!((place["line"].as_u64(), place["column"].as_u64()), (Some(10), Some(10)));
 }
+
+#[test]
+fn parameters_of_one_stage_are_checked_alone() {
+    let registry = stages::registry();
+    let grid = registry.find("hedm.grid").unwrap();
+    assert_eq!(plan::parameters(grid, "step = \"2 um\"").unwrap(), serde_json::json!({ "step": 2.0 }));
+    assert_eq!(plan::parameters(grid, "step = 0").unwrap_err().codes(), ["E0115"]);
+    assert_eq!(plan::parameters(grid, "step = = 0").unwrap_err().codes()[0], "E0101");
+    let set = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
+        plan::parameters_from_text(grid, &texts)
+    };
+    assert_eq!(set(&["step=500 nm"]).unwrap()["step"], 0.5);
+    assert_eq!(set(&["setp=2", "step"]).unwrap_err().codes(), ["E0112", "E0109", "E0113"]);
+    assert!(set(&[]).unwrap_err().render(false).contains("--set:1:1"));
+    for declaration in registry.iter().filter(|d| d.name != "motor.read") {
+        let example = (declaration.example)();
+        plan::parameters(declaration, &example.set).unwrap_or_else(|f| panic!("{}: {f}", declaration.name));
+    }
+}
+
+#[test]
+fn command_line_values_are_toml_or_text() {
+    assert_eq!(recipe::value_of("3"), Value::Int(3));
+    assert_eq!(recipe::value_of("3.5"), Value::Float(3.5));
+    assert_eq!(recipe::value_of("\"3\""), Value::from("3"));
+    assert_eq!(recipe::value_of("steel"), Value::from("steel"));
+    assert_eq!(recipe::value_of("[1, 2]"), Value::from(vec![Value::Int(1), Value::Int(2)]));
+}

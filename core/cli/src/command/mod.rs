@@ -19,7 +19,6 @@ use isard_core::error::Error;
 use isard_core::plan::{self, Plan};
 use isard_core::recipe::{self, Overrides, Recipe};
 use isard_core::registry::Registry;
-use isard_core::value::Value;
 
 use crate::show::style;
 
@@ -152,7 +151,7 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
         let (name, value) = argument.split_once('=').ok_or_else(|| {
             Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")
         })?;
-        overrides.arguments.insert(name.trim().to_owned(), argument_value(value)?);
+        overrides.arguments.insert(name.trim().to_owned(), recipe::value_of(value));
     }
     let stop = |faults| Stop::Faults(faults, json);
     let recipe = recipe::load(&arguments.recipe, &overrides).map_err(stop)?;
@@ -161,15 +160,6 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
         style::complain(&warnings.render(style::colour()));
     }
     Ok((recipe, plan, registry))
-}
-
-/// A value from the command line: TOML where it is that, else text.
-fn argument_value(text: &str) -> Result<Value, Error> {
-    let parsed = format!("x = {text}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("x"));
-    match parsed.map(serde_json::to_value) {
-        Some(Ok(json)) => Value::from_json(&json),
-        _ => Ok(Value::from(text)),
-    }
 }
 
 /// The options that every run of this process shares.

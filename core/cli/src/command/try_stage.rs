@@ -36,8 +36,7 @@ pub struct TryArguments {
 pub fn run(arguments: &TryArguments) -> Done {
     let registry = crate::registry(&arguments.plugins)?;
     let declaration = registry.find(&arguments.stage)?;
-    let set: Vec<String> = arguments.set.iter().map(|s| toml_line(s)).collect();
-    let set = isard_core::plan::parameters_of(declaration, &set.join("\n"))
+    let set = isard_core::plan::parameters_from_text(declaration, &arguments.set)
         .map_err(|faults| crate::command::Stop::Faults(faults, false))?;
     let stage = (declaration.build)(set)?;
     let run = RunCx::default();
@@ -74,21 +73,12 @@ pub fn run(arguments: &TryArguments) -> Done {
 /// Writes an array; a file that is there is not overwritten.
 fn write_npy(path: &Path, array: &Array) -> Result<(), Error> {
     let shape: Vec<u64> = array.shape().iter().map(|n| *n as u64).collect();
-    let mut bytes = isard_files::npy::header(array.dtype(), &shape);
+    let mut bytes = isard_files::npy::header_of(array.dtype(), &shape);
     bytes.extend_from_slice(array.bytes());
     RealFiles.write_new(path, &bytes).map_err(|e| {
         let error = Error::io("cannot write", path, &e);
         if e.kind() == std::io::ErrorKind::AlreadyExists { error.help("name another file") } else { error }
     })
-}
-
-/// `key=value` as a line of TOML; what is no TOML value is text, since nobody quotes quotes in a shell.
-fn toml_line(text: &str) -> String {
-    let Some((key, value)) = text.split_once('=') else { return text.to_owned() };
-    match format!("x = {value}").parse::<toml::Table>() {
-        Ok(_) => format!("{key} = {value}"),
-        Err(_) => format!("{key} = {}", toml::Value::from(value)),
-    }
 }
 
 /// The inputs that lead with frames, and those that are one value.

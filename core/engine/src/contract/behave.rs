@@ -9,7 +9,7 @@ use crate::contract::play::{self, Way};
 use crate::diagnostic::{Files, Place};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Feed, Node, Pass, Plan, RunOptions, StageOptions, Step, Stream, Take, What, parameters_of,
+    Feed, Node, Pass, Plan, RunOptions, StageOptions, Step, Stream, Take, What, parameters,
 };
 use crate::registry::{Declaration, Role};
 use crate::run::{self, Options, Out, Outcome, Report};
@@ -147,7 +147,7 @@ fn finished(report: Report) -> Result<Report> {
 
 /// A plan of the stage alone, behind a source that plays its example.
 fn plan(declaration: &Arc<Declaration>, example: &Example, variant: &Variant, way: Way) -> Result<Plan> {
-    let set = parameters_of(declaration, &example.set).map_err(|faults| Error::recipe(faults.to_string()))?;
+    let set = parameters(declaration, &example.set).map_err(|faults| Error::recipe(faults.to_string()))?;
     let mut nodes = vec![];
     let alone = matches!(declaration.role, Role::Source | Role::Task);
     let node = |name: &str, what: Arc<Declaration>, set, from, inputs, opens| Node {

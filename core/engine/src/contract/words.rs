@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::plan::parameters_of;
+use crate::plan::parameters;
 use crate::port::{Port, PortKind};
 use crate::registry::Declaration;
 
@@ -35,7 +35,7 @@ pub fn check(declaration: &Declaration) -> Vec<String> {
         }
     }
     let example = (declaration.example)();
-    match parameters_of(declaration, &example.set) {
+    match parameters(declaration, &example.set) {
         Err(faults) => broken.push(format!("its example has faults:\n{faults}")),
         Ok(set) => {
             if let Err(error) = (declaration.build)(set) {

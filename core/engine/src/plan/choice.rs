@@ -149,6 +149,13 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_without_parameters_takes_none_and_a_map_takes_all() {
+        assert_eq!(check(json!({ "type": "object" }), json!({ "width": 1 })).1, ["E0102"]);
+        let map = json!({ "type": "object", "properties": { "names": { "type": "object" } } });
+        assert_eq!(check(map, json!({ "names": { "width": 1 } })).1, [""; 0]);
+    }
+
+    #[test]
     fn an_untagged_choice_takes_the_form_that_fits() {
         let one = json!({ "anyOf": [
             { "type": "string", "enum": ["auto"] },

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use alone::parameters_of;
+pub use alone::{parameters, parameters_from_text};
 pub use budget::{Budget, Share, budget};
 pub use document::recipe_schema;
 pub use make::make;

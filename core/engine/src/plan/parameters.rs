@@ -260,7 +260,7 @@ impl<'a> Check<'a> {
         let extra = part.get("additionalProperties").filter(|e| e.is_object());
         let open = extra.is_some()
             || part.get("additionalProperties") == Some(&Json::Bool(true))
-            || (properties.is_none() && part.get("additionalProperties").is_none());
+            || (properties.is_none() && part.get("additionalProperties").is_none() && !prefix.is_empty());
         let full = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         let mut out = Map::new();
         for (word, item) in &table.0 {

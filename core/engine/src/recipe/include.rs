@@ -61,7 +61,7 @@ pub(super) fn deep(text: &str) -> Option<usize> {
 }
 
 /// The table of a text; every syntax error becomes a fault.
-pub(super) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> Table {
+pub(crate) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> Table {
     if let Some(at) = deep(text) {
         let fault = Diagnostic::error("E0101", format!("a key of more than {DEPTH} parts"));
         faults.push(

@@ -8,7 +8,10 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub(crate) use include::syntax as table;
 pub use item::{Item, Table, Typed, Word};
+pub(crate) use overrides::set;
+pub use overrides::value_of;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Files, Place};
 use crate::value::Value;
