@@ -303,3 +303,113 @@ pub(crate) fn lend_span(span: &Span) -> abi::Records {
 pub(crate) fn lend_gap(gap: &Gap) -> abi::Records {
     abi::Records { reason: reason_code(gap.reason), why: Text::of(&gap.why), ..lend_span(&gap.span) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::lend::Loan;
+
+    fn adopted(value: &Value) -> Value {
+        let mut loan = Loan::default();
+        let lent = loan.value(value);
+        let adopt = Adopt { keys: &Keys::default(), pool: Pool::unpooled() };
+        // SAFETY: value and loan are alive.
+        unsafe { adopt.value(&lent) }.unwrap()
+    }
+
+    fn refused(lent: abi::Value) -> String {
+        let adopt = Adopt { keys: &Keys::default(), pool: Pool::unpooled() };
+        // SAFETY: what is wrong with the value is found before anything is read through it.
+        unsafe { adopt.value(&lent) }.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_kind_of_value_comes_back_as_it_was_and_after_the_lender_is_gone() {
+        let numbers = Array::of(&[2, 3], &[1u16, 2, 3, 4, 5, 6]).unwrap();
+        let names = Column::Text([Arc::from("a"), Arc::from("\u{e9}")].into());
+        let ragged = Column::Ragged { ends: [0, 3].into(), values: Array::from_slice(&[1.5f32, 2.5, 3.5]) };
+        let table = Table::new(2)
+            .with_column("image", Column::Array(numbers.clone()))
+            .and_then(|t| t.with_column("name", names))
+            .and_then(|t| t.with_column("pixels", ragged))
+            .unwrap();
+        let value = Value::Dict(
+            Dict::new()
+                .with("none", Value::None)
+                .with("bool", true)
+                .with("int", i64::MIN)
+                .with("float", -0.0)
+                .with("text", "\u{3c9}")
+                .with("empty", "")
+                .with("list", vec![Value::Int(1), Value::from(vec![]), Value::from(Dict::new())])
+                .with("array", numbers.clone())
+                .with("part", numbers.record(1).unwrap())
+                .with("nothing", Array::of::<f64>(&[0, 5], &[]).unwrap())
+                .with("scalar", Array::of(&[], &[7i8]).unwrap())
+                .with("table", table.clone())
+                .with("numbered", table.with_records(&[3, 9]).unwrap()),
+        );
+        let back = adopted(&value);
+        assert_eq!(back, value);
+        let copy = adopted(&back);
+        drop(back);
+        drop(value.clone());
+        assert_eq!(copy, value);
+    }
+
+    #[test]
+    fn an_empty_table_of_a_stream_stays_one() {
+        let bare = Table::new(0).with::<f64>("x", &[]).unwrap();
+        let numbered = bare.clone().with_records(&[]).unwrap();
+        assert_ne!(bare, numbered);
+        for table in [bare, numbered] {
+            assert_eq!(adopted(&Value::Table(table.clone())), Value::Table(table));
+        }
+    }
+
+    #[test]
+    fn elements_stay_where_they_are_unless_there_is_no_keeper() {
+        let array = Array::from_slice(&[1u32, 2, 3]);
+        let Value::Array(kept) = adopted(&Value::Array(array.clone())) else { panic!("an array") };
+        assert_eq!(kept.bytes().as_ptr(), array.bytes().as_ptr());
+
+        let bare = abi::Array { keeper: std::ptr::null(), ..crate::load::lend::array(&array) };
+        let adopt = Adopt { keys: &Keys::default(), pool: Pool::unpooled() };
+        // SAFETY: `array` is alive.
+        let copied = unsafe { adopt.array(&bare) }.unwrap();
+        assert_ne!(copied.bytes().as_ptr(), array.bytes().as_ptr());
+        assert_eq!(copied, array);
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_it_is_read() {
+        let value = |kind, as_| abi::Value { kind, reserved: 0, as_ };
+        assert!(refused(value(99, abi::Any { int: 0 })).contains("code 99"));
+        let text = Text { data: std::ptr::null(), len: 4 };
+        assert!(refused(value(kind::TEXT, abi::Any { text })).contains("4 entries"));
+        let text = Text { data: [0xff, 0xfe].as_ptr(), len: 2 };
+        assert!(refused(value(kind::TEXT, abi::Any { text })).contains("not UTF-8"));
+        let table = std::ptr::null();
+        assert!(refused(value(kind::TABLE, abi::Any { table })).contains("without content"));
+        let list = abi::List { items: std::ptr::null(), len: u64::MAX };
+        assert!(refused(value(kind::LIST, abi::Any { list })).contains("entries"));
+
+        let shape = [4u64, 4, 1 << 62];
+        let array = crate::load::lend::array(&Array::from_slice(&[1u8]));
+        let broken = |dtype, ndim, data| {
+            let array = abi::Array { dtype, ndim, shape: shape.as_ptr(), data, ..array };
+            refused(value(kind::ARRAY, abi::Any { array }))
+        };
+        assert!(broken(13, 1, array.data).contains("no dtype has the code 13"));
+        assert!(broken(1, 9, array.data).contains("at most 8 axes, found 9"));
+        assert!(broken(1, 3, array.data).contains("does not fit in memory"));
+        assert!(broken(1, 2, std::ptr::null()).contains("without elements"));
+
+        let mut deep = Value::Int(1);
+        for _ in 0..=DEPTH {
+            deep = Value::from(vec![deep]);
+        }
+        let mut loan = Loan::default();
+        assert!(refused(loan.value(&deep)).contains("more than 64 deep"));
+    }
+}

@@ -45,7 +45,7 @@ pub(crate) fn give(array: Array) -> abi::Array {
 pub(crate) struct Loan<'a> {
     entries: Vec<Vec<abi::Entry>>,
     values: Vec<Vec<abi::Value>>,
-    tables: Vec<Box<abi::Table>>,
+    tables: Vec<Vec<abi::Table>>,
     columns: Vec<Vec<abi::Column>>,
     texts: Vec<Vec<Text>>,
     lender: PhantomData<&'a Value>,
@@ -92,13 +92,13 @@ impl<'a> Loan<'a> {
             0 => table.clone().with_records(&[]).is_ok_and(|with| with == *table),
             _ => !table.records().is_empty(),
         };
-        let lent = Box::new(abi::Table {
+        let lent = vec![abi::Table {
             rows: table.rows() as u64,
             records: if numbered { table.records().as_ptr() } else { null() },
             columns: columns.as_ptr(),
             len: columns.len() as u64,
-        });
-        let at: *const abi::Table = &*lent;
+        }];
+        let at = lent.as_ptr();
         self.columns.push(columns);
         self.tables.push(lent);
         at

@@ -251,7 +251,8 @@ struct Part {
 unsafe impl Send for Part {}
 
 impl Part {
-    fn new(stage: &Loaded, reply: Reply) -> Result<AnyPart> {
+    /// The new part of an answer.
+    fn take(stage: &Loaded, reply: Reply) -> Result<AnyPart> {
         let handle = reply.part;
         reply.dict()?;
         if handle.is_null() {
@@ -285,7 +286,7 @@ impl Drop for Part {
 
 impl AnyReduce for Loaded {
     fn part(&self, cx: &Cx) -> Result<AnyPart> {
-        Part::new(self, self.0.simple(cx, op::PART, None))
+        Part::take(self, self.0.simple(cx, op::PART, None))
     }
     fn add(&self, cx: &Cx, part: &mut AnyPart, span: &Span, input: Dict) -> Result<()> {
         let part = Part::of(self, part.downcast_ref())?.handle;
@@ -309,7 +310,7 @@ impl AnyReduce for Loaded {
         self.0.with_part(&Cx::new(no_run(), &self.0.name), op::SAVE, part).dict()
     }
     fn load(&self, cx: &Cx, state: Dict) -> Result<AnyPart> {
-        Part::new(self, self.0.simple(cx, op::LOAD, Some(&state)))
+        Part::take(self, self.0.simple(cx, op::LOAD, Some(&state)))
     }
 }
 
