@@ -349,12 +349,17 @@ mod tests {
                 .with("table", table.clone())
                 .with("numbered", table.with_records(&[3, 9]).unwrap()),
         );
-        let back = adopted(&value);
+        let bytes = |value: &Value| {
+            let mut out = vec![];
+            crate::value::encode(value, &mut out);
+            out
+        };
+        let (wanted, back) = (bytes(&value), adopted(&value));
         assert_eq!(back, value);
-        let copy = adopted(&back);
+        drop((value, numbers));
+        let again = adopted(&back);
         drop(back);
-        drop(value.clone());
-        assert_eq!(copy, value);
+        assert_eq!(bytes(&again), wanted);
     }
 
     #[test]
