@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::load::abi::{self, Text, kind};
+use crate::load::lend;
 use crate::port::Port;
 use crate::span::{FRAME, Gap, Reason, SNAPSHOT, Span};
-use crate::value::{Array, Column, Dict, Dtype, Key, Pool, Table, Value};
+use crate::value::{Array, Column, Dict, Dtype, Key, Lender, Pool, Table, Value};
 
 /// The names that a stage uses again and again, so that a call does not allocate them.
 #[derive(Default)]
@@ -81,22 +82,20 @@ pub(crate) fn dtype(code: u32) -> Result<Dtype> {
         .ok_or_else(|| Error::plugin(format!("no dtype has the code {code}, known are 1 to 12")))
 }
 
-/// A handle on memory of the other side.
-struct Handle {
-    keeper: *const abi::Keeper,
-    handle: *const c_void,
+/// Lets a handle of another library go.
+///
+/// # Safety
+/// `keeper` must have given `handle`, which is not used again.
+unsafe fn release(keeper: *const c_void, handle: *const c_void) {
+    // SAFETY: as the caller promises; the keeper is a static of a library that is never unloaded.
+    unsafe { ((*keeper.cast::<abi::Keeper>()).release)(handle) }
 }
 
-// SAFETY: the interface demands that `release` may be called from any thread.
-unsafe impl Send for Handle {}
-// SAFETY: as above; the handle itself is only read.
-unsafe impl Sync for Handle {}
-
-impl Handle {
-    fn release(self) {
-        // SAFETY: the keeper is a static of a library that is never unloaded; the handle is released once.
-        unsafe { ((*self.keeper).release)(self.handle) }
-    }
+/// The array of this binary that comes back, or a part of it.
+fn returned(ours: &Array, raw: &abi::Array, dtype: Dtype, shape: &[usize], len: usize) -> Option<Array> {
+    let offset = (raw.data as usize).checked_sub(ours.bytes().as_ptr() as usize)?;
+    let inside = offset.checked_add(len)? <= ours.bytes().len();
+    if inside && dtype == ours.dtype() { ours.part(offset, shape).ok() } else { None }
 }
 
 impl Adopt<'_> {
@@ -123,11 +122,18 @@ impl Adopt<'_> {
             out.bytes_mut().copy_from_slice(unsafe { slice(raw.data.cast::<u8>(), len as u64, "an array") }?);
             return Ok(out.freeze());
         }
+        if std::ptr::eq(raw.keeper, &raw const lend::KEEPER) {
+            // SAFETY: the owner of what this binary keeps is an array, as `lend` made it.
+            let ours = unsafe { &*raw.owner.cast::<Array>() };
+            if let Some(array) = returned(ours, raw, dtype, shape, len) {
+                return Ok(array);
+            }
+        }
         // SAFETY: the keeper belongs to the owner and lives as long as its library, which is for good.
         let handle = unsafe { ((*raw.keeper).retain)(raw.owner) };
-        let handle = Handle { keeper: raw.keeper, handle };
+        let lender = Lender { keeper: raw.keeper.cast(), handle, release };
         // SAFETY: the handle keeps the elements readable and unchanged until it is released.
-        unsafe { Array::over_foreign(raw.data.cast(), len, dtype, shape, Box::new(move || handle.release())) }
+        unsafe { Array::over_foreign(raw.data.cast(), len, dtype, shape, lender) }
     }
 
     /// A dictionary.
@@ -378,7 +384,7 @@ mod tests {
         let Value::Array(kept) = adopted(&Value::Array(array.clone())) else { panic!("an array") };
         assert_eq!(kept.bytes().as_ptr(), array.bytes().as_ptr());
 
-        let bare = abi::Array { keeper: std::ptr::null(), ..crate::load::lend::array(&array) };
+        let bare = abi::Array { keeper: std::ptr::null(), ..lend::array(&array) };
         let adopt = Adopt { keys: &Keys::default(), pool: Pool::unpooled() };
         // SAFETY: `array` is alive.
         let copied = unsafe { adopt.array(&bare) }.unwrap();
@@ -400,7 +406,7 @@ mod tests {
         assert!(refused(value(kind::LIST, abi::Any { list })).contains("entries"));
 
         let shape = [4u64, 4, 1 << 62];
-        let array = crate::load::lend::array(&Array::from_slice(&[1u8]));
+        let array = lend::array(&Array::from_slice(&[1u8]));
         let broken = |dtype, ndim, data| {
             let array = abi::Array { dtype, ndim, shape: shape.as_ptr(), data, ..array };
             refused(value(kind::ARRAY, abi::Any { array }))

@@ -18,7 +18,7 @@ use crate::stage::{
     AnyFit, AnyFold, AnyMap, AnyPart, AnyReduce, AnySource, AnyStage, AnyTask, AnyWriter, Built, Cost, Cx,
     Emit, Fault, Fitness, Lag, Opened, Output, Position, Pull, RunCx, Shapes, Slice, Slots,
 };
-use crate::value::{Dict, Value};
+use crate::value::{Dict, Pool, Value};
 
 /// One stage of a loaded library.
 struct Loaded(Arc<Instance>);
@@ -48,7 +48,7 @@ impl Drop for Instance {
 /// What calls get that no run belongs to: checks, shapes, states.
 fn no_run() -> &'static RunCx {
     static RUN: OnceLock<RunCx> = OnceLock::new();
-    RUN.get_or_init(RunCx::bare)
+    RUN.get_or_init(|| RunCx::bare(Pool::unpooled(), 0, &Arc::default()))
 }
 
 /// Builds a stage of a library.
