@@ -72,9 +72,7 @@ pub fn run(arguments: &TryArguments) -> Done {
 
 /// Writes an array; a file that is there is not overwritten.
 fn write_npy(path: &Path, array: &Array) -> Result<(), Error> {
-    let shape: Vec<u64> = array.shape().iter().map(|n| *n as u64).collect();
-    let mut bytes = isard_files::npy::header_of(array.dtype(), &shape);
-    bytes.extend_from_slice(array.bytes());
+    let bytes = isard_files::output::npy_bytes(array);
     RealFiles.write_new(path, &bytes).map_err(|e| {
         let error = Error::io("cannot write", path, &e);
         if e.kind() == std::io::ErrorKind::AlreadyExists { error.help("name another file") } else { error }

@@ -8,9 +8,7 @@ use std::sync::atomic::AtomicBool;
 use crate::contract::play::{self, Way};
 use crate::diagnostic::{Files, Place};
 use crate::error::{Error, Result};
-use crate::plan::{
-    Feed, Node, Pass, Plan, RunOptions, StageOptions, Step, Stream, Take, What, parameters,
-};
+use crate::plan::{Feed, Node, Pass, Plan, RunOptions, StageOptions, Step, Stream, Take, What, parameters};
 use crate::registry::{Declaration, Role};
 use crate::run::{self, Options, Out, Outcome, Report};
 use crate::stage::{Built, Example, Lag};

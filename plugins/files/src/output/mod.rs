@@ -11,7 +11,7 @@ mod png;
 mod tiff;
 
 pub use csv::CsvWrite;
-pub use npy::NpyWrite;
+pub use npy::{NpyWrite, npy_bytes};
 pub use png::{PngIn, PngWrite};
 pub use run::ImageIn;
 pub use set::Hdf5Write;

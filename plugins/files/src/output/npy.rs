@@ -187,3 +187,8 @@ fn file(dtype: Dtype, shape: &[usize], elements: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(elements);
     bytes
 }
+
+/// The bytes of an NPY file that holds an array.
+pub fn npy_bytes(array: &Array) -> Vec<u8> {
+    file(array.dtype(), array.shape(), array.bytes())
+}
