@@ -42,8 +42,7 @@ pub struct Slots<O> {
 }
 
 impl<O: Ports> Slots<O> {
-    /// Empty slots, for whoever drives a source: the engine, and tests of a source.
-    pub fn new(room: u64, next: u64) -> Self {
+    pub(crate) fn new(room: u64, next: u64) -> Self {
         Slots { room, next, arrivals: vec![], kind: PhantomData }
     }
 
@@ -111,8 +110,7 @@ impl<O: Ports> Slots<O> {
         result
     }
 
-    /// Takes what was put.
-    pub fn take(&mut self) -> Vec<Arrival> {
+    pub(crate) fn take(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
     }
 }
