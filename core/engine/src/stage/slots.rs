@@ -42,7 +42,8 @@ pub struct Slots<O> {
 }
 
 impl<O: Ports> Slots<O> {
-    pub(crate) fn new(room: u64, next: u64) -> Self {
+    /// Empty slots, for whoever drives a source: the engine, and tests of a source.
+    pub fn new(room: u64, next: u64) -> Self {
         Slots { room, next, arrivals: vec![], kind: PhantomData }
     }
 
@@ -110,7 +111,8 @@ impl<O: Ports> Slots<O> {
         result
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Arrival> {
+    /// Takes what was put.
+    pub fn take(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
     }
 }
