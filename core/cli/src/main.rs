@@ -1,2 +1,8 @@
-//! Runs isard recipes: plugin-based streaming dataflow for beamline and microscope data.
-fn main() {}
+//! The `isard` command.
+
+use clap::Parser;
+
+fn main() {
+    let arguments = isard::command::Arguments::parse();
+    std::process::exit(isard::command::run(arguments));
+}

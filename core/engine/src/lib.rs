@@ -11,7 +11,13 @@ pub mod stage;
 
 pub mod registry;
 
+pub mod load;
+pub mod template;
+
+pub mod contract;
+pub mod diagnostic;
 pub mod plan;
+pub mod recipe;
 pub mod run;
 
 pub mod store;
@@ -30,6 +36,7 @@ pub mod prelude {
 
     pub use crate::declare;
     pub use crate::error::{Blame, Error, Result};
+    pub use crate::export_plugin;
     pub use crate::port::{Port, Ports};
     pub use crate::registry::Kind;
     pub use crate::span::Span;

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::value::{Array, Dict, Dtype, Key, Table, Value};
 
+mod check;
+
+pub use check::check_output;
+
 /// A set of dtypes that a port takes or gives.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -157,10 +161,13 @@ pub struct Port {
     /// The unit of its numbers.
     pub unit: Option<Cow<'static, str>>,
     /// Whether it may be absent.
+    #[serde(default)]
     pub optional: bool,
     /// Whether it is one value for the whole run, not one per record.
+    #[serde(default)]
     pub fixed: bool,
     /// Whether it takes the keys nobody named.
+    #[serde(default)]
     pub open: bool,
 }
 

@@ -1,11 +1,39 @@
 //! The plan: what a recipe means, with every check done. A plan never runs; `run` runs it.
 
+mod alone;
+mod arguments;
+mod axis;
+mod budget;
+mod choice;
+mod document;
+mod join;
+mod looped;
+mod make;
+mod names;
+mod options;
+mod output;
+mod parameters;
+mod path;
+mod port;
+mod refuse;
+mod schema;
+mod unit;
+mod wire;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use alone::parameters_of;
+pub use budget::{Budget, Share, budget};
+pub use document::recipe_schema;
+pub use make::make;
+pub(crate) use path::nearest_file;
+
+use crate::diagnostic::{Files, Place};
+use crate::recipe::TestText;
 use crate::registry::{Declaration, Role};
 use crate::value::{Key, Value};
 
@@ -37,6 +65,10 @@ pub struct Plan {
     pub arguments: BTreeMap<String, Value>,
     /// The recipe's results by name: a stage and its port.
     pub results: Vec<(String, NodeId, Key)>,
+    /// The checks that the recipe carries.
+    pub tests: Vec<TestText>,
+    /// The texts it was made of, for faults that are found later.
+    pub files: Files,
 }
 
 /// One stage at its place in the recipe.
@@ -50,7 +82,10 @@ pub struct Node {
     pub set: serde_json::Value,
     /// The streams it reads: none for a source or a task without `from`, two for a join.
     pub from: Vec<Stream>,
-    /// Where each input port gets its value.
+    /// Where each input port gets its value; an open port has an entry for each key it takes.
+    ///
+    /// The entry `*` from `stage.*` is every output of a stage whose own outputs are open. Under a kept
+    /// stream, a key may be one that only travelled through the stage that is played again.
     pub inputs: Vec<(Key, Feed)>,
     /// Its place in [`Plan::passes`].
     pub pass: usize,
@@ -58,6 +93,8 @@ pub struct Node {
     pub opens: Option<String>,
     /// How it runs.
     pub run: StageOptions,
+    /// Where its name stands in the recipe.
+    pub at: Place,
 }
 
 /// What stands at a place in the recipe.
@@ -93,7 +130,7 @@ pub enum Stream {
 pub enum Feed {
     /// From the stage's own stream, under its full key `stage.port`.
     Stream(Key),
-    /// From the head of a source of the same pass.
+    /// From the head of a source of the same or an earlier pass.
     Head {
         /// The source.
         node: NodeId,
@@ -101,6 +138,7 @@ pub enum Feed {
         key: Key,
     },
     /// The final value of a port: of a task of the same pass that runs first, or of any stage of an earlier pass.
+    /// What is itself a task may also read any stage of the same pass that ends before it.
     Final {
         /// The stage.
         node: NodeId,
@@ -121,8 +159,10 @@ pub enum Feed {
         /// The name under `carry`.
         key: Key,
     },
-    /// One of the recipe's own parameters.
+    /// One of the recipe's own parameters; it has no value in the plan unless it has a default or was given one.
     Argument(String),
+    /// A value written in the recipe.
+    Value(Value),
     /// The contents of a file, read through the registered sources.
     File(String),
 }

@@ -21,6 +21,8 @@ pub enum Event {
     Ended(NodeId, Dict),
     /// A stage ended its own branch.
     Detached(NodeId, Error),
+    /// A stage could not go on because another was gone.
+    Broken(NodeId),
     /// A stage's thread is gone, for whatever reason.
     Gone(NodeId),
 }

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySen
 use crate::error::{Error, Result};
 use crate::plan::{Overflow, Take};
 use crate::run::spill::Spill;
+use crate::run::wire::wants;
 use crate::span::{Chunk, Gap, Reason, SNAPSHOT, Span};
 use crate::value::{Dict, Key};
 
@@ -174,7 +175,7 @@ impl Edge {
     fn project(&self, chunk: &Chunk) -> Chunk {
         let mut data = Dict::with_capacity(self.keep.len());
         for (key, value) in chunk.data.iter() {
-            if self.keep.contains(key) {
+            if wants(&self.keep, key.as_str()) {
                 data.push(key.clone(), value.clone());
             }
         }

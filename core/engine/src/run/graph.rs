@@ -134,6 +134,7 @@ impl<'a> Graph<'a> {
     pub fn own_keys(&self, id: NodeId) -> Vec<Key> {
         let node = &self.plan.nodes[id];
         match &node.what {
+            What::Stage(d) if d.outputs.iter().any(|p| p.open) => vec![full_key(&node.name, "*")],
             What::Stage(d) => d.outputs.iter().map(|p| full_key(&node.name, &p.name)).collect(),
             What::Join(_) => vec![],
         }

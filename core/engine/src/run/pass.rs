@@ -14,8 +14,8 @@ use crate::run::control::{Control, Event, Meter};
 use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
 use crate::run::graph::{Graph, none};
 use crate::run::node::{
-    CaptureNode, Chain, Committed, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, Link, Post,
-    ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
+    CaptureNode, Chain, Committed, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, LateTask, Link,
+    Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
@@ -90,9 +90,13 @@ struct Builder<'a, 'b> {
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
     changes: Vec<(NodeId, Key, Changes)>,
+    /// The engine's own listeners, with the stages they listen to.
+    helpers: Vec<(NodeId, NodeId)>,
     next_id: NodeId,
     names: HashMap<NodeId, String>,
     work: Vec<(NodeId, bool, Work)>,
+    /// The consumers' ends of edges, held until it is known whether a branch ended by its own choice.
+    holds: HashMap<NodeId, Vec<Receiver<Item>>>,
 }
 
 /// Runs one pass.
@@ -116,9 +120,11 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         latches: HashMap::new(),
         queues: HashMap::new(),
         changes: vec![],
+        helpers: vec![],
         next_id,
         names,
         work: vec![],
+        holds: HashMap::new(),
     };
     builder.build()?;
     builder.watch(&events)
@@ -127,6 +133,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
 impl Builder<'_, '_> {
     fn build(&mut self) -> Result<()> {
         let nodes = self.graph.nodes.to_vec();
+        self.s.finals.begin(&nodes);
         for &id in &nodes {
             self.meters.insert(id, Meter::new(&self.s.plan.nodes[id].name));
         }
@@ -146,7 +153,9 @@ impl Builder<'_, '_> {
         for &id in &nodes {
             match built.get_mut(&id) {
                 Some(Built::Source(_)) => self.open(id, &mut built)?,
-                Some(Built::Task(_)) if self.s.plan.nodes[id].from.is_empty() => {
+                Some(Built::Task(_))
+                    if self.s.plan.nodes[id].from.is_empty() && self.waits(id).is_empty() =>
+                {
                     let output = self.run_early(id, &mut built)?;
                     early.push((id, output));
                 }
@@ -213,6 +222,7 @@ impl Builder<'_, '_> {
                 self.feed(if turn == Some(0) { first } else { then }, turn)?
             }
             Feed::Argument(name) => plan.arguments.get(name).cloned(),
+            Feed::Value(value) => Some(value.clone()),
             Feed::File(path) => {
                 let cx = Cx::new(&self.s.run, "input");
                 Some(cx.read(path)?)
@@ -227,6 +237,10 @@ impl Builder<'_, '_> {
         let Some(Built::Source(source)) = built.get_mut(&id) else { return Ok(()) };
         let cx = Cx::new(&self.s.run, &self.meters[&id].name);
         let opened = self.meters[&id].call("open", &none(), || source.open(&cx, input, Position { next }))?;
+        // A later pass may read the head of a source that it does not open itself.
+        for (key, value) in opened.head.iter() {
+            self.s.finals.set(id, Key::from(format!("head.{key}")), value.clone());
+        }
         self.opened.insert(id, opened);
         Ok(())
     }
@@ -239,14 +253,29 @@ impl Builder<'_, '_> {
         for (port, value) in output.iter() {
             self.s.finals.set(id, port.clone(), value.clone());
         }
+        self.s.finals.end(id);
         Ok(output)
+    }
+
+    /// What a task without a stream waits for: stages of its own pass that end only when their streams do.
+    fn waits(&self, id: NodeId) -> Vec<(Key, NodeId, Key)> {
+        let inputs = self.s.plan.nodes[id].inputs.iter();
+        let waits = inputs.filter_map(|(port, feed)| match feed {
+            Feed::Final { node, port: key }
+                if self.graph.nodes.contains(node) && !self.s.finals.has_ended(*node) =>
+            {
+                Some((port.clone(), *node, key.clone()))
+            }
+            _ => None,
+        });
+        waits.collect()
     }
 
     /// The result of an early task is a stream of one record.
     fn emit_early(&mut self, id: NodeId, output: Dict) -> Result<()> {
         let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         let What::Stage(declaration) = &self.s.plan.nodes[id].what else { return Ok(()) };
-        let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output);
+        let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output)?;
         let span = Span { axis: SNAPSHOT, start: 0, len: 1 };
         let covers = Some(Arc::new(Ranges::default()));
         // A queue holds at least two items: nothing blocks here before the threads run.
@@ -265,8 +294,8 @@ impl Builder<'_, '_> {
                     Stream::Live(_) if self.graph.fuses(id).is_some() => (),
                     Stream::Live(from) => self.connect(*from, id, self.graph.needs(id)),
                     Stream::Kept(from) => {
-                        let player =
-                            self.helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name));
+                        let player = self
+                            .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
                         self.connect(player, id, self.graph.needs(id));
                         let path = self.kept_path(*from);
                         let post = self.post(player, Gather::default(), Scatter::new("", &[]));
@@ -315,12 +344,13 @@ impl Builder<'_, '_> {
         ((64usize << 20) / chunk.max(1)).clamp(2, 16)
     }
 
-    /// A listener of the engine's own, after the plan's stages.
-    fn helper(&mut self, name: String) -> NodeId {
+    /// A listener of the engine's own to a stage; its number comes after those of the plan.
+    fn helper(&mut self, name: String, of: NodeId) -> NodeId {
         let id = self.next_id;
         self.next_id += 1;
         self.meters.insert(id, Meter::new(&name));
         self.names.insert(id, name);
+        self.helpers.push((id, of));
         id
     }
 
@@ -368,11 +398,13 @@ impl Builder<'_, '_> {
         Ok(gather)
     }
 
-    fn inbox(&mut self, id: NodeId) -> Result<Inbox> {
-        let inboxes = self.inboxes.get_mut(&id);
-        inboxes
-            .and_then(Vec::pop)
-            .ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))
+    /// A stream that a stage takes, for the thread of `owner`.
+    fn inbox(&mut self, id: NodeId, owner: NodeId) -> Result<Inbox> {
+        let inbox = self.inboxes.get_mut(&id).and_then(Vec::pop);
+        let inbox =
+            inbox.ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))?;
+        self.holds.entry(owner).or_default().push(inbox.receiver().clone());
+        Ok(inbox)
     }
 
     /// Makes the thread of a stage, and of the engine's listeners behind it.
@@ -436,7 +468,7 @@ impl Builder<'_, '_> {
                     chain.push((before, map));
                 }
                 chain.reverse();
-                let inbox = self.inbox(chain[0].0)?;
+                let inbox = self.inbox(chain[0].0, id)?;
                 let mut links = vec![];
                 for (at, (link, stage)) in chain.iter().enumerate() {
                     let What::Stage(declaration) = &plan.nodes[*link].what else { continue };
@@ -457,7 +489,7 @@ impl Builder<'_, '_> {
                 self.push(id, move || Chain { post, links: Arc::new(links), inbox, parallel }.run());
             }
             Built::Fold(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let carry = match stage.lag() {
                     Lag::Merged { .. } => vec![],
                     _ => self.graph.behind(id).to_vec(),
@@ -467,14 +499,14 @@ impl Builder<'_, '_> {
                 self.push(id, move || FoldNode { post, stage, inbox, carry }.run());
             }
             Built::Reduce(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let (options, parallel) = (node.run.clone(), 2 * self.threads());
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || ReduceNode { post, stage, inbox, options, parallel }.run());
             }
             Built::Fit(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let options = node.run.clone();
                 let live = self.graph.sources(id).iter().filter_map(|s| self.opened.get(s)).any(|o| o.live);
@@ -482,15 +514,23 @@ impl Builder<'_, '_> {
                 self.push(id, move || FitNode { post, stage, inbox, options, live }.run());
             }
             Built::Writer(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let ((output, committed), retry) = ((self.s.output)(&node.name), plan.run.retry);
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || WriterNode { post, stage, inbox, output, committed, retry }.run());
             }
-            Built::Task(_) if node.from.is_empty() => (),
+            Built::Task(stage) if node.from.is_empty() => {
+                let waits = self.waits(id);
+                if !waits.is_empty() {
+                    let gather = self.gather(id)?;
+                    let finals = self.s.finals.clone();
+                    let post = self.post(id, gather, scatter);
+                    self.push(id, move || LateTask { post, stage, finals, waits }.run());
+                }
+            }
             Built::Task(stage) => {
-                let inbox = self.inbox(id)?;
+                let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || TaskNode { post, stage, inbox }.run());
@@ -528,8 +568,8 @@ impl Builder<'_, '_> {
             return Err(Error::internal(format!("join `{}` needs two streams", plan.nodes[id].name)));
         };
         let names = [name(left), name(right)];
-        let second = self.inbox(id)?;
-        let first = self.inbox(id)?;
+        let second = self.inbox(id, id)?;
+        let first = self.inbox(id, id)?;
         let post = self.post(id, Gather::default(), Scatter::new("", &[]));
         self.push(id, move || JoinNode { post, rule, inboxes: [first, second], names }.run());
         Ok(())
@@ -540,7 +580,7 @@ impl Builder<'_, '_> {
         let plan = self.s.plan;
         let node = &plan.nodes[id];
         if self.graph.kept.contains(&id) {
-            let keeper = self.helper(format!("keep.{}", node.name));
+            let keeper = self.helper(format!("keep.{}", node.name), id);
             self.connect(id, keeper, self.graph.kept_keys(id));
             if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
                 let path = self.kept_path(id);
@@ -548,24 +588,24 @@ impl Builder<'_, '_> {
                 self.push(keeper, move || KeepNode { post, inbox, path }.run());
             }
         }
-        let early = node.from.is_empty() && node.role() == Some(crate::registry::Role::Task);
+        let task = node.from.is_empty() && node.role() == Some(crate::registry::Role::Task);
+        let early = task && self.s.finals.has_ended(id);
         if self.graph.captured.contains(&id) && !early {
-            let catcher = self.helper(format!("final.{}", node.name));
+            let catcher = self.helper(format!("final.{}", node.name), id);
             let keys = self.graph.own_keys(id);
             self.connect(id, catcher, keys.clone().into());
             if let Some(inbox) = self.inboxes.get_mut(&catcher).and_then(Vec::pop) {
-                let bare = |k: &Key| Key::from(k.as_str().rsplit('.').next().unwrap_or_default().to_owned());
-                let ports = keys.iter().map(|k| (bare(k), k.clone())).collect();
+                let name = node.name.clone();
                 let whole = !self.graph.consumers(id).is_empty() || self.wanted_later(id);
                 let finals = self.s.finals.clone();
                 let post = self.post(catcher, Gather::default(), Scatter::new("", &[]));
-                self.push(catcher, move || CaptureNode { post, inbox, of: id, ports, whole, finals }.run());
+                self.push(catcher, move || CaptureNode { post, inbox, of: id, name, whole, finals }.run());
             }
         }
         let ports: Vec<String> =
             self.graph.latched.iter().filter(|(n, _)| *n == id).map(|(_, p)| p.clone()).collect();
         for port in ports {
-            let keeper = self.helper(format!("latch.{}.{port}", node.name));
+            let keeper = self.helper(format!("latch.{}.{port}", node.name), id);
             let key = full_key(&node.name, &port);
             self.connect(id, keeper, [key.clone()].into());
             if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
@@ -628,30 +668,35 @@ impl Builder<'_, '_> {
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
             let control = self.control.clone();
-            let own = self.meters[&id].detached.clone();
             let behind: Vec<Arc<AtomicBool>> = if id < self.s.plan.nodes.len() {
                 self.graph
                     .downstream(id)
                     .iter()
-                    .filter_map(|n| self.meters.get(n))
+                    .flat_map(|n| {
+                        self.helpers.iter().filter(move |(_, of)| of == n).map(|(h, _)| *h).chain([*n])
+                    })
+                    .filter_map(|n| self.meters.get(&n))
                     .map(|m| m.detached.clone())
                     .collect()
             } else {
                 vec![]
             };
+            let hold = self.holds.remove(&id);
             let name = format!("isard {}", self.names[&id]);
             let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
                 let result = crate::stage::guard("its thread", work);
                 match result {
                     Ok(state) => control.tell(Event::Ended(id, state)),
-                    Err(error) if own.load(Ordering::Relaxed) && error.blame() == Blame::Cancelled => (),
-                    Err(error) if detach && error.blame() != Blame::Cancelled && !control.cancelled() => {
-                        // Flags first: whoever sends to this branch must find it gone by choice.
+                    // An edge broke: whoever broke it has the error to tell, or a branch that may end has ended.
+                    Err(error) if error.blame() == Blame::Cancelled => control.tell(Event::Broken(id)),
+                    Err(error) if detach && !control.cancelled() => {
                         behind.iter().for_each(|flag| flag.store(true, Ordering::Release));
                         control.tell(Event::Detached(id, error));
                     }
                     Err(error) => control.fail(error),
                 }
+                // Only now may senders find this stage gone: the flags say whether by its own choice.
+                drop(hold);
                 control.tell(Event::Gone(id));
             });
             thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
@@ -666,6 +711,7 @@ impl Builder<'_, '_> {
         let options = &self.s.plan.run;
         let (mut marked, mut watched) = (Instant::now(), Instant::now());
         let mut giving_up: Option<Instant> = None;
+        let mut broken: Vec<NodeId> = vec![];
         while alive > 0 {
             match events.recv_timeout(Duration::from_millis(20)) {
                 Ok(Event::Saved(id, mark, state)) => {
@@ -681,6 +727,7 @@ impl Builder<'_, '_> {
                     tracing::error!(stage = %self.names[&id], %error, "A branch has ended; the run goes on.");
                     end.detached.push((id, error));
                 }
+                Ok(Event::Broken(id)) => broken.push(id),
                 Ok(Event::Gone(_)) => alive -= 1,
                 Err(_) => (),
             }
@@ -726,6 +773,10 @@ impl Builder<'_, '_> {
         }
         (self.s.watch)(&end.stages);
         end.failure = self.control.failure();
+        let alone = broken.iter().any(|id| !self.meters[id].detached.load(Ordering::Relaxed));
+        if end.failure.is_none() && alone {
+            end.failure = Some(Error::cancelled());
+        }
         for (node, port, changes) in &self.changes {
             let changes = changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
             end.latched.push((*node, port.clone(), changes));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Context, Error, Result};
-use crate::port::Port;
+use crate::port::{Port, check_output};
 use crate::span::Span;
 use crate::value::{Dict, Key, Value};
 
@@ -56,6 +56,12 @@ impl Gather {
     pub fn input(&self, span: &Span, data: &Dict) -> Result<Dict> {
         let mut input = Dict::with_capacity(self.stream.len() + self.fixed.len() + self.latched.len());
         for (port, key) in &self.stream {
+            if let Some(prefix) = key.as_str().strip_suffix('*') {
+                for (key, value) in data.iter().filter(|(k, _)| k.as_str().starts_with(prefix)) {
+                    input.set(Key::from(key.as_str()[prefix.len()..].to_owned()), value.clone());
+                }
+                continue;
+            }
             match data.get(key.as_str()) {
                 Some(value) => input.push(port.clone(), value.clone()),
                 None => drop(
@@ -103,7 +109,7 @@ impl Scatter {
 
     /// Adds outputs that lead with the records of `span`.
     pub fn add(&self, span: &Span, output: Dict, data: &mut Dict) -> Result<()> {
-        check(&self.ports, span, &output).at(|| format!("stage `{}`, {span}", self.stage))?;
+        check_output(&self.ports, Some(span), &output).at(|| format!("stage `{}`, {span}", self.stage))?;
         for (port, value) in output {
             data.set(self.key(&port), value);
         }
@@ -111,57 +117,25 @@ impl Scatter {
     }
 
     /// The outputs of one record, given their leading axis.
-    pub fn lead(&self, record: u64, output: Dict) -> Dict {
+    pub fn lead(&self, record: u64, output: Dict) -> Result<Dict> {
+        check_output(&self.ports, None, &output).at(|| format!("stage `{}`", self.stage))?;
         let mut data = Dict::with_capacity(output.len());
         for (port, value) in output {
             data.push(self.key(&port), value.lead(record));
         }
-        data
+        Ok(data)
     }
+}
+
+/// Whether a key is one of those wanted; `stage.*` wants every output of a stage.
+pub fn wants(wanted: &[Key], key: &str) -> bool {
+    wanted.iter().any(|w| match w.as_str().strip_suffix('*') {
+        Some(prefix) => key.starts_with(prefix),
+        None => w.as_str() == key,
+    })
 }
 
 /// `stage.port`.
 pub fn full_key(stage: &str, port: &str) -> Key {
     Key::from(format!("{stage}.{port}"))
-}
-
-/// An error unless every declared output is there and leads with the records of the span.
-pub fn check(ports: &[Port], span: &Span, output: &Dict) -> Result<()> {
-    for port in ports.iter().filter(|p| !p.optional && !p.open) {
-        if output.get(&port.name).is_none() {
-            return Err(Error::plugin(format!("output `{}` was not given", port.name)));
-        }
-    }
-    for (key, value) in output.iter() {
-        match value {
-            Value::Table(table) => {
-                let outside = table.records().iter().find(|r| !span.range().contains(r));
-                if let Some(record) = outside {
-                    return Err(Error::plugin(format!(
-                        "output `{key}` has a row of record {record}, outside {span}"
-                    )));
-                }
-                if table.rows() > 0 && table.records().is_empty() {
-                    return Err(Error::plugin(format!("output `{key}` has rows without record numbers")));
-                }
-            }
-            value => {
-                let found = value.records().ok_or_else(|| {
-                    Error::plugin(format!(
-                        "output `{key}` is {}, wanted {} records",
-                        value.describe(),
-                        span.len
-                    ))
-                })?;
-                if found as u64 != span.len {
-                    let shape = value.describe();
-                    return Err(Error::plugin(format!(
-                        "output `{key}` is {shape}, wanted {} records",
-                        span.len
-                    )));
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -46,17 +46,55 @@ impl Default for RunCx {
     }
 }
 
+impl RunCx {
+    /// No threads, no reader, no pool: for calls that need none.
+    pub(crate) fn bare() -> RunCx {
+        RunCx {
+            pool: Pool::unpooled().clone(),
+            seed: 0,
+            cancel: NEVER.get_or_init(Arc::default).clone(),
+            threads: None,
+            reader: None,
+            prepared: NOTHING.get_or_init(Arc::default).clone(),
+        }
+    }
+}
+
+static NEVER: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static NOTHING: OnceLock<Arc<Prepared>> = OnceLock::new();
+
+/// The engine on the other side of the plugin interface, as a loaded library sees it.
+pub(crate) trait Far {
+    /// Whether the run must end.
+    fn check(&self) -> Result<()>;
+    /// Runs `work` on the threads of the host.
+    fn par(&self, n: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()>;
+    /// Reads what a path names.
+    fn read(&self, path: &str) -> Result<Value>;
+}
+
 /// One call's view of the engine.
 pub struct Cx<'a> {
     run: &'a RunCx,
     stage: &'a str,
     gaps: RefCell<Vec<Gap>>,
+    far: Option<&'a dyn Far>,
 }
 
 impl<'a> Cx<'a> {
     /// The view of a stage.
     pub fn new(run: &'a RunCx, stage: &'a str) -> Cx<'a> {
-        Cx { run, stage, gaps: RefCell::default() }
+        Cx { run, stage, gaps: RefCell::default(), far: None }
+    }
+
+    /// The view of a stage whose engine is on the other side of the plugin interface.
+    pub(crate) fn far(run: &'a RunCx, stage: &'a str, far: &'a dyn Far) -> Cx<'a> {
+        Cx { run, stage, gaps: RefCell::default(), far: Some(far) }
+    }
+
+    /// What all stages of the run share.
+    pub(crate) fn run(&self) -> &'a RunCx {
+        self.run
     }
 
     /// The name of the stage in the recipe.
@@ -76,11 +114,17 @@ impl<'a> Cx<'a> {
 
     /// Whether the run must end; long loops ask now and then and return the error.
     pub fn check(&self) -> Result<()> {
+        if let Some(far) = self.far {
+            return far.check();
+        }
         if self.run.cancel.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
     }
 
     /// Runs `work(0) .. work(n-1)` on the threads of the run, in any order.
     pub fn par(&self, n: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+        if let Some(far) = self.far.filter(|_| n > 1) {
+            return far.par(n, &work);
+        }
         match &self.run.threads {
             Some(threads) if n > 1 => threads.install(|| (0..n).into_par_iter().try_for_each(&work)),
             _ => (0..n).try_for_each(work),
@@ -103,6 +147,9 @@ impl<'a> Cx<'a> {
 
     /// Reads what a path names: `dark.h5::/entry/data`, `mask.npy`.
     pub fn read(&self, path: &str) -> Result<Value> {
+        if let Some(far) = self.far {
+            return far.read(path);
+        }
         match &self.run.reader {
             Some(reader) => reader(self.run, path),
             None => Err(Error::internal(format!("no reader for `{path}` in this context"))),
@@ -132,8 +179,8 @@ impl<'a> Cx<'a> {
         self.gaps.borrow_mut().push(Gap { span, reason, why: why.into() });
     }
 
-    /// The frames that were given up in this call.
-    pub(crate) fn take_gaps(&self) -> Vec<Gap> {
+    /// The frames that were given up in this call, for whoever drives a stage: the engine, a test.
+    pub fn take_gaps(&self) -> Vec<Gap> {
         self.gaps.take()
     }
 }

@@ -8,6 +8,7 @@ mod role;
 mod shape;
 mod slots;
 
+pub(crate) use call::Far;
 pub use call::{Cx, Prepared, Reader, RunCx};
 pub use erased::{
     AnyFit, AnyFold, AnyMap, AnyPart, AnyReduce, AnySource, AnyStage, AnyTask, AnyWriter, Built, build, guard,

@@ -108,7 +108,18 @@ pub struct Emit<O> {
     pub(crate) gaps: Vec<Gap>,
 }
 
+impl<O> Default for Emit<O> {
+    fn default() -> Self {
+        Emit { items: vec![], gaps: vec![] }
+    }
+}
+
 impl<O> Emit<O> {
+    /// What was emitted and which frames were given up, for whoever drives a fold: the engine, a test.
+    pub fn take(&mut self) -> (Vec<(Span, O)>, Vec<Gap>) {
+        (std::mem::take(&mut self.items), std::mem::take(&mut self.gaps))
+    }
+
     /// Emits records; on an axis of its own the numbers go on where the last emission ended.
     pub fn put(&mut self, span: Span, output: O) {
         self.items.push((span, output));
@@ -183,6 +194,11 @@ impl Slice {
     /// A slice that is over after one step, whatever the clock says.
     pub fn one_step() -> Slice {
         Slice { end: None }
+    }
+
+    /// What is left of the slice; nothing for one step.
+    pub(crate) fn left(&self) -> Duration {
+        self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
     }
 
     /// Whether the fitter should come back now.

@@ -42,7 +42,7 @@ pub struct Slots<O> {
 }
 
 impl<O: Ports> Slots<O> {
-    /// Empty slots, for whoever drives a source: the engine, and tests of a source.
+    /// Slots for so many frames, for whoever drives a source: the engine, a test.
     pub fn new(room: u64, next: u64) -> Self {
         Slots { room, next, arrivals: vec![], kind: PhantomData }
     }
@@ -111,7 +111,7 @@ impl<O: Ports> Slots<O> {
         result
     }
 
-    /// Takes what was put.
+    /// What was put, for whoever drives a source.
     pub fn take(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
     }

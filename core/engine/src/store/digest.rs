@@ -37,7 +37,9 @@ impl ContentDigest {
                 return Err(Error::internal(format!("`{key}` has {records} records, its chunk {wanted}")));
             }
         }
-        self.close();
+        if chunk.span.len > 0 {
+            self.close();
+        }
         let mut scratch = vec![];
         for n in chunk.span.range() {
             let mut record = Sha256::new();

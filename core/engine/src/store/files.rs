@@ -201,7 +201,7 @@ pub(crate) fn create_all(files: &dyn Files, path: &Path) -> io::Result<()> {
     };
     create_all(files, above)?;
     match files.create_dir(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => files.sync_dir(above),
     }
 }

@@ -362,6 +362,15 @@ impl ArrayMut {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..len]
     }
 
+    /// The elements as written so far, when they are of type `T`.
+    pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        if self.dtype != T::DTYPE {
+            return Err(Error::plugin(format!("an array of {} was read as {}", self.dtype, T::DTYPE)));
+        }
+        let len = self.dims.iter().product::<usize>() * self.dtype.size();
+        Ok(bytemuck::cast_slice(&bytemuck::cast_slice::<Line, u8>(&self.lines)[..len]))
+    }
+
     /// The elements, when they are of type `T`.
     pub fn as_slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         if self.dtype != T::DTYPE {

@@ -1,6 +1,6 @@
 //! The engine's own listeners: final values, digests and latches.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ use crate::value::{Dict, Key, Value};
 #[derive(Default)]
 pub struct Finals {
     values: Mutex<HashMap<(NodeId, Key), Value>>,
+    ended: Mutex<HashSet<NodeId>>,
 }
 
 impl Finals {
@@ -28,6 +29,22 @@ impl Finals {
     /// Books the final value of a port.
     pub fn set(&self, node: NodeId, port: Key, value: Value) {
         self.lock().insert((node, port), value);
+    }
+
+    /// Says that a stage has given all it will.
+    pub fn end(&self, node: NodeId) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+    }
+
+    /// Whether a stage has given all it will.
+    pub fn has_ended(&self, node: NodeId) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    /// Forgets that stages have ended: a pass that runs again gives new values.
+    pub fn begin(&self, nodes: &[NodeId]) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().for_each(|n| drop(ended.remove(n)));
     }
 
     /// All values of a stage.
@@ -71,8 +88,8 @@ pub struct CaptureNode {
     pub inbox: Inbox,
     /// The stage listened to.
     pub of: NodeId,
-    /// Its ports with their full keys.
-    pub ports: Vec<(Key, Key)>,
+    /// Its name, which its keys begin with.
+    pub name: String,
     /// Whether whole streams of frames are kept in memory, because a later pass wants them as one value.
     pub whole: bool,
     /// Where final values go.
@@ -121,13 +138,15 @@ impl CaptureNode {
         if let Some(last) = parts.last() {
             let snapshot = last.span.axis == SNAPSHOT;
             let all = if snapshot { last.clone() } else { Chunk::concat(&parts, &self.post.run.pool)? };
-            for (port, key) in &self.ports {
-                if let Some(value) = all.data.get(key.as_str()) {
+            for (key, value) in all.data.iter() {
+                let port = key.as_str().strip_prefix(&self.name).and_then(|k| k.strip_prefix('.'));
+                if let Some(port) = port {
                     let value = if snapshot { value.unlead(0)? } else { value.clone() };
-                    self.finals.set(self.of, port.clone(), value);
+                    self.finals.set(self.of, Key::from(port.to_owned()), value);
                 }
             }
         }
+        self.finals.end(self.of);
         Ok(Dict::new().with("content", digest.finish()))
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::run::control::Meter;
 use crate::run::edge::{Inbox, Item};
 use crate::run::node::{Post, cut_at};
-use crate::run::wire::{Gather, Scatter};
+use crate::run::wire::{Gather, Scatter, wants};
 use crate::span::Chunk;
 use crate::stage::{AnyMap, Cx, RunCx};
 use crate::value::{Dict, Key};
@@ -40,7 +40,7 @@ impl Link {
         self.meter.took(chunk.span.len);
         let Chunk { span, mut data, covers, last } = chunk;
         self.scatter.add(&span, output, &mut data)?;
-        data.retain(|key| self.keep.iter().any(|k| k.as_str() == key));
+        data.retain(|key| wants(&self.keep, key));
         cut_at(Chunk { span, data, covers, last }, cx.take_gaps())
     }
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::run::edge::{Inbox, Item};
 use crate::run::kept::{chunk_dict, chunk_of};
 use crate::run::node::Post;
+use crate::run::wire::wants;
 use crate::span::{Chunk, Gap, Ranges, Span};
 use crate::stage::{AnyFold, Emit, Lag};
 use crate::value::{Array, Dict, Key, Value};
@@ -179,7 +180,7 @@ impl Held {
             return;
         }
         let mut data = chunk.data;
-        data.retain(|key| carry.iter().any(|k| k.as_str() == key));
+        data.retain(|key| wants(carry, key));
         self.waiting.push_back(Chunk { data, ..chunk });
     }
 

@@ -22,7 +22,7 @@ pub use join::JoinNode;
 pub use reduce::ReduceNode;
 pub use replay::{KeepNode, ReplayNode};
 pub use source::SourceNode;
-pub use task::TaskNode;
+pub use task::{LateTask, TaskNode};
 pub use writer::{Committed, WriterNode};
 
 use crate::error::{Error, Result};
@@ -100,7 +100,7 @@ impl Post {
     /// A result that is revised until the last: one record on the snapshot axis.
     pub fn snapshot(&mut self, number: u64, output: Dict, covers: &Ranges, last: bool) -> Result<()> {
         let span = Span { axis: SNAPSHOT, start: number, len: 1 };
-        let data = self.scatter.lead(number, output);
+        let data = self.scatter.lead(number, output)?;
         self.meter.snapshots.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.outlet.send(Item::Chunk(Chunk { span, data, covers: Some(Arc::new(covers.clone())), last }))
     }

@@ -1,11 +1,15 @@
 //! Tasks: run once, when everything they read is there.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::error::{Error, Result};
+use crate::plan::NodeId;
 use crate::run::edge::{Inbox, Item};
-use crate::run::node::Post;
+use crate::run::node::{Finals, Post};
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::AnyTask;
-use crate::value::{Dict, Value};
+use crate::value::{Dict, Key, Value};
 
 /// A task behind a stream, and its thread.
 pub struct TaskNode {
@@ -68,6 +72,47 @@ impl TaskNode {
         let (post, stage) = (&self.post, &mut self.stage);
         let output = post.meter.call("run", &none, || stage.run(&post.cx(), input))?;
         self.post.snapshot(0, output, &covers, true)?;
+        self.post.outlet.send(Item::End)?;
+        Ok(self.post.with_ledger(Dict::new()))
+    }
+}
+
+/// A task that reads what other stages of its pass end with, and its thread.
+pub struct LateTask {
+    /// The common part.
+    pub post: Post,
+    /// The stage.
+    pub stage: Box<dyn AnyTask>,
+    /// Final values.
+    pub finals: Arc<Finals>,
+    /// Port by port: the stage and its port.
+    pub waits: Vec<(Key, NodeId, Key)>,
+}
+
+impl LateTask {
+    /// Waits for the others to end, then runs.
+    pub fn run(mut self) -> Result<Dict> {
+        self.post.resumed()?;
+        let mut seen_mark = self.post.control.mark();
+        while !self.waits.iter().all(|(_, node, _)| self.finals.has_ended(*node)) {
+            self.post.cx().check()?;
+            let wanted = self.post.control.mark();
+            if wanted > seen_mark {
+                seen_mark = wanted;
+                self.post.mark(wanted, Dict::new())?;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let none = Span::frames(0, 0);
+        let mut input = self.post.gather.input(&none, &Dict::new())?;
+        for (port, node, key) in &self.waits {
+            if let Some(value) = self.finals.get(*node, key.as_str()) {
+                input.set(port.clone(), value);
+            }
+        }
+        let (post, stage) = (&self.post, &mut self.stage);
+        let output = post.meter.call("run", &none, || stage.run(&post.cx(), input))?;
+        self.post.snapshot(0, output, &Ranges::default(), true)?;
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(Dict::new()))
     }

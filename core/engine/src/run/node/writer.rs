@@ -123,10 +123,11 @@ impl WriterNode {
 
     /// What counts as content: the values of the stream, under the names of the ports.
     fn content(&self, chunk: &Chunk) -> Result<Dict> {
-        let mut data = Dict::with_capacity(self.post.gather.stream.len());
-        for (port, key) in &self.post.gather.stream {
-            data.push(port.clone(), chunk.data.need(key.as_str())?.clone());
-        }
+        let gather = &self.post.gather;
+        let mut data = gather.input(&chunk.span, &chunk.data)?;
+        data.retain(|port| {
+            gather.fixed.get(port).is_none() && !gather.latched.iter().any(|l| l.port.as_str() == port)
+        });
         Ok(data)
     }
 

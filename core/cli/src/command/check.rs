@@ -1,0 +1,81 @@
+//! `isard check`.
+
+use std::fmt::Write;
+
+use clap::Args;
+use isard_core::plan::{Plan, Stream, What};
+
+use crate::command::{Done, RecipeArguments, planned, run_options};
+use crate::show::style;
+
+/// Arguments of `isard check`.
+#[derive(Args)]
+pub struct CheckArguments {
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// Open the sources too, and check shapes, memory and disk.
+    #[arg(long)]
+    open: bool,
+    /// Print faults or the resolved recipe as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Finds every fault of a recipe.
+pub fn run(arguments: &CheckArguments) -> Done {
+    let (_, plan, _) = planned(&arguments.recipe, arguments.json)?;
+    let opened = match arguments.open {
+        true => {
+            let options = run_options(isard_core::run::Out::Numbered(std::env::temp_dir()));
+            Some(isard_core::run::open(&plan, &options)?)
+        }
+        false => None,
+    };
+    if arguments.json {
+        style::print(&format!("{:#}\n", plan.resolved));
+        return Ok(0);
+    }
+    let mut text = outline(&plan);
+    if let Some(opened) = opened {
+        for (node, opened) in opened {
+            let extent = opened.frames.map_or_else(|| "an unknown number of".into(), |n| n.to_string());
+            let name = &plan.nodes[node].name;
+            let _ = write!(text, "source `{name}`: {extent} frames");
+            for (port, shape) in opened.shapes.iter() {
+                if let (Some(dtype), Some(dims)) = (shape.dtype, &shape.dims) {
+                    let _ = write!(text, ", {port} {dtype} {dims:?}");
+                }
+            }
+            text.push('\n');
+        }
+    }
+    style::print(&text);
+    Ok(0)
+}
+
+/// What a recipe means, a line a stage.
+fn outline(plan: &Plan) -> String {
+    let mut text = format!("`{}` is in order: {} stages", plan.name, plan.nodes.len());
+    if plan.steps.len() > 1 {
+        let steps: Vec<&str> = plan.steps.iter().map(|s| s.name.as_str()).collect();
+        let _ = write!(text, ", passes {}", steps.join(", "));
+    }
+    text.push('\n');
+    let width = plan.nodes.iter().map(|n| n.name.len()).max().unwrap_or(0);
+    for node in &plan.nodes {
+        let what = match &node.what {
+            What::Stage(d) => format!("{} ({})", d.name, d.role),
+            What::Join(_) => "flow.join".into(),
+        };
+        let _ = write!(text, "  {:width$}  {what}", node.name);
+        let from = node.from.iter().map(|s| match s {
+            Stream::Live(id) | Stream::Kept(id) => plan.nodes[*id].name.as_str(),
+        });
+        let from: Vec<&str> = from.collect();
+        if !from.is_empty() {
+            let _ = write!(text, "  from {}", from.join(" and "));
+        }
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,185 @@
+//! The commands.
+
+pub mod check;
+pub mod describe;
+pub mod doctor;
+pub mod list;
+pub mod new_plugin;
+pub mod resume;
+pub mod run;
+pub mod schema;
+pub mod try_stage;
+pub mod verify;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use isard_core::diagnostic::Diagnostics;
+use isard_core::error::Error;
+use isard_core::plan::{self, Plan};
+use isard_core::recipe::{self, Overrides, Recipe};
+use isard_core::registry::Registry;
+use isard_core::value::Value;
+
+use crate::show::style;
+
+/// Streaming dataflow for beamline and microscope data.
+#[derive(Parser)]
+#[command(name = "isard", version, about, after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done                      6  out of memory, disk or time
+  2  a fault in the recipe     7  stopped; `isard resume` goes on
+  3  a plugin failed           8  more frames went wrong than the recipe allows
+  4  the data are not right    9  done, but a detached branch ended with an error
+  5  a read or write failed   10  `verify` found damage        70  a bug in isard";
+
+/// Exit code of a `verify` that found damage.
+pub const DAMAGED: i32 = 10;
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a recipe.
+    Run(run::RunArguments),
+    /// Find every fault of a recipe without running it.
+    Check(check::CheckArguments),
+    /// List the stages that recipes can use.
+    List(list::ListArguments),
+    /// Explain a stage: parameters, ports, cost.
+    Describe(describe::DescribeArguments),
+    /// Print the JSON schema of recipes, for editors.
+    Schema(schema::SchemaArguments),
+    /// Run one stage on one file.
+    Try(try_stage::TryArguments),
+    /// Write a new plugin crate that builds and passes its own test.
+    NewPlugin(new_plugin::NewPluginArguments),
+    /// Go on with a run that was stopped or cut off.
+    Resume(resume::ResumeArguments),
+    /// Re-read everything a run wrote and compare it with its digests.
+    Verify(verify::VerifyArguments),
+    /// Look at this machine and say what isard will find.
+    Doctor(doctor::DoctorArguments),
+}
+
+/// Where plugins come from, beside those built in.
+#[derive(Args, Clone, Default)]
+pub struct Plugins {
+    /// A plugin library to load; may be given several times.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub plugin: Vec<PathBuf>,
+    /// A folder of plugin libraries to load.
+    #[arg(long, value_name = "DIR", env = "ISARD_PLUGINS", global = true)]
+    pub plugin_folder: Option<PathBuf>,
+}
+
+/// A recipe and what the command line changes in it.
+#[derive(Args, Clone, Default)]
+pub struct RecipeArguments {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// Change a parameter: `--set stage.key=value`.
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// A value for one of the recipe's own parameters: `--in name=value`.
+    #[arg(long = "in", value_name = "NAME=VALUE")]
+    pub arguments: Vec<String>,
+    /// A file with the site's defaults.
+    #[arg(long, value_name = "FILE", env = "ISARD_SITE")]
+    pub site: Option<PathBuf>,
+    #[command(flatten)]
+    pub plugins: Plugins,
+}
+
+/// Runs a command; returns the exit code.
+pub fn run(arguments: Arguments) -> i32 {
+    crate::show::log::start();
+    let result = match arguments.command {
+        Command::Run(a) => run::run(&a),
+        Command::Check(a) => check::run(&a),
+        Command::List(a) => list::run(&a),
+        Command::Describe(a) => describe::run(&a),
+        Command::Schema(a) => schema::run(&a),
+        Command::Try(a) => try_stage::run(&a),
+        Command::NewPlugin(a) => new_plugin::run(&a),
+        Command::Resume(a) => resume::run(&a),
+        Command::Verify(a) => verify::run(&a),
+        Command::Doctor(a) => doctor::run(&a),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Stop::Faults(faults, json)) => {
+            match json {
+                true => style::print(&format!("{:#}\n", faults.to_json())),
+                false => style::complain(&faults.render(style::colour())),
+            }
+            2
+        }
+        Err(Stop::Error(error)) => {
+            style::error(&error);
+            isard_core::run::Outcome::Failed(error).exit_code()
+        }
+    }
+}
+
+/// Why a command did not do what was asked.
+pub enum Stop {
+    /// The recipe has faults; as JSON when asked.
+    Faults(Diagnostics, bool),
+    /// Anything else.
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+/// The result of a command: its exit code.
+pub type Done = Result<i32, Stop>;
+
+/// Loads and plans a recipe; warnings are printed.
+pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan, Registry), Stop> {
+    let registry = crate::registry(&arguments.plugins)?;
+    let mut overrides =
+        Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
+    for argument in &arguments.arguments {
+        let (name, value) = argument.split_once('=').ok_or_else(|| {
+            Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")
+        })?;
+        overrides.arguments.insert(name.trim().to_owned(), argument_value(value)?);
+    }
+    let stop = |faults| Stop::Faults(faults, json);
+    let recipe = recipe::load(&arguments.recipe, &overrides).map_err(stop)?;
+    let (plan, warnings) = plan::make(&recipe, &registry).map_err(stop)?;
+    if !warnings.is_empty() && !json {
+        style::complain(&warnings.render(style::colour()));
+    }
+    Ok((recipe, plan, registry))
+}
+
+/// A value from the command line: TOML where it is that, else text.
+fn argument_value(text: &str) -> Result<Value, Error> {
+    let parsed = format!("x = {text}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("x"));
+    match parsed.map(serde_json::to_value) {
+        Some(Ok(json)) => Value::from_json(&json),
+        _ => Ok(Value::from(text)),
+    }
+}
+
+/// The options that every run of this process shares.
+pub fn run_options(out: isard_core::run::Out) -> isard_core::run::Options {
+    let mut options = isard_core::run::Options::new(out);
+    options.reader = Some(std::sync::Arc::new(isard_files::input::read_path));
+    options
+}
+
+/// Reads a text file, or says why it cannot.
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))
+}

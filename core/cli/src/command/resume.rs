@@ -1,0 +1,59 @@
+//! `isard resume`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use isard_core::run::{self, Out};
+use isard_core::store::{Provenance, RealFiles};
+
+use crate::command::run::{ShowArguments, go};
+use crate::command::{Done, Plugins, RecipeArguments, planned};
+use crate::show::style;
+
+/// Arguments of `isard resume`.
+#[derive(Args)]
+pub struct ResumeArguments {
+    /// The output folder of the run.
+    folder: PathBuf,
+    /// The recipe, when it has moved since.
+    #[arg(long)]
+    recipe: Option<PathBuf>,
+    /// Go back to the beginning of this pass first.
+    #[arg(long, value_name = "PASS")]
+    restart_from: Option<String>,
+    /// List the passes a run can be restarted from.
+    #[arg(long)]
+    list: bool,
+    #[command(flatten)]
+    plugins: Plugins,
+    #[command(flatten)]
+    show: ShowArguments,
+}
+
+/// Goes on with a run.
+pub fn run(arguments: &ResumeArguments) -> Done {
+    if arguments.list {
+        let names = run::restart_names(&RealFiles, &arguments.folder)?;
+        style::print(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
+        return Ok(0);
+    }
+    let record = Provenance::read(&RealFiles, &arguments.folder)?;
+    let written = record.written.first().map(|(path, _)| PathBuf::from(path)).unwrap_or_default();
+    let texts = |key: &str| -> Vec<String> {
+        let list = record.options.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
+        list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    };
+    let recipe = RecipeArguments {
+        recipe: arguments.recipe.clone().unwrap_or(written),
+        set: texts("set"),
+        arguments: texts("in"),
+        site: texts("site").first().map(PathBuf::from),
+        plugins: arguments.plugins.clone(),
+    };
+    let (_, plan, _) = planned(&recipe, arguments.show.json)?;
+    let out = Out::Folder { path: arguments.folder.clone(), overwrite: false };
+    match &arguments.restart_from {
+        Some(step) => go(&plan, out, &arguments.show, |plan, options| run::restart(plan, options, step)),
+        None => go(&plan, out, &arguments.show, run::resume),
+    }
+}

@@ -1,0 +1,97 @@
+//! `isard run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use isard_core::error::Error;
+use isard_core::plan::Plan;
+use isard_core::run::{self, Options, Out, Report};
+
+use crate::command::{Done, RecipeArguments, Stop, planned, run_options};
+use crate::show::{log, progress::Progress, style, table};
+
+/// Arguments of `isard run`.
+#[derive(Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// The output folder; without it the next free `runs/NAME-001`.
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Remove what an earlier run left in the output folder.
+    #[arg(long, requires = "out")]
+    overwrite: bool,
+    #[command(flatten)]
+    show: ShowArguments,
+}
+
+/// What a run shows while it goes on and when it is over.
+#[derive(Args, Clone, Default)]
+pub struct ShowArguments {
+    /// Print the closing report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Write one JSON line a second with rates, queues and busy times.
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Runs a recipe.
+pub fn run(arguments: &RunArguments) -> Done {
+    let (_, plan, _) = planned(&arguments.recipe, arguments.show.json)?;
+    let out = match &arguments.out {
+        Some(path) => Out::Folder { path: path.clone(), overwrite: arguments.overwrite },
+        None => Out::Numbered("runs".into()),
+    };
+    go(&plan, out, &arguments.show, run::run)
+}
+
+/// Runs or resumes a plan with progress, signals and the closing table.
+pub fn go(
+    plan: &Plan,
+    out: Out,
+    show: &ShowArguments,
+    start: impl FnOnce(&Plan, Options) -> isard_core::Result<Report>,
+) -> Done {
+    let mut options = run_options(out);
+    listen(&options.stop, &options.cancel).map_err(Stop::Error)?;
+    let progress = Progress::new(plan, show)?;
+    options.observer = Some(Box::new({
+        let mut progress = progress;
+        move |seen| progress.see(seen)
+    }));
+    options.started = Some(Box::new(|folder| log::into(Some(folder.path("log.txt")))));
+    let report = start(plan, options);
+    log::into(None);
+    let report = report?;
+    if show.json {
+        style::print(&format!("{:#}\n", report.to_json()));
+    } else {
+        style::print(&table::closing(plan, &report, style::colour_out()));
+    }
+    Ok(report.outcome.exit_code())
+}
+
+/// Ctrl-C or SIGTERM once drains and commits, twice cancels.
+fn listen(stop: &Arc<AtomicBool>, cancel: &Arc<AtomicBool>) -> Result<(), Error> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]);
+    let mut signals = signals.map_err(|e| Error::internal(format!("cannot listen for signals: {e}")))?;
+    let (stop, cancel) = (stop.clone(), cancel.clone());
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if stop.swap(true, Ordering::Relaxed) {
+                style::note("cancelled; the last checkpoint stays");
+                cancel.store(true, Ordering::Relaxed);
+            } else {
+                style::note("stopping: what is on its way is finished and committed (again to cancel)");
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Everything behind the `isard` command.
+
+pub mod command;
+pub mod show;
+
+use isard_core::error::Result;
+use isard_core::registry::Registry;
+
+// Naming a plugin crate links it: its declarations are found through the inventory.
+use isard_files as _;
+use isard_image as _;
+use isard_powder as _;
+
+/// The built-in stages, and those of the libraries the user named.
+pub fn registry(plugins: &command::Plugins) -> Result<Registry> {
+    let mut registry = Registry::built_in()?;
+    for path in &plugins.plugin {
+        for declaration in isard_core::load::library(path)? {
+            registry.add(declaration)?;
+        }
+    }
+    if let Some(folder) = &plugins.plugin_folder {
+        for declaration in isard_core::load::folder(folder)? {
+            registry.add(declaration)?;
+        }
+    }
+    Ok(registry)
+}

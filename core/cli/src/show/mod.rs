@@ -1,0 +1,6 @@
+//! What users see.
+
+pub mod log;
+pub mod progress;
+pub mod style;
+pub mod table;

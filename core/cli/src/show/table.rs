@@ -1,0 +1,137 @@
+//! The closing table: what ran, how fast, what came out, which frames to take again.
+
+use std::fmt::Write;
+
+use isard_core::plan::Plan;
+use isard_core::run::{Outcome, Report, StageReport};
+use isard_core::value::Value;
+
+/// The closing report as text.
+pub fn closing(plan: &Plan, report: &Report, colour: bool) -> String {
+    let (bold, end) = if colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let mut out = String::new();
+    let steps = plan.steps.len() > 1;
+    let rows: Vec<[String; 5]> = report.stages.iter().map(|s| row(s, report.seconds, steps)).collect();
+    let head = ["stage", "what", "records", "rate", "busy"].map(str::to_owned);
+    let width = |i: usize| rows.iter().chain([&head]).map(|r| r[i].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), width(3), width(4)];
+    let line = |r: &[String; 5]| {
+        let [a, b, c, d, e] = widths;
+        format!("{:a$}  {:b$}  {:>c$}  {:>d$}  {:>e$}", r[0], r[1], r[2], r[3], r[4])
+    };
+    let _ = writeln!(out, "{bold}{}{end}", line(&head).trim_end());
+    for row in &rows {
+        let _ = writeln!(out, "{}", line(row).trim_end());
+    }
+    for stage in &report.stages {
+        results(&mut out, stage);
+    }
+    out.push('\n');
+    for stage in &report.stages {
+        if let Some(ledger) = &stage.ledger {
+            let _ = writeln!(out, "frames at {}: {ledger}", stage.name);
+        }
+        if let Some(error) = &stage.detached {
+            let _ = writeln!(out, "branch `{}` ended: {error}", stage.name);
+        }
+    }
+    let sources = report.stages.iter().filter(|s| s.what.contains('.') && s.ledger.is_some());
+    if let Some(again) = sources.filter_map(|s| s.ledger.as_ref()).map(|l| l.again()).find(|a| !a.is_empty())
+    {
+        let _ = writeln!(out, "{bold}frames to take again: {again}{end}");
+    }
+    for step in &report.skipped {
+        let _ = writeln!(out, "pass {step} was skipped: what it needs is empty");
+    }
+    let _ = writeln!(out, "{}", verdict(report, bold, end));
+    out
+}
+
+fn verdict(report: &Report, bold: &str, end: &str) -> String {
+    let out = report.out.display();
+    let seconds = format!("{:.1} s", report.seconds);
+    match &report.outcome {
+        Outcome::Done => format!("{bold}done{end} in {seconds}, outputs in {out}"),
+        Outcome::Detached => {
+            format!("{bold}done, but a branch ended with an error{end} ({seconds}), outputs in {out}")
+        }
+        Outcome::Limits(list) => {
+            format!("{bold}too many frames went wrong{end}: {}\noutputs in {out}", list.join("; "))
+        }
+        Outcome::Stopped => format!("{bold}stopped{end} after {seconds}; go on with: isard resume {out}"),
+        Outcome::Failed(error) => {
+            format!("{bold}failed{end} after {seconds}: {error}\ngo on with: isard resume {out}")
+        }
+    }
+}
+
+fn row(stage: &StageReport, seconds: f64, steps: bool) -> [String; 5] {
+    let name = if steps { format!("{}.{}", stage.step, stage.name) } else { stage.name.clone() };
+    let rate = if seconds > 0.0 { stage.records as f64 / seconds } else { 0.0 };
+    let rate = if stage.records > 1 { format!("{}/s", short(rate)) } else { String::new() };
+    [name, stage.what.clone(), stage.records.to_string(), rate, format!("{:.2} s", stage.busy)]
+}
+
+/// The scalars a stage settled on, with their uncertainty beside them when it is there.
+fn results(out: &mut String, stage: &StageReport) {
+    let scalars: Vec<_> = stage
+        .results
+        .iter()
+        .filter(|(_, v)| matches!(v, Value::Float(_) | Value::Int(_) | Value::Bool(_) | Value::Text(_)))
+        .collect();
+    if scalars.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", stage.name);
+    let width = scalars.iter().map(|(k, _)| k.as_str().len()).max().unwrap_or(0);
+    for (key, value) in &scalars {
+        if key.as_str().ends_with("_sigma") {
+            continue;
+        }
+        let text = match value {
+            Value::Float(x) => format!("{x:.6}"),
+            Value::Text(t) => t.to_string(),
+            other => other.to_json().to_string(),
+        };
+        let sigma = stage.results.get(&format!("{key}_sigma")).and_then(Value::number);
+        let sigma = sigma.map(|s| format!(" ± {s:.6}")).unwrap_or_default();
+        let _ = writeln!(out, "  {:width$}  {text}{sigma}", key.as_str());
+    }
+}
+
+/// A number with three digits that count.
+pub fn short(x: f64) -> String {
+    match x {
+        x if x >= 1e6 => format!("{:.1} M", x / 1e6),
+        x if x >= 1e4 => format!("{:.0} k", x / 1e3),
+        x if x >= 100.0 => format!("{x:.0}"),
+        x if x >= 10.0 => format!("{x:.1}"),
+        x => format!("{x:.2}"),
+    }
+}
+
+/// Bytes in the largest unit that leaves a number above one.
+pub fn bytes(n: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut x = n as f64;
+    let mut at = 0;
+    while x >= 1024.0 && at + 1 < units.len() {
+        x /= 1024.0;
+        at += 1;
+    }
+    if at == 0 { format!("{n} B") } else { format!("{x:.1} {}", units[at]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_short() {
+        assert_eq!(
+            [short(0.5), short(12.34), short(123.4), short(12345.0), short(2e6)],
+            ["0.50", "12.3", "123", "12 k", "2.0 M"]
+        );
+        assert_eq!([bytes(12), bytes(2048), bytes(3 << 30)], ["12 B", "2.0 KiB", "3.0 GiB"]);
+    }
+}

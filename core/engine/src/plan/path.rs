@@ -1,0 +1,102 @@
+//! Paths in recipes: inputs must be there, outputs know a closed set of placeholders.
+
+use std::path::Path;
+
+use crate::diagnostic::{Diagnostic, Files, Place};
+use crate::error::nearest;
+
+/// The placeholders that output paths may hold.
+pub(crate) const PLACEHOLDERS: [&str; 6] = ["run", "scan", "pass", "turn", "per", "date"];
+
+/// The placeholders in a path, with their byte ranges.
+fn parts(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
+    let mut found = vec![];
+    let mut at = 0;
+    while let Some(open) = text[at..].find('{').map(|i| at + i) {
+        let Some(close) = text[open..].find('}').map(|i| open + i) else { break };
+        found.push((&text[open + 1..close], open..close + 1));
+        at = close + 1;
+    }
+    found
+}
+
+/// Whether a path holds a placeholder.
+pub(crate) fn has(text: &str, name: &str) -> bool {
+    parts(text).iter().any(|(n, _)| *n == name)
+}
+
+/// Checks the placeholders of an output path; `without` are those that mean nothing for this stage.
+pub(crate) fn placeholders(
+    text: &str,
+    at: Place,
+    without: &[(&'static str, String)],
+    faults: &mut Vec<Diagnostic>,
+) {
+    for (name, _) in parts(text) {
+        if !PLACEHOLDERS.contains(&name) {
+            let all = PLACEHOLDERS.map(|p| format!("{{{p}}}")).join(" ");
+            faults.push(
+                Diagnostic::error("E0119", format!("unknown placeholder `{{{name}}}`"))
+                    .at(at, "")
+                    .similar(nearest(name, PLACEHOLDERS).map(|n| format!("{{{n}}}")).as_deref())
+                    .note(format!("placeholders are {all}")),
+            );
+        } else if let Some((_, why)) = without.iter().find(|(n, _)| *n == name) {
+            faults.push(
+                Diagnostic::error("E0119", format!("`{{{name}}}` means nothing here")).at(at, why.as_str()),
+            );
+        }
+    }
+}
+
+/// The full path of an input; what is not there is a fault.
+pub(crate) fn input(text: &str, at: Place, files: &Files, faults: &mut Vec<Diagnostic>) -> String {
+    // Addresses of network sources are no paths.
+    if text.contains("://") {
+        return text.to_owned();
+    }
+    if let Some((name, _)) = parts(text).into_iter().find(|(n, _)| PLACEHOLDERS.contains(n)) {
+        faults.push(
+            Diagnostic::error("E0119", format!("`{{{name}}}` in the path of an input"))
+                .at(at, "placeholders stand in paths of outputs only"),
+        );
+        return text.to_owned();
+    }
+    let folder = files.get(at.file).map(|f| f.folder.clone()).unwrap_or_default();
+    let (file, inside) = match text.split_once("::") {
+        Some((file, inside)) => (file, format!("::{inside}")),
+        None => (text, String::new()),
+    };
+    let full = folder.join(file);
+    // A pattern stands for many files; its folder has to be there.
+    let fixed: std::path::PathBuf =
+        full.iter().take_while(|part| !part.to_string_lossy().contains(['*', '?', '[', '%', '{'])).collect();
+    if !fixed.exists() && !fixed.as_os_str().is_empty() {
+        let near = nearest_file(&fixed);
+        let mut fault = Diagnostic::error("E0118", format!("no file `{file}`"))
+            .at(at, "")
+            .note(format!("looked for {}", fixed.display()))
+            .similar(near.as_deref());
+        if near.is_none() {
+            fault = fault.help("paths of inputs are relative to the recipe they stand in");
+        }
+        faults.push(fault);
+    }
+    format!("{}{inside}", full.display())
+}
+
+/// The file beside a missing one that has the nearest name.
+pub(crate) fn nearest_file(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Folders of raw data hold millions of files; a hint is not worth reading them all.
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .take(10_000)
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    let wanted = path.file_name()?.to_string_lossy().into_owned();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    nearest(&wanted, names).map(str::to_owned)
+}

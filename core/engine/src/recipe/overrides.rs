@@ -1,0 +1,97 @@
+//! `--set stage.key=value`, and values for a recipe's own parameters.
+
+use toml::de::DeValue;
+
+use crate::diagnostic::{Diagnostic, Files, Place};
+use crate::error::nearest;
+use crate::recipe::include::{DEPTH, deep};
+use crate::recipe::item::{Item, Table, Typed, Word};
+use crate::recipe::{Recipe, item};
+
+/// Puts one override into the recipe.
+pub(super) fn apply(recipe: &mut Recipe, text: &str, files: &mut Files, faults: &mut Vec<Diagnostic>) {
+    let file = files.add_option("--set", text);
+    let place = |start: usize, end: usize| Place { file, start, end };
+    let Some((path, value)) = text.split_once('=') else {
+        let fault = Diagnostic::error("E0109", format!("`--set {text}` has no `=`"));
+        faults.push(fault.at(place(0, text.len()), "").help("write `--set stage.key=value`"));
+        return;
+    };
+    let start = path.len() + 1;
+    let depth = path.split('.').count();
+    if depth > DEPTH || deep(value).is_some() {
+        let fault = Diagnostic::error("E0109", format!("`--set` goes more than {DEPTH} names deep"));
+        faults.push(fault.at(place(0, text.len().min(40)), ""));
+        return;
+    }
+    let found = match DeValue::parse(value) {
+        Ok(parsed) => item::item(parsed.get_ref(), parsed.span(), file, start),
+        // What is no TOML value is text: nobody wants to quote quotes in a shell.
+        Err(_) => Item { value: Typed::Text(value.to_owned()), at: place(start, text.len()) },
+    };
+    let mut words = vec![];
+    let mut at = 0;
+    for step in path.split('.') {
+        let trimmed = step.trim();
+        words.push(Word { text: trimmed.to_owned(), at: place(at, at + step.len()) });
+        at += step.len() + 1;
+    }
+    let [first, rest @ ..] = words.as_slice() else { return };
+    if rest.is_empty() || words.iter().any(|w| w.text.is_empty()) {
+        let fault = Diagnostic::error("E0109", format!("`{path}` names no parameter of a stage"));
+        faults.push(fault.at(place(0, path.len()), "").help("write `--set stage.key=value`"));
+        return;
+    }
+    let table = match first.text.as_str() {
+        "run" => &mut recipe.run,
+        "shared" => &mut recipe.shared,
+        name => match recipe.stages.iter_mut().find(|s| s.name.text == name) {
+            Some(stage) => &mut stage.set,
+            None => {
+                let names = recipe.stages.iter().map(|s| s.name.text.as_str());
+                let near = nearest(name, names.clone()).map(str::to_owned);
+                let all = names.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+                faults.push(
+                    Diagnostic::error("E0109", format!("no stage `{name}` to set"))
+                        .at(first.at, "")
+                        .similar(near.as_deref())
+                        .note(format!("stages of the recipe: {all}")),
+                );
+                return;
+            }
+        },
+    };
+    put(table, rest, found);
+}
+
+/// Puts a value at a path of names; what is no table on the way becomes one.
+fn put(table: &mut Table, path: &[Word], value: Item) {
+    let [first, rest @ ..] = path else { return };
+    if rest.is_empty() {
+        table.set(first.clone(), value);
+        return;
+    }
+    if table.get(&first.text).is_none_or(|i| i.table().is_none()) {
+        table.set(first.clone(), Item { value: Typed::Table(Table::default()), at: first.at });
+    }
+    if let Some((_, Item { value: Typed::Table(inner), .. })) =
+        table.0.iter_mut().find(|(w, _)| w.text == first.text)
+    {
+        put(inner, rest, value);
+    }
+}
+
+/// Values for parameters that the recipe does not have are faults.
+pub(super) fn arguments(recipe: &Recipe, files: &mut Files, faults: &mut Vec<Diagnostic>) {
+    for name in recipe.arguments.keys().filter(|n| recipe.parameters.get(n).is_none()) {
+        let file = files.add_option("arguments", name);
+        let known: Vec<&str> = recipe.parameters.names().collect();
+        let all = known.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        faults.push(
+            Diagnostic::error("E0122", format!("the recipe has no parameter `{name}`"))
+                .at(Place { file, start: 0, end: name.len() }, "")
+                .similar(nearest(name, known.iter().copied()))
+                .note(if all.is_empty() { "it has no `[in]`".into() } else { format!("its `[in]`: {all}") }),
+        );
+    }
+}

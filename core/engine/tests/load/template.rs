@@ -1,0 +1,49 @@
+//! The crate that `isard new-plugin` writes: it builds, passes its test, and loads.
+
+use std::fs;
+use std::process::Command;
+
+use isard_core::stage::{Built, Cx, RunCx};
+use isard_core::{Array, Dict, Span, Value, load, template};
+
+use crate::library::{root, stage, target};
+
+#[test]
+fn a_new_plugin_builds_passes_its_test_and_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("two-words");
+    template::write("two-words", &home, Some(&root().join("core/engine"))).unwrap();
+    // The versions of this workspace, so that nothing is fetched.
+    fs::copy(root().join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
+    let built = target().join("new-plugin");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--quiet", "--offline", "--target-dir"]).arg(&built).current_dir(&home);
+    let done = cargo.output().unwrap();
+    let (out, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{out}\n{errors}");
+    assert!(out.contains("1 passed"), "{out}");
+
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--offline", "--target-dir"]).arg(&built).current_dir(&home);
+    assert!(cargo.status().unwrap().success());
+    let library = built.join("debug/libtwo_words.so");
+    let [declaration] = &load::library(&library).unwrap()[..] else { panic!("one stage") };
+    assert_eq!(declaration.name, "two_words.scale");
+    assert_eq!(declaration.summary(), "Multiplies each pixel by a factor.");
+    let Built::Map(map) = stage(declaration, r#"{"factor": 3}"#) else { panic!("a map") };
+    let run = RunCx::default();
+    let input = Dict::new().with("image", Array::of(&[1, 1, 2], &[1f32, 2.0]).unwrap());
+    let output = map.apply(&Cx::new(&run, "scale"), &Span::frames(0, 1), input).unwrap();
+    assert_eq!(output.get("image"), Some(&Value::from(Array::of(&[1, 1, 2], &[3f32, 6.0]).unwrap())));
+}
+
+#[test]
+fn odd_names_and_folders_that_are_there_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["", "1st", "My", "a b", "../up"] {
+        let error = template::write(name, &folder.path().join("x"), None).unwrap_err();
+        assert!(error.message().contains(&format!("`{name}`")), "{error}");
+    }
+    let error = template::write("mine", folder.path(), None).unwrap_err();
+    assert!(error.message().contains("is there already"), "{error}");
+}
