@@ -33,8 +33,8 @@ pub struct Budget {
     pub seconds: f64,
 }
 
-/// Chunks in a queue when the recipe does not say.
-const QUEUE: u64 = 4;
+/// Bytes that a queue may hold when the recipe does not say how many chunks.
+const QUEUE: u64 = 64 << 20;
 
 /// What a plan takes, or the faults of a plan that takes more than there is.
 ///
@@ -99,7 +99,7 @@ impl Work<'_> {
             _ => before.and_then(|n| self.frames[n]),
         };
         let input = self.inputs(id);
-        let queue = node.run.queue.map_or(QUEUE, |q| q as u64);
+        let queue = node.run.queue.map_or_else(|| self.queue(stream_bytes(node, &input)), |q| q as u64);
         // What waits in the queue is shared with the other readers of the same chunk; one reader's worth is counted
         // at the reader, so the sum is an upper bound.
         let waiting =
@@ -128,8 +128,9 @@ impl Work<'_> {
         }
         share.memory += cost.memory;
         if node.role() == Some(Role::Source) {
-            let buffered = self.plan.run.reorder + self.plan.run.chunk * QUEUE;
-            share.memory += buffered * self.budget.shapes[id].bytes() as u64;
+            let bytes = self.budget.shapes[id].bytes() as u64;
+            let buffered = self.plan.run.reorder.saturating_add(self.plan.run.chunk);
+            share.memory = share.memory.saturating_add(buffered.saturating_mul(bytes));
         }
         let records = before.map_or(Some(1), |n| self.frames[n]);
         share.disk = records.map(|n| n.saturating_mul(cost.disk_per_record));
@@ -138,6 +139,11 @@ impl Work<'_> {
         }
         self.budget.seconds += cost.seconds + cost.seconds_per_record * records.unwrap_or(0) as f64;
         self.budget.shares.push(share);
+    }
+
+    /// Chunks in a queue: as many as fit, at least 2, at most 16.
+    fn queue(&self, record: u64) -> u64 {
+        (QUEUE / self.plan.run.chunk.saturating_mul(record).max(1)).clamp(2, 16)
     }
 
     /// Records that may wait before a stage.

@@ -1,7 +1,10 @@
 //! The plan: what a recipe means, with every check done. A plan never runs; `run` runs it.
 
+mod alone;
+mod arguments;
 mod axis;
 mod budget;
+mod choice;
 mod document;
 mod join;
 mod looped;
@@ -12,6 +15,7 @@ mod output;
 mod parameters;
 mod path;
 mod port;
+mod refuse;
 mod schema;
 mod unit;
 mod wire;
@@ -22,6 +26,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use alone::{parameters, parameters_from_text};
 pub use budget::{Budget, Share, budget};
 pub use document::recipe_schema;
 pub use make::make;

@@ -294,8 +294,8 @@ impl Builder<'_, '_> {
                     Stream::Live(_) if self.graph.fuses(id).is_some() => (),
                     Stream::Live(from) => self.connect(*from, id, self.graph.needs(id)),
                     Stream::Kept(from) => {
-                        let player =
-                            self.helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
+                        let player = self
+                            .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
                         self.connect(player, id, self.graph.needs(id));
                         let path = self.kept_path(*from);
                         let post = self.post(player, Gather::default(), Scatter::new("", &[]));
@@ -401,7 +401,8 @@ impl Builder<'_, '_> {
     /// A stream that a stage takes, for the thread of `owner`.
     fn inbox(&mut self, id: NodeId, owner: NodeId) -> Result<Inbox> {
         let inbox = self.inboxes.get_mut(&id).and_then(Vec::pop);
-        let inbox = inbox.ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))?;
+        let inbox =
+            inbox.ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))?;
         self.holds.entry(owner).or_default().push(inbox.receiver().clone());
         Ok(inbox)
     }
@@ -671,7 +672,9 @@ impl Builder<'_, '_> {
                 self.graph
                     .downstream(id)
                     .iter()
-                    .flat_map(|n| self.helpers.iter().filter(move |(_, of)| of == n).map(|(h, _)| *h).chain([*n]))
+                    .flat_map(|n| {
+                        self.helpers.iter().filter(move |(_, of)| of == n).map(|(h, _)| *h).chain([*n])
+                    })
                     .filter_map(|n| self.meters.get(&n))
                     .map(|m| m.detached.clone())
                     .collect()

@@ -66,9 +66,8 @@ fn array(a: &Array, out: &mut Vec<u8>) {
 
 fn table(t: &Table, out: &mut Vec<u8>) {
     count(t.rows(), out);
-    let records = t.records();
-    out.push(u8::from(!records.is_empty()));
-    records.iter().for_each(|r| out.extend(r.to_le_bytes()));
+    out.push(u8::from(t.has_records()));
+    t.records().iter().for_each(|r| out.extend(r.to_le_bytes()));
     count(t.columns().count(), out);
     for (key, column) in t.columns() {
         text(key.as_str(), out);

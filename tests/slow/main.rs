@@ -1,0 +1,2 @@
+//! What takes minutes.
+fn main() {}
