@@ -182,7 +182,7 @@ fn plan(declaration: &Arc<Declaration>, example: &Example, variant: &Variant, wa
     };
     nodes.push(node("it", declaration.clone(), set, from, inputs, opens));
     let options = RunOptions {
-        chunk: variant.chunk,
+        chunk: Some(variant.chunk),
         threads: Some(variant.threads),
         seed: 7,
         checkpoint_s: 0.0,

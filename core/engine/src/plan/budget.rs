@@ -33,9 +33,6 @@ pub struct Budget {
     pub seconds: f64,
 }
 
-/// Bytes that a queue may hold when the recipe does not say how many chunks.
-const QUEUE: u64 = 64 << 20;
-
 /// What a plan takes, or the faults of a plan that takes more than there is.
 ///
 /// `opened` holds what the opened sources said; `memory` and `disk` are what the machine has, and the recipe's own
@@ -129,7 +126,7 @@ impl Work<'_> {
         share.memory += cost.memory;
         if node.role() == Some(Role::Source) {
             let bytes = self.budget.shapes[id].bytes() as u64;
-            let buffered = self.plan.run.reorder.saturating_add(self.plan.run.chunk);
+            let buffered = self.plan.run.reorder.saturating_add(self.chunk());
             share.memory = share.memory.saturating_add(buffered.saturating_mul(bytes));
         }
         let records = before.map_or(Some(1), |n| self.frames[n]);
@@ -141,9 +138,15 @@ impl Work<'_> {
         self.budget.shares.push(share);
     }
 
-    /// Chunks in a queue: as many as fit, at least 2, at most 16.
+    /// Frames to a chunk: those of the source with the smallest frames.
+    fn chunk(&self) -> u64 {
+        let chunks = self.opened.values().map(|o| self.plan.run.chunk_of(o.shapes.bytes()));
+        chunks.max().unwrap_or_else(|| self.plan.run.chunk_of(0))
+    }
+
+    /// Chunks in a queue that the recipe says nothing about.
     fn queue(&self, record: u64) -> u64 {
-        (QUEUE / self.plan.run.chunk.saturating_mul(record).max(1)).clamp(2, 16)
+        self.plan.run.queue_of(record as usize, self.opened.values().any(|o| o.live))
     }
 
     /// Records that may wait before a stage.
@@ -151,7 +154,7 @@ impl Work<'_> {
         let single = before.is_some_and(|n| {
             matches!(self.plan.nodes[n].role(), Some(Role::Reduce | Role::Fit | Role::Task))
         });
-        if single { queue } else { queue.saturating_mul(self.plan.run.chunk) }
+        if single { queue } else { queue.saturating_mul(self.chunk()) }
     }
 
     /// The shapes of a stage's inputs, port by port.

@@ -336,12 +336,12 @@ impl Builder<'_, '_> {
         self.inboxes.entry(to).or_default().push(rx);
     }
 
-    /// Chunks in a queue: as many as fit in 64 MiB, at least 2, at most 16.
+    /// Chunks in a queue that the recipe says nothing about.
     fn queue_for(&self, from: NodeId) -> usize {
         let sources = if from < self.s.plan.nodes.len() { self.graph.sources(from) } else { vec![] };
-        let frame: usize = sources.iter().filter_map(|s| self.opened.get(s)).map(|o| o.shapes.bytes()).sum();
-        let chunk = frame * self.s.plan.run.chunk as usize;
-        ((64usize << 20) / chunk.max(1)).clamp(2, 16)
+        let opened: Vec<&Opened> = sources.iter().filter_map(|s| self.opened.get(s)).collect();
+        let frame = opened.iter().map(|o| o.shapes.bytes()).sum();
+        self.s.plan.run.queue_of(frame, opened.iter().any(|o| o.live)) as usize
     }
 
     /// A listener of the engine's own to a stage; its number comes after those of the plan.
@@ -448,7 +448,8 @@ impl Builder<'_, '_> {
                 let from =
                     post.resume.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0)
                         as u64;
-                let options: RunOptions = plan.run.clone();
+                let chunk = plan.run.chunk_of(opened.shapes.bytes());
+                let options = RunOptions { chunk: Some(chunk), ..plan.run.clone() };
                 let scan = if opened.scan.is_empty() { plan.scan.clone() } else { opened.scan.clone() };
                 let behind = self.graph.behind(id);
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();

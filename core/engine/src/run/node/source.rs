@@ -33,7 +33,7 @@ impl SourceNode {
     /// Runs the source to its end.
     pub fn run(mut self) -> Result<Dict> {
         let latency = Duration::from_millis(self.options.latency_ms);
-        let (chunk, reorder) = (self.options.chunk.max(1), self.options.reorder);
+        let (chunk, reorder) = (self.options.chunk_of(0), self.options.reorder);
         let mut sorter =
             Sorter::new(self.from, self.frames, chunk, reorder, latency, self.post.run.pool.clone());
         if self.post.resumed()?.is_some()
