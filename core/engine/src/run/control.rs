@@ -36,6 +36,8 @@ pub struct Control {
     /// The newest mark asked for.
     mark: AtomicU64,
     failure: Mutex<Option<Error>>,
+    /// Set by whoever ended before its stream was over because of a stop.
+    cut_short: AtomicBool,
     /// Where events go.
     pub events: Sender<Event>,
 }
@@ -48,7 +50,7 @@ impl Control {
         first_mark: u64,
         events: Sender<Event>,
     ) -> Control {
-        Control { cancel, stop, mark: AtomicU64::new(first_mark), failure: Mutex::default(), events }
+        Control { cancel, stop, mark: AtomicU64::new(first_mark), failure: Mutex::default(), cut_short: AtomicBool::default(), events }
     }
 
     /// The newest mark asked for.
@@ -84,6 +86,16 @@ impl Control {
     /// Tells the starter; nobody listens any more when the run is being torn down.
     pub fn tell(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+
+    /// Says that a stream ended before its time because the run was stopped.
+    pub fn cut_short(&self) {
+        self.cut_short.store(true, Ordering::Release);
+    }
+
+    /// Whether a stream ended before its time because the run was stopped.
+    pub fn was_cut_short(&self) -> bool {
+        self.cut_short.load(Ordering::Acquire)
     }
 
     /// Whether everybody must end.

@@ -14,13 +14,14 @@ use crate::run::control::{Control, Event, Meter};
 use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
 use crate::run::graph::{Graph, none};
 use crate::run::node::{
-    CaptureNode, Chain, Committed, Finals, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, LateTask, Link,
+    CaptureNode, Chain, Committed, EndedNode, Finals, FitNode, FoldNode, JoinNode, KEPT, KeepNode, LatchNode, LateTask, Link,
     Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::{Built, Cx, Lag, Opened, Output, Position, RunCx};
+use crate::store::Files;
 use crate::value::{Dict, Key, Value};
 
 /// What a pass needs from the run around it.
@@ -35,10 +36,18 @@ pub struct Surroundings<'a> {
     pub stop: Arc<AtomicBool>,
     /// Final values of earlier steps; those of this one are added.
     pub finals: Arc<Finals>,
-    /// The folder for streams between passes and for what is put aside.
+    /// The folder for what is put aside.
     pub scratch: PathBuf,
+    /// The door to kept streams.
+    pub files: Arc<dyn Files>,
+    /// The folder of kept streams.
+    pub streams: PathBuf,
     /// Makes the output of a writer, and what it calls after a commit.
     pub output: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
+    /// As `output`, for kept streams.
+    pub keep: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
+    /// The newest mark of the steps before, or that of the checkpoint.
+    pub first_mark: u64,
     /// Saves a checkpoint: the mark and every stage's state.
     pub save: &'a mut dyn FnMut(u64, Dict) -> Result<()>,
     /// Sees the meters now and then.
@@ -74,6 +83,8 @@ pub struct PassEnd {
     pub latched: Vec<(NodeId, Key, Vec<(u64, u64)>)>,
     /// The first failure.
     pub failure: Option<Error>,
+    /// Whether a stream ended before its time because the run was stopped.
+    pub cut_short: bool,
 }
 
 /// A stage's thread, ready to start.
@@ -99,13 +110,14 @@ struct Builder<'a, 'b> {
     holds: HashMap<NodeId, Vec<Receiver<Item>>>,
 }
 
+/// How long a stage that does not come back is waited for once the run is over.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Runs one pass.
 pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
     let (events_tx, events) = unbounded();
     let cancel = s.run.cancel.clone();
-    let first_mark =
-        s.resume.as_ref().and_then(|r| r.get("mark")).and_then(Value::number).unwrap_or(0.0) as u64;
-    let control = Arc::new(Control::new(cancel, s.stop.clone(), first_mark, events_tx));
+    let control = Arc::new(Control::new(cancel, s.stop.clone(), s.first_mark, events_tx));
     let graph = Graph::new(s.plan, s.step.pass);
     let names = s.plan.nodes.iter().enumerate().map(|(i, n)| (i, n.name.clone())).collect();
     let next_id = s.plan.nodes.len();
@@ -234,9 +246,12 @@ impl Builder<'_, '_> {
         let input = self.fixed(id)?;
         let state = self.resume_of(id);
         let next = state.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0) as u64;
-        let Some(Built::Source(source)) = built.get_mut(&id) else { return Ok(()) };
-        let cx = Cx::new(&self.s.run, &self.meters[&id].name);
-        let opened = self.meters[&id].call("open", &none(), || source.open(&cx, input, Position { next }))?;
+        let Some(Built::Source(mut source)) = built.remove(&id) else { return Ok(()) };
+        let (source, opened) = self.apart(id, "open", move |cx| {
+            let opened = source.open(cx, input, Position { next })?;
+            Ok((source, opened))
+        })?;
+        built.insert(id, Built::Source(source));
         // A later pass may read the head of a source that it does not open itself.
         for (key, value) in opened.head.iter() {
             self.s.finals.set(id, Key::from(format!("head.{key}")), value.clone());
@@ -247,14 +262,47 @@ impl Builder<'_, '_> {
 
     fn run_early(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<Dict> {
         let input = self.fixed(id)?;
-        let Some(Built::Task(task)) = built.get_mut(&id) else { return Ok(Dict::new()) };
-        let cx = Cx::new(&self.s.run, &self.meters[&id].name);
-        let output = self.meters[&id].call("run", &none(), || task.run(&cx, input))?;
+        let Some(Built::Task(mut task)) = built.remove(&id) else { return Ok(Dict::new()) };
+        let (task, output) = self.apart(id, "run", move |cx| {
+            let output = task.run(cx, input)?;
+            Ok((task, output))
+        })?;
+        built.insert(id, Built::Task(task));
         for (port, value) in output.iter() {
             self.s.finals.set(id, port.clone(), value.clone());
         }
         self.s.finals.end(id);
         Ok(output)
+    }
+
+    /// Runs one operation before the pass begins, on a thread that can be left behind when it hangs.
+    fn apart<T: Send + 'static>(
+        &self,
+        id: NodeId,
+        what: &'static str,
+        work: impl FnOnce(&Cx) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        let (run, meter) = (self.s.run.clone(), self.meters[&id].clone());
+        let thread = std::thread::Builder::new().name(format!("isard {what}")).spawn(move || {
+            let result = meter.call(what, &none(), || work(&Cx::new(&run, &meter.name)));
+            // Nobody listens any more when this took too long.
+            let _ = tx.send(result);
+        });
+        thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
+        let mut since: Option<Instant> = None;
+        loop {
+            if let Ok(result) = rx.recv_timeout(Duration::from_millis(20)) {
+                return result;
+            }
+            if let Some((_, error)) = self.hanging(self.s.plan.run.hang_s).into_iter().next() {
+                self.control.fail(error.clone());
+                return Err(error);
+            }
+            if self.control.cancelled() && since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                return Err(Error::cancelled());
+            }
+        }
     }
 
     /// What a task without a stream waits for: stages of its own pass that end only when their streams do.
@@ -297,17 +345,14 @@ impl Builder<'_, '_> {
                         let player = self
                             .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
                         self.connect(player, id, self.graph.needs(id));
-                        let path = self.kept_path(*from);
+                        let (files, folder) = (self.s.files.clone(), self.s.streams.clone());
+                        let kept = self.s.finals.get(*from, KEPT);
                         let post = self.post(player, Gather::default(), Scatter::new("", &[]));
-                        self.push(player, move || ReplayNode { post, path }.run());
+                        self.push(player, move || ReplayNode { post, files, folder, kept }.run());
                     }
                 }
             }
         }
-    }
-
-    fn kept_path(&self, id: NodeId) -> PathBuf {
-        self.s.scratch.join(format!("kept.{}", self.s.plan.nodes[id].name))
     }
 
     fn connect(&mut self, from: NodeId, to: NodeId, keep: Arc<[Key]>) {
@@ -355,9 +400,7 @@ impl Builder<'_, '_> {
     }
 
     fn resume_of(&self, id: NodeId) -> Option<Dict> {
-        let states = self.s.resume.as_ref()?.get("stages")?;
-        let Value::Dict(states) = states else { return None };
-        match states.get(&self.names[&id])? {
+        match self.s.resume.as_ref()?.get(&self.names[&id])? {
             Value::Dict(state) => Some(state.clone()),
             _ => None,
         }
@@ -416,6 +459,7 @@ impl Builder<'_, '_> {
         let plan = self.s.plan;
         let node = &plan.nodes[id];
         let declaration = match &node.what {
+            What::Join(_) if has_ended(&self.resume_of(id)) => return self.ended(id, built),
             What::Join(rule) => return self.join(id, rule.clone()),
             What::Stage(declaration) => declaration.clone(),
         };
@@ -453,9 +497,7 @@ impl Builder<'_, '_> {
                 let scan = if opened.scan.is_empty() { plan.scan.clone() } else { opened.scan.clone() };
                 let behind = self.graph.behind(id);
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
-                let frames = opened
-                    .frames
-                    .or_else(|| (!scan.is_empty()).then(|| scan.iter().map(|(_, n)| n).product()));
+                let frames = self.frames(&opened);
                 self.push(id, move || {
                     SourceNode { post, stage, from, frames, options, scan, scan_keys }.run()
                 });
@@ -547,11 +589,11 @@ impl Builder<'_, '_> {
             built.remove(&before);
             head = before;
         }
-        let inbox = self.inboxes.get_mut(&head).and_then(Vec::pop);
+        let inboxes = self.inboxes.remove(&head).unwrap_or_default();
         let mut post = self.post(id, Gather::default(), Scatter::new("", &[]));
         self.push(id, move || {
             let state = post.resumed()?.unwrap_or_default();
-            if let Some(inbox) = inbox {
+            for inbox in inboxes {
                 while !matches!(post.next(&inbox)?, Item::End) {}
             }
             post.outlet.send(Item::End)?;
@@ -581,12 +623,15 @@ impl Builder<'_, '_> {
         let plan = self.s.plan;
         let node = &plan.nodes[id];
         if self.graph.kept.contains(&id) {
-            let keeper = self.helper(format!("keep.{}", node.name), id);
-            self.connect(id, keeper, self.graph.kept_keys(id));
-            if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
-                let path = self.kept_path(id);
-                let post = self.post(keeper, Gather::default(), Scatter::new("", &[]));
-                self.push(keeper, move || KeepNode { post, inbox, path }.run());
+            let name = format!("keep.{}", node.name);
+            let keeper = self.helper(name.clone(), id);
+            if let Some((post, inbox)) = self.listen(id, keeper, self.graph.kept_keys(id), None) {
+                let (output, committed) = (self.s.keep)(&name);
+                let path = format!("{}/{}", self.s.step.name, node.name);
+                let finals = self.s.finals.clone();
+                self.push(keeper, move || {
+                    KeepNode { post, inbox, of: id, path, output, committed, finals }.run()
+                });
             }
         }
         let task = node.from.is_empty() && node.role() == Some(crate::registry::Role::Task);
@@ -594,12 +639,10 @@ impl Builder<'_, '_> {
         if self.graph.captured.contains(&id) && !early {
             let catcher = self.helper(format!("final.{}", node.name), id);
             let keys = self.graph.own_keys(id);
-            self.connect(id, catcher, keys.clone().into());
-            if let Some(inbox) = self.inboxes.get_mut(&catcher).and_then(Vec::pop) {
+            if let Some((post, inbox)) = self.listen(id, catcher, keys.into(), None) {
                 let name = node.name.clone();
                 let whole = !self.graph.consumers(id).is_empty() || self.wanted_later(id);
                 let finals = self.s.finals.clone();
-                let post = self.post(catcher, Gather::default(), Scatter::new("", &[]));
                 self.push(catcher, move || CaptureNode { post, inbox, of: id, name, whole, finals }.run());
             }
         }
@@ -608,13 +651,31 @@ impl Builder<'_, '_> {
         for port in ports {
             let keeper = self.helper(format!("latch.{}.{port}", node.name), id);
             let key = full_key(&node.name, &port);
-            self.connect(id, keeper, [key.clone()].into());
-            if let Some(inbox) = self.inboxes.get_mut(&keeper).and_then(Vec::pop) {
-                let latch = self.latches[&(id, port)].clone();
-                let post = self.post(keeper, Gather::default(), Scatter::new("", &[]));
+            let latch = self.latches[&(id, port)].clone();
+            if let Some((post, inbox)) = self.listen(id, keeper, [key.clone()].into(), Some(&latch)) {
                 self.push(keeper, move || LatchNode { post, inbox, key, latch }.run());
             }
         }
+    }
+
+    /// Connects a listener; none when it had ended before the checkpoint and only has to put back what it found.
+    fn listen(
+        &mut self,
+        of: NodeId,
+        listener: NodeId,
+        keys: Arc<[Key]>,
+        latch: Option<&Arc<Latch>>,
+    ) -> Option<(Post, Inbox)> {
+        self.connect(of, listener, keys);
+        let inbox = self.inboxes.get_mut(&listener).and_then(Vec::pop)?;
+        let ended = has_ended(&self.resume_of(listener));
+        let post = self.post(listener, Gather::default(), Scatter::new("", &[]));
+        if !ended {
+            return Some((post, inbox));
+        }
+        let (finals, latch) = (self.s.finals.clone(), latch.cloned());
+        self.push(listener, move || EndedNode { post, inbox, of, finals, latch }.run());
+        None
     }
 
     /// Whether a later pass, a loop or the caller wants a stage's stream as one value.
@@ -634,7 +695,14 @@ impl Builder<'_, '_> {
     /// How many frames a stage's stream has, when its source knows.
     fn extent(&self, id: NodeId) -> Option<u64> {
         let sources = self.graph.sources(id);
-        sources.first().and_then(|s| self.opened.get(s)).and_then(|o| o.frames)
+        let opened = sources.first().and_then(|s| self.opened.get(s))?;
+        self.frames(opened)
+    }
+
+    /// How many frames a source has, by its own word or by the scan's.
+    fn frames(&self, opened: &Opened) -> Option<u64> {
+        let scan = if opened.scan.is_empty() { &self.s.plan.scan } else { &opened.scan };
+        opened.frames.or_else(|| (!scan.is_empty()).then(|| scan.iter().map(|(_, n)| n).product()))
     }
 
     /// Whether what a stage takes counts detector frames.
@@ -664,24 +732,12 @@ impl Builder<'_, '_> {
             });
         }
         let mut end =
-            PassEnd { stages, detached: vec![], content: BTreeMap::new(), latched: vec![], failure: None };
+            PassEnd { stages, detached: vec![], content: BTreeMap::new(), latched: vec![], failure: None, cut_short: false };
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
             let control = self.control.clone();
-            let behind: Vec<Arc<AtomicBool>> = if id < self.s.plan.nodes.len() {
-                self.graph
-                    .downstream(id)
-                    .iter()
-                    .flat_map(|n| {
-                        self.helpers.iter().filter(move |(_, of)| of == n).map(|(h, _)| *h).chain([*n])
-                    })
-                    .filter_map(|n| self.meters.get(&n))
-                    .map(|m| m.detached.clone())
-                    .collect()
-            } else {
-                vec![]
-            };
+            let behind = self.flags_behind(id);
             let hold = self.holds.remove(&id);
             let name = format!("isard {}", self.names[&id]);
             let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
@@ -713,6 +769,7 @@ impl Builder<'_, '_> {
         let (mut marked, mut watched) = (Instant::now(), Instant::now());
         let mut giving_up: Option<Instant> = None;
         let mut broken: Vec<NodeId> = vec![];
+        let mut left_behind: Vec<NodeId> = vec![];
         while alive > 0 {
             match events.recv_timeout(Duration::from_millis(20)) {
                 Ok(Event::Saved(id, mark, state)) => {
@@ -729,7 +786,8 @@ impl Builder<'_, '_> {
                     end.detached.push((id, error));
                 }
                 Ok(Event::Broken(id)) => broken.push(id),
-                Ok(Event::Gone(_)) => alive -= 1,
+                Ok(Event::Gone(id)) if !left_behind.contains(&id) => alive -= 1,
+                Ok(Event::Gone(_)) => (),
                 Err(_) => (),
             }
             let detached = |id: &NodeId| self.meters[id].detached.load(Ordering::Relaxed);
@@ -757,16 +815,28 @@ impl Builder<'_, '_> {
             if watched.elapsed() >= Duration::from_millis(100) {
                 watched = Instant::now();
                 (self.s.watch)(&end.stages);
-                self.hangs(options.hang_s);
+                for (id, error) in self.hanging(options.hang_s) {
+                    let work = self.worker(id);
+                    if self.control.cancelled() || left_behind.contains(&work) {
+                        continue;
+                    }
+                    if work < self.s.plan.nodes.len() && self.graph.detachable(work) {
+                        // Its thread is left behind with all it holds; nobody waits for it any more.
+                        self.flags_behind(work).iter().for_each(|f| f.store(true, Ordering::Release));
+                        tracing::error!(stage = %self.names[&id], %error, "A branch hangs and is given up.");
+                        end.detached.push((id, error));
+                        left_behind.push(work);
+                        alive -= 1;
+                    } else {
+                        self.control.fail(error);
+                    }
+                }
             }
             if self.control.cancelled() {
                 let since = *giving_up.get_or_insert_with(Instant::now);
                 // A stage that does not come back is left behind: the process is about to end.
-                if since.elapsed() > Duration::from_secs(5)
-                    && self
-                        .meters
-                        .values()
-                        .any(|m| m.longest().is_some_and(|c| c.since.elapsed().as_secs() >= 5))
+                if since.elapsed() > GRACE
+                    && self.meters.values().any(|m| m.longest().is_some_and(|c| c.since.elapsed() > GRACE))
                 {
                     break;
                 }
@@ -774,6 +844,7 @@ impl Builder<'_, '_> {
         }
         (self.s.watch)(&end.stages);
         end.failure = self.control.failure();
+        end.cut_short = self.control.was_cut_short();
         let alone = broken.iter().any(|id| !self.meters[id].detached.load(Ordering::Relaxed));
         if end.failure.is_none() && alone {
             end.failure = Some(Error::cancelled());
@@ -785,21 +856,44 @@ impl Builder<'_, '_> {
         Ok(end)
     }
 
-    /// Fails the run when a stage has not come back for too long.
-    fn hangs(&self, limit: f64) {
-        for meter in self.meters.values() {
+    /// The stages that have not come back for too long, with the error for it.
+    fn hanging(&self, limit: f64) -> Vec<(NodeId, Error)> {
+        let mut found = vec![];
+        for (id, meter) in &self.meters {
             let Some(call) = meter.longest() else { continue };
-            if call.since.elapsed().as_secs_f64() > limit && !self.control.cancelled() {
+            if call.since.elapsed().as_secs_f64() > limit {
                 let place = if call.span.len > 0 { format!(" on {}", call.span) } else { String::new() };
-                self.control.fail(
-                    Error::plugin(format!(
-                        "stage `{}` hangs: `{}`{place} has not come back for {limit} s",
-                        meter.name, call.what
-                    ))
-                    .help("raise `run.hang_s` if it needs that long, or run it isolated"),
-                );
+                let error = Error::plugin(format!(
+                    "stage `{}` hangs: `{}`{place} has not come back for {limit} s",
+                    meter.name, call.what
+                ));
+                found.push((*id, error.help("raise `run.hang_s` if it needs that long, or run it isolated")));
             }
         }
+        found
+    }
+
+    /// The stage whose thread does the work of a stage: the last of its chain.
+    fn worker(&self, id: NodeId) -> NodeId {
+        let next = self.graph.consumers(id).iter().find(|c| self.graph.fuses(**c) == Some(id));
+        next.map_or(id, |next| self.worker(*next))
+    }
+
+    /// The flags that say of a stage and all behind it that their branch has ended.
+    ///
+    /// The maps of a chain share one thread: those before the last end with it.
+    fn flags_behind(&self, id: NodeId) -> Vec<Arc<AtomicBool>> {
+        if id >= self.s.plan.nodes.len() {
+            return vec![];
+        }
+        let mut head = id;
+        while let Some(before) = self.graph.fuses(head) {
+            head = before;
+        }
+        let stages = self.graph.downstream(head);
+        let listeners = self.helpers.iter().filter(|(_, of)| stages.contains(of)).map(|(listener, _)| *listener);
+        let all = stages.iter().copied().chain(listeners);
+        all.filter_map(|n| self.meters.get(&n)).map(|m| m.detached.clone()).collect()
     }
 
     /// The stage that a listener listens to; a stage itself otherwise.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::error::{Error, Result};
@@ -61,6 +62,8 @@ pub struct Folder {
     lock: Lock,
     state: Mutex<Known>,
     record: RwLock<String>,
+    /// Set when the run is over: a stage that was left behind may wake up any time.
+    closed: AtomicBool,
 }
 
 /// A folder opened to go on in.
@@ -123,8 +126,18 @@ impl Folder {
         let above = root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         files.sync_dir(above).map_err(|e| fault(&*files, "sync", above, &e))?;
         let (lock, stale) = Lock::take(&*files, &root)?;
-        let (state, record) = (Mutex::default(), RwLock::new("{}".into()));
-        Ok(Opened { folder: Arc::new(Folder { files, root, lock, state, record }), stale })
+        let (state, record, closed) = (Mutex::default(), RwLock::new("{}".into()), AtomicBool::default());
+        Ok(Opened { folder: Arc::new(Folder { files, root, lock, state, record, closed }), stale })
+    }
+
+    /// Ends the writing: later attempts are refused and the lock is free.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.lock.release(&*self.files, &self.root);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Where it is.
@@ -218,7 +231,9 @@ impl Known {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        self.lock.release(&*self.files, &self.root);
+        if !self.is_closed() {
+            self.close();
+        }
     }
 }
 

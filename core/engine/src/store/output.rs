@@ -115,6 +115,9 @@ fn inside(path: &str, folder: &str) -> bool {
 impl Folder {
     /// Writes a whole file in one step: after an error there is the old one or none, never half of one.
     pub(crate) fn write_whole(&self, path: &str, bytes: &[u8], stage: &str) -> Result<Sealed> {
+        if self.is_closed() {
+            return Err(Error::cancelled().at(format!("write {path}")));
+        }
         let files = &*self.files;
         let at = self.path(path);
         let part = beside(&at);

@@ -211,7 +211,9 @@ impl Fit for Calibrate {
         let wanted = work.acc.shape();
         if wanted != [rows, columns] {
             let [r, c] = wanted;
-            return Err(Error::data(format!("{span}: found frames of {rows} x {columns}, wanted {r} x {c} as before")));
+            return Err(Error::data(format!(
+                "{span}: found frames of {rows} x {columns}, wanted {r} x {c} as before"
+            )));
         }
         work.add(cx, &input.image, saturation)
     }
@@ -231,7 +233,8 @@ impl Fit for Calibrate {
 
     fn refine(&mut self, cx: &Cx, slice: &Slice) -> Result<Fitness> {
         let Some(work) = self.work.as_mut().filter(|w| w.end != End::Found) else {
-            let cost = self.work.as_ref().and_then(|w| w.estimate.as_ref()).map_or(f64::INFINITY, |e| e.chi2_dof);
+            let cost =
+                self.work.as_ref().and_then(|w| w.estimate.as_ref()).map_or(f64::INFINITY, |e| e.chi2_dof);
             return Ok(Fitness { cost, more: false });
         };
         loop {
@@ -290,7 +293,9 @@ impl Fit for Calibrate {
         }
         let number = |key: &str| {
             let found = state.need(key)?;
-            found.number().ok_or_else(|| Error::data(format!("kept `{key}` is {}, wanted a number", found.describe())))
+            found
+                .number()
+                .ok_or_else(|| Error::data(format!("kept `{key}` is {}, wanted a number", found.describe())))
         };
         let acc = match state.need("sums")? {
             Value::Dict(sums) => kept::load_sums(sums)?,
@@ -334,7 +339,8 @@ impl Calibrate {
         setup.polarisation = self.polarisation;
         setup.distance = self.distance.map(|d| d.map(|d| d * 1e-3));
         if setup.angles.is_empty() {
-            let error = format!("the powder has no line at a wavelength of {} angstrom", wavelength / ANGSTROM);
+            let error =
+                format!("the powder has no line at a wavelength of {} angstrom", wavelength / ANGSTROM);
             return Err(Error::recipe(error).help("check `energy` and `spacings`"));
         }
         let acc = Accumulator::new(shape);
@@ -348,7 +354,8 @@ impl Calibrate {
             poni.extra.push(("Calibrant".into(), self.powder()?.name));
         }
         let [distance, _, _, rot1, rot2] = estimate.sigma();
-        let sure = format!("standard deviations: distance {distance:.1e} m, rot1 {rot1:.1e}, rot2 {rot2:.1e} rad");
+        let sure =
+            format!("standard deviations: distance {distance:.1e} m, rot1 {rot1:.1e}, rot2 {rot2:.1e} rad");
         let rests = format!("{} rings of {} frames, calibrated by isard", estimate.rings, estimate.frames);
         Ok(poni.write(&[&rests, &sure]))
     }
@@ -358,8 +365,10 @@ impl Calibrate {
 fn one(name: &str, parameter: &str, own: Option<f64>, input: Option<f64>) -> Result<f64> {
     match (own, input) {
         (Some(value), None) | (None, Some(value)) if value.is_finite() && value > 0.0 => Ok(value),
-        (Some(_), Some(_)) => Err(Error::recipe(format!("the {name} is given by a parameter and by the input"))
-            .help("leave one out")),
+        (Some(_), Some(_)) => {
+            Err(Error::recipe(format!("the {name} is given by a parameter and by the input"))
+                .help("leave one out"))
+        }
         (None, None) => Err(Error::recipe(format!("the {name} is not given"))
             .help(format!("set `{parameter}`, or wire the input `{name}`"))),
         (own, input) => {

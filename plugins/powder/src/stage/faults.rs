@@ -81,10 +81,8 @@ impl Fates {
             (&self.late, Fate::Late),
             (&self.double, Fate::Double),
         ];
-        let mut rng = kinds
-            .iter()
-            .any(|(hit, _)| matches!(hit, Hit::Share(_)))
-            .then(|| cx.rng(APART + number));
+        let mut rng =
+            kinds.iter().any(|(hit, _)| matches!(hit, Hit::Share(_))).then(|| cx.rng(APART + number));
         // Every kind has its own draw, so that changing one share moves no other.
         let draws = kinds.each_ref().map(|_| rng.as_mut().map_or(1.0, |r| r.random::<f64>()));
         let found = kinds.iter().zip(draws).find(|((hit, _), draw)| hit.takes(number, *draw));

@@ -36,7 +36,9 @@ pub(crate) fn load_sums(state: &Dict) -> Result<Accumulator> {
     acc.mask(array(state, "masked")?.as_slice::<u8>()?.iter().map(|m| *m != 0));
     acc.frames = match state.need("frames")? {
         Value::Int(n) => *n as u64,
-        other => return Err(Error::data(format!("kept `frames` is {}, wanted an integer", other.describe()))),
+        other => {
+            return Err(Error::data(format!("kept `frames` is {}, wanted an integer", other.describe())));
+        }
     };
     Ok(acc)
 }

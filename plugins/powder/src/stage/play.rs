@@ -145,7 +145,8 @@ impl Play {
                 0 => Ok(()),
                 full => {
                     let number = first + frame as u64;
-                    let error = Error::data(format!("frame {number}: {full} counts did not fit their pixels"));
+                    let error =
+                        Error::data(format!("frame {number}: {full} counts did not fit their pixels"));
                     Err(error.help("set `bits = 32`, or lower `counts`"))
                 }
             }

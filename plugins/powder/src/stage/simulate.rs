@@ -225,8 +225,12 @@ impl Stage for Simulate {
         if self.late_by == 0 {
             faults.add("late_by", "found 0, wanted 1 or more");
         }
-        let hits =
-            [("lose", &self.lose), ("late", &self.late), ("double", &self.double), ("corrupt", &self.corrupt)];
+        let hits = [
+            ("lose", &self.lose),
+            ("late", &self.late),
+            ("double", &self.double),
+            ("corrupt", &self.corrupt),
+        ];
         for (name, hit) in hits {
             hit.check(name, faults);
         }
@@ -331,8 +335,9 @@ impl Simulate {
 
     /// The model that these parameters describe.
     pub(crate) fn model(&self) -> Result<Model> {
-        let wavelength = wavelength(self.energy.or(self.wavelength.is_none().then_some(ENERGY)), self.wavelength)
-            .ok_or_else(|| Error::internal("neither an energy nor a wavelength"))?;
+        let wavelength =
+            wavelength(self.energy.or(self.wavelength.is_none().then_some(ENERGY)), self.wavelength)
+                .ok_or_else(|| Error::internal("neither an energy nor a wavelength"))?;
         let powder = powder(self.calibrant.as_deref(), &self.spacings)?;
         let lines = match self.spacings.is_empty() {
             true => powder.brightness(wavelength, FINEST, DAMPING),
@@ -349,7 +354,10 @@ impl Simulate {
                 self.rot2.to_radians(),
             ),
             wavelength,
-            rings: lines.into_iter().map(|(line, bright)| Ring { d: line.d, crest: self.counts * bright }).collect(),
+            rings: lines
+                .into_iter()
+                .map(|(line, bright)| Ring { d: line.d, crest: self.counts * bright })
+                .collect(),
             width: self.width.to_radians(),
             background: Background {
                 flat: self.background,
@@ -375,7 +383,6 @@ impl Simulate {
         Ok(expected)
     }
 }
-
 
 /// Frames of the small experiment with their shape, and its mask.
 pub(crate) fn example_frames() -> (Vec<u16>, [usize; 3], Vec<u8>) {

@@ -130,6 +130,9 @@ impl Chain {
             self.flush(ring)?;
             return Ok(None);
         }
+        if let Some(item) = self.inbox.follows() {
+            return Ok(Some(item));
+        }
         select! {
             recv(self.inbox.receiver()) -> item => {
                 let item = item.map_err(|_| Error::cancelled())?;

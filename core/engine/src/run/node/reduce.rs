@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::StageOptions;
 use crate::run::control::Meter;
 use crate::run::edge::{Inbox, Item};
+use crate::run::graph::none;
 use crate::run::node::Post;
 use crate::run::node::tree::{BLOCK, Tree};
 use crate::span::{Chunk, Ranges, Span};
@@ -71,8 +72,13 @@ impl ReduceNode {
             match self.post.next(&self.inbox)? {
                 Item::Chunk(chunk) => {
                     self.post.meter.took(chunk.span.len);
-                    self.post.meter.book(|l| l.done(chunk.span.range()));
-                    work.covers.add(chunk.span.range());
+                    if chunk.span.is_frames() {
+                        self.post.meter.book(|l| l.done(chunk.span.range()));
+                    }
+                    match &chunk.covers {
+                        Some(set) => set.iter().for_each(|r| work.covers.add(r.clone())),
+                        None => work.covers.add(chunk.span.range()),
+                    }
                     let mut at = chunk.span.start;
                     while at < chunk.span.end() {
                         let to = chunk.span.end().min((at / BLOCK + 1) * BLOCK);
@@ -88,7 +94,7 @@ impl ReduceNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
             }
             let due = self.options.snapshot_s.is_some_and(|s| shown_at.elapsed().as_secs_f64() >= s)
                 || self.options.snapshot_frames.is_some_and(|n| work.covers.count() - frames_shown >= n);
@@ -128,7 +134,7 @@ impl ReduceNode {
         let number = piece.span.start / BLOCK;
         self.retire(work, number, true)?;
         if work.blocks.back().is_none_or(|b| b.number != number) {
-            let part = self.stage.part(&self.post.cx())?;
+            let part = self.post.meter.call("part", &piece.span, || self.stage.part(&self.post.cx()))?;
             work.blocks.push_back(self.block(number, part, done));
         }
         let shared = work.blocks.back().expect("a block was just opened").shared.clone();
@@ -209,7 +215,7 @@ impl ReduceNode {
         let parts =
             work.tree.nodes().filter_map(|(_, p)| p).chain(open.iter().filter_map(|s| s.part.as_ref()));
         for part in parts {
-            let copy = self.stage.load(&cx, self.stage.save(part)?)?;
+            let copy = self.stored(part).and_then(|saved| self.fetched(&cx, saved))?;
             match &mut all {
                 Some(all) => self.merge(all, copy)?,
                 None => all = Some(copy),
@@ -221,10 +227,18 @@ impl ReduceNode {
         }
     }
 
+    fn stored(&self, part: &AnyPart) -> Result<Dict> {
+        self.post.meter.call("save", &none(), || self.stage.save(part))
+    }
+
+    fn fetched(&self, cx: &Cx, saved: Dict) -> Result<AnyPart> {
+        self.post.meter.call("load", &none(), || self.stage.load(cx, saved))
+    }
+
     fn save(&self, work: &Work) -> Result<Dict> {
         let mut nodes = vec![];
         for (level, part) in work.tree.nodes() {
-            let part = part.map(|p| self.stage.save(p)).transpose()?.map_or(Value::None, Value::Dict);
+            let part = part.map(|p| self.stored(p)).transpose()?.map_or(Value::None, Value::Dict);
             nodes.push(Value::from(vec![Value::Int(i64::from(level)), part]));
         }
         let mut blocks = vec![];
@@ -232,7 +246,7 @@ impl ReduceNode {
             let state = block.shared.lock();
             if let Some(part) = &state.part {
                 blocks
-                    .push(Value::from(vec![Value::Int(block.number as i64), self.stage.save(part)?.into()]));
+                    .push(Value::from(vec![Value::Int(block.number as i64), self.stored(part)?.into()]));
             }
         }
         Ok(Dict::new()
@@ -253,7 +267,7 @@ impl ReduceNode {
                 let Value::List(pair) = entry else { return Err(Error::data("a damaged saved reduction")) };
                 match &**pair {
                     [Value::Int(n), Value::Dict(part)] => {
-                        out.push((*n, Some(self.stage.load(&cx, part.clone())?)))
+                        out.push((*n, Some(self.fetched(&cx, part.clone())?)))
                     }
                     [Value::Int(n), Value::None] => out.push((*n, None)),
                     _ => return Err(Error::data("a damaged saved reduction")),

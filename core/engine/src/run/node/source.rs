@@ -1,6 +1,6 @@
 //! Sources: pull, sort, account, chunk.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::plan::RunOptions;
@@ -56,9 +56,10 @@ impl SourceNode {
                 self.send(&mut sorter)?;
                 seen_mark = wanted;
                 marked_at = sorter.next();
-                self.post.mark(wanted, Dict::new().with("next", sorter.next() as i64))?;
+                self.mark(wanted, &sorter)?;
             }
             if stopped {
+                self.post.control.cut_short();
                 break "the run was stopped before it";
             }
             let pulled = self.pull(&mut sorter)?;
@@ -79,11 +80,7 @@ impl SourceNode {
         sorter.finish(why)?;
         self.send(&mut sorter)?;
         let next = sorter.next();
-        if sorter.ledger.expected.is_none() && why.starts_with("the source") {
-            // Now the extent is known: nothing came after this.
-            sorter.ledger.expected = Some(next);
-            self.book(&sorter);
-        }
+        self.book(&sorter);
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(Dict::new().with("next", next as i64)))
     }
@@ -106,11 +103,7 @@ impl SourceNode {
                     tries += 1;
                     let pause = Duration::from_millis(50 << tries.min(6));
                     tracing::warn!(stage = %self.post.meter.name, %error, tries, "The source is tried again.");
-                    let until = Instant::now() + pause;
-                    while Instant::now() < until {
-                        self.post.cx().check()?;
-                        std::thread::sleep(Duration::from_millis(10));
-                    }
+                    self.post.pause(pause)?;
                 }
                 other => return other,
             }
@@ -135,6 +128,13 @@ impl SourceNode {
             }
         }
         Ok(())
+    }
+
+    /// Reports the state at a mark: what the reorder buffer holds will come again from `next` on.
+    fn mark(&mut self, mark: u64, sorter: &Sorter) -> Result<()> {
+        let ledger = sorter.ledger_at_mark();
+        self.post.meter.book(|l| *l = ledger);
+        self.post.mark(mark, Dict::new().with("next", sorter.next() as i64))
     }
 
     /// Publishes the account. The reorder buffer's own view runs ahead by what it holds, never behind.
