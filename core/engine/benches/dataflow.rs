@@ -3,10 +3,12 @@
 //! A source, ten maps that give their frames back, a reduction that looks at nothing. Every map has a queue of 16 and a
 //! thread of its own, or all ten are one fused job per chunk, as the engine does by itself. The time is the
 //! processor time of the whole process over chunks times maps, so source and reduction are in it; beside it stands
-//! the part that ten maps add to none. Run it with `cargo bench -p isard-core --bench dataflow`; after `--`, a name
+//! the part that ten maps add to none. Paced, one chunk a millisecond, every thread is asleep when a chunk comes and
+//! has to be woken: what a live run pays. Run it with `cargo bench -p isard-core --bench dataflow`; after `--`, a name
 //! and a number of chunks run that case alone, for a profiler.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use isard_core::plan;
 use isard_core::prelude::*;
@@ -24,6 +26,8 @@ const CHUNK: u64 = 16;
 struct Frames {
     /// How many.
     frames: u64,
+    /// A chunk every millisecond, as from a detector; else as fast as they go.
+    paced: bool,
     #[serde(skip)]
     #[schemars(skip)]
     image: Option<Array>,
@@ -48,7 +52,7 @@ impl Stage for Frames {
     type In = ();
     type Out = Image;
     fn example() -> Example {
-        Example::new("frames = 16")
+        Example::new("frames = 16\npaced = false")
     }
 }
 
@@ -63,7 +67,7 @@ impl Source for Frames {
         }
         let image = self.image.clone().expect("a source is opened first");
         slots.put(slots.next(), Image { image })?;
-        Ok(Pull::Ready)
+        Ok(if self.paced { Pull::Wait(Duration::from_millis(1)) } else { Pull::Ready })
     }
 }
 declare!(Source, "bench.frames", Kind::Simulator, Frames);
@@ -129,15 +133,31 @@ impl Reduce for Chunks {
 }
 declare!(Reduce, "bench.chunks", Kind::Reducer, Chunks);
 
-fn recipe(maps: usize, own_threads: bool, chunks: u64) -> String {
+/// One way to run.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    own_threads: bool,
+    paced: bool,
+}
+
+const CASES: [Case; 4] = [
+    Case { name: "fused", own_threads: false, paced: false },
+    Case { name: "threads", own_threads: true, paced: false },
+    Case { name: "fused, paced", own_threads: false, paced: true },
+    Case { name: "threads, paced", own_threads: true, paced: true },
+];
+
+fn recipe(case: Case, maps: usize, chunks: u64) -> String {
     let mut text = format!(
         "isard = \"0.1\"\nname = \"dataflow\"\n[run]\nchunk = {CHUNK}\n\
-         [stage.s]\nuse = \"bench.frames\"\nset = {{ frames = {} }}\n",
-        chunks * CHUNK
+         [stage.s]\nuse = \"bench.frames\"\nset = {{ frames = {}, paced = {} }}\n",
+        chunks * CHUNK,
+        case.paced
     );
     let mut last = "s".to_owned();
     for n in 0..maps {
-        let run = if own_threads { "run = { queue = 16 }\n" } else { "" };
+        let run = if case.own_threads { "run = { queue = 16 }\n" } else { "" };
         text += &format!(
             "[stage.m{n}]\nuse = \"bench.same\"\nfrom = \"{last}\"\nin = {{ image = \"{last}.image\" }}\n{run}"
         );
@@ -155,14 +175,14 @@ fn cpu() -> f64 {
 }
 
 /// Microseconds of processor time, and of the clock, per chunk.
-fn time(maps: usize, own_threads: bool, chunks: u64) -> (f64, f64) {
+fn time(case: Case, maps: usize, chunks: u64) -> (f64, f64) {
     let registry = Registry::built_in().expect("no name twice");
-    let recipe = recipe::parse(&recipe(maps, own_threads, chunks), Path::new("bench.toml"))
+    let recipe = recipe::parse(&recipe(case, maps, chunks), Path::new("bench.toml"))
         .unwrap_or_else(|faults| panic!("{faults}"));
     let (plan, _) = plan::make(&recipe, &registry).unwrap_or_else(|faults| panic!("{faults}"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let options = Options::new(Out::Folder { path: folder.path().join("out"), overwrite: true });
-    let (begun, cpu_begun) = (std::time::Instant::now(), cpu());
+    let (begun, cpu_begun) = (Instant::now(), cpu());
     let report = run::run(&plan, options).expect("the run starts");
     let (wall, used) = (begun.elapsed().as_secs_f64(), cpu() - cpu_begun);
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
@@ -170,28 +190,24 @@ fn time(maps: usize, own_threads: bool, chunks: u64) -> (f64, f64) {
     (used / chunks as f64 * 1e6, wall / chunks as f64 * 1e6)
 }
 
-/// The least of several rounds, which is the one least disturbed.
-fn least(rounds: usize, maps: usize, own_threads: bool, chunks: u64) -> (f64, f64) {
-    let least = |a: (f64, f64), b: (f64, f64)| (a.0.min(b.0), a.1.min(b.1));
-    (0..rounds).map(|_| time(maps, own_threads, chunks)).fold((f64::INFINITY, f64::INFINITY), least)
-}
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let chunks = arguments.get(1).and_then(|n| n.parse().ok()).unwrap_or(50_000);
     let only = arguments.first().map(String::as_str);
-    let (none, none_wall) = least(if only.is_some() { 1 } else { 5 }, 0, false, chunks);
-    println!(
-        "source and reduction alone     {none:6.2} us of processor, {none_wall:6.2} us of clock per chunk"
-    );
-    for (name, own_threads) in [("fused", false), ("threads", true)] {
-        if only.is_some_and(|o| o != name) {
-            continue;
+    for case in CASES.into_iter().filter(|case| only.is_none_or(|only| only == case.name)) {
+        let usual = if case.paced { 500 } else { 50_000 };
+        let chunks = arguments.get(1).and_then(|n| n.parse().ok()).unwrap_or(usual);
+        // The least of several rounds is the one least disturbed.
+        let (mut none, mut ten) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
+        for _ in 0..if only.is_some() { 1 } else { 5 } {
+            for (least, maps) in [(&mut none, 0), (&mut ten, MAPS)] {
+                let (cpu, wall) = time(case, maps, chunks);
+                *least = [least[0].min(cpu), least[1].min(wall)];
+            }
         }
-        let (cpu, wall) = least(if only.is_some() { 1 } else { 5 }, MAPS, own_threads, chunks);
-        let (all, added) = (cpu / MAPS as f64, (cpu - none) / MAPS as f64);
+        let (all, added) = (ten[0] / MAPS as f64, (ten[0] - none[0]) / MAPS as f64);
         println!(
-            "{name:8} ten maps: {all:5.2} us of processor per chunk and map, {added:5.2} added by a map, {wall:6.2} us of clock per chunk"
+            "{:14} {all:5.2} us of processor per chunk and map, {added:5.2} added by a map, {:7.2} us of clock per chunk",
+            case.name, ten[1]
         );
     }
 }

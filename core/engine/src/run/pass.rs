@@ -14,8 +14,8 @@ use crate::run::control::{Control, Event, Meter};
 use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
 use crate::run::graph::{Graph, none};
 use crate::run::node::{
-    CaptureNode, Chain, Committed, EndedNode, Finals, FitNode, FoldNode, JoinNode, KEPT, KeepNode, LatchNode, LateTask, Link,
-    Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
+    CaptureNode, Chain, Committed, EndedNode, Finals, FitNode, FoldNode, JoinNode, KEPT, KeepNode, LatchNode,
+    LateTask, Link, Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
@@ -731,8 +731,14 @@ impl Builder<'_, '_> {
                 queue: self.queues.get(&id).cloned(),
             });
         }
-        let mut end =
-            PassEnd { stages, detached: vec![], content: BTreeMap::new(), latched: vec![], failure: None, cut_short: false };
+        let mut end = PassEnd {
+            stages,
+            detached: vec![],
+            content: BTreeMap::new(),
+            latched: vec![],
+            failure: None,
+            cut_short: false,
+        };
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
@@ -891,7 +897,8 @@ impl Builder<'_, '_> {
             head = before;
         }
         let stages = self.graph.downstream(head);
-        let listeners = self.helpers.iter().filter(|(_, of)| stages.contains(of)).map(|(listener, _)| *listener);
+        let listeners =
+            self.helpers.iter().filter(|(_, of)| stages.contains(of)).map(|(listener, _)| *listener);
         let all = stages.iter().copied().chain(listeners);
         all.filter_map(|n| self.meters.get(&n)).map(|m| m.detached.clone()).collect()
     }
