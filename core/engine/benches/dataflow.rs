@@ -181,13 +181,17 @@ fn main() {
     let chunks = arguments.get(1).and_then(|n| n.parse().ok()).unwrap_or(50_000);
     let only = arguments.first().map(String::as_str);
     let (none, none_wall) = least(if only.is_some() { 1 } else { 5 }, 0, false, chunks);
-    println!("source and reduction alone     {none:6.2} us of processor, {none_wall:6.2} us of clock per chunk");
+    println!(
+        "source and reduction alone     {none:6.2} us of processor, {none_wall:6.2} us of clock per chunk"
+    );
     for (name, own_threads) in [("fused", false), ("threads", true)] {
         if only.is_some_and(|o| o != name) {
             continue;
         }
         let (cpu, wall) = least(if only.is_some() { 1 } else { 5 }, MAPS, own_threads, chunks);
         let (all, added) = (cpu / MAPS as f64, (cpu - none) / MAPS as f64);
-        println!("{name:8} ten maps: {all:5.2} us of processor per chunk and map, {added:5.2} added by a map, {wall:6.2} us of clock per chunk");
+        println!(
+            "{name:8} ten maps: {all:5.2} us of processor per chunk and map, {added:5.2} added by a map, {wall:6.2} us of clock per chunk"
+        );
     }
 }

@@ -50,7 +50,14 @@ impl Control {
         first_mark: u64,
         events: Sender<Event>,
     ) -> Control {
-        Control { cancel, stop, mark: AtomicU64::new(first_mark), failure: Mutex::default(), cut_short: AtomicBool::default(), events }
+        Control {
+            cancel,
+            stop,
+            mark: AtomicU64::new(first_mark),
+            failure: Mutex::default(),
+            cut_short: AtomicBool::default(),
+            events,
+        }
     }
 
     /// The newest mark asked for.
