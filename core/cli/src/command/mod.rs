@@ -90,6 +90,7 @@ pub struct RecipeArguments {
     /// A file with the site's defaults.
     #[arg(long, value_name = "FILE", env = "ISARD_SITE")]
     pub site: Option<PathBuf>,
+    /// Where plugins come from.
     #[command(flatten)]
     pub plugins: Plugins,
 }

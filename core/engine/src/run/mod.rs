@@ -15,7 +15,7 @@ mod spill;
 mod wire;
 
 pub use control::{Call, Meter};
-pub use execute::{Budget, Observer, Options, Out, Progress, restart, restart_names, resume, run};
+pub use execute::{Observer, Options, Out, Progress, restart, restart_names, resume, run};
 pub use ledger::Ledger;
 pub use once::{once, open};
 pub use pass::Watched;
