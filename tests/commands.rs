@@ -79,7 +79,12 @@ fn faults_of_a_recipe_are_all_shown_with_their_places() {
         let output = isard(folder.path(), &[command, "small.toml"]);
         assert_eq!(code(&output), Some(2));
         let printed = text(&output.stderr);
-        assert!(printed.contains("small.toml:") && printed.contains("`image.sum`") && printed.contains("`part_bytes`"), "{printed}");
+        assert!(
+            printed.contains("small.toml:")
+                && printed.contains("`image.sum`")
+                && printed.contains("`part_bytes`"),
+            "{printed}"
+        );
     }
     let json = isard(folder.path(), &["check", "--json", "small.toml"]);
     let faults: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -107,7 +112,8 @@ fn a_terminated_run_drains_and_is_resumed_to_the_same_digests() {
     assert_eq!(child.wait().unwrap().code(), Some(7));
     let resumed = isard(folder.path(), &["resume", "cut", "--quiet"]);
     assert_eq!(code(&resumed), Some(0), "{}", text(&resumed.stderr));
-    let whole = isard(folder.path(), &["run", "small.toml", "--out", "whole", "--quiet", "--set", "detector.rate=0"]);
+    let whole =
+        isard(folder.path(), &["run", "small.toml", "--out", "whole", "--quiet", "--set", "detector.rate=0"]);
     assert_eq!(code(&whole), Some(0), "{}", text(&whole.stderr));
     let content = |run: &str| {
         let record = std::fs::read(folder.path().join(run).join("run.json")).unwrap();
@@ -139,7 +145,8 @@ fn lists_descriptions_and_schema_are_readable_by_programs() {
 fn one_stage_is_tried_on_one_file() {
     let folder = tempfile::tempdir().unwrap();
     // Written by hand from the NPY format's specification: 2 frames of 1 x 2 pixels, uint16.
-    let mut file = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<u2', 'fortran_order': False, 'shape': (2, 1, 2), }".to_vec();
+    let mut file =
+        b"\x93NUMPY\x01\x00\x76\x00{'descr': '<u2', 'fortran_order': False, 'shape': (2, 1, 2), }".to_vec();
     file.resize(127, b' ');
     file.push(b'\n');
     for pixel in [1u16, 2, 10, 20] {

@@ -70,7 +70,8 @@ fn every_recipe_in_text_is_in_order() {
                 continue;
             }
             count += 1;
-            let recipe = recipe::parse(block, &root().join(page)).unwrap_or_else(|faults| panic!("{page}: {faults}"));
+            let recipe =
+                recipe::parse(block, &root().join(page)).unwrap_or_else(|faults| panic!("{page}: {faults}"));
             plan::make(&recipe, &registry()).unwrap_or_else(|faults| panic!("{page}: {faults}"));
         }
     }

@@ -21,6 +21,7 @@ use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::{Built, Cx, Lag, Opened, Output, Position, RunCx};
+use crate::store::ContentDigest;
 use crate::store::Files;
 use crate::value::{Dict, Key, Value};
 
@@ -103,6 +104,8 @@ struct Builder<'a, 'b> {
     changes: Vec<(NodeId, Key, Changes)>,
     /// The engine's own listeners, with the stages they listen to.
     helpers: Vec<(NodeId, NodeId)>,
+    /// Digests of what tasks gave before the threads began.
+    early_content: BTreeMap<NodeId, String>,
     next_id: NodeId,
     names: HashMap<NodeId, String>,
     work: Vec<(NodeId, bool, Work)>,
@@ -133,6 +136,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         queues: HashMap::new(),
         changes: vec![],
         helpers: vec![],
+        early_content: BTreeMap::new(),
         next_id,
         names,
         work: vec![],
@@ -321,13 +325,17 @@ impl Builder<'_, '_> {
 
     /// The result of an early task is a stream of one record.
     fn emit_early(&mut self, id: NodeId, output: Dict) -> Result<()> {
-        let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         let What::Stage(declaration) = &self.s.plan.nodes[id].what else { return Ok(()) };
         let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output)?;
         let span = Span { axis: SNAPSHOT, start: 0, len: 1 };
         let covers = Some(Arc::new(Ranges::default()));
+        let chunk = Chunk { span, data, covers, last: true };
+        let mut digest = ContentDigest::default();
+        digest.add(&chunk)?;
+        self.early_content.insert(id, digest.finish());
+        let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         // A queue holds at least two items: nothing blocks here before the threads run.
-        outlet.send(Item::Chunk(Chunk { span, data, covers, last: true }))?;
+        outlet.send(Item::Chunk(chunk))?;
         outlet.send(Item::End)
     }
 
@@ -734,7 +742,7 @@ impl Builder<'_, '_> {
         let mut end = PassEnd {
             stages,
             detached: vec![],
-            content: BTreeMap::new(),
+            content: std::mem::take(&mut self.early_content),
             latched: vec![],
             failure: None,
             cut_short: false,

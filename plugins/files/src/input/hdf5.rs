@@ -36,10 +36,14 @@ pub struct Hdf5Dataset {
     /// Names of the leading axes, slowest first; without it they count as one.
     #[serde(default)]
     scan: Vec<String>,
-    /// Constants of the series by name: a dataset `/entry/mask`, or an attribute `/entry/data@units`.
+    /// Constants of the series by name.
+    ///
+    /// Each is a dataset `/entry/mask`, or an attribute `/entry/data@units`.
     #[serde(default)]
     head: BTreeMap<String, String>,
-    /// Outputs that hold one value for each frame, by name: datasets with as many records as there are frames.
+    /// Outputs that hold one value for each frame, by name.
+    ///
+    /// They are datasets with as many records as there are frames.
     #[serde(default)]
     columns: BTreeMap<String, String>,
     #[serde(skip)]

@@ -86,6 +86,8 @@ impl Chain {
                         mean = mean.max(HAND_OVER + Duration::from_nanos(1));
                     }
                     _ => {
+                        // Work that is done here must not overtake what was handed over before.
+                        self.settle(&mut ring, &mut mean, &done_rx)?;
                         let begun = Instant::now();
                         let items = through(&self.links, &self.post.run, chunk)?;
                         mean = (mean * 7 + begun.elapsed()) / 8;
@@ -95,12 +97,7 @@ impl Chain {
                     }
                 },
                 other => {
-                    while ring.working() > 0 {
-                        let (sequence, took, items) = done_rx.recv().map_err(|_| Error::cancelled())?;
-                        mean = settle(mean, took);
-                        ring.ready.insert(sequence, items?);
-                        self.flush(&mut ring)?;
-                    }
+                    self.settle(&mut ring, &mut mean, &done_rx)?;
                     match other {
                         Item::Mark(mark) => self.pass(mark)?,
                         Item::End => {
@@ -148,6 +145,16 @@ impl Chain {
                 Ok(None)
             }
         }
+    }
+
+    /// Waits for everything that was handed over, and sends it on.
+    fn settle(&mut self, ring: &mut Ring, mean: &mut Duration, done: &Receiver<Done>) -> Result<()> {
+        while ring.working() > 0 {
+            let (sequence, took, items) = done.recv().map_err(|_| Error::cancelled())?;
+            *mean = settle(*mean, took);
+            ring.ready.insert(sequence, items?);
+        }
+        self.flush(ring)
     }
 
     fn flush(&mut self, ring: &mut Ring) -> Result<()> {

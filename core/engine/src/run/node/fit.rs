@@ -1,5 +1,6 @@
 //! Fitters: absorb first, refine in slices, on credit paced by data growth.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -127,6 +128,11 @@ impl FitNode {
             }
         }
         let output = self.post.meter.call("snapshot", &none, || self.stage.snapshot(&self.post.cx()))?;
+        if output.is_none() && self.post.control.stop.load(Ordering::Relaxed) {
+            // A run that was stopped early has the rest of its frames to come.
+            self.post.outlet.send(Item::End)?;
+            return Ok(self.post.with_ledger(Dict::new()));
+        }
         let output = output.ok_or_else(|| {
             let name = &self.post.meter.name;
             Error::data(format!("stage `{name}` has nothing to show after {} frames", p.covers.count()))
