@@ -193,7 +193,6 @@ fn time(case: Case, maps: usize, chunks: u64) -> (f64, f64) {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let only = arguments.first().map(String::as_str);
-<<<<<<< HEAD
     for case in CASES.into_iter().filter(|case| only.is_none_or(|only| only == case.name)) {
         let usual = if case.paced { 500 } else { 50_000 };
         let chunks = arguments.get(1).and_then(|n| n.parse().ok()).unwrap_or(usual);
@@ -209,20 +208,6 @@ fn main() {
         println!(
             "{:14} {all:5.2} us of processor per chunk and map, {added:5.2} added by a map, {:7.2} us of clock per chunk",
             case.name, ten[1]
-=======
-    let (none, none_wall) = least(if only.is_some() { 1 } else { 5 }, 0, false, chunks);
-    println!(
-        "source and reduction alone     {none:6.2} us of processor, {none_wall:6.2} us of clock per chunk"
-    );
-    for (name, own_threads) in [("fused", false), ("threads", true)] {
-        if only.is_some_and(|o| o != name) {
-            continue;
-        }
-        let (cpu, wall) = least(if only.is_some() { 1 } else { 5 }, MAPS, own_threads, chunks);
-        let (all, added) = (cpu / MAPS as f64, (cpu - none) / MAPS as f64);
-        println!(
-            "{name:8} ten maps: {all:5.2} us of processor per chunk and map, {added:5.2} added by a map, {wall:6.2} us of clock per chunk"
->>>>>>> main
         );
     }
 }
