@@ -1,14 +1,13 @@
 //! Generated pages are what the code says, and every recipe in text and in `recipes/` is in order.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+#[path = "support/shared.rs"]
+mod shared;
 
 use isard_core::plan;
 use isard_core::recipe::{self, Overrides};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
+use shared::{root, skipped};
 
 /// Compares a generated page with the committed one; `UPDATE=1` writes it anew.
 fn compare(path: &str, generated: &str) {
@@ -51,7 +50,7 @@ fn every_shipped_recipe_is_in_order() {
         count += 1;
         let text = std::fs::read_to_string(&path).unwrap();
         if text.contains("../shared") && !root().join("../shared").exists() {
-            println!("skipped: {} (no reference data)", path.display());
+            skipped(&path.display().to_string(), "no reference data");
             continue;
         }
         let recipe = recipe::load(&path, &Overrides::default()).unwrap_or_else(|faults| panic!("{faults}"));
