@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 pub mod analysis;
+pub mod kill;
+pub mod set;
 pub mod source;
 pub mod writer;
 

@@ -57,7 +57,7 @@ pub fn save(folder: &Folder, checkpoint: &Checkpoint) -> Result<()> {
     let older = numbers(files, folder.root()).map_err(at)?;
     let next = older.last().map_or(1, |n| n + 1);
     folder.write_whole(&name(next), &pack(checkpoint), "isard").map_err(|e| e.at("checkpoint"))?;
-    folder.state().checkpointed = checkpoint.files.clone();
+    folder.state().settle(&checkpoint.files);
     older.iter().try_for_each(|n| files.remove(&folder.path(&name(*n)))).map_err(at)?;
     files.sync_dir(&inner).map_err(at)?;
     prune(folder)

@@ -74,7 +74,8 @@ impl Chain {
             };
             match item {
                 Item::Chunk(chunk) => match self.post.run.threads.clone() {
-                    Some(threads) if mean > HAND_OVER || ring.next_in < 2 => {
+                    // A chunk done here must not overtake those that are still on the pool.
+                    Some(threads) if mean > HAND_OVER || ring.next_in < 2 || ring.working() > 0 => {
                         let job = Job {
                             links: self.links.clone(),
                             run: self.post.run.clone(),
@@ -83,7 +84,6 @@ impl Chain {
                         };
                         ring.next_in += 1;
                         threads.spawn(move || job.run(chunk));
-                        mean = mean.max(HAND_OVER + Duration::from_nanos(1));
                     }
                     _ => {
                         let begun = Instant::now();
