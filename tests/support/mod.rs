@@ -3,6 +3,7 @@
 
 pub mod analysis;
 pub mod kill;
+pub mod moody;
 pub mod set;
 pub mod source;
 pub mod writer;

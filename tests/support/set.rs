@@ -61,6 +61,11 @@ impl Stage for Set {
 }
 
 impl Set {
+    /// A set under a name with so many records to a part.
+    pub fn at(path: &str, records: usize) -> Set {
+        Set { path: path.into(), records, ..Set::default() }
+    }
+
     fn seal(&mut self) -> Result<()> {
         if self.state.lines.is_empty() {
             return Ok(());

@@ -127,6 +127,10 @@ impl FitNode {
             }
         }
         let output = self.post.meter.call("snapshot", &none, || self.stage.snapshot(&self.post.cx()))?;
+        if output.is_none() && self.post.control.was_cut_short() {
+            // A stop came before there was enough to fit; the resumed run will have it.
+            return self.post.end(Dict::new());
+        }
         let output = output.ok_or_else(|| {
             let name = &self.post.meter.name;
             Error::data(format!("stage `{name}` has nothing to show after {} frames", p.covers.count()))
