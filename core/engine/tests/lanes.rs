@@ -101,7 +101,7 @@ fn a_stuck_viewer_is_given_up() {
     for overflow in ["latest", "block"] {
         let view = format!(
             "[stage.view]\nuse = \"toy.pass\"\nfrom = \"frames\"\nset = {{ mood = \"hang\", at = 100, pause = 9000 }}\n\
-             run = {{ overflow = \"{overflow}\", on_error = \"detach\", queue = 100 }}\n\
+             run = {{ overflow = \"{overflow}\", on_error = \"detach\", queue = 400 }}\n\
              [stage.seen]\nuse = \"toy.total\"\nfrom = \"view\""
         );
         let begun = Instant::now();

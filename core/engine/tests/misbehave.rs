@@ -95,6 +95,7 @@ fn whole(report: &Report, out: &Path, what: &str) {
     let verdict = store::verify(&RealFiles, out).unwrap();
     assert_eq!(verdict.verdict, Verdict::Good, "{what}: {verdict}");
     let raw = set::lines(out, "raw.txt");
+    // Behind a number comes the digest of the pixels.
     let frames: Vec<String> = (0..120).map(|n| format!("frame {n} ")).collect();
     assert!(raw.len() == 120 && raw.iter().zip(&frames).all(|(a, b)| a.starts_with(b.as_str())), "{what}");
 }
@@ -107,6 +108,11 @@ fn check(mood: &str, blame: &[Blame]) {
             continue;
         }
         if mood == "shape" && (stage.contains("writer") || stage.contains("reduce") || stage.contains("fold")) {
+            continue;
+        }
+        // Each hang takes more than a second: one operation of each role, unless there is time.
+        let quick = ["apply", "push", "merge", "refine", "commit", "open", "run", "pull"].contains(&what);
+        if mood == "hang" && !quick && std::env::var("ISARD_SLOW").is_err() {
             continue;
         }
         let text = recipe(&stage);

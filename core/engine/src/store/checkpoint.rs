@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -159,6 +159,8 @@ fn prune(folder: &Folder) -> Result<()> {
     if !files.exists(&before).map_err(at)? {
         return Ok(());
     }
+    // A version kept between the look at what is needed and the look at what is there would be taken for an old one.
+    let _keeping = folder.keeping.lock().unwrap_or_else(PoisonError::into_inner);
     let needed: BTreeSet<String> = folder.state().needed().map(|f| f.sha256.clone()).collect();
     for entry in files.list(&before).map_err(at)?.iter().filter(|e| !needed.contains(&e.name)) {
         files.remove(&before.join(&entry.name)).map_err(at)?;

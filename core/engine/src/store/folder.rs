@@ -62,6 +62,8 @@ pub struct Folder {
     lock: Lock,
     state: Mutex<Known>,
     record: RwLock<String>,
+    /// Held while a version is kept and while those no longer needed are removed.
+    pub(crate) keeping: Mutex<()>,
     /// Set when the run is over: a stage that was left behind may wake up any time.
     closed: AtomicBool,
 }
@@ -126,8 +128,16 @@ impl Folder {
         let above = root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         files.sync_dir(above).map_err(|e| fault(&*files, "sync", above, &e))?;
         let (lock, stale) = Lock::take(&*files, &root)?;
-        let (state, record, closed) = (Mutex::default(), RwLock::new("{}".into()), AtomicBool::default());
-        Ok(Opened { folder: Arc::new(Folder { files, root, lock, state, record, closed }), stale })
+        let folder = Folder {
+            files,
+            root,
+            lock,
+            state: Mutex::default(),
+            record: RwLock::new("{}".into()),
+            keeping: Mutex::default(),
+            closed: AtomicBool::default(),
+        };
+        Ok(Opened { folder: Arc::new(folder), stale })
     }
 
     /// Ends the writing: later attempts are refused and the lock is free.
