@@ -2,6 +2,9 @@
 #![allow(dead_code)]
 
 pub mod analysis;
+pub mod kill;
+pub mod moody;
+pub mod set;
 pub mod source;
 pub mod writer;
 

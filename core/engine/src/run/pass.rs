@@ -790,6 +790,7 @@ impl Builder<'_, '_> {
         let mut giving_up: Option<Instant> = None;
         let mut broken: Vec<NodeId> = vec![];
         let mut left_behind: Vec<NodeId> = vec![];
+        let mut grace = GRACE;
         while alive > 0 {
             match events.recv_timeout(Duration::from_millis(20)) {
                 Ok(Event::Saved(id, mark, state)) => {
@@ -849,14 +850,15 @@ impl Builder<'_, '_> {
                         alive -= 1;
                     } else {
                         self.control.fail(error);
+                        grace = GRACE / 4;
                     }
                 }
             }
             if self.control.cancelled() {
                 let since = *giving_up.get_or_insert_with(Instant::now);
                 // A stage that does not come back is left behind: the process is about to end.
-                if since.elapsed() > GRACE
-                    && self.meters.values().any(|m| m.longest().is_some_and(|c| c.since.elapsed() > GRACE))
+                if since.elapsed() > grace
+                    && self.meters.values().any(|m| m.longest().is_some_and(|c| c.since.elapsed() > grace))
                 {
                     break;
                 }

@@ -63,6 +63,10 @@ impl TaskNode {
                 None => covers.add(part.span.range()),
             }
         }
+        if parts.is_empty() && self.post.control.was_cut_short() {
+            // A stop came before there was anything to run on; the resumed run will have it.
+            return self.post.end(Dict::new());
+        }
         let span = parts.first().map_or(Span::frames(0, 0), |c| c.span.clone());
         let data = match parts.last() {
             Some(last) if last.span.axis == SNAPSHOT => unlead(&last.data)?,
