@@ -41,7 +41,8 @@ impl SourceNode {
         {
             sorter.ledger = saved;
         }
-        let mut seen_mark = self.post.control.mark();
+        // Also one that was asked for before this thread began: all have to pass the same marks.
+        let mut seen_mark = self.post.control.first_mark;
         let mut marked_at = self.from;
         let why = loop {
             self.post.cx().check()?;
@@ -59,7 +60,7 @@ impl SourceNode {
                 self.mark(wanted, &sorter)?;
             }
             if stopped {
-                self.post.control.cut_short();
+                self.post.control.cut_short(self.post.id);
                 break "the run was stopped before it";
             }
             let pulled = self.pull(&mut sorter)?;
