@@ -333,7 +333,9 @@ fn a_power_cut_at_any_operation_is_resumed_to_the_same_answer() {
             let at = if again == 0 { i * operations / tries } else { dice.roll(operations / 2) };
             let files = Arc::new(FailingFiles::new(disk.clone(), Fail::Stop(at)));
             let ended = go_on(RECIPE, out, files);
-            assert!(again > 0 || !matches!(&ended, Ok(r) if r.outcome == Outcome::Done && at + 40 < operations));
+            assert!(
+                again > 0 || !matches!(&ended, Ok(r) if r.outcome == Outcome::Done && at + 40 < operations)
+            );
             disk.crash(dice.roll(1 << 40));
         }
         let report = go_on(RECIPE, out, disk.clone());

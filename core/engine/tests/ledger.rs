@@ -43,7 +43,8 @@ fn recipe(faults: &str, limits: &str) -> String {
 /// Lost, repeated, delayed and corrupt frames: counts, list, reasons, at the source and at every end.
 #[test]
 fn lost_repeated_delayed_and_corrupt_frames_are_counted_and_listed() {
-    let faults = "frames = 100, lose = [3, 50, 51], repeat = [7, 60], corrupt = [20], late = [30], delay = 20";
+    let faults =
+        "frames = 100, lose = [3, 50, 51], repeat = [7, 60], corrupt = [20], late = [30], delay = 20";
     let report = run(&recipe(faults, "missing = 4, corrupt = 1, late = 1, extra = 2"));
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     assert_eq!(ledger(&report, "frames"), "95 of 100 done, 3 missing, 1 corrupt, 1 late, 2 extra");
@@ -51,7 +52,8 @@ fn lost_repeated_delayed_and_corrupt_frames_are_counted_and_listed() {
     assert_eq!(source.again().to_string(), "3, 20, 30, 50-51");
     assert_eq!(source.late.to_string(), "30");
     assert_eq!(source.extra_numbers, [7, 60]);
-    let why = |n: u64| source.reasons.iter().find(|(r, ..)| r.contains(&n)).map(|(_, _, why)| why.to_string());
+    let why =
+        |n: u64| source.reasons.iter().find(|(r, ..)| r.contains(&n)).map(|(_, _, why)| why.to_string());
     assert_eq!(why(20).as_deref(), Some("checksum differs"));
     assert!(why(3).is_some_and(|w| w.contains("reorder limit 8")), "{:?}", why(3));
     // Behind the source a late frame stays what it was there: it never came.

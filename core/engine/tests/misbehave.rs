@@ -62,7 +62,9 @@ fn cases() -> Vec<(&'static str, String)> {
         let path = "path = \"bad.txt\", ";
         add(
             op,
-            format!("[stage.bad]\nuse = \"moody.writer\"\nfrom = \"frames\"\nset = {{ {path}op = \"{op}\" }}"),
+            format!(
+                "[stage.bad]\nuse = \"moody.writer\"\nfrom = \"frames\"\nset = {{ {path}op = \"{op}\" }}"
+            ),
         );
     }
     for op in ["open", "pull"] {
@@ -107,7 +109,8 @@ fn check(mood: &str, blame: &[Blame]) {
         if mood == "shape" && !["apply", "finish", "push"].contains(&what) {
             continue;
         }
-        if mood == "shape" && (stage.contains("writer") || stage.contains("reduce") || stage.contains("fold")) {
+        if mood == "shape" && (stage.contains("writer") || stage.contains("reduce") || stage.contains("fold"))
+        {
             continue;
         }
         // Each hang takes more than a second: one operation of each role, unless there is time.

@@ -89,8 +89,10 @@ fn chunks_threads_and_pace_change_no_digest() {
             assert_eq!(live, wanted, "live, {run}");
         }
     }
-    let snapshots = mixed("chunk = 3", "live = true, rate = 800.0")
-        .replace("from = \"twice\"\n        [stage.save_line]", "from = \"twice\"\n        run = { snapshot_s = 0.02 }\n        [stage.save_line]");
+    let snapshots = mixed("chunk = 3", "live = true, rate = 800.0").replace(
+        "from = \"twice\"\n        [stage.save_line]",
+        "from = \"twice\"\n        run = { snapshot_s = 0.02 }\n        [stage.save_line]",
+    );
     assert!(snapshots.contains("snapshot_s"));
     assert_eq!(content(&snapshots), wanted, "with snapshots on the way");
 }
@@ -213,7 +215,15 @@ fn a_restart_from_any_pass_ends_the_same() {
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     let wanted = finished(&*disk, out);
     let names = run::restart_names(&*disk, out).unwrap();
-    let all = ["coarse", "refine.1.make", "refine.1.use", "refine.2.make", "refine.2.use", "refine.3.make", "refine.3.use"];
+    let all = [
+        "coarse",
+        "refine.1.make",
+        "refine.1.use",
+        "refine.2.make",
+        "refine.2.use",
+        "refine.3.make",
+        "refine.3.use",
+    ];
     assert_eq!(names, all);
     for name in all.into_iter().rev() {
         let again = run::restart(&plan(LOOP), memory(out, disk.clone()), name).unwrap();
@@ -221,7 +231,8 @@ fn a_restart_from_any_pass_ends_the_same() {
         assert_eq!(again.results, report.results, "{name}");
         assert_eq!(finished(&*disk, out), wanted, "{name}");
     }
-    let unknown = run::restart(&plan(LOOP), memory(out, disk.clone()), "refine.4.make").unwrap_err().to_string();
+    let unknown =
+        run::restart(&plan(LOOP), memory(out, disk.clone()), "refine.4.make").unwrap_err().to_string();
     assert!(unknown.contains("refine.4.make") && unknown.contains("refine.3.use"), "{unknown}");
 }
 
@@ -253,4 +264,71 @@ fn a_changed_recipe_is_refused_and_the_difference_shown() {
     assert_eq!(report.content, content(&text));
     let done = run::resume(&plan(&text), memory(out, disk.clone())).unwrap_err().to_string();
     assert!(done.contains("is done"), "{done}");
+}
+
+/// Two sources of different length that lose frames alone and together, stopped or cut off anywhere.
+#[test]
+fn a_join_interrupted_anywhere_ends_the_same() {
+    let text = r#"
+        isard = "0.1"
+        name = "join"
+        [run]
+        chunk = 4
+        checkpoint_frames = 12
+        checkpoint_s = 0.0
+        limits = { missing = 50 }
+        [stage.left]
+        use = "toy.count"
+        set = { frames = 120, lose = [30, 31, 80], rate = 4000.0 }
+        [stage.right]
+        use = "toy.count"
+        set = { frames = 90, lose = [31, 60], rate = 2500.0 }
+        [stage.both]
+        use = "flow.join"
+        from = ["left", "right"]
+        set = { wait = { frames = 1000 } }
+        [stage.line]
+        use = "toy.line"
+        from = "both"
+        in = { image = "right.image" }
+        [stage.alone]
+        use = "toy.total"
+        from = "right"
+        [stage.save]
+        use = "toy.set"
+        from = "both"
+        in = { image = "left.image" }
+        set = { path = "both.txt", records = 9 }
+    "#;
+    let out = Path::new("/out");
+    let disk = Arc::new(ForgetfulFiles::new());
+    let counting = Arc::new(FailingFiles::new(disk.clone(), Fail::Never));
+    let calm = run::run(&plan(text), memory(out, counting.clone())).unwrap();
+    assert_eq!(calm.outcome, Outcome::Done, "{:?}", calm.outcome.message());
+    // 120 frames without 30, 31, 80, 60 and the thirty that the other one never had.
+    assert_eq!(support::ledger(&calm, "save"), "86 of 120 done, 34 missing");
+    let wanted = finished(&*disk, out);
+    let operations = counting.calls().len() as u64;
+    let tries = if std::env::var("ISARD_SLOW").is_ok() { operations } else { 30 };
+    for i in 0..tries {
+        let (at, cut) = (i * operations / tries, i % 2 == 0);
+        let disk = Arc::new(ForgetfulFiles::new());
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        let files = FailingFiles::new(disk.clone(), if cut { Fail::Stop(at) } else { Fail::Never })
+            .watched(move |n, _, _| flag.store(!cut && n >= at, Ordering::Relaxed));
+        let mut first = memory(out, Arc::new(files));
+        first.stop = stop;
+        let before = run::run(&plan(text), first);
+        if cut {
+            disk.crash(i);
+        }
+        let begun = disk.exists(&out.join(store::INNER)).unwrap();
+        let (plan, options) = (plan(text), memory(out, disk.clone()));
+        match if begun { run::resume(&plan, options) } else { run::run(&plan, options) } {
+            Ok(report) => assert_eq!(report.outcome, Outcome::Done, "{at}: {:?}", report.outcome.message()),
+            Err(error) => assert!(error.to_string().contains("is done"), "{at}: {error}"),
+        }
+        assert_eq!(finished(&*disk, out), wanted, "operation {at} of {operations}, after {before:?}");
+    }
 }

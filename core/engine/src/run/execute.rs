@@ -256,7 +256,19 @@ impl<'a> Execution<'a> {
         };
         let (finals, commits) = (Arc::default(), Commits::default());
         let begun = Instant::now();
-        Ok(Execution { plan, folder, record, options, run, finals, commits, begun, mark: 0, accounts: vec![], report })
+        Ok(Execution {
+            plan,
+            folder,
+            record,
+            options,
+            run,
+            finals,
+            commits,
+            begun,
+            mark: 0,
+            accounts: vec![],
+            report,
+        })
     }
 
     /// Runs all steps, or those from a checkpoint on.
@@ -520,8 +532,11 @@ impl<'a> Execution<'a> {
         self.record.exit = Some(outcome.exit_code());
         self.record.error = outcome.message();
         self.record.content = self.report.content.clone();
-        self.record.ledger =
-            accounts.iter().map(|a| (a.name.clone(), a.ledger.to_json())).collect::<serde_json::Map<_, _>>().into();
+        self.record.ledger = accounts
+            .iter()
+            .map(|a| (a.name.clone(), a.ledger.to_json()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         self.record.gaps = accounts
             .iter()
             .flat_map(|a| a.ledger.classes().into_iter().skip(1).map(move |(word, set)| (&a.name, word, set)))

@@ -14,8 +14,8 @@ use crate::run::control::{Control, Event, Meter};
 use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
 use crate::run::graph::{Graph, none};
 use crate::run::node::{
-    CaptureNode, Chain, Committed, EndedNode, Finals, FitNode, FoldNode, JoinNode, KEPT, KeepNode, LatchNode, LateTask, Link,
-    Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
+    CaptureNode, Chain, Committed, EndedNode, Finals, FitNode, FoldNode, JoinNode, KEPT, KeepNode, LatchNode,
+    LateTask, Link, Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
@@ -342,8 +342,8 @@ impl Builder<'_, '_> {
                     Stream::Live(_) if self.graph.fuses(id).is_some() => (),
                     Stream::Live(from) => self.connect(*from, id, self.graph.needs(id)),
                     Stream::Kept(from) => {
-                        let player =
-                            self.helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
+                        let player = self
+                            .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
                         self.connect(player, id, self.graph.needs(id));
                         let (files, folder) = (self.s.files.clone(), self.s.streams.clone());
                         let kept = self.s.finals.get(*from, KEPT);
@@ -444,7 +444,8 @@ impl Builder<'_, '_> {
     /// A stream that a stage takes, for the thread of `owner`.
     fn inbox(&mut self, id: NodeId, owner: NodeId) -> Result<Inbox> {
         let inbox = self.inboxes.get_mut(&id).and_then(Vec::pop);
-        let inbox = inbox.ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))?;
+        let inbox =
+            inbox.ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))?;
         self.holds.entry(owner).or_default().push(inbox.receiver().clone());
         Ok(inbox)
     }
@@ -729,8 +730,14 @@ impl Builder<'_, '_> {
                 queue: self.queues.get(&id).cloned(),
             });
         }
-        let mut end =
-            PassEnd { stages, detached: vec![], content: BTreeMap::new(), latched: vec![], failure: None, cut_short: false };
+        let mut end = PassEnd {
+            stages,
+            detached: vec![],
+            content: BTreeMap::new(),
+            latched: vec![],
+            failure: None,
+            cut_short: false,
+        };
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
@@ -886,7 +893,8 @@ impl Builder<'_, '_> {
             return self.helpers.iter().any(|(listener, of)| *listener == id && self.is_short(*of, cut));
         }
         let node = &plan.nodes[id];
-        let streams = node.from.iter().filter_map(|s| if let Stream::Live(from) = s { Some(*from) } else { None });
+        let streams =
+            node.from.iter().filter_map(|s| if let Stream::Live(from) = s { Some(*from) } else { None });
         let finals = node.inputs.iter().filter_map(|(_, f)| match f {
             Feed::Final { node, .. } if self.graph.nodes.contains(node) && *node != id => Some(*node),
             _ => None,
@@ -913,7 +921,8 @@ impl Builder<'_, '_> {
             head = before;
         }
         let stages = self.graph.downstream(head);
-        let listeners = self.helpers.iter().filter(|(_, of)| stages.contains(of)).map(|(listener, _)| *listener);
+        let listeners =
+            self.helpers.iter().filter(|(_, of)| stages.contains(of)).map(|(listener, _)| *listener);
         let all = stages.iter().copied().chain(listeners);
         all.filter_map(|n| self.meters.get(&n)).map(|m| m.detached.clone()).collect()
     }

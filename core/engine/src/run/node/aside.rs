@@ -138,7 +138,9 @@ impl CaptureNode {
                     self.post.mark(mark, Dict::new().with("digest", digest.save()).with("parts", saved))?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
         }
         let mut values = Dict::new();

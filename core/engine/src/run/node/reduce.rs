@@ -94,7 +94,9 @@ impl ReduceNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
             let due = self.options.snapshot_s.is_some_and(|s| shown_at.elapsed().as_secs_f64() >= s)
                 || self.options.snapshot_frames.is_some_and(|n| work.covers.count() - frames_shown >= n);
@@ -249,8 +251,7 @@ impl ReduceNode {
         for block in &work.blocks {
             let state = block.shared.lock();
             if let Some(part) = &state.part {
-                blocks
-                    .push(Value::from(vec![Value::Int(block.number as i64), self.stored(part)?.into()]));
+                blocks.push(Value::from(vec![Value::Int(block.number as i64), self.stored(part)?.into()]));
             }
         }
         Ok(Dict::new()

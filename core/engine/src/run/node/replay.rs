@@ -110,7 +110,8 @@ impl ReplayNode {
         let mut seen_mark = self.post.control.first_mark;
         while file < last {
             let path = folder.join(format!("{file:08}"));
-            let bytes = self.files.read(&path).map_err(|e| Error::io("play a kept stream from", &path, &e))?;
+            let bytes =
+                self.files.read(&path).map_err(|e| Error::io("play a kept stream from", &path, &e))?;
             while at < bytes.len() {
                 if self.stands_still(&mut seen_mark, file, at)? {
                     return self.end(file, at);

@@ -52,7 +52,9 @@ impl TaskNode {
                     self.post.mark(mark, Dict::new().with("parts", saved))?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
         }
         for part in &parts {

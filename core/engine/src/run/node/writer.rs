@@ -115,7 +115,9 @@ impl WriterNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => return Ok(()),
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
         }
     }
