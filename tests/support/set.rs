@@ -7,7 +7,9 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 use isard_core::store::sha256;
 
-/// Writes a line a record into parts, and a master that lists the parts and what is in them.
+/// Writes a line a record into parts, and a master that lists the parts.
+///
+/// The master also says what is in them.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Set {

@@ -31,7 +31,9 @@ pub struct Count {
     endless: bool,
     /// Opens as a live source.
     live: bool,
-    /// A live detector keeps this many frames that were not fetched, then loses the oldest; 0 keeps all.
+    /// The detector keeps only this many frames that were not taken; 0 keeps all.
+    ///
+    /// Older ones are lost.
     ring: u64,
     /// Frames that make it fail for a moment.
     stumble: Vec<u64>,

@@ -208,3 +208,58 @@ fn cancel_returns_within_a_second_from_every_role() {
         assert_eq!(report.outcome.exit_code(), 7, "{stage}: {:?}", report.outcome);
     }
 }
+
+/// A mark is not overtaken by a picture that was taken after it: stopped and resumed, every frame is counted once.
+#[test]
+fn a_viewer_that_lets_frames_go_is_resumed_without_doubles() {
+    for overflow in ["latest", "drop"] {
+        let text = format!(
+            r#"
+            isard = "0.1"
+            name = "viewer"
+            [run]
+            chunk = 2
+            checkpoint_frames = 10
+            limits = {{ dropped = 900 }}
+            [stage.frames]
+            use = "toy.count"
+            set = {{ frames = 900, rate = 3000.0 }}
+            [stage.view]
+            use = "toy.pass"
+            from = "frames"
+            set = {{ mood = "slow", pause = 7 }}
+            run = {{ overflow = "{overflow}", queue = 2 }}
+            [stage.save]
+            use = "toy.set"
+            from = "view"
+            set = {{ path = "seen.txt", records = 5 }}
+            "#
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        for turn in 0.. {
+            let stop = Arc::new(AtomicBool::new(false));
+            let mut options = options(&out);
+            options.stop = stop.clone();
+            let plan = plan(&text);
+            let thread = std::thread::spawn(move || match turn {
+                0 => run::run(&plan, options).unwrap(),
+                _ => run::resume(&plan, options).unwrap(),
+            });
+            std::thread::sleep(Duration::from_millis(70));
+            stop.store(turn < 3, Ordering::Relaxed);
+            let report = thread.join().unwrap();
+            if turn < 3 && report.outcome == Outcome::Stopped {
+                continue;
+            }
+            assert_eq!(report.outcome, Outcome::Done, "{overflow}: {:?}", report.outcome.message());
+            let save = account(&report, "save");
+            save.balance().unwrap();
+            assert!(save.dropped.count() > 100, "{overflow}: {save}");
+            let lines = set::lines(&out, "seen.txt");
+            let number = |line: &String| line.split(' ').nth(1).unwrap().parse::<usize>().unwrap();
+            assert!(lines.iter().map(number).eq(0..900), "{overflow}: {lines:?}");
+            break;
+        }
+    }
+}

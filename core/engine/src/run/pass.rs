@@ -800,7 +800,10 @@ impl Builder<'_, '_> {
                     if let Some(digest) = state.get("content").and_then(Value::text) {
                         end.content.insert(self.owner(id), digest.to_owned());
                     }
-                    ended.insert(id, state.with("ended", true));
+                    // What a stop cut short has not ended: it goes on from a mark, or begins again.
+                    if !self.is_short(id, &self.control.were_cut_short()) {
+                        ended.insert(id, state.with("ended", true));
+                    }
                 }
                 Ok(Event::Detached(id, error)) => {
                     tracing::error!(stage = %self.names[&id], %error, "A branch has ended; the run goes on.");
@@ -893,6 +896,26 @@ impl Builder<'_, '_> {
             }
         }
         found
+    }
+
+    /// Whether a stage or listener ended because a stream that it needs was cut short.
+    fn is_short(&self, id: NodeId, cut: &[NodeId]) -> bool {
+        let plan = self.s.plan;
+        if cut.is_empty() || cut.contains(&id) {
+            return !cut.is_empty();
+        }
+        if id >= plan.nodes.len() {
+            return self.helpers.iter().any(|(listener, of)| *listener == id && self.is_short(*of, cut));
+        }
+        let node = &plan.nodes[id];
+        let streams =
+            node.from.iter().filter_map(|s| if let Stream::Live(from) = s { Some(*from) } else { None });
+        let finals = node.inputs.iter().filter_map(|(_, f)| match f {
+            Feed::Final { node, .. } if self.graph.nodes.contains(node) && *node != id => Some(*node),
+            _ => None,
+        });
+        self.helpers.iter().any(|(player, of)| *of == id && cut.contains(player))
+            || streams.chain(finals).any(|from| self.is_short(from, cut))
     }
 
     /// The stage whose thread does the work of a stage: the last of its chain.

@@ -99,7 +99,8 @@ impl LateTask {
     /// Waits for the others to end, then runs.
     pub fn run(mut self) -> Result<Dict> {
         self.post.resumed()?;
-        let mut seen_mark = self.post.control.mark();
+        // Also one that was asked for before this thread began: all have to pass the same marks.
+        let mut seen_mark = self.post.control.first_mark;
         while !self.waits.iter().all(|(_, node, _)| self.finals.has_ended(*node)) {
             self.post.cx().check()?;
             let wanted = self.post.control.mark();
