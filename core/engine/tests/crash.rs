@@ -1,4 +1,5 @@
 //! Runs that are killed, cut off, stopped or starved at any moment end with the content of one that never was.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Slow, stuck and failing consumers cost nobody else a frame.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Stages that fail, panic, return nonsense or hang, in every role: the error names them, what was committed stays.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! The same answer however it is run: any chunks, any threads, live or not, in one go, restarted or stopped in a loop.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
