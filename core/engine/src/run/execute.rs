@@ -1,8 +1,7 @@
 //! Step after step: checkpoints, finals, skipped passes, the record of the run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,82 +10,13 @@ use crate::plan::{NodeId, Plan, What, budget};
 use crate::registry::Role;
 use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
+use crate::run::options::{Options, Out, Progress};
 use crate::run::pass::{self, PassEnd, Surroundings, Watched};
+use crate::run::record::{machine_memory, provenance};
 use crate::run::report::{Outcome, Report, StageReport};
-use crate::stage::{Opened, Prepared, Reader, RunCx};
-use crate::store::{
-    self, Checkpoint, Files, Folder, GapList, Input, PluginUsed, Provenance, RealFiles, Sealed, checkpoint,
-};
+use crate::stage::{Opened, RunCx};
+use crate::store::{self, Checkpoint, Files, Folder, GapList, Provenance, Sealed, checkpoint};
 use crate::value::{Dict, Key, Pool, Value};
-
-/// Where a run leaves its outputs.
-#[derive(Clone, Debug)]
-pub enum Out {
-    /// The next free numbered folder below this one.
-    Numbered(PathBuf),
-    /// This folder; an earlier run's outputs go only when asked.
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Remove what an earlier run left there.
-        overwrite: bool,
-    },
-}
-
-/// What progress sees now and then.
-pub struct Progress<'a> {
-    /// The step that runs.
-    pub step: &'a str,
-    /// Its stages.
-    pub stages: &'a [Watched],
-    /// Seconds since the run began.
-    pub seconds: f64,
-}
-
-/// Sees a run's progress.
-pub type Observer = dyn FnMut(&Progress) + Send;
-
-/// How to run a plan.
-pub struct Options {
-    /// Where the outputs go.
-    pub out: Out,
-    /// The door to the outputs' files.
-    pub files: Arc<dyn Files>,
-    /// Set to let the sources end and everything drain.
-    pub stop: Arc<AtomicBool>,
-    /// Set to end at once.
-    pub cancel: Arc<AtomicBool>,
-    /// Sees progress.
-    pub observer: Option<Box<Observer>>,
-    /// Reads what paths in a recipe name.
-    pub reader: Option<Arc<Reader>>,
-    /// Costly set-up, shared with other runs of this process.
-    pub prepared: Arc<Prepared>,
-    /// What the command line says, for `run.json` and for `resume`.
-    pub said: BTreeMap<String, serde_json::Value>,
-    /// Told where the outputs go, before anything runs.
-    pub started: Option<Box<Started>>,
-}
-
-/// Told where the outputs go.
-pub type Started = dyn FnOnce(&Folder) + Send;
-
-impl Options {
-    /// The usual ones.
-    pub fn new(out: Out) -> Options {
-        Options {
-            out,
-            files: Arc::new(RealFiles),
-            stop: Arc::default(),
-            cancel: Arc::default(),
-            observer: None,
-            reader: None,
-            prepared: Arc::default(),
-            said: BTreeMap::new(),
-            started: None,
-        }
-    }
-}
 
 /// Runs a plan from its beginning.
 pub fn run(plan: &Plan, options: Options) -> Result<Report> {
@@ -170,67 +100,6 @@ fn goes_on(record: &mut Provenance) {
 }
 
 /// What is known of a run before it begins.
-fn provenance(plan: &Plan, options: &Options) -> Provenance {
-    let mut plugins: Vec<PluginUsed> = vec![];
-    for node in &plan.nodes {
-        if let What::Stage(d) = &node.what
-            && !plugins.iter().any(|p| p.name == d.name)
-        {
-            let (name, origin, version) = (d.name.clone(), d.origin.clone(), d.version.clone());
-            // A loaded library is known by its path, and pinned by its digest.
-            let sha256 = std::path::Path::new(&origin)
-                .is_file()
-                .then(|| crate::load::hash(origin.as_ref()).ok())
-                .flatten();
-            plugins.push(PluginUsed { name, origin, version, sha256 });
-        }
-    }
-    Provenance {
-        isard: env!("CARGO_PKG_VERSION").into(),
-        name: plan.name.clone(),
-        written: plan.written.iter().map(|(p, t)| (p.display().to_string(), t.clone())).collect(),
-        resolved: plan.resolved.clone(),
-        plugins,
-        inputs: inputs(plan),
-        options: options.said.clone(),
-        seed: plan.run.seed,
-        started: store::utc_now(),
-        host: store::Holder::this().host,
-        status: "running".into(),
-        ..Provenance::default()
-    }
-}
-
-/// The input files that parameters name, as they are now.
-fn inputs(plan: &Plan) -> Vec<Input> {
-    let mut found: Vec<Input> = vec![];
-    for node in &plan.nodes {
-        let What::Stage(declaration) = &node.what else { continue };
-        let properties = declaration.schema.get("properties").and_then(serde_json::Value::as_object);
-        for (name, property) in properties.into_iter().flatten() {
-            if property.get("x-path").and_then(serde_json::Value::as_str) != Some("input") {
-                continue;
-            }
-            let Some(path) = node.set.get(name).and_then(serde_json::Value::as_str) else { continue };
-            let file = path.split("::").next().unwrap_or(path);
-            // A folder or a pattern has no size of its own; its source says which files it found.
-            if let Ok(input) = Input::of(file.as_ref())
-                && !found.contains(&input)
-            {
-                found.push(input);
-            }
-        }
-    }
-    found
-}
-
-/// Half of the memory that can be had now; none where the machine does not say.
-fn machine_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024 / 2)
-}
-
 /// Files of writers by stage and mark.
 type Commits = Arc<Mutex<HashMap<(String, Option<u64>), Vec<Sealed>>>>;
 
