@@ -99,7 +99,6 @@ fn goes_on(record: &mut Provenance) {
     (record.ended, record.exit, record.error) = (None, None, None);
 }
 
-/// What is known of a run before it begins.
 /// Files of writers by stage and mark.
 type Commits = Arc<Mutex<HashMap<(String, Option<u64>), Vec<Sealed>>>>;
 

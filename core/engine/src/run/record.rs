@@ -1,9 +1,12 @@
 //! What is known of a run before it begins: its recipe, plugins and inputs.
 
+use std::path::Path;
+
 use crate::plan::{Plan, What};
 use crate::run::options::Options;
 use crate::store::{self, Input, PluginUsed, Provenance};
 
+/// What is known of a run before it begins.
 pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
     let mut plugins: Vec<PluginUsed> = vec![];
     for node in &plan.nodes {
@@ -22,7 +25,7 @@ pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
     Provenance {
         isard: env!("CARGO_PKG_VERSION").into(),
         name: plan.name.clone(),
-        written: plan.written.iter().map(|(p, t)| (p.display().to_string(), t.clone())).collect(),
+        written: plan.written.iter().map(|(p, t)| (absolute(p), t.clone())).collect(),
         resolved: plan.resolved.clone(),
         plugins,
         inputs: inputs(plan),
@@ -33,6 +36,11 @@ pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
         status: "running".into(),
         ..Provenance::default()
     }
+}
+
+/// A run is resumed from anywhere: its recipe must be found from there.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// The input files that parameters name, as they are now.
