@@ -41,7 +41,7 @@ fn feeds(plan: &Plan, name: &str) -> Vec<String> {
         Feed::Carry { in_loop, key } => format!("carry {}.{key}", plan.loops[*in_loop].name),
         Feed::Argument(name) => format!("argument {name}"),
         Feed::Value(value) => format!("value {}", value.describe()),
-        Feed::File(path) => format!("file {}", path.replace(RECIPES, ".")),
+        Feed::File(path) => format!("file {}", path.replace(&absolute(RECIPES), ".")),
     };
     plan.nodes[node(plan, name)].inputs.iter().map(|(port, feed)| format!("{port}={}", one(feed))).collect()
 }
@@ -180,8 +180,7 @@ fn every_way_to_feed_a_port_has_its_feed() {
     );
     assert_eq!(feeds(&plan, "slow"), ["image=stream detector.image", "dark=latched dark.image"]);
     assert_eq!(feeds(&plan, "clean"), ["image=stream detector.image", "mask=head detector.mask"]);
-    let dark = format!("dark=file {}", absolute("./motor.csv"));
-    assert_eq!(feeds(&plan, "other"), ["image=stream clean.image", dark.as_str()]);
+    assert_eq!(feeds(&plan, "other"), ["image=stream clean.image", "dark=file ./motor.csv"]);
     assert_eq!(
         feeds(&plan, "save"),
         [

@@ -148,7 +148,6 @@ impl ReduceNode {
         }
         let shared = work.blocks.back().expect("a block was just opened").shared.clone();
         let input = self.post.gather.input(&piece.span, &piece.data)?;
-        let begun = Instant::now();
         match &self.post.run.threads {
             Some(threads) if work.mean > HAND_OVER => {
                 let mut state = shared.lock();
@@ -171,6 +170,7 @@ impl ReduceNode {
             _ => {
                 // Pieces that were handed over before come first.
                 work.wait(finished)?;
+                let begun = Instant::now();
                 let mut state = shared.lock();
                 let part = state.part.as_mut().ok_or_else(|| Error::internal("a block lost its part"))?;
                 let cx = self.post.cx();
