@@ -14,6 +14,7 @@ use crate::show::style;
 #[derive(Args)]
 pub struct DescribeArguments {
     /// The stage: `family.what`.
+    #[arg(required_unless_present = "all")]
     stage: Option<String>,
     /// All stages, as the reference page.
     #[arg(long)]

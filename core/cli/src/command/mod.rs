@@ -170,14 +170,19 @@ pub fn overrides(arguments: &RecipeArguments) -> Result<Overrides, Error> {
     Ok(overrides)
 }
 
+/// An error unless a path is the output folder of a run.
+pub fn run_folder(folder: &Path) -> Result<(), Error> {
+    if folder.join("run.json").is_file() {
+        return Ok(());
+    }
+    let found = if folder.is_dir() { "it holds no run.json" } else { "there is no such folder" };
+    let error = Error::recipe(format!("{} is not the output folder of a run: {found}", folder.display()));
+    Err(error.help("name the folder that `isard run` printed last, such as runs/NAME-001"))
+}
+
 /// The options that every run of this process shares.
 pub fn run_options(out: isard_core::run::Out) -> isard_core::run::Options {
     let mut options = isard_core::run::Options::new(out);
     options.reader = Some(std::sync::Arc::new(isard_files::input::read_path));
     options
-}
-
-/// Reads a text file, or says why it cannot.
-pub fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))
 }

@@ -12,7 +12,7 @@ use isard_draw::{Curve, Limits, Map as Colours, Overlay, Picture, Plot, Scale, S
 use crate::output::name;
 
 /// The colour of rings: seen on every map.
-const RING: isard_draw::Colour = [255, 120, 40];
+const RING: isard_draw::Colour = [255, 45, 85];
 
 /// Draws images as PNG pictures, live.
 ///
@@ -295,7 +295,7 @@ impl PngWrite {
             picture = picture.bar(label);
         }
         for mark in shot.rings.iter().map(marks).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
-            picture = picture.overlay(Overlay::new(mark, RING).opacity(0.8));
+            picture = picture.overlay(Overlay::new(mark, RING).opacity(0.9));
         }
         picture.png().map_err(fault)
     }
