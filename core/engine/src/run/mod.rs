@@ -9,6 +9,7 @@ mod ledger;
 mod node;
 mod once;
 mod pass;
+mod per;
 mod report;
 mod sorter;
 mod spill;

@@ -17,8 +17,10 @@ use crate::run::node::{
     CaptureNode, Chain, Committed, EndedNode, Finals, FitNode, FoldNode, JoinNode, KEPT, KeepNode, LatchNode,
     LateTask, Link, Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
+use crate::run::per::{self, Per, PerAxis};
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
+use crate::registry::Declaration;
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::{Built, Cx, Lag, Opened, Output, Position, RunCx};
 use crate::store::ContentDigest;
@@ -266,6 +268,13 @@ impl Builder<'_, '_> {
         for (key, value) in opened.head.iter() {
             self.s.finals.set(id, Key::from(format!("head.{key}")), value.clone());
         }
+        if !opened.scan.is_empty() {
+            // A later pass that plays a stream of it again counts by the same axes.
+            let axes = opened.scan.iter().map(|(name, n)| {
+                Value::from(vec![Value::from(name.as_str()), Value::Int(*n as i64)])
+            });
+            self.s.finals.set(id, Key::Static(SCAN), axes.collect::<Vec<Value>>().into());
+        }
         self.opened.insert(id, opened);
         Ok(())
     }
@@ -498,6 +507,10 @@ impl Builder<'_, '_> {
         if ended && !matches!(stage, Built::Task(_) if node.from.is_empty()) {
             return self.ended(id, built);
         }
+        let stage = match &node.run.per {
+            Some(axis) => self.per(id, axis, &declaration)?.wrap(stage),
+            None => stage,
+        };
         match stage {
             Built::Source(stage) => {
                 let opened = self.opened[&id].clone();
@@ -594,6 +607,55 @@ impl Builder<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// What the instances of a stage with `run.per` have in common.
+    fn per(&self, id: NodeId, axis: &str, declaration: &Arc<Declaration>) -> Result<Per> {
+        let node = &self.s.plan.nodes[id];
+        let place = || format!("stage `{}`", node.name);
+        let (scan, frames) = self.scan(id).at(place)?;
+        let fixed = node.inputs.iter().filter(|(_, feed)| !matches!(feed, Feed::Stream(_)));
+        let (build, set) = (declaration.build.clone(), self.parameters(id));
+        Ok(Per {
+            axis: PerAxis::of(&scan, axis, frames).at(place)?,
+            stage: node.name.clone(),
+            build: Box::new(move |label| {
+                let mut set = set.clone();
+                per::fill(&mut set, label);
+                build(set)
+            }),
+            fixed: fixed.map(|(port, _)| port.clone()).collect(),
+            outputs: declaration.outputs.clone(),
+        })
+    }
+
+    /// The axes of the scan that a stage's stream counts by, and how many frames there are, when that is known.
+    fn scan(&self, id: NodeId) -> Result<(Vec<(String, u64)>, Option<u64>)> {
+        let plan = self.s.plan;
+        let (mut behind, mut found) = (vec![id], None::<(Vec<(String, u64)>, Option<u64>)>);
+        while let Some(at) = behind.pop() {
+            behind.extend(plan.nodes[at].from.iter().map(|stream| match stream {
+                Stream::Live(from) | Stream::Kept(from) => *from,
+            }));
+            if !plan.nodes[at].from.is_empty() {
+                continue;
+            }
+            let opened = self.opened.get(&at);
+            let own = match opened {
+                Some(opened) => opened.scan.clone(),
+                None => saved_scan(self.s.finals.get(at, SCAN)),
+            };
+            let scan = if own.is_empty() { plan.scan.clone() } else { own };
+            let frames = opened.and_then(|o| o.frames);
+            match &mut found {
+                None => found = Some((scan, frames)),
+                Some((other, most)) if *other == scan => *most = (*most).max(frames),
+                Some(_) => {
+                    return Err(Error::recipe("`run.per`: its sources count by different scan axes"));
+                }
+            }
+        }
+        Ok(found.unwrap_or_default())
     }
 
     /// A stage that had ended before the checkpoint sends its end again and nothing else.
@@ -952,6 +1014,22 @@ impl Builder<'_, '_> {
             _ => id,
         }
     }
+}
+
+/// Where the scan axes of a source are kept for later passes.
+const SCAN: &str = "scan.axes";
+
+/// The axes that an earlier pass kept.
+fn saved_scan(value: Option<Value>) -> Vec<(String, u64)> {
+    let Some(Value::List(axes)) = value else { return vec![] };
+    let axis = |axis: &Value| match axis {
+        Value::List(pair) => match &**pair {
+            [Value::Text(name), Value::Int(n)] => Some((name.to_string(), *n as u64)),
+            _ => None,
+        },
+        _ => None,
+    };
+    axes.iter().filter_map(axis).collect()
 }
 
 /// Puts what is known into the placeholders of paths.
