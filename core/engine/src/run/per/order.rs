@@ -44,7 +44,9 @@ impl Order {
             && self.pending.first() == Some(entry.key())
         {
             let (span, output) = entry.remove();
-            span.range().for_each(|n| drop(self.pending.remove(&n)));
+            for n in span.range() {
+                self.pending.remove(&n);
+            }
             emit.put(span, output);
         }
     }
