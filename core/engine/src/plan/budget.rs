@@ -123,7 +123,16 @@ impl Work<'_> {
                 self.faults.push(error.advice().map_or(fault.clone(), |help| fault.help(help)));
             }
         }
-        share.memory += cost.memory;
+        let values = self.values(id);
+        if let Some(values) = values
+            && matches!(node.role(), Some(Role::Reduce | Role::Fit))
+        {
+            let stacked =
+                self.budget.shapes[id].iter().map(|(port, shape)| (port.to_owned(), front(shape, values)));
+            self.budget.shapes[id] =
+                stacked.fold(Shapes::default(), |all, (port, shape)| all.with(&port, shape));
+        }
+        share.memory = share.memory.saturating_add(cost.memory.saturating_mul(values.unwrap_or(1)));
         if node.role() == Some(Role::Source) {
             let bytes = self.budget.shapes[id].bytes() as u64;
             let buffered = self.plan.run.reorder.saturating_add(self.chunk());
@@ -136,6 +145,13 @@ impl Work<'_> {
         }
         self.budget.seconds += cost.seconds + cost.seconds_per_record * records.unwrap_or(0) as f64;
         self.budget.shares.push(share);
+    }
+
+    /// How many instances `run.per` gives a stage; none when it has one, or the scan is not known yet.
+    fn values(&self, id: NodeId) -> Option<u64> {
+        let axis = self.plan.nodes[id].run.per.as_ref()?;
+        let scans = self.opened.values().map(|o| &o.scan).chain([&self.plan.scan]);
+        scans.flatten().find(|(name, _)| name == axis).map(|(_, n)| *n)
     }
 
     /// Frames to a chunk: those of the source with the smallest frames.
@@ -249,6 +265,12 @@ impl Work<'_> {
             _ => fault.help("write fewer or smaller values, compress them, or give `run.disk` more"),
         }
     }
+}
+
+/// A shape with one more extent in front.
+fn front(shape: &Shape, n: u64) -> Shape {
+    let dims = shape.dims.as_ref().map(|dims| [&[n as usize], dims.as_slice()].concat());
+    Shape { dims, ..shape.clone() }
 }
 
 /// Bytes of one record of what a stage reads from its stream.

@@ -14,6 +14,7 @@ mod options;
 mod output;
 mod parameters;
 mod path;
+mod per;
 mod port;
 mod refuse;
 mod schema;

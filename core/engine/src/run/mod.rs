@@ -10,6 +10,7 @@ mod node;
 mod once;
 mod options;
 mod pass;
+mod per;
 mod record;
 mod report;
 mod sorter;
