@@ -60,7 +60,7 @@ impl Source for Scan {
 }
 declare!(Source, "toy.scan", Kind::Simulator, Scan);
 
-/// The difference to the frame before it took; frames leave as many later as it is told, in uneven groups.
+/// The difference to the frame it took before; frames leave late, in uneven groups.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Step {
@@ -307,7 +307,8 @@ fn chunks_and_threads_change_no_digest() {
     for axes in [SLOWEST, FASTEST, BETWEEN] {
         let wanted = go(&recipe(axes, "chunk = 16", "")).0.content;
         assert_eq!(wanted.len(), 8, "{wanted:?}");
-        for run in ["chunk = 1", "chunk = 3\nthreads = 1", "chunk = 16\nthreads = 4", "checkpoint_frames = 5"] {
+        for run in ["chunk = 1", "chunk = 3\nthreads = 1", "chunk = 16\nthreads = 4", "checkpoint_frames = 5"]
+        {
             assert_eq!(go(&recipe(axes, run, "")).0.content, wanted, "{axes} {run}");
         }
         assert_eq!(go(&recipe(axes, "reorder = 16", "shuffle = 8")).0.content, wanted, "{axes}");
@@ -344,7 +345,8 @@ fn a_stopped_run_is_resumed_to_the_same_answer() {
             if report.outcome != Outcome::Done {
                 assert_eq!(report.outcome, Outcome::Stopped, "{:?}", report.outcome.message());
                 stopped += 1;
-                report = run::resume(&support::plan(&text), self::options(Path::new("/out"), disk.clone())).unwrap();
+                report = run::resume(&support::plan(&text), self::options(Path::new("/out"), disk.clone()))
+                    .unwrap();
             }
             assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
             assert_eq!(answer(&report, &*disk), wanted, "stop {i} of {tries}, {axes}");
@@ -387,7 +389,8 @@ fn a_value_without_frames_is_blank_and_said_to_be() {
     let log = String::from_utf8(LOG.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap();
     for stage in ["total", "line", "blobs", "window", "step", "save"] {
         let told = log.lines().any(|line| {
-            line.contains("No frames came for some values of the axis") && line.contains(&format!("stage={stage} "))
+            line.contains("No frames came for some values of the axis")
+                && line.contains(&format!("stage={stage} "))
         });
         assert!(told, "{stage}: {log}");
     }
@@ -444,7 +447,7 @@ fn what_an_axis_in_front_does_to_ports_is_checked_before_the_run() {
     );
     assert_eq!(faults(&snapshots), ["E0141"]);
     // The axis would be a second column of the same name.
-    let taken = recipe(SLOWEST, "", "").replace("distance", "first");
+    let taken = recipe(SLOWEST, "", "").replace("of = \"blobs.distance\"", "").replace("distance", "first");
     assert_eq!(faults(&taken), ["E0142"]);
     // The slopes of all distances are no single centre.
     let grid = "[stage.grid]\nuse = \"toy.grid\"\nfrom = \"line\"\nset = { step = 1.0 }\nin = { centre = \"line.slope\" }\n[out]";

@@ -127,8 +127,10 @@ impl Work<'_> {
         if let Some(values) = values
             && matches!(node.role(), Some(Role::Reduce | Role::Fit))
         {
-            let stacked = self.budget.shapes[id].iter().map(|(port, shape)| (port.to_owned(), front(shape, values)));
-            self.budget.shapes[id] = stacked.fold(Shapes::default(), |all, (port, shape)| all.with(&port, shape));
+            let stacked =
+                self.budget.shapes[id].iter().map(|(port, shape)| (port.to_owned(), front(shape, values)));
+            self.budget.shapes[id] =
+                stacked.fold(Shapes::default(), |all, (port, shape)| all.with(&port, shape));
         }
         share.memory = share.memory.saturating_add(cost.memory.saturating_mul(values.unwrap_or(1)));
         if node.role() == Some(Role::Source) {

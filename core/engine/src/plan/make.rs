@@ -11,8 +11,8 @@ use crate::plan::axis::{Axis, Flow};
 use crate::plan::names::Given;
 use crate::plan::parameters::{Check, OutPath, Owner};
 use crate::plan::{
-    Feed, Loop, Node, NodeId, Pass, Plan, StageOptions, Step, Stream, What, join, looped, options, output, per,
-    wire,
+    Feed, Loop, Node, NodeId, Pass, Plan, StageOptions, Step, Stream, What, join, looped, options, output,
+    per, wire,
 };
 use crate::port::Port;
 use crate::recipe::{PassText, Recipe, StageText, Table, Word};

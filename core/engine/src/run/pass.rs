@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use crate::error::{Blame, Context, Error, Result};
 use crate::plan::{Feed, NodeId, Plan, RunOptions, Step, Stream, What};
+use crate::registry::Declaration;
 use crate::run::control::{Control, Event, Meter};
 use crate::run::edge::{Edge, Gauge, Inbox, Item, Outlet, edge};
 use crate::run::graph::{Graph, none};
@@ -20,7 +21,6 @@ use crate::run::node::{
 use crate::run::per::{self, Per, PerAxis};
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
-use crate::registry::Declaration;
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::{Built, Cx, Lag, Opened, Output, Position, RunCx};
 use crate::store::ContentDigest;
@@ -270,9 +270,10 @@ impl Builder<'_, '_> {
         }
         if !opened.scan.is_empty() {
             // A later pass that plays a stream of it again counts by the same axes.
-            let axes = opened.scan.iter().map(|(name, n)| {
-                Value::from(vec![Value::from(name.as_str()), Value::Int(*n as i64)])
-            });
+            let axes = opened
+                .scan
+                .iter()
+                .map(|(name, n)| Value::from(vec![Value::from(name.as_str()), Value::Int(*n as i64)]));
             self.s.finals.set(id, Key::Static(SCAN), axes.collect::<Vec<Value>>().into());
         }
         self.opened.insert(id, opened);

@@ -125,9 +125,7 @@ impl Per {
         for (key, value) in input.iter() {
             let value = match self.fixed.contains(key) {
                 true => value.clone(),
-                false => {
-                    value.cut(span.start, piece.start, piece.end()).at(|| format!("input `{key}`"))?
-                }
+                false => value.cut(span.start, piece.start, piece.end()).at(|| format!("input `{key}`"))?,
             };
             out.push(key.clone(), value);
         }

@@ -75,15 +75,16 @@ impl Per {
         }
         let reals = values.iter().map(|v| match v {
             None => Ok(f64::NAN),
-            Some(v) => v.number().ok_or_else(|| Error::data(format!("found {}, wanted numbers", v.describe()))),
+            Some(v) => {
+                v.number().ok_or_else(|| Error::data(format!("found {}, wanted numbers", v.describe())))
+            }
         });
         Ok(Array::from_slice(&reals.collect::<Result<Vec<f64>>>()?).into())
     }
 
     /// A table with the value in a column in front.
     fn table(&self, value: u64, table: &Table) -> Result<Table> {
-        let mut out =
-            Table::new(table.rows()).with(self.axis.name.clone(), &vec![value; table.rows()])?;
+        let mut out = Table::new(table.rows()).with(self.axis.name.clone(), &vec![value; table.rows()])?;
         for (name, column) in table.columns() {
             out = out.with_column(name.clone(), column.clone())?;
         }
@@ -127,7 +128,10 @@ mod tests {
     use crate::run::per::PerAxis;
 
     fn per() -> Per {
-        let ports = vec![Port { kind: PortKind::Array { dtype: crate::port::Dtypes::one(Dtype::F64), axes: None }, ..Port::of::<f64>("x", "A number.") }];
+        let ports = vec![Port {
+            kind: PortKind::Array { dtype: crate::port::Dtypes::one(Dtype::F64), axes: None },
+            ..Port::of::<f64>("x", "A number.")
+        }];
         Per {
             axis: PerAxis::of(&[("y".into(), 3)], "y", None).unwrap(),
             stage: "test".into(),
@@ -144,7 +148,8 @@ mod tests {
         let full = Dict::new().with("x", 7).with("n", 5).with("image", image).with("text", "a");
         let full = full.with("table", Value::Table(table));
         let out = per().stack(vec![None, Some(full), None], Pool::unpooled()).unwrap();
-        let array = |key: &str| if let Some(Value::Array(a)) = out.get(key) { a.clone() } else { panic!("{key}") };
+        let array =
+            |key: &str| if let Some(Value::Array(a)) = out.get(key) { a.clone() } else { panic!("{key}") };
         // A port of real numbers gives them even when a stage answers with a whole one.
         let x = array("x").to_f64().unwrap();
         assert!(x[0].is_nan() && x[1] == 7.0 && x[2].is_nan());
