@@ -60,7 +60,7 @@ impl Source for Scan {
 }
 declare!(Source, "toy.scan", Kind::Simulator, Scan);
 
-/// The difference to the frame before it took; frames leave as many later as it is told, in uneven groups.
+/// The difference to the frame it took before; frames leave late, in uneven groups.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Step {
@@ -447,7 +447,7 @@ fn what_an_axis_in_front_does_to_ports_is_checked_before_the_run() {
     );
     assert_eq!(faults(&snapshots), ["E0141"]);
     // The axis would be a second column of the same name.
-    let taken = recipe(SLOWEST, "", "").replace("distance", "first");
+    let taken = recipe(SLOWEST, "", "").replace("of = \"blobs.distance\"", "").replace("distance", "first");
     assert_eq!(faults(&taken), ["E0142"]);
     // The slopes of all distances are no single centre.
     let grid = "[stage.grid]\nuse = \"toy.grid\"\nfrom = \"line\"\nset = { step = 1.0 }\nin = { centre = \"line.slope\" }\n[out]";
