@@ -1,4 +1,5 @@
 //! The commands as a user meets them: what they print, and their exit codes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

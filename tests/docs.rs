@@ -1,13 +1,14 @@
 //! Generated pages are what the code says, and every recipe in text and in `recipes/` is in order.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+#[path = "support/shared.rs"]
+mod shared;
 
+use isard::command::self_check::{Trouble, differences};
 use isard_core::plan;
 use isard_core::recipe::{self, Overrides};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
+use shared::{root, skipped};
 
 /// Compares a generated page with the committed one; `UPDATE=1` writes it anew.
 fn compare(path: &str, generated: &str) {
@@ -50,7 +51,7 @@ fn every_shipped_recipe_is_in_order() {
         count += 1;
         let text = std::fs::read_to_string(&path).unwrap();
         if text.contains("../shared") && !root().join("../shared").exists() {
-            println!("skipped: {} (no reference data)", path.display());
+            skipped(&path.display().to_string(), "no reference data");
             continue;
         }
         let recipe = recipe::load(&path, &Overrides::default()).unwrap_or_else(|faults| panic!("{faults}"));
@@ -76,4 +77,31 @@ fn every_recipe_in_text_is_in_order() {
         }
     }
     assert!(count > 0, "no recipe in the text");
+}
+
+#[test]
+fn the_tests_that_recipes_carry_hold() {
+    let (mut count, over) = (0, Overrides::default());
+    for entry in std::fs::read_dir(root().join("recipes/small")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text.contains("shared/data") && !root().join("../shared").exists() {
+            skipped(&path.display().to_string(), "no reference data");
+            continue;
+        }
+        let recipe = recipe::load(&path, &over).unwrap_or_else(|faults| panic!("{faults}"));
+        let (plan, _) = plan::make(&recipe, &registry()).unwrap_or_else(|faults| panic!("{faults}"));
+        assert!(!plan.tests.is_empty(), "{} carries no test", path.display());
+        for test in &plan.tests {
+            count += 1;
+            let scratch = tempfile::tempdir().unwrap();
+            let differ = differences(&path, &over, test, &registry(), &scratch.path().join("out"));
+            let differ = differ.unwrap_or_else(|trouble| match trouble {
+                Trouble::Faults(faults) => panic!("{faults}"),
+                Trouble::Error(error) => panic!("{error}"),
+            });
+            assert!(differ.is_empty(), "{}: {}: {differ:?}", path.display(), test.name.text);
+        }
+    }
+    assert!(count >= 3, "found only {count} tests in recipes");
 }

@@ -9,7 +9,7 @@ use isard_core::prelude::*;
 pub struct ImageIn {
     /// Pixels.
     #[port(dtype = "number", axes = "y x")]
-    image: Array,
+    pub image: Array,
 }
 
 /// One image out.
@@ -17,7 +17,7 @@ pub struct ImageIn {
 pub struct ImageOut {
     /// Pixels.
     #[port(dtype = "number", axes = "y x")]
-    image: Array,
+    pub image: Array,
 }
 
 fn pixels(frames: u64) -> Array {

@@ -85,7 +85,10 @@ fn page(stage: &Declaration, expert: bool) -> String {
     }
     let example = (stage.example)();
     if !example.set.trim().is_empty() {
-        let _ = write!(out, "\nExample:\n\n```toml\n{}\n```\n", example.set.trim());
+        // An example that runs needs a real file, in a folder that means nothing to a reader.
+        let folder = std::env::temp_dir().join(format!("isard-examples-{}", std::process::id()));
+        let set = example.set.replace(&format!("{}/", folder.display()), "");
+        let _ = write!(out, "\nExample:\n\n```toml\n{}\n```\n", set.trim());
     }
     out
 }

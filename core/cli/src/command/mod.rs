@@ -8,6 +8,7 @@ pub mod new_plugin;
 pub mod resume;
 pub mod run;
 pub mod schema;
+pub mod self_check;
 pub mod try_stage;
 pub mod verify;
 
@@ -90,6 +91,7 @@ pub struct RecipeArguments {
     /// A file with the site's defaults.
     #[arg(long, value_name = "FILE", env = "ISARD_SITE")]
     pub site: Option<PathBuf>,
+    /// Where plugins come from.
     #[command(flatten)]
     pub plugins: Plugins,
 }
@@ -145,6 +147,18 @@ pub type Done = Result<i32, Stop>;
 /// Loads and plans a recipe; warnings are printed.
 pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan, Registry), Stop> {
     let registry = crate::registry(&arguments.plugins)?;
+    let overrides = overrides(arguments)?;
+    let stop = |faults| Stop::Faults(faults, json);
+    let recipe = recipe::load(&arguments.recipe, &overrides).map_err(stop)?;
+    let (plan, warnings) = plan::make(&recipe, &registry).map_err(stop)?;
+    if !warnings.is_empty() && !json {
+        style::complain(&warnings.render(style::colour()));
+    }
+    Ok((recipe, plan, registry))
+}
+
+/// What the command line changes in a recipe.
+pub fn overrides(arguments: &RecipeArguments) -> Result<Overrides, Error> {
     let mut overrides =
         Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
     for argument in &arguments.arguments {
@@ -153,13 +167,7 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
         })?;
         overrides.arguments.insert(name.trim().to_owned(), recipe::value_of(value));
     }
-    let stop = |faults| Stop::Faults(faults, json);
-    let recipe = recipe::load(&arguments.recipe, &overrides).map_err(stop)?;
-    let (plan, warnings) = plan::make(&recipe, &registry).map_err(stop)?;
-    if !warnings.is_empty() && !json {
-        style::complain(&warnings.render(style::colour()));
-    }
-    Ok((recipe, plan, registry))
+    Ok(overrides)
 }
 
 /// The options that every run of this process shares.

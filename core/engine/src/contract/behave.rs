@@ -1,6 +1,7 @@
 //! Behaviour: chunks, threads, order of arrival, and a stop at any mark change nothing that is final.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,7 +29,8 @@ struct Variant {
 pub fn check(declaration: &Arc<Declaration>) -> Vec<String> {
     let example = (declaration.example)();
     if let Some(why) = example.external {
-        println!("skipped: the behaviour of {} ({why})", declaration.name);
+        // Past the test harness, which keeps what passing tests print.
+        let _ = writeln!(std::io::stderr(), "skipped: the behaviour of {} ({why})", declaration.name);
         return vec![];
     }
     let takes_frames = !matches!(declaration.role, Role::Source | Role::Task);

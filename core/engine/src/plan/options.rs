@@ -161,6 +161,15 @@ pub(crate) fn by_role(
     if !matches!(role, Some(Role::Fold | Role::Reduce | Role::Fit | Role::Writer)) {
         refuse("per", "a fold, a reduce, a fit or a writer");
     }
+    if options.isolate {
+        let at = text.run.entry("isolate").map_or(text.name.at, |(w, _)| w.at);
+        let message = format!(
+            "stage `{}` cannot be isolated: this version runs all stages in one process",
+            text.name.text
+        );
+        let fault = Diagnostic::error("E0141", message).at(at, "").help("leave out `isolate`");
+        faults.push(fault);
+    }
     if options.record && options.overflow != Overflow::Block {
         let at = text.run.entry("overflow").map_or(text.name.at, |(w, _)| w.at);
         let message = format!("stage `{}` records, and may not let frames go", text.name.text);

@@ -36,8 +36,10 @@ pub struct Control {
     /// The newest mark asked for.
     mark: AtomicU64,
     failure: Mutex<Option<Error>>,
-    /// Set by whoever ended before its stream was over because of a stop.
-    cut_short: AtomicBool,
+    /// The sources and players that ended before their stream was over because of a stop.
+    cut_short: Mutex<Vec<NodeId>>,
+    /// The mark before the first one of this pass.
+    pub first_mark: u64,
     /// Where events go.
     pub events: Sender<Event>,
 }
@@ -50,14 +52,8 @@ impl Control {
         first_mark: u64,
         events: Sender<Event>,
     ) -> Control {
-        Control {
-            cancel,
-            stop,
-            mark: AtomicU64::new(first_mark),
-            failure: Mutex::default(),
-            cut_short: AtomicBool::default(),
-            events,
-        }
+        let (mark, failure, cut_short) = (AtomicU64::new(first_mark), Mutex::default(), Mutex::default());
+        Control { cancel, stop, mark, failure, cut_short, first_mark, events }
     }
 
     /// The newest mark asked for.
@@ -95,14 +91,19 @@ impl Control {
         let _ = self.events.send(event);
     }
 
-    /// Says that a stream ended before its time because the run was stopped.
-    pub fn cut_short(&self) {
-        self.cut_short.store(true, Ordering::Release);
+    /// Says that the stream of a source or player ended before its time because the run was stopped.
+    pub fn cut_short(&self, id: NodeId) {
+        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     }
 
     /// Whether a stream ended before its time because the run was stopped.
     pub fn was_cut_short(&self) -> bool {
-        self.cut_short.load(Ordering::Acquire)
+        !self.were_cut_short().is_empty()
+    }
+
+    /// The sources and players that ended before their time.
+    pub fn were_cut_short(&self) -> Vec<NodeId> {
+        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether everybody must end.

@@ -1,92 +1,22 @@
 //! Step after step: checkpoints, finals, skipped passes, the record of the run.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::plan::{NodeId, Plan, What};
+use crate::plan::{NodeId, Plan, What, budget};
 use crate::registry::Role;
 use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
+use crate::run::options::{Options, Out, Progress};
 use crate::run::pass::{self, PassEnd, Surroundings, Watched};
+use crate::run::record::{machine_memory, provenance};
 use crate::run::report::{Outcome, Report, StageReport};
-use crate::stage::{Opened, Prepared, Reader, RunCx};
-use crate::store::{
-    self, Checkpoint, Files, Folder, GapList, PluginUsed, Provenance, RealFiles, Sealed, checkpoint,
-};
+use crate::stage::{Opened, RunCx};
+use crate::store::{self, Checkpoint, Files, Folder, GapList, Provenance, Sealed, checkpoint};
 use crate::value::{Dict, Key, Pool, Value};
-
-/// Where a run leaves its outputs.
-#[derive(Clone, Debug)]
-pub enum Out {
-    /// The next free numbered folder below this one.
-    Numbered(PathBuf),
-    /// This folder; an earlier run's outputs go only when asked.
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Remove what an earlier run left there.
-        overwrite: bool,
-    },
-}
-
-/// What progress sees now and then.
-pub struct Progress<'a> {
-    /// The step that runs.
-    pub step: &'a str,
-    /// Its stages.
-    pub stages: &'a [Watched],
-    /// Seconds since the run began.
-    pub seconds: f64,
-}
-
-/// Sees a run's progress.
-pub type Observer = dyn FnMut(&Progress) + Send;
-
-/// How to run a plan.
-pub struct Options {
-    /// Where the outputs go.
-    pub out: Out,
-    /// The door to the outputs' files.
-    pub files: Arc<dyn Files>,
-    /// Set to let the sources end and everything drain.
-    pub stop: Arc<AtomicBool>,
-    /// Set to end at once.
-    pub cancel: Arc<AtomicBool>,
-    /// Sees progress.
-    pub observer: Option<Box<Observer>>,
-    /// Reads what paths in a recipe name.
-    pub reader: Option<Arc<Reader>>,
-    /// Costly set-up, shared with other runs of this process.
-    pub prepared: Arc<Prepared>,
-    /// Checks memory and disk once the sources are open.
-    pub budget: Option<Arc<Budget>>,
-    /// Told where the outputs go, before anything runs.
-    pub started: Option<Box<dyn FnOnce(&Folder) + Send>>,
-}
-
-/// Checks memory and disk once the sources are open.
-pub type Budget = dyn Fn(&Plan, &HashMap<NodeId, Opened>) -> Result<()> + Send + Sync;
-
-impl Options {
-    /// The usual ones.
-    pub fn new(out: Out) -> Options {
-        Options {
-            out,
-            files: Arc::new(RealFiles),
-            stop: Arc::default(),
-            cancel: Arc::default(),
-            observer: None,
-            reader: None,
-            prepared: Arc::default(),
-            budget: None,
-            started: None,
-        }
-    }
-}
 
 /// Runs a plan from its beginning.
 pub fn run(plan: &Plan, options: Options) -> Result<Report> {
@@ -95,7 +25,7 @@ pub fn run(plan: &Plan, options: Options) -> Result<Report> {
         Out::Numbered(base) => Folder::numbered(files, base, &plan.name)?,
         Out::Folder { path, overwrite } => Folder::create(files, path, *overwrite)?,
     };
-    let record = provenance(plan);
+    let record = provenance(plan, &options);
     Execution::new(plan, folder, record, options)?.go(None)
 }
 
@@ -109,7 +39,7 @@ pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
         tracing::warn!(%why, "The lock of an earlier run was taken over.");
     }
     let folder = opened.folder;
-    let now = provenance(plan);
+    let now = provenance(plan, &options);
     // A run that was cut off before it wrote its record has nothing to go on from but its beginning.
     let mut record = match Provenance::read(&**folder.files(), folder.root()) {
         Ok(before) => {
@@ -147,7 +77,7 @@ pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
     };
     let folder = Folder::open(options.files.clone(), path)?.folder;
     let mut record = Provenance::read(&**folder.files(), folder.root())?;
-    record.same_recipe(&provenance(plan))?;
+    record.same_recipe(&provenance(plan, &options))?;
     let kept = checkpoint::boundaries(&**folder.files(), folder.root())?;
     let names: Vec<&str> = kept.iter().map(|c| c.step.as_str()).collect();
     let Some(from) = kept.iter().find(|c| c.step == step) else {
@@ -167,31 +97,6 @@ fn goes_on(record: &mut Provenance) {
     record.resumed.push(store::utc_now());
     record.status = "running".into();
     (record.ended, record.exit, record.error) = (None, None, None);
-}
-
-/// What is known of a run before it begins.
-fn provenance(plan: &Plan) -> Provenance {
-    let mut plugins: Vec<PluginUsed> = vec![];
-    for node in &plan.nodes {
-        if let What::Stage(d) = &node.what
-            && !plugins.iter().any(|p| p.name == d.name)
-        {
-            let (name, origin, version) = (d.name.clone(), d.origin.clone(), d.version.clone());
-            plugins.push(PluginUsed { name, origin, version, sha256: None });
-        }
-    }
-    Provenance {
-        isard: env!("CARGO_PKG_VERSION").into(),
-        name: plan.name.clone(),
-        written: plan.written.iter().map(|(p, t)| (p.display().to_string(), t.clone())).collect(),
-        resolved: plan.resolved.clone(),
-        plugins,
-        seed: plan.run.seed,
-        started: store::utc_now(),
-        host: store::Holder::this().host,
-        status: "running".into(),
-        ..Provenance::default()
-    }
 }
 
 /// Files of writers by stage and mark.
@@ -405,9 +310,10 @@ impl<'a> Execution<'a> {
                 observer(&Progress { step: &step.name, stages, seconds: begun.elapsed().as_secs_f64() });
             }
         };
-        let budget = |opened: &HashMap<NodeId, Opened>| match &self.options.budget {
-            Some(budget) => budget(plan, opened),
-            None => Ok(()),
+        let disk = self.folder.free_bytes().ok();
+        let budget = |opened: &BTreeMap<NodeId, Opened>| match budget(plan, opened, machine_memory(), disk) {
+            Ok(_) => Ok(()),
+            Err(faults) => Err(Error::new(crate::Blame::Resources, faults.render(false).trim_end())),
         };
         let ended = pass::run(&mut Surroundings {
             plan,

@@ -44,9 +44,9 @@ pub struct Surroundings<'a> {
     /// The folder of kept streams.
     pub streams: PathBuf,
     /// Makes the output of a writer, and what it calls after a commit.
-    pub output: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
+    pub output: &'a MakeOutput<'a>,
     /// As `output`, for kept streams.
-    pub keep: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
+    pub keep: &'a MakeOutput<'a>,
     /// The newest mark of the steps before, or that of the checkpoint.
     pub first_mark: u64,
     /// Saves a checkpoint: the mark and every stage's state.
@@ -54,10 +54,16 @@ pub struct Surroundings<'a> {
     /// Sees the meters now and then.
     pub watch: &'a mut dyn FnMut(&[Watched]),
     /// Checks memory and disk once the sources are open.
-    pub budget: &'a dyn Fn(&HashMap<NodeId, Opened>) -> Result<()>,
+    pub budget: &'a dyn Fn(&BTreeMap<NodeId, Opened>) -> Result<()>,
     /// States of a checkpoint to go on from.
     pub resume: Option<Dict>,
 }
+
+/// Makes the output of a stage, and what is called after its commits.
+pub type MakeOutput<'a> = dyn Fn(&str) -> (Arc<dyn Output>, Committed) + 'a;
+
+/// First frame and version of a latched value, whenever it changed.
+pub type Versions = Vec<(u64, u64)>;
 
 /// A stage as progress sees it.
 #[derive(Clone)]
@@ -81,7 +87,7 @@ pub struct PassEnd {
     /// Content digests by stage.
     pub content: BTreeMap<NodeId, String>,
     /// What every latched input was, and from which frame on.
-    pub latched: Vec<(NodeId, Key, Vec<(u64, u64)>)>,
+    pub latched: Vec<(NodeId, Key, Versions)>,
     /// The first failure.
     pub failure: Option<Error>,
     /// Whether a stream ended before its time because the run was stopped.
@@ -98,7 +104,7 @@ struct Builder<'a, 'b> {
     meters: HashMap<NodeId, Arc<Meter>>,
     outlets: HashMap<NodeId, Outlet>,
     inboxes: HashMap<NodeId, Vec<Inbox>>,
-    opened: HashMap<NodeId, Opened>,
+    opened: BTreeMap<NodeId, Opened>,
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
     changes: Vec<(NodeId, Key, Changes)>,
@@ -131,7 +137,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         meters: HashMap::new(),
         outlets: HashMap::new(),
         inboxes: HashMap::new(),
-        opened: HashMap::new(),
+        opened: BTreeMap::new(),
         latches: HashMap::new(),
         queues: HashMap::new(),
         changes: vec![],
@@ -731,7 +737,7 @@ impl Builder<'_, '_> {
     fn watch(mut self, events: &Receiver<Event>) -> Result<PassEnd> {
         let mut stages: Vec<Watched> = vec![];
         for &id in self.graph.nodes {
-            let expected = self.extent(id);
+            let expected = self.extent(id).filter(|_| self.on_frames(id));
             stages.push(Watched {
                 node: id,
                 meter: self.meters[&id].clone(),
@@ -784,6 +790,7 @@ impl Builder<'_, '_> {
         let mut giving_up: Option<Instant> = None;
         let mut broken: Vec<NodeId> = vec![];
         let mut left_behind: Vec<NodeId> = vec![];
+        let mut grace = GRACE;
         while alive > 0 {
             match events.recv_timeout(Duration::from_millis(20)) {
                 Ok(Event::Saved(id, mark, state)) => {
@@ -793,7 +800,10 @@ impl Builder<'_, '_> {
                     if let Some(digest) = state.get("content").and_then(Value::text) {
                         end.content.insert(self.owner(id), digest.to_owned());
                     }
-                    ended.insert(id, state.with("ended", true));
+                    // What a stop cut short has not ended: it goes on from a mark, or begins again.
+                    if !self.is_short(id, &self.control.were_cut_short()) {
+                        ended.insert(id, state.with("ended", true));
+                    }
                 }
                 Ok(Event::Detached(id, error)) => {
                     tracing::error!(stage = %self.names[&id], %error, "A branch has ended; the run goes on.");
@@ -843,14 +853,15 @@ impl Builder<'_, '_> {
                         alive -= 1;
                     } else {
                         self.control.fail(error);
+                        grace = GRACE / 4;
                     }
                 }
             }
             if self.control.cancelled() {
                 let since = *giving_up.get_or_insert_with(Instant::now);
                 // A stage that does not come back is left behind: the process is about to end.
-                if since.elapsed() > GRACE
-                    && self.meters.values().any(|m| m.longest().is_some_and(|c| c.since.elapsed() > GRACE))
+                if since.elapsed() > grace
+                    && self.meters.values().any(|m| m.longest().is_some_and(|c| c.since.elapsed() > grace))
                 {
                     break;
                 }
@@ -885,6 +896,26 @@ impl Builder<'_, '_> {
             }
         }
         found
+    }
+
+    /// Whether a stage or listener ended because a stream that it needs was cut short.
+    fn is_short(&self, id: NodeId, cut: &[NodeId]) -> bool {
+        let plan = self.s.plan;
+        if cut.is_empty() || cut.contains(&id) {
+            return !cut.is_empty();
+        }
+        if id >= plan.nodes.len() {
+            return self.helpers.iter().any(|(listener, of)| *listener == id && self.is_short(*of, cut));
+        }
+        let node = &plan.nodes[id];
+        let streams =
+            node.from.iter().filter_map(|s| if let Stream::Live(from) = s { Some(*from) } else { None });
+        let finals = node.inputs.iter().filter_map(|(_, f)| match f {
+            Feed::Final { node, .. } if self.graph.nodes.contains(node) && *node != id => Some(*node),
+            _ => None,
+        });
+        self.helpers.iter().any(|(player, of)| *of == id && cut.contains(player))
+            || streams.chain(finals).any(|from| self.is_short(from, cut))
     }
 
     /// The stage whose thread does the work of a stage: the last of its chain.

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::stage::Output;
@@ -147,6 +147,7 @@ impl Folder {
     ///
     /// A second name costs nothing; where the file system has none, the bytes are copied.
     pub(crate) fn keep(&self, file: &Sealed) -> Result<()> {
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let files = &*self.files;
         let (from, to) = (self.path(&file.path), self.path(&kept(&file.sha256)));
         let above = self.path(&format!("{INNER}/before"));

@@ -1,6 +1,5 @@
 //! Fitters: absorb first, refine in slices, on credit paced by data growth.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -128,10 +127,9 @@ impl FitNode {
             }
         }
         let output = self.post.meter.call("snapshot", &none, || self.stage.snapshot(&self.post.cx()))?;
-        if output.is_none() && self.post.control.stop.load(Ordering::Relaxed) {
-            // A run that was stopped early has the rest of its frames to come.
-            self.post.outlet.send(Item::End)?;
-            return Ok(self.post.with_ledger(Dict::new()));
+        if output.is_none() && self.post.control.was_cut_short() {
+            // A stop came before there was enough to fit; the resumed run will have it.
+            return self.post.end(Dict::new());
         }
         let output = output.ok_or_else(|| {
             let name = &self.post.meter.name;

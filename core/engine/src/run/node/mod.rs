@@ -101,6 +101,12 @@ impl Post {
         self.outlet.send(Item::Mark(mark))
     }
 
+    /// Ends the stream; gives the last state.
+    pub fn end(&mut self, state: Dict) -> Result<Dict> {
+        self.outlet.send(Item::End)?;
+        Ok(self.with_ledger(state))
+    }
+
     /// A state together with the account of frames.
     pub fn with_ledger(&self, mut state: Dict) -> Dict {
         if let Some(ledger) = self.meter.account() {

@@ -115,6 +115,10 @@ impl ReduceNode {
         }
         work.wait(&done_rx)?;
         self.retire(&mut work, u64::MAX, true)?;
+        if work.covers.is_empty() && self.post.control.was_cut_short() {
+            // A stop came before the first frame; the resumed run will have it.
+            return self.post.end(Dict::new());
+        }
         let tree = std::mem::take(&mut work.tree);
         let part = tree.finish(&mut |a, b| self.merge(a, b))?;
         let none = Span::frames(0, 0);

@@ -106,7 +106,8 @@ impl ReplayNode {
         let state = self.post.resumed()?.unwrap_or_default();
         let (mut file, mut at) = (whole(&state, "file"), whole(&state, "at") as usize);
         let last = whole(&kept, "files");
-        let mut seen_mark = self.post.control.mark();
+        // Also one that was asked for before this thread began: all have to pass the same marks.
+        let mut seen_mark = self.post.control.first_mark;
         while file < last {
             let path = folder.join(format!("{file:08}"));
             let bytes =
@@ -134,7 +135,7 @@ impl ReplayNode {
         if stopped {
             // Whoever stops a run wants to go on later: the last thing before the end is a mark.
             self.post.control.ask_mark(*seen_mark);
-            self.post.control.cut_short();
+            self.post.control.cut_short(self.post.id);
         }
         let wanted = self.post.control.mark();
         if wanted > *seen_mark {

@@ -54,7 +54,8 @@ impl SourceNode {
 
     fn stream(&mut self, sorter: &mut Sorter) -> Result<()> {
         let mut booked = Instant::now();
-        let mut seen_mark = self.post.control.mark();
+        // Also one that was asked for before this thread began: all have to pass the same marks.
+        let mut seen_mark = self.post.control.first_mark;
         let mut marked_at = self.from;
         let why = loop {
             self.post.cx().check()?;
@@ -72,7 +73,7 @@ impl SourceNode {
                 self.mark(wanted, sorter)?;
             }
             if stopped {
-                self.post.control.cut_short();
+                self.post.control.cut_short(self.post.id);
                 break "the run was stopped before it";
             }
             let pulled = self.pull(sorter)?;
