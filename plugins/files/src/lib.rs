@@ -1,5 +1,14 @@
-//! Sources and writers of files: TIFF, NPY, HDF5, PNG.
+//! Sources and writers of files: TIFF, NPY, HDF5, PNG, CSV.
+//!
+//! `tiff.sequence`, `npy.stack` and `hdf5.dataset` give frames; [`read_path`](input::read_path) reads whole arrays for
+//! static inputs. [`format`], [`npy`] and [`tiff`] are the formats themselves, without the engine.
 
 pub mod format;
 pub mod npy;
 pub mod tiff;
+
+mod convert;
+
+pub mod input;
+
+pub mod output;

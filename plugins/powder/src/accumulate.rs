@@ -3,12 +3,12 @@
 /// Sums and counts of the frames seen so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accumulator {
-    shape: [usize; 2],
-    sum: Vec<f64>,
-    count: Vec<u32>,
-    variance: Option<Vec<f64>>,
-    masked: Vec<bool>,
-    frames: u64,
+    pub(crate) shape: [usize; 2],
+    pub(crate) sum: Vec<f64>,
+    pub(crate) count: Vec<u32>,
+    pub(crate) variance: Option<Vec<f64>>,
+    pub(crate) masked: Vec<bool>,
+    pub(crate) frames: u64,
 }
 
 impl Accumulator {

@@ -4,3 +4,5 @@ pub mod simulate;
 
 pub mod accumulate;
 pub mod calibrate;
+
+mod stage;

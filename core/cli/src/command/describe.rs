@@ -129,7 +129,8 @@ fn list(out: &mut String, root: &Value, schema: &Value, indent: &str, expert: bo
         if let Some(unit) = property.get("x-unit").and_then(Value::as_str) {
             words.push(unit.to_owned());
         }
-        if let Some(range) = range(property) {
+        let listed = target.get("enum").is_some() || property.get("enum").is_some();
+        if let Some(range) = range(property).filter(|_| !listed) {
             words.push(range);
         }
         match property.get("default") {

@@ -90,6 +90,7 @@ pub struct RecipeArguments {
     /// A file with the site's defaults.
     #[arg(long, value_name = "FILE", env = "ISARD_SITE")]
     pub site: Option<PathBuf>,
+    /// Where plugins come from.
     #[command(flatten)]
     pub plugins: Plugins,
 }
@@ -151,7 +152,7 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
         let (name, value) = argument.split_once('=').ok_or_else(|| {
             Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")
         })?;
-        overrides.arguments.insert(name.trim().to_owned(), value.to_owned());
+        overrides.arguments.insert(name.trim().to_owned(), recipe::value_of(value));
     }
     let stop = |faults| Stop::Faults(faults, json);
     let recipe = recipe::load(&arguments.recipe, &overrides).map_err(stop)?;
@@ -165,7 +166,7 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
 /// The options that every run of this process shares.
 pub fn run_options(out: isard_core::run::Out) -> isard_core::run::Options {
     let mut options = isard_core::run::Options::new(out);
-    options.reader = Some(std::sync::Arc::new(isard_files::read_path));
+    options.reader = Some(std::sync::Arc::new(isard_files::input::read_path));
     options
 }
 

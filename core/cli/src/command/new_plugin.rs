@@ -22,8 +22,9 @@ pub struct NewPluginArguments {
 
 /// Writes a new plugin crate.
 pub fn run(arguments: &NewPluginArguments) -> Done {
-    let written = isard_core::template::write(&arguments.name, &arguments.folder, arguments.core.as_deref())?;
-    let folder = written.display();
+    let folder = arguments.folder.join(&arguments.name);
+    isard_core::template::write(&arguments.name, &folder, arguments.core.as_deref())?;
+    let folder = folder.display();
     style::print(&format!(
         "wrote {folder}\n\nnext:\n  cd {folder}\n  cargo test\n  cargo build --release\n  isard list --plugin target/release/lib{}.so\n",
         arguments.name.replace('-', "_")

@@ -6,7 +6,7 @@ use clap::Args;
 use isard_core::run::{self, Out};
 use isard_core::store::{Provenance, RealFiles};
 
-use crate::command::run::{ShowArguments, go};
+use crate::command::run::{ShowArguments, go, said};
 use crate::command::{Done, Plugins, RecipeArguments, planned};
 use crate::show::style;
 
@@ -51,9 +51,16 @@ pub fn run(arguments: &ResumeArguments) -> Done {
         plugins: arguments.plugins.clone(),
     };
     let (_, plan, _) = planned(&recipe, arguments.show.json)?;
+    let said = said(&recipe);
     let out = Out::Folder { path: arguments.folder.clone(), overwrite: false };
     match &arguments.restart_from {
-        Some(step) => go(&plan, out, &arguments.show, |plan, options| run::restart(plan, options, step)),
-        None => go(&plan, out, &arguments.show, run::resume),
+        Some(step) => go(&plan, out, &arguments.show, |plan, mut options| {
+            options.said = said;
+            run::restart(plan, options, step)
+        }),
+        None => go(&plan, out, &arguments.show, |plan, mut options| {
+            options.said = said;
+            run::resume(plan, options)
+        }),
     }
 }

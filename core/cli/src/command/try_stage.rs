@@ -1,13 +1,14 @@
 //! `isard try`: one stage on one file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Args;
 use isard_core::error::Error;
 use isard_core::port::{Port, PortKind};
 use isard_core::registry::Declaration;
 use isard_core::stage::RunCx;
+use isard_core::store::{Files, RealFiles};
 use isard_core::value::{Array, Dict, Key, Value};
 
 use crate::command::{Done, Plugins};
@@ -58,7 +59,7 @@ pub fn run(arguments: &TryArguments) -> Done {
                 Error::recipe(format!("`{port}` is {}, only arrays go to a file", value.describe())).into()
             );
         };
-        isard_files::write_npy(&PathBuf::from(path), array)?;
+        write_npy(Path::new(path), array)?;
         rest.remove(&port);
         style::print(&format!("{port} -> {path}: {}\n", value.describe()));
     }
@@ -67,6 +68,15 @@ pub fn run(arguments: &TryArguments) -> Done {
         style::print(&format!("{port} = {text}\n"));
     }
     Ok(0)
+}
+
+/// Writes an array; a file that is there is not overwritten.
+fn write_npy(path: &Path, array: &Array) -> Result<(), Error> {
+    let bytes = isard_files::output::npy_bytes(array);
+    RealFiles.write_new(path, &bytes).map_err(|e| {
+        let error = Error::io("cannot write", path, &e);
+        if e.kind() == std::io::ErrorKind::AlreadyExists { error.help("name another file") } else { error }
+    })
 }
 
 /// The inputs that lead with frames, and those that are one value.
@@ -85,7 +95,7 @@ fn inputs(declaration: &Declaration, given: &[String], run: &RunCx) -> Result<(D
         };
         let value = match path.parse::<f64>() {
             Ok(number) if matches!(port.kind, PortKind::Float | PortKind::Int) => Value::Float(number),
-            _ => isard_files::read_path(run, path)?,
+            _ => isard_files::input::read_path(run, path)?,
         };
         let key = Key::from(port.name.clone());
         match value {

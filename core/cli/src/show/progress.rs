@@ -98,7 +98,7 @@ impl Progress {
         match &mut self.way {
             Way::Quiet => (),
             Way::Lines => {
-                let words: Vec<String> = rates.iter().map(|r| plain(r)).collect();
+                let words: Vec<String> = rates.iter().map(plain).collect();
                 let slow = slowest.map(|s| format!("; {s}")).unwrap_or_default();
                 super::style::complain(&format!("{:6.1} s  {}{slow}\n", seen.seconds, words.join(", ")));
             }

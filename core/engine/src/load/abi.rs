@@ -158,7 +158,7 @@ pub mod column {
 pub struct Column {
     /// Its name.
     pub name: Text,
-    /// One of [`column`].
+    /// One of [`mod@column`].
     pub kind: u32,
     /// Zero.
     pub reserved: u32,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::load::abi::{self, Text, kind};
+use crate::load::lend;
 use crate::port::Port;
 use crate::span::{FRAME, Gap, Reason, SNAPSHOT, Span};
-use crate::value::{Array, Column, Dict, Dtype, Key, Pool, Table, Value};
+use crate::value::{Array, Column, Dict, Dtype, Key, Lender, Pool, Table, Value};
 
 /// The names that a stage uses again and again, so that a call does not allocate them.
 #[derive(Default)]
@@ -81,22 +82,20 @@ pub(crate) fn dtype(code: u32) -> Result<Dtype> {
         .ok_or_else(|| Error::plugin(format!("no dtype has the code {code}, known are 1 to 12")))
 }
 
-/// A handle on memory of the other side.
-struct Handle {
-    keeper: *const abi::Keeper,
-    handle: *const c_void,
+/// Lets a handle of another library go.
+///
+/// # Safety
+/// `keeper` must have given `handle`, which is not used again.
+unsafe fn release(keeper: *const c_void, handle: *const c_void) {
+    // SAFETY: as the caller promises; the keeper is a static of a library that is never unloaded.
+    unsafe { ((*keeper.cast::<abi::Keeper>()).release)(handle) }
 }
 
-// SAFETY: the interface demands that `release` may be called from any thread.
-unsafe impl Send for Handle {}
-// SAFETY: as above; the handle itself is only read.
-unsafe impl Sync for Handle {}
-
-impl Handle {
-    fn release(self) {
-        // SAFETY: the keeper is a static of a library that is never unloaded; the handle is released once.
-        unsafe { ((*self.keeper).release)(self.handle) }
-    }
+/// The array of this binary that comes back, or a part of it.
+fn returned(ours: &Array, raw: &abi::Array, dtype: Dtype, shape: &[usize], len: usize) -> Option<Array> {
+    let offset = (raw.data as usize).checked_sub(ours.bytes().as_ptr() as usize)?;
+    let inside = offset.checked_add(len)? <= ours.bytes().len();
+    if inside && dtype == ours.dtype() { ours.part(offset, shape).ok() } else { None }
 }
 
 impl Adopt<'_> {
@@ -123,11 +122,18 @@ impl Adopt<'_> {
             out.bytes_mut().copy_from_slice(unsafe { slice(raw.data.cast::<u8>(), len as u64, "an array") }?);
             return Ok(out.freeze());
         }
+        if std::ptr::eq(raw.keeper, &raw const lend::KEEPER) {
+            // SAFETY: the owner of what this binary keeps is an array, as `lend` made it.
+            let ours = unsafe { &*raw.owner.cast::<Array>() };
+            if let Some(array) = returned(ours, raw, dtype, shape, len) {
+                return Ok(array);
+            }
+        }
         // SAFETY: the keeper belongs to the owner and lives as long as its library, which is for good.
         let handle = unsafe { ((*raw.keeper).retain)(raw.owner) };
-        let handle = Handle { keeper: raw.keeper, handle };
+        let lender = Lender { keeper: raw.keeper.cast(), handle, release };
         // SAFETY: the handle keeps the elements readable and unchanged until it is released.
-        unsafe { Array::over_foreign(raw.data.cast(), len, dtype, shape, Box::new(move || handle.release())) }
+        unsafe { Array::over_foreign(raw.data.cast(), len, dtype, shape, lender) }
     }
 
     /// A dictionary.
@@ -302,4 +308,119 @@ pub(crate) fn lend_span(span: &Span) -> abi::Records {
 /// The C form of a gap: valid while it is.
 pub(crate) fn lend_gap(gap: &Gap) -> abi::Records {
     abi::Records { reason: reason_code(gap.reason), why: Text::of(&gap.why), ..lend_span(&gap.span) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::lend::Loan;
+
+    fn adopted(value: &Value) -> Value {
+        let mut loan = Loan::default();
+        let lent = loan.value(value);
+        let adopt = Adopt { keys: &Keys::default(), pool: Pool::unpooled() };
+        // SAFETY: value and loan are alive.
+        unsafe { adopt.value(&lent) }.unwrap()
+    }
+
+    fn refused(lent: abi::Value) -> String {
+        let adopt = Adopt { keys: &Keys::default(), pool: Pool::unpooled() };
+        // SAFETY: what is wrong with the value is found before anything is read through it.
+        unsafe { adopt.value(&lent) }.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_kind_of_value_comes_back_as_it_was_and_after_the_lender_is_gone() {
+        let numbers = Array::of(&[2, 3], &[1u16, 2, 3, 4, 5, 6]).unwrap();
+        let names = Column::Text([Arc::from("a"), Arc::from("\u{e9}")].into());
+        let ragged = Column::Ragged { ends: [0, 3].into(), values: Array::from_slice(&[1.5f32, 2.5, 3.5]) };
+        let table = Table::new(2)
+            .with_column("image", Column::Array(numbers.clone()))
+            .and_then(|t| t.with_column("name", names))
+            .and_then(|t| t.with_column("pixels", ragged))
+            .unwrap();
+        let value = Value::Dict(
+            Dict::new()
+                .with("none", Value::None)
+                .with("bool", true)
+                .with("int", i64::MIN)
+                .with("float", -0.0)
+                .with("text", "\u{3c9}")
+                .with("empty", "")
+                .with("list", vec![Value::Int(1), Value::from(vec![]), Value::from(Dict::new())])
+                .with("array", numbers.clone())
+                .with("part", numbers.record(1).unwrap())
+                .with("nothing", Array::of::<f64>(&[0, 5], &[]).unwrap())
+                .with("scalar", Array::of(&[], &[7i8]).unwrap())
+                .with("table", table.clone())
+                .with("numbered", table.with_records(&[3, 9]).unwrap()),
+        );
+        let bytes = |value: &Value| {
+            let mut out = vec![];
+            crate::value::encode(value, &mut out);
+            out
+        };
+        let (wanted, back) = (bytes(&value), adopted(&value));
+        assert_eq!(back, value);
+        drop((value, numbers));
+        let again = adopted(&back);
+        drop(back);
+        assert_eq!(bytes(&again), wanted);
+    }
+
+    #[test]
+    fn an_empty_table_of_a_stream_stays_one() {
+        let bare = Table::new(0).with::<f64>("x", &[]).unwrap();
+        let numbered = bare.clone().with_records(&[]).unwrap();
+        assert_ne!(bare, numbered);
+        for table in [bare, numbered] {
+            assert_eq!(adopted(&Value::Table(table.clone())), Value::Table(table));
+        }
+    }
+
+    #[test]
+    fn elements_stay_where_they_are_unless_there_is_no_keeper() {
+        let array = Array::from_slice(&[1u32, 2, 3]);
+        let Value::Array(kept) = adopted(&Value::Array(array.clone())) else { panic!("an array") };
+        assert_eq!(kept.bytes().as_ptr(), array.bytes().as_ptr());
+
+        let bare = abi::Array { keeper: std::ptr::null(), ..lend::array(&array) };
+        let adopt = Adopt { keys: &Keys::default(), pool: Pool::unpooled() };
+        // SAFETY: `array` is alive.
+        let copied = unsafe { adopt.array(&bare) }.unwrap();
+        assert_ne!(copied.bytes().as_ptr(), array.bytes().as_ptr());
+        assert_eq!(copied, array);
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_it_is_read() {
+        let value = |kind, as_| abi::Value { kind, reserved: 0, as_ };
+        assert!(refused(value(99, abi::Any { int: 0 })).contains("code 99"));
+        let text = Text { data: std::ptr::null(), len: 4 };
+        assert!(refused(value(kind::TEXT, abi::Any { text })).contains("4 entries"));
+        let text = Text { data: [0xff, 0xfe].as_ptr(), len: 2 };
+        assert!(refused(value(kind::TEXT, abi::Any { text })).contains("not UTF-8"));
+        let table = std::ptr::null();
+        assert!(refused(value(kind::TABLE, abi::Any { table })).contains("without content"));
+        let list = abi::List { items: std::ptr::null(), len: u64::MAX };
+        assert!(refused(value(kind::LIST, abi::Any { list })).contains("entries"));
+
+        let shape = [4u64, 4, 1 << 62];
+        let array = lend::array(&Array::from_slice(&[1u8]));
+        let broken = |dtype, ndim, data| {
+            let array = abi::Array { dtype, ndim, shape: shape.as_ptr(), data, ..array };
+            refused(value(kind::ARRAY, abi::Any { array }))
+        };
+        assert!(broken(13, 1, array.data).contains("no dtype has the code 13"));
+        assert!(broken(1, 9, array.data).contains("at most 8 axes, found 9"));
+        assert!(broken(1, 3, array.data).contains("does not fit in memory"));
+        assert!(broken(1, 2, std::ptr::null()).contains("without elements"));
+
+        let mut deep = Value::Int(1);
+        for _ in 0..=DEPTH {
+            deep = Value::from(vec![deep]);
+        }
+        let mut loan = Loan::default();
+        assert!(refused(loan.value(&deep)).contains("more than 64 deep"));
+    }
 }

@@ -151,7 +151,7 @@ unsafe extern "C" fn call(
                     Built::Map(_) | Built::Reduce(_) => incoming.shared(&shared.built),
                     // SAFETY: the host calls these roles from one thread at a time, and this is the only use of
                     // `built` from here on.
-                    _ => incoming.alone(&mut *(&raw mut (*stage.cast::<Stage>()).built)),
+                    _ => incoming.alone(&mut (*stage.cast::<Stage>()).built),
                 }
             })
         }

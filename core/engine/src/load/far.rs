@@ -19,8 +19,7 @@ pub(crate) fn pool() -> &'static Pool {
 /// What the stages of this library share.
 fn run(seed: u64) -> RunCx {
     static PREPARED: OnceLock<Arc<Prepared>> = OnceLock::new();
-    let prepared = PREPARED.get_or_init(Arc::default).clone();
-    RunCx { pool: pool().clone(), seed, prepared, ..RunCx::bare() }
+    RunCx::bare(pool(), seed, PREPARED.get_or_init(Arc::default))
 }
 
 /// The host of one call.

@@ -8,7 +8,7 @@ use crate::load::abi::{self, Any, Text, kind};
 use crate::value::{Array, Column, Dict, Table, Value};
 
 /// Keeps arrays of this binary for the other side: a handle is a boxed [`Array`].
-static KEEPER: abi::Keeper = abi::Keeper { retain: retain_array, release: release_array };
+pub(crate) static KEEPER: abi::Keeper = abi::Keeper { retain: retain_array, release: release_array };
 
 unsafe extern "C" fn retain_array(owner: *const c_void) -> *const c_void {
     // SAFETY: `owner` is what `Loan::array` lent or this function gave: a pointer to a live `Array`.
@@ -22,12 +22,18 @@ unsafe extern "C" fn release_array(handle: *const c_void) {
 }
 
 /// The C form of an array: valid while the array is.
+///
+/// What another library keeps is lent in its name: an array that goes back and forth is not wrapped again each time.
 pub(crate) fn array(array: &Array) -> abi::Array {
+    let (keeper, owner) = match array.lender() {
+        Some(lender) => (lender.keeper.cast(), lender.handle),
+        None => (&raw const KEEPER, std::ptr::from_ref(array).cast()),
+    };
     abi::Array {
         data: array.bytes().as_ptr().cast(),
         shape: array.shape().as_ptr().cast(),
-        owner: std::ptr::from_ref(array).cast(),
-        keeper: &KEEPER,
+        owner,
+        keeper,
         dtype: array.dtype() as u32,
         ndim: array.shape().len() as u32,
     }
@@ -45,7 +51,7 @@ pub(crate) fn give(array: Array) -> abi::Array {
 pub(crate) struct Loan<'a> {
     entries: Vec<Vec<abi::Entry>>,
     values: Vec<Vec<abi::Value>>,
-    tables: Vec<Box<abi::Table>>,
+    tables: Vec<Vec<abi::Table>>,
     columns: Vec<Vec<abi::Column>>,
     texts: Vec<Vec<Text>>,
     lender: PhantomData<&'a Value>,
@@ -92,13 +98,13 @@ impl<'a> Loan<'a> {
             0 => table.clone().with_records(&[]).is_ok_and(|with| with == *table),
             _ => !table.records().is_empty(),
         };
-        let lent = Box::new(abi::Table {
+        let lent = vec![abi::Table {
             rows: table.rows() as u64,
             records: if numbered { table.records().as_ptr() } else { null() },
             columns: columns.as_ptr(),
             len: columns.len() as u64,
-        });
-        let at: *const abi::Table = &*lent;
+        }];
+        let at = lent.as_ptr();
         self.columns.push(columns);
         self.tables.push(lent);
         at

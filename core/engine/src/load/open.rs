@@ -39,8 +39,11 @@ impl Library {
     }
 }
 
-/// What was loaded already, by path: the digest and the declarations.
-static LOADED: Mutex<Option<HashMap<PathBuf, (String, Vec<Declaration>)>>> = Mutex::new(None);
+/// The digest of a library that is loaded, and its declarations.
+type Known = (String, Vec<Declaration>);
+
+/// What was loaded already, by path.
+static LOADED: Mutex<Option<HashMap<PathBuf, Known>>> = Mutex::new(None);
 
 /// Opens a library once; `wanted` is the digest it must have, if one was recorded.
 pub(crate) fn open(path: &Path, wanted: Option<&str>) -> Result<Vec<Declaration>> {

@@ -18,7 +18,7 @@ use crate::stage::{
     AnyFit, AnyFold, AnyMap, AnyPart, AnyReduce, AnySource, AnyStage, AnyTask, AnyWriter, Built, Cost, Cx,
     Emit, Fault, Fitness, Lag, Opened, Output, Position, Pull, RunCx, Shapes, Slice, Slots,
 };
-use crate::value::{Dict, Value};
+use crate::value::{Dict, Pool, Value};
 
 /// One stage of a loaded library.
 struct Loaded(Arc<Instance>);
@@ -48,7 +48,7 @@ impl Drop for Instance {
 /// What calls get that no run belongs to: checks, shapes, states.
 fn no_run() -> &'static RunCx {
     static RUN: OnceLock<RunCx> = OnceLock::new();
-    RUN.get_or_init(RunCx::bare)
+    RUN.get_or_init(|| RunCx::bare(Pool::unpooled(), 0, &Arc::default()))
 }
 
 /// Builds a stage of a library.
@@ -251,7 +251,8 @@ struct Part {
 unsafe impl Send for Part {}
 
 impl Part {
-    fn new(stage: &Loaded, reply: Reply) -> Result<AnyPart> {
+    /// The new part of an answer.
+    fn take(stage: &Loaded, reply: Reply) -> Result<AnyPart> {
         let handle = reply.part;
         reply.dict()?;
         if handle.is_null() {
@@ -285,7 +286,7 @@ impl Drop for Part {
 
 impl AnyReduce for Loaded {
     fn part(&self, cx: &Cx) -> Result<AnyPart> {
-        Part::new(self, self.0.simple(cx, op::PART, None))
+        Part::take(self, self.0.simple(cx, op::PART, None))
     }
     fn add(&self, cx: &Cx, part: &mut AnyPart, span: &Span, input: Dict) -> Result<()> {
         let part = Part::of(self, part.downcast_ref())?.handle;
@@ -309,7 +310,7 @@ impl AnyReduce for Loaded {
         self.0.with_part(&Cx::new(no_run(), &self.0.name), op::SAVE, part).dict()
     }
     fn load(&self, cx: &Cx, state: Dict) -> Result<AnyPart> {
-        Part::new(self, self.0.simple(cx, op::LOAD, Some(&state)))
+        Part::take(self, self.0.simple(cx, op::LOAD, Some(&state)))
     }
 }
 

@@ -36,8 +36,6 @@ pub(crate) fn error_dict(error: &Error) -> Dict {
 pub(crate) fn error_of(dict: Dict) -> Error {
     let text = |key| dict.get(key).and_then(Value::text);
     let blame = BLAMES.into_iter().find(|b| Some(b.word()) == text("blame")).unwrap_or(Blame::Plugin);
-    // A library cannot know of bugs in isard: what it calls internal is its own.
-    let blame = if blame == Blame::Internal { Blame::Plugin } else { blame };
     let mut error = Error::new(blame, text("message").unwrap_or("the stage failed and did not say why"));
     if let Some(Value::List(places)) = dict.get("places") {
         for place in places.iter().filter_map(Value::text) {

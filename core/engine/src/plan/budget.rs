@@ -33,9 +33,6 @@ pub struct Budget {
     pub seconds: f64,
 }
 
-/// Chunks in a queue when the recipe does not say.
-const QUEUE: u64 = 4;
-
 /// What a plan takes, or the faults of a plan that takes more than there is.
 ///
 /// `opened` holds what the opened sources said; `memory` and `disk` are what the machine has, and the recipe's own
@@ -99,7 +96,7 @@ impl Work<'_> {
             _ => before.and_then(|n| self.frames[n]),
         };
         let input = self.inputs(id);
-        let queue = node.run.queue.map_or(QUEUE, |q| q as u64);
+        let queue = node.run.queue.map_or_else(|| self.queue(stream_bytes(node, &input)), |q| q as u64);
         // What waits in the queue is shared with the other readers of the same chunk; one reader's worth is counted
         // at the reader, so the sum is an upper bound.
         let waiting =
@@ -128,8 +125,9 @@ impl Work<'_> {
         }
         share.memory += cost.memory;
         if node.role() == Some(Role::Source) {
-            let buffered = self.plan.run.reorder + self.plan.run.chunk * QUEUE;
-            share.memory += buffered * self.budget.shapes[id].bytes() as u64;
+            let bytes = self.budget.shapes[id].bytes() as u64;
+            let buffered = self.plan.run.reorder.saturating_add(self.chunk());
+            share.memory = share.memory.saturating_add(buffered.saturating_mul(bytes));
         }
         let records = before.map_or(Some(1), |n| self.frames[n]);
         share.disk = records.map(|n| n.saturating_mul(cost.disk_per_record));
@@ -140,12 +138,23 @@ impl Work<'_> {
         self.budget.shares.push(share);
     }
 
+    /// Frames to a chunk: those of the source with the smallest frames.
+    fn chunk(&self) -> u64 {
+        let chunks = self.opened.values().map(|o| self.plan.run.chunk_of(o.shapes.bytes()));
+        chunks.max().unwrap_or_else(|| self.plan.run.chunk_of(0))
+    }
+
+    /// Chunks in a queue that the recipe says nothing about.
+    fn queue(&self, record: u64) -> u64 {
+        self.plan.run.queue_of(record as usize, self.opened.values().any(|o| o.live))
+    }
+
     /// Records that may wait before a stage.
     fn records(&self, before: Option<NodeId>, queue: u64) -> u64 {
         let single = before.is_some_and(|n| {
             matches!(self.plan.nodes[n].role(), Some(Role::Reduce | Role::Fit | Role::Task))
         });
-        if single { queue } else { queue.saturating_mul(self.plan.run.chunk) }
+        if single { queue } else { queue.saturating_mul(self.chunk()) }
     }
 
     /// The shapes of a stage's inputs, port by port.

@@ -1,7 +1,10 @@
 //! The plan: what a recipe means, with every check done. A plan never runs; `run` runs it.
 
+mod alone;
+mod arguments;
 mod axis;
 mod budget;
+mod choice;
 mod document;
 mod join;
 mod looped;
@@ -12,6 +15,7 @@ mod output;
 mod parameters;
 mod path;
 mod port;
+mod refuse;
 mod schema;
 mod unit;
 mod wire;
@@ -22,6 +26,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use alone::{parameters, parameters_from_text};
 pub use budget::{Budget, Share, budget};
 pub use document::recipe_schema;
 pub use make::make;
@@ -215,8 +220,8 @@ pub struct Step {
 /// How a whole recipe runs: its `[run]` table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunOptions {
-    /// Frames to a chunk.
-    pub chunk: u64,
+    /// Frames to a chunk; none goes by their size.
+    pub chunk: Option<u64>,
     /// A chunk closes after this time even if it is not full, in milliseconds.
     pub latency_ms: u64,
     /// How many frames a late one may be behind before it is given up.
@@ -241,10 +246,29 @@ pub struct RunOptions {
     pub limits: Limits,
 }
 
+impl RunOptions {
+    /// Frames to a chunk: as the recipe says, else up to 16 that fit in 2 MiB together.
+    ///
+    /// A chunk that fits in a core's cache is still there when the next stage reads it.
+    pub fn chunk_of(&self, frame: usize) -> u64 {
+        self.chunk.unwrap_or_else(|| ((2 << 20) / frame.max(1) as u64).clamp(1, 16)).max(1)
+    }
+
+    /// Chunks in a queue when the stage does not say: 2 to 16.
+    ///
+    /// Frames that come at their own pace get 64 MiB to wait in while a stage is slow. Others can wait where they are:
+    /// 8 MiB are enough to keep two stages apart, and with 64 they would have left the cache before they are
+    /// read, which halved the speed of a plain sum.
+    pub fn queue_of(&self, frame: usize, live: bool) -> u64 {
+        let bytes: u64 = if live { 64 << 20 } else { 8 << 20 };
+        (bytes / self.chunk_of(frame).saturating_mul(frame as u64).max(1)).clamp(2, 16)
+    }
+}
+
 impl Default for RunOptions {
     fn default() -> Self {
         RunOptions {
-            chunk: 16,
+            chunk: None,
             latency_ms: 100,
             reorder: 64,
             seed: 0,

@@ -90,6 +90,8 @@ impl Maker<'_> {
         let name = draft.name();
         let fault = match (&draft.what, draft.role()) {
             (None, _) => return,
+            // What is wrong with the form of `from` has been said.
+            _ if text.from.is_empty() && text.from_at.is_some() => return,
             (Some(What::Join(_)), _) if text.from.len() != 2 => {
                 Diagnostic::error("E0143", format!("join `{name}` reads {} streams", text.from.len()))
                     .at(text.from.first().map_or(text.name.at, |w| w.at), "wanted two")
@@ -116,7 +118,7 @@ impl Maker<'_> {
             _ => return,
         };
         self.faults.push(fault);
-        if draft_is_source(self, id) {
+        if self.drafts[id].role() == Some(Role::Source) {
             self.drafts[id].from.clear();
         }
         self.drafts[id].from.truncate(2);
@@ -300,8 +302,4 @@ impl Maker<'_> {
         self.faults.push(fault);
         false
     }
-}
-
-fn draft_is_source(maker: &Maker<'_>, id: NodeId) -> bool {
-    maker.drafts[id].role() == Some(Role::Source)
 }

@@ -16,7 +16,7 @@ pub(crate) fn run_schema() -> Json {
     json!({
         "type": "object", "additionalProperties": false, "description": "How the whole recipe runs.",
         "properties": {
-            "chunk": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Frames to a chunk." },
+            "chunk": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Frames to a chunk; up to 16 that fit in 2 MiB by default." },
             "latency_ms": count("A chunk closes after this time even if it is not full, in milliseconds."),
             "reorder": count("How many frames a late one may be behind before it is given up."),
             "seed": count("The seed of all random numbers."),
@@ -71,7 +71,7 @@ pub(crate) fn run(recipe: &Recipe, faults: &mut Vec<Diagnostic>) -> RunOptions {
     let mut out = RunOptions::default();
     let int = |name: &str| json.get(name).and_then(Json::as_u64);
     let number = |name: &str| json.get(name).and_then(Json::as_f64);
-    out.chunk = int("chunk").unwrap_or(out.chunk);
+    out.chunk = int("chunk");
     out.latency_ms = int("latency_ms").unwrap_or(out.latency_ms);
     out.reorder = int("reorder").unwrap_or(out.reorder);
     out.seed = int("seed").unwrap_or(out.seed);

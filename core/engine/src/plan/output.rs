@@ -129,30 +129,15 @@ pub(crate) fn unread(maker: &mut Maker<'_>, results: &[(String, NodeId, Key)]) {
             }
         }
     }
-    for expect in maker.recipe.tests.iter().flat_map(|t| &t.expect) {
+    // Names in tests and in `needs` have been resolved already: here it is enough that one part of them fits.
+    let tests = maker.recipe.tests.iter().flat_map(|t| &t.expect).map(|e| &e.what);
+    for word in tests.chain(maker.passes.iter().filter_map(|p| p.needs.as_ref())) {
         for (node, draft) in maker.drafts.iter().enumerate() {
-            if expect.what.text.split('.').any(|part| part == draft.name()) {
+            if word.text.split('.').any(|part| part == draft.name()) {
                 read[node] = true;
                 keys.push(draft.name().to_owned());
             }
         }
-    }
-    for (node, pass) in maker
-        .passes
-        .iter()
-        .filter_map(|p| p.needs.as_ref())
-        .flat_map(|w| {
-            maker
-                .drafts
-                .iter()
-                .enumerate()
-                .filter(|(_, d)| w.text.split('.').any(|part| part == d.name()))
-                .map(|(n, d)| (n, d.name()))
-        })
-        .collect::<Vec<_>>()
-    {
-        read[node] = true;
-        keys.push(pass.to_owned());
     }
     let mut faults = vec![];
     for (node, draft) in maker.drafts.iter().enumerate() {
@@ -205,7 +190,9 @@ pub(crate) fn resolved(
         let set = if join { table(&text.set) } else { node.set.clone() };
         one.insert("set".into(), set);
         let mut words = table(&text.run);
-        words["pass"] = Json::from(passes[node.pass].name.as_str());
+        if !recipe.passes.is_empty() {
+            words["pass"] = Json::from(passes[node.pass].name.as_str());
+        }
         one.insert("run".into(), words);
         stages.insert(node.name.clone(), Json::Object(one));
     }

@@ -32,13 +32,16 @@ impl Owner {
 /// An output path of a stage: the text and where it stands.
 pub(crate) type OutPath = (String, Place);
 
+/// Finds the value of one of the recipe's own parameters.
+pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<Json> + 'a;
+
 /// Checks values against a schema.
 pub(crate) struct Check<'a> {
     pub owner: &'a Owner,
     pub root: &'a Json,
     pub files: &'a Files,
     pub shared: Option<&'a Table>,
-    pub arguments: Option<&'a dyn Fn(&str) -> Option<Json>>,
+    pub arguments: Option<&'a Lookup<'a>>,
     pub faults: Vec<Diagnostic>,
     pub outputs: Vec<OutPath>,
 }
@@ -52,7 +55,10 @@ impl<'a> Check<'a> {
     /// A table of parameters with the defaults filled in; `at` is where a missing one is reported.
     pub(crate) fn table(&mut self, table: &Table, at: Place) -> Json {
         let root = schema::flat(self.root, self.root);
-        self.object(&root, table, at, "")
+        match schema::variants(self.root, &root) {
+            Some(variants) => self.spread(&root, &variants, table, at, ""),
+            None => self.object(&root, table, at, ""),
+        }
     }
 
     /// One value against a part of the schema; none when it is at fault.
@@ -63,7 +69,7 @@ impl<'a> Check<'a> {
         (self.faults.len() == before).then_some(json)
     }
 
-    fn fault(&mut self, code: &'static str, item: &Item, name: &str, found: &str, wanted: &str) {
+    pub(super) fn fault(&mut self, code: &'static str, item: &Item, name: &str, found: &str, wanted: &str) {
         let Owner { noun, name: owner, .. } = self.owner;
         let message = match code {
             "E0114" => format!("{noun} `{name}` of {owner} has the wrong type"),
@@ -74,12 +80,17 @@ impl<'a> Check<'a> {
         self.faults.push(Diagnostic::error(code, message).at(item.at, "").found(found, wanted));
     }
 
-    fn inner(&mut self, part: &Json, item: &Item, name: &str) -> Json {
+    pub(super) fn inner(&mut self, part: &Json, item: &Item, name: &str) -> Json {
         if let Some(given) = self.argument(item) {
-            return given;
+            return given.map_or(Json::Null, |given| self.inner(part, &given, name));
         }
         if let Some(variants) = schema::variants(self.root, part) {
-            return self.one_of(&variants, item, name);
+            return match item.table() {
+                Some(table) if part.get("properties").is_some() => {
+                    self.spread(part, &variants, table, item.at, name)
+                }
+                _ => self.one_of(&variants, item, name),
+            };
         }
         if let Some(choices) = part.get("enum").and_then(Json::as_array) {
             return self.choice(choices, item, name);
@@ -129,7 +140,7 @@ impl<'a> Check<'a> {
     }
 
     /// `{ in = "energy" }` stands for one of the recipe's own parameters.
-    fn argument(&mut self, item: &Item) -> Option<Json> {
+    fn argument(&mut self, item: &Item) -> Option<Option<Item>> {
         let table = item.table().filter(|t| t.0.len() == 1)?;
         let (name, text) = (table.get("in")?, table.get("in")?.text()?);
         let given = (self.arguments?)(text);
@@ -142,7 +153,7 @@ impl<'a> Check<'a> {
                     )),
             );
         }
-        Some(given.unwrap_or(Json::Null))
+        Some(given.map(|json| Item::of_json(&json, item.at)))
     }
 
     fn with_unit(&mut self, part: &Json, item: &Item, name: &str, text: &str, wanted: &str) -> Json {
@@ -244,12 +255,12 @@ impl<'a> Check<'a> {
         each.collect()
     }
 
-    fn object(&mut self, part: &Json, table: &Table, at: Place, prefix: &str) -> Json {
+    pub(super) fn object(&mut self, part: &Json, table: &Table, at: Place, prefix: &str) -> Json {
         let properties = part.get("properties").and_then(Json::as_object);
         let extra = part.get("additionalProperties").filter(|e| e.is_object());
         let open = extra.is_some()
             || part.get("additionalProperties") == Some(&Json::Bool(true))
-            || (properties.is_none() && part.get("additionalProperties").is_none());
+            || (properties.is_none() && part.get("additionalProperties").is_none() && !prefix.is_empty());
         let full = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         let mut out = Map::new();
         for (word, item) in &table.0 {
@@ -331,94 +342,19 @@ impl<'a> Check<'a> {
             None => fault.help(format!("known here: {all}")),
         });
     }
-
-    fn choice(&mut self, choices: &[Json], item: &Item, name: &str) -> Json {
-        let found = item.to_json();
-        let same = |c: &&Json| **c == found || (c.is_number() && c.as_f64() == found.as_f64());
-        if let Some(choice) = choices.iter().find(same) {
-            return choice.clone();
-        }
-        let texts: Vec<&str> = choices.iter().filter_map(Json::as_str).collect();
-        let all = choices.iter().map(Json::to_string).collect::<Vec<_>>().join(", ");
-        let Owner { noun, name: owner, .. } = self.owner;
-        let message = format!("{noun} `{name}` of {owner} is not one of the choices");
-        let near = item.text().and_then(|text| nearest(text, texts.iter().copied()));
-        self.faults.push(
-            Diagnostic::error("E0116", message).at(item.at, "").found(item.describe(), all).similar(near),
-        );
-        Json::Null
-    }
-
-    fn one_of(&mut self, variants: &[Json], item: &Item, name: &str) -> Json {
-        let texts: Vec<Json> = variants.iter().filter_map(schema::only).collect();
-        if texts.len() == variants.len() || (item.text().is_some() && !texts.is_empty()) {
-            return self.choice(&texts, item, name);
-        }
-        if let Some(table) = item.table()
-            && let Some(picked) = self.tagged(variants, table, item, name)
-        {
-            return picked;
-        }
-        let mut best: Option<(usize, Vec<Diagnostic>)> = None;
-        for variant in variants {
-            let mut check = Check { faults: vec![], outputs: vec![], ..*self };
-            let json = check.inner(variant, item, name);
-            if check.faults.is_empty() {
-                self.outputs.append(&mut check.outputs);
-                return json;
-            }
-            // The variant meant is the one of the right type with the fewest faults.
-            let off = schema::types(variant).iter().all(|t| !fits(t, item));
-            let weight = check.faults.len() + if off { 1000 } else { 0 };
-            if best.as_ref().is_none_or(|(w, _)| weight < *w) {
-                best = Some((weight, check.faults));
-            }
-        }
-        match best {
-            Some((weight, mut faults)) if weight < 1000 => self.faults.append(&mut faults),
-            _ => {
-                let wanted = variants.iter().map(describe).collect::<Vec<_>>().join(", or ");
-                self.fault("E0114", item, name, &item.describe(), &wanted);
-            }
-        }
-        Json::Null
-    }
-
-    /// The variant that a tag or a single key names.
-    fn tagged(&mut self, variants: &[Json], table: &Table, item: &Item, name: &str) -> Option<Json> {
-        let tag = schema::tag(variants)?;
-        let names: Vec<(Json, &Json)> =
-            variants.iter().filter_map(|v| Some((schema::tag_value(v, &tag)?, v))).collect();
-        let Some(given) = table.get(&tag) else {
-            let all = names.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>().join(", ");
-            let Owner { noun, name: owner, .. } = self.owner;
-            self.faults.push(
-                Diagnostic::error("E0113", format!("{noun} `{name}` of {owner} needs `{tag}`"))
-                    .at(item.at, format!("`{tag}` is not set"))
-                    .help(format!("add `{tag} = ..`, one of {all}")),
-            );
-            return Some(Json::Null);
-        };
-        match names.iter().find(|(n, _)| *n == given.to_json()) {
-            Some((_, variant)) => Some(self.inner(variant, item, name)),
-            None => {
-                let all: Vec<Json> = names.into_iter().map(|(n, _)| n).collect();
-                Some(self.choice(&all, given, &format!("{name}.{tag}")))
-            }
-        }
-    }
 }
 
-fn fits(kind: &str, item: &Item) -> bool {
-    match (&item.value, kind) {
+/// Whether a value is of a type.
+pub(super) fn fits(kind: &str, item: &Item) -> bool {
+    matches!(
+        (&item.value, kind),
         (Typed::Int(_), "integer" | "number")
-        | (Typed::Float(_), "number")
-        | (Typed::Text(_) | Typed::Date(_), "string")
-        | (Typed::Bool(_), "boolean")
-        | (Typed::List(_), "array")
-        | (Typed::Table(_), "object") => true,
-        _ => false,
-    }
+            | (Typed::Float(_), "number")
+            | (Typed::Text(_) | Typed::Date(_), "string")
+            | (Typed::Bool(_), "boolean")
+            | (Typed::List(_), "array")
+            | (Typed::Table(_), "object")
+    )
 }
 
 /// What a schema wants, in a few words.

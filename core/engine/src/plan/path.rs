@@ -55,7 +55,7 @@ pub(crate) fn input(text: &str, at: Place, files: &Files, faults: &mut Vec<Diagn
     if text.contains("://") {
         return text.to_owned();
     }
-    for (name, _) in parts(text).into_iter().filter(|(n, _)| PLACEHOLDERS.contains(n)) {
+    if let Some((name, _)) = parts(text).into_iter().find(|(n, _)| PLACEHOLDERS.contains(n)) {
         faults.push(
             Diagnostic::error("E0119", format!("`{{{name}}}` in the path of an input"))
                 .at(at, "placeholders stand in paths of outputs only"),

@@ -80,14 +80,14 @@ fn columns(have: &[ColumnSpec], want: &[ColumnSpec], what: &str, full: &str) -> 
 
 /// Whether a value written in the recipe fits a port.
 pub(crate) fn holds(kind: &PortKind, value: &Value) -> bool {
-    match (kind, value) {
-        (PortKind::Any, _) => true,
-        (PortKind::Bool, Value::Bool(_)) => true,
-        (PortKind::Int, Value::Int(_)) => true,
-        (PortKind::Float, Value::Int(_) | Value::Float(_)) => true,
-        (PortKind::Text, Value::Text(_)) => true,
-        (PortKind::List, Value::List(_)) => true,
-        (PortKind::Dict, Value::Dict(_)) => true,
-        _ => false,
-    }
+    matches!(
+        (kind, value),
+        (PortKind::Any, _)
+            | (PortKind::Bool, Value::Bool(_))
+            | (PortKind::Int, Value::Int(_))
+            | (PortKind::Float, Value::Int(_) | Value::Float(_))
+            | (PortKind::Text, Value::Text(_))
+            | (PortKind::List, Value::List(_))
+            | (PortKind::Dict, Value::Dict(_))
+    )
 }

@@ -73,6 +73,15 @@ pub(crate) fn variants(root: &Json, part: &Json) -> Option<Vec<Json>> {
     Some(all)
 }
 
+/// A schema together with one of its variants.
+pub(crate) fn beside(part: &Json, variant: &Json) -> Json {
+    let mut map = part.as_object().cloned().unwrap_or_default();
+    map.remove("anyOf");
+    map.remove("oneOf");
+    lay(&mut map, Some(variant));
+    Json::Object(map)
+}
+
 /// The only value a schema takes.
 pub(crate) fn only(part: &Json) -> Option<Json> {
     part.get("const").cloned()
@@ -148,6 +157,11 @@ impl Bounds {
 
     /// The range in words.
     pub(crate) fn words(&self) -> String {
+        if let (Some(a), Some(b), None, None, None) =
+            (self.least, self.most, self.above, self.below, self.multiple)
+        {
+            return format!("{a} to {b}");
+        }
         let low = self.above.map(|b| format!("above {b}")).or(self.least.map(|b| format!("{b} or more")));
         let high = self.below.map(|b| format!("below {b}")).or(self.most.map(|b| format!("{b} or less")));
         let step = self.multiple.map(|m| format!("a multiple of {m}"));

@@ -18,19 +18,76 @@ pub(super) struct Reader {
     read: Vec<PathBuf>,
 }
 
+/// Parts of a dotted key at most.
+pub(super) const DEPTH: usize = 64;
+
+/// Where a dotted key goes too deep.
+///
+/// The parser bounds brackets but not dots, and each dot is a table in a table: taking them apart needs stack.
+pub(super) fn deep(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut at, mut dots) = (0, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'.' => {
+                dots += 1;
+                if dots > DEPTH {
+                    return Some(at);
+                }
+            }
+            b'#' => {
+                at += text[at..].find('\n').unwrap_or(text.len() - at);
+                continue;
+            }
+            quote @ (b'"' | b'\'') => {
+                let triple = [quote; 3];
+                if bytes[at..].starts_with(&triple) {
+                    let end = bytes[at + 3..].windows(3).position(|w| w == triple);
+                    at = end.map_or(bytes.len(), |end| at + 3 + end + 2);
+                } else {
+                    at += 1;
+                    while at < bytes.len() && bytes[at] != quote && bytes[at] != b'\n' {
+                        at += if quote == b'"' && bytes[at] == b'\\' { 2 } else { 1 };
+                    }
+                }
+            }
+            b' ' | b'\t' | b'_' | b'-' => (),
+            byte if byte.is_ascii_alphanumeric() => (),
+            _ => dots = 0,
+        }
+        at += 1;
+    }
+    None
+}
+
 /// The table of a text; every syntax error becomes a fault.
-pub(super) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> Table {
+pub(crate) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> Table {
+    if let Some(at) = deep(text) {
+        let fault = Diagnostic::error("E0101", format!("a key of more than {DEPTH} parts"));
+        faults.push(
+            fault.at(Place { file, start: at, end: at + 1 }, "here").help("no word of a recipe lies so deep"),
+        );
+        return Table::default();
+    }
     let (parsed, errors) = DeTable::parse_recoverable(text);
+    let mut doubled: Option<usize> = None;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let at = Place { file, start: span.start, end: span.end };
-        if error.message().contains("duplicate key") {
-            faults.push(twice(text, at));
-        } else {
-            faults.push(
-                Diagnostic::error("E0101", format!("not valid TOML: {}", error.message())).at(at, "here"),
-            );
+        if !error.message().contains("duplicate key") {
+            let message = format!("not valid TOML: {}", error.message());
+            faults.push(Diagnostic::error("E0101", message).at(at, "here"));
+            continue;
         }
+        // What stands in a table that is there twice is there twice as well, and says nothing new.
+        let between = doubled.and_then(|from| text.get(from..at.start));
+        if between.is_some_and(|t| !t.contains("\n[")) {
+            continue;
+        }
+        let header =
+            text.get(..at.start).is_some_and(|t| t.lines().next_back().unwrap_or("").starts_with('['));
+        doubled = header.then_some(at.start);
+        faults.push(twice(text, at));
     }
     item::table(parsed.get_ref(), file, 0)
 }
@@ -189,8 +246,9 @@ fn refine(old: &mut StageText, new: StageText) {
     if !new.set.0.is_empty() {
         old.set_at = new.set_at;
     }
-    if !new.from.is_empty() {
+    if new.from_at.is_some() {
         old.from = new.from;
+        old.from_at = new.from_at;
     }
     for (name, item) in new.set.0 {
         old.set.set(name, item);

@@ -121,6 +121,24 @@ impl Item {
         if let Typed::Table(t) = &self.value { Some(t) } else { None }
     }
 
+    /// The item of a JSON form, all of it at one place; null becomes empty text.
+    pub fn of_json(json: &Json, at: Place) -> Item {
+        let value = match json {
+            Json::Null => Typed::Text(String::new()),
+            Json::Bool(b) => Typed::Bool(*b),
+            Json::Number(n) => match n.as_i64() {
+                Some(i) => Typed::Int(i),
+                None => Typed::Float(n.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Typed::Text(text.clone()),
+            Json::Array(list) => Typed::List(list.iter().map(|one| Item::of_json(one, at)).collect()),
+            Json::Object(map) => Typed::Table(Table(
+                map.iter().map(|(k, v)| (Word { text: k.clone(), at }, Item::of_json(v, at))).collect(),
+            )),
+        };
+        Item { value, at }
+    }
+
     /// The JSON form; NaN and infinity have none and become null.
     pub fn to_json(&self) -> Json {
         match &self.value {

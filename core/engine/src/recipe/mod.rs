@@ -8,7 +8,10 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub(crate) use include::syntax as table;
 pub use item::{Item, Table, Typed, Word};
+pub(crate) use overrides::set;
+pub use overrides::value_of;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Files, Place};
 use crate::value::Value;
@@ -66,6 +69,8 @@ pub struct StageText {
     pub plugin: Option<Word>,
     /// The stages whose streams it reads.
     pub from: Vec<Word>,
+    /// Where `from` stands, whatever it says.
+    pub from_at: Option<Place>,
     /// Where its ports get their values.
     pub inputs: Table,
     /// Its parameters.
@@ -125,7 +130,7 @@ pub struct Expect {
 /// Reads a recipe from its file, with its includes.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Recipe, Diagnostics> {
     match std::fs::read_to_string(path) {
-        Ok(text) => read(&text, path, overrides),
+        Ok(text) => parse_with(&text, path, overrides),
         Err(error) => {
             let mut files = Files::default();
             let file = files.add(path, "");
@@ -139,10 +144,11 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Recipe, Diagnostics> {
 
 /// Reads a recipe from its text; the path is where the text stands.
 pub fn parse(text: &str, path: &Path) -> Result<Recipe, Diagnostics> {
-    read(text, path, &Overrides::default())
+    parse_with(text, path, &Overrides::default())
 }
 
-fn read(text: &str, path: &Path, overrides: &Overrides) -> Result<Recipe, Diagnostics> {
+/// Reads a recipe from its text, with what is said about it from outside.
+pub fn parse_with(text: &str, path: &Path, overrides: &Overrides) -> Result<Recipe, Diagnostics> {
     let mut reader = include::Reader::default();
     let mut recipe = reader.recipe(path, text);
     let mut faults = std::mem::take(&mut reader.faults);

@@ -4,37 +4,70 @@ use toml::de::DeValue;
 
 use crate::diagnostic::{Diagnostic, Files, Place};
 use crate::error::nearest;
+use crate::recipe::include::{DEPTH, deep};
 use crate::recipe::item::{Item, Table, Typed, Word};
 use crate::recipe::{Recipe, item};
+use crate::value::Value;
+
+/// A text from a command line as a value: TOML, else text.
+///
+/// What is no TOML value is text: nobody wants to quote quotes in a shell.
+pub fn value_of(text: &str) -> Value {
+    let json = typed(text, 0, 0).to_json();
+    Value::from_json(&json).unwrap_or_else(|_| Value::from(text))
+}
+
+fn typed(text: &str, file: usize, start: usize) -> Item {
+    match DeValue::parse(text) {
+        Ok(parsed) if deep(text).is_none() => item::item(parsed.get_ref(), parsed.span(), file, start),
+        _ => {
+            let at = Place { file, start, end: start + text.len() };
+            Item { value: Typed::Text(text.to_owned()), at }
+        }
+    }
+}
+
+/// The names and the value of `a.b=value`; what cannot be read is a fault.
+fn split(text: &str, wanted: &str, file: usize, faults: &mut Vec<Diagnostic>) -> Option<(Vec<Word>, Item)> {
+    let place = |start: usize, end: usize| Place { file, start, end };
+    let mut refuse = |message: String, end: usize| {
+        let fault = Diagnostic::error("E0109", message).at(place(0, end), "");
+        faults.push(fault.help(format!("write `--set {wanted}`")));
+        None
+    };
+    let Some((path, value)) = text.split_once('=') else {
+        return refuse(format!("`--set {text}` has no `=`"), text.len());
+    };
+    if path.split('.').count() > DEPTH || deep(value).is_some() {
+        return refuse(format!("`--set` goes more than {DEPTH} names deep"), 1);
+    }
+    let mut words = vec![];
+    let mut at = 0;
+    for step in path.split('.') {
+        words.push(Word { text: step.trim().to_owned(), at: place(at, at + step.len()) });
+        at += step.len() + 1;
+    }
+    if words.len() < wanted.split('=').next().map_or(1, |w| w.split('.').count())
+        || words.iter().any(|w| w.text.is_empty())
+    {
+        return refuse(format!("`{path}` names no parameter"), path.len());
+    }
+    Some((words, typed(value, file, path.len() + 1)))
+}
+
+/// Puts `key=value` into a table of parameters.
+pub(crate) fn set(table: &mut Table, text: &str, files: &mut Files, faults: &mut Vec<Diagnostic>) {
+    let file = files.add_option("--set", text);
+    if let Some((words, value)) = split(text, "key=value", file, faults) {
+        put(table, &words, value);
+    }
+}
 
 /// Puts one override into the recipe.
 pub(super) fn apply(recipe: &mut Recipe, text: &str, files: &mut Files, faults: &mut Vec<Diagnostic>) {
     let file = files.add_option("--set", text);
-    let place = |start: usize, end: usize| Place { file, start, end };
-    let Some((path, value)) = text.split_once('=') else {
-        let fault = Diagnostic::error("E0109", format!("`--set {text}` has no `=`"));
-        faults.push(fault.at(place(0, text.len()), "").help("write `--set stage.key=value`"));
-        return;
-    };
-    let start = path.len() + 1;
-    let found = match DeValue::parse(value) {
-        Ok(parsed) => item::item(parsed.get_ref(), parsed.span(), file, start),
-        // What is no TOML value is text: nobody wants to quote quotes in a shell.
-        Err(_) => Item { value: Typed::Text(value.to_owned()), at: place(start, text.len()) },
-    };
-    let mut words = vec![];
-    let mut at = 0;
-    for step in path.split('.') {
-        let trimmed = step.trim();
-        words.push(Word { text: trimmed.to_owned(), at: place(at, at + step.len()) });
-        at += step.len() + 1;
-    }
+    let Some((words, found)) = split(text, "stage.key=value", file, faults) else { return };
     let [first, rest @ ..] = words.as_slice() else { return };
-    if rest.is_empty() || words.iter().any(|w| w.text.is_empty()) {
-        let fault = Diagnostic::error("E0109", format!("`{path}` names no parameter of a stage"));
-        faults.push(fault.at(place(0, path.len()), "").help("write `--set stage.key=value`"));
-        return;
-    }
     let table = match first.text.as_str() {
         "run" => &mut recipe.run,
         "shared" => &mut recipe.shared,
@@ -64,7 +97,7 @@ fn put(table: &mut Table, path: &[Word], value: Item) {
         table.set(first.clone(), value);
         return;
     }
-    if !table.get(&first.text).is_some_and(|i| i.table().is_some()) {
+    if table.get(&first.text).is_none_or(|i| i.table().is_none()) {
         table.set(first.clone(), Item { value: Typed::Table(Table::default()), at: first.at });
     }
     if let Some((_, Item { value: Typed::Table(inner), .. })) =

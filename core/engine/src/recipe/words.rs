@@ -192,6 +192,7 @@ impl Words<'_> {
         StageText {
             plugin,
             from,
+            from_at: table.entry("from").map(|(word, _)| word.at),
             inputs: inputs.unwrap_or_default(),
             set: set.unwrap_or_default(),
             set_at,

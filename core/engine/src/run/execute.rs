@@ -1,13 +1,13 @@
 //! Step after step: checkpoints, finals, skipped passes, the record of the run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::plan::{NodeId, Plan, What};
+use crate::plan::{NodeId, Plan, What, budget};
 use crate::registry::Role;
 use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
@@ -15,7 +15,7 @@ use crate::run::pass::{self, PassEnd, Surroundings, Watched};
 use crate::run::report::{Outcome, Report, StageReport};
 use crate::stage::{Opened, Prepared, Reader, RunCx};
 use crate::store::{
-    self, Checkpoint, Files, Folder, GapList, PluginUsed, Provenance, RealFiles, Sealed, checkpoint,
+    self, Checkpoint, Files, Folder, GapList, Input, PluginUsed, Provenance, RealFiles, Sealed, checkpoint,
 };
 use crate::value::{Dict, Key, Pool, Value};
 
@@ -62,14 +62,14 @@ pub struct Options {
     pub reader: Option<Arc<Reader>>,
     /// Costly set-up, shared with other runs of this process.
     pub prepared: Arc<Prepared>,
-    /// Checks memory and disk once the sources are open.
-    pub budget: Option<Arc<Budget>>,
+    /// What the command line says, for `run.json` and for `resume`.
+    pub said: BTreeMap<String, serde_json::Value>,
     /// Told where the outputs go, before anything runs.
-    pub started: Option<Box<dyn FnOnce(&Folder) + Send>>,
+    pub started: Option<Box<Started>>,
 }
 
-/// Checks memory and disk once the sources are open.
-pub type Budget = dyn Fn(&Plan, &HashMap<NodeId, Opened>) -> Result<()> + Send + Sync;
+/// Told where the outputs go.
+pub type Started = dyn FnOnce(&Folder) + Send;
 
 impl Options {
     /// The usual ones.
@@ -82,7 +82,7 @@ impl Options {
             observer: None,
             reader: None,
             prepared: Arc::default(),
-            budget: None,
+            said: BTreeMap::new(),
             started: None,
         }
     }
@@ -95,7 +95,7 @@ pub fn run(plan: &Plan, options: Options) -> Result<Report> {
         Out::Numbered(base) => Folder::numbered(files, base, &plan.name)?,
         Out::Folder { path, overwrite } => Folder::create(files, path, *overwrite)?,
     };
-    let record = provenance(plan);
+    let record = provenance(plan, &options);
     Execution::new(plan, folder, record, options)?.go(None)
 }
 
@@ -109,7 +109,7 @@ pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
         tracing::warn!(%why, "The lock of an earlier run was taken over.");
     }
     let folder = opened.folder;
-    let now = provenance(plan);
+    let now = provenance(plan, &options);
     // A run that was cut off before it wrote its record has nothing to go on from but its beginning.
     let mut record = match Provenance::read(&**folder.files(), folder.root()) {
         Ok(before) => {
@@ -147,7 +147,7 @@ pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
     };
     let folder = Folder::open(options.files.clone(), path)?.folder;
     let mut record = Provenance::read(&**folder.files(), folder.root())?;
-    record.same_recipe(&provenance(plan))?;
+    record.same_recipe(&provenance(plan, &options))?;
     let kept = checkpoint::boundaries(&**folder.files(), folder.root())?;
     let names: Vec<&str> = kept.iter().map(|c| c.step.as_str()).collect();
     let Some(from) = kept.iter().find(|c| c.step == step) else {
@@ -170,14 +170,19 @@ fn goes_on(record: &mut Provenance) {
 }
 
 /// What is known of a run before it begins.
-fn provenance(plan: &Plan) -> Provenance {
+fn provenance(plan: &Plan, options: &Options) -> Provenance {
     let mut plugins: Vec<PluginUsed> = vec![];
     for node in &plan.nodes {
         if let What::Stage(d) = &node.what
             && !plugins.iter().any(|p| p.name == d.name)
         {
             let (name, origin, version) = (d.name.clone(), d.origin.clone(), d.version.clone());
-            plugins.push(PluginUsed { name, origin, version, sha256: None });
+            // A loaded library is known by its path, and pinned by its digest.
+            let sha256 = std::path::Path::new(&origin)
+                .is_file()
+                .then(|| crate::load::hash(origin.as_ref()).ok())
+                .flatten();
+            plugins.push(PluginUsed { name, origin, version, sha256 });
         }
     }
     Provenance {
@@ -186,12 +191,44 @@ fn provenance(plan: &Plan) -> Provenance {
         written: plan.written.iter().map(|(p, t)| (p.display().to_string(), t.clone())).collect(),
         resolved: plan.resolved.clone(),
         plugins,
+        inputs: inputs(plan),
+        options: options.said.clone(),
         seed: plan.run.seed,
         started: store::utc_now(),
         host: store::Holder::this().host,
         status: "running".into(),
         ..Provenance::default()
     }
+}
+
+/// The input files that parameters name, as they are now.
+fn inputs(plan: &Plan) -> Vec<Input> {
+    let mut found: Vec<Input> = vec![];
+    for node in &plan.nodes {
+        let What::Stage(declaration) = &node.what else { continue };
+        let properties = declaration.schema.get("properties").and_then(serde_json::Value::as_object);
+        for (name, property) in properties.into_iter().flatten() {
+            if property.get("x-path").and_then(serde_json::Value::as_str) != Some("input") {
+                continue;
+            }
+            let Some(path) = node.set.get(name).and_then(serde_json::Value::as_str) else { continue };
+            let file = path.split("::").next().unwrap_or(path);
+            // A folder or a pattern has no size of its own; its source says which files it found.
+            if let Ok(input) = Input::of(file.as_ref())
+                && !found.contains(&input)
+            {
+                found.push(input);
+            }
+        }
+    }
+    found
+}
+
+/// Half of the memory that can be had now; none where the machine does not say.
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024 / 2)
 }
 
 /// Files of writers by stage and mark.
@@ -405,9 +442,10 @@ impl<'a> Execution<'a> {
                 observer(&Progress { step: &step.name, stages, seconds: begun.elapsed().as_secs_f64() });
             }
         };
-        let budget = |opened: &HashMap<NodeId, Opened>| match &self.options.budget {
-            Some(budget) => budget(plan, opened),
-            None => Ok(()),
+        let disk = self.folder.free_bytes().ok();
+        let budget = |opened: &BTreeMap<NodeId, Opened>| match budget(plan, opened, machine_memory(), disk) {
+            Ok(_) => Ok(()),
+            Err(faults) => Err(Error::new(crate::Blame::Resources, faults.render(false).trim_end())),
         };
         let ended = pass::run(&mut Surroundings {
             plan,

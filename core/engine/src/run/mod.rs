@@ -7,6 +7,7 @@ mod graph;
 mod kept;
 mod ledger;
 mod node;
+mod once;
 mod pass;
 mod report;
 mod sorter;
@@ -14,7 +15,8 @@ mod spill;
 mod wire;
 
 pub use control::{Call, Meter};
-pub use execute::{Budget, Observer, Options, Out, Progress, restart, restart_names, resume, run};
+pub use execute::{Observer, Options, Out, Progress, restart, restart_names, resume, run};
 pub use ledger::Ledger;
+pub use once::{once, open};
 pub use pass::Watched;
 pub use report::{Outcome, Report, StageReport};

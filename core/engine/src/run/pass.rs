@@ -21,6 +21,7 @@ use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::{Built, Cx, Lag, Opened, Output, Position, RunCx};
+use crate::store::ContentDigest;
 use crate::store::Files;
 use crate::value::{Dict, Key, Value};
 
@@ -43,9 +44,9 @@ pub struct Surroundings<'a> {
     /// The folder of kept streams.
     pub streams: PathBuf,
     /// Makes the output of a writer, and what it calls after a commit.
-    pub output: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
+    pub output: &'a MakeOutput<'a>,
     /// As `output`, for kept streams.
-    pub keep: &'a dyn Fn(&str) -> (Arc<dyn Output>, Committed),
+    pub keep: &'a MakeOutput<'a>,
     /// The newest mark of the steps before, or that of the checkpoint.
     pub first_mark: u64,
     /// Saves a checkpoint: the mark and every stage's state.
@@ -53,10 +54,16 @@ pub struct Surroundings<'a> {
     /// Sees the meters now and then.
     pub watch: &'a mut dyn FnMut(&[Watched]),
     /// Checks memory and disk once the sources are open.
-    pub budget: &'a dyn Fn(&HashMap<NodeId, Opened>) -> Result<()>,
+    pub budget: &'a dyn Fn(&BTreeMap<NodeId, Opened>) -> Result<()>,
     /// States of a checkpoint to go on from.
     pub resume: Option<Dict>,
 }
+
+/// Makes the output of a stage, and what is called after its commits.
+pub type MakeOutput<'a> = dyn Fn(&str) -> (Arc<dyn Output>, Committed) + 'a;
+
+/// First frame and version of a latched value, whenever it changed.
+pub type Versions = Vec<(u64, u64)>;
 
 /// A stage as progress sees it.
 #[derive(Clone)]
@@ -80,7 +87,7 @@ pub struct PassEnd {
     /// Content digests by stage.
     pub content: BTreeMap<NodeId, String>,
     /// What every latched input was, and from which frame on.
-    pub latched: Vec<(NodeId, Key, Vec<(u64, u64)>)>,
+    pub latched: Vec<(NodeId, Key, Versions)>,
     /// The first failure.
     pub failure: Option<Error>,
     /// Whether a stream ended before its time because the run was stopped.
@@ -97,12 +104,14 @@ struct Builder<'a, 'b> {
     meters: HashMap<NodeId, Arc<Meter>>,
     outlets: HashMap<NodeId, Outlet>,
     inboxes: HashMap<NodeId, Vec<Inbox>>,
-    opened: HashMap<NodeId, Opened>,
+    opened: BTreeMap<NodeId, Opened>,
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
     changes: Vec<(NodeId, Key, Changes)>,
     /// The engine's own listeners, with the stages they listen to.
     helpers: Vec<(NodeId, NodeId)>,
+    /// Digests of what tasks gave before the threads began.
+    early_content: BTreeMap<NodeId, String>,
     next_id: NodeId,
     names: HashMap<NodeId, String>,
     work: Vec<(NodeId, bool, Work)>,
@@ -128,11 +137,12 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         meters: HashMap::new(),
         outlets: HashMap::new(),
         inboxes: HashMap::new(),
-        opened: HashMap::new(),
+        opened: BTreeMap::new(),
         latches: HashMap::new(),
         queues: HashMap::new(),
         changes: vec![],
         helpers: vec![],
+        early_content: BTreeMap::new(),
         next_id,
         names,
         work: vec![],
@@ -321,13 +331,17 @@ impl Builder<'_, '_> {
 
     /// The result of an early task is a stream of one record.
     fn emit_early(&mut self, id: NodeId, output: Dict) -> Result<()> {
-        let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         let What::Stage(declaration) = &self.s.plan.nodes[id].what else { return Ok(()) };
         let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output)?;
         let span = Span { axis: SNAPSHOT, start: 0, len: 1 };
         let covers = Some(Arc::new(Ranges::default()));
+        let chunk = Chunk { span, data, covers, last: true };
+        let mut digest = ContentDigest::default();
+        digest.add(&chunk)?;
+        self.early_content.insert(id, digest.finish());
+        let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         // A queue holds at least two items: nothing blocks here before the threads run.
-        outlet.send(Item::Chunk(Chunk { span, data, covers, last: true }))?;
+        outlet.send(Item::Chunk(chunk))?;
         outlet.send(Item::End)
     }
 
@@ -381,12 +395,12 @@ impl Builder<'_, '_> {
         self.inboxes.entry(to).or_default().push(rx);
     }
 
-    /// Chunks in a queue: as many as fit in 64 MiB, at least 2, at most 16.
+    /// Chunks in a queue that the recipe says nothing about.
     fn queue_for(&self, from: NodeId) -> usize {
         let sources = if from < self.s.plan.nodes.len() { self.graph.sources(from) } else { vec![] };
-        let frame: usize = sources.iter().filter_map(|s| self.opened.get(s)).map(|o| o.shapes.bytes()).sum();
-        let chunk = frame * self.s.plan.run.chunk as usize;
-        ((64usize << 20) / chunk.max(1)).clamp(2, 16)
+        let opened: Vec<&Opened> = sources.iter().filter_map(|s| self.opened.get(s)).collect();
+        let frame = opened.iter().map(|o| o.shapes.bytes()).sum();
+        self.s.plan.run.queue_of(frame, opened.iter().any(|o| o.live)) as usize
     }
 
     /// A listener of the engine's own to a stage; its number comes after those of the plan.
@@ -492,7 +506,8 @@ impl Builder<'_, '_> {
                 let from =
                     post.resume.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0)
                         as u64;
-                let options: RunOptions = plan.run.clone();
+                let chunk = plan.run.chunk_of(opened.shapes.bytes());
+                let options = RunOptions { chunk: Some(chunk), ..plan.run.clone() };
                 let scan = if opened.scan.is_empty() { plan.scan.clone() } else { opened.scan.clone() };
                 let behind = self.graph.behind(id);
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
@@ -722,7 +737,7 @@ impl Builder<'_, '_> {
     fn watch(mut self, events: &Receiver<Event>) -> Result<PassEnd> {
         let mut stages: Vec<Watched> = vec![];
         for &id in self.graph.nodes {
-            let expected = self.extent(id);
+            let expected = self.extent(id).filter(|_| self.on_frames(id));
             stages.push(Watched {
                 node: id,
                 meter: self.meters[&id].clone(),
@@ -733,7 +748,7 @@ impl Builder<'_, '_> {
         let mut end = PassEnd {
             stages,
             detached: vec![],
-            content: BTreeMap::new(),
+            content: std::mem::take(&mut self.early_content),
             latched: vec![],
             failure: None,
             cut_short: false,

@@ -47,21 +47,20 @@ impl Default for RunCx {
 }
 
 impl RunCx {
-    /// No threads, no reader, no pool: for calls that need none.
-    pub(crate) fn bare() -> RunCx {
+    /// No threads and no reader, never cancelled: for calls that need none or have them elsewhere.
+    pub(crate) fn bare(pool: &Pool, seed: u64, prepared: &Arc<Prepared>) -> RunCx {
         RunCx {
-            pool: Pool::unpooled().clone(),
-            seed: 0,
+            pool: pool.clone(),
+            seed,
             cancel: NEVER.get_or_init(Arc::default).clone(),
             threads: None,
             reader: None,
-            prepared: NOTHING.get_or_init(Arc::default).clone(),
+            prepared: prepared.clone(),
         }
     }
 }
 
 static NEVER: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-static NOTHING: OnceLock<Arc<Prepared>> = OnceLock::new();
 
 /// The engine on the other side of the plugin interface, as a loaded library sees it.
 pub(crate) trait Far {

@@ -32,8 +32,7 @@ pub fn write(name: &str, folder: &Path, core: Option<&Path>) -> Result<()> {
                 return Err(Error::recipe(format!("found no Cargo.toml in {}", real.display()))
                     .help("give the folder of isard-core: `--core isard/core/engine`"));
             }
-            // The path is text in TOML: a literal string needs no escapes.
-            format!("{{ path = '{}' }}", real.display())
+            format!("{{ path = {} }}", toml::Value::from(real.display().to_string()))
         }
         None => release(env!("CARGO_PKG_REPOSITORY"), env!("CARGO_PKG_VERSION"))?,
     };

@@ -1,5 +1,6 @@
 //! Frozen, shared arrays and their only writable form.
 
+use std::ffi::c_void;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Weak};
@@ -91,19 +92,28 @@ impl Drop for Buffer {
 pub(crate) struct Foreign {
     ptr: *const u8,
     len: usize,
-    release: Option<Box<dyn FnOnce() + Send + Sync>>,
+    lender: Lender,
 }
 
-// SAFETY: the bytes are read-only from here on and the release call is itself `Send + Sync`.
+/// Who keeps the bytes of another library, and how they are let go.
+pub(crate) struct Lender {
+    /// How the other library keeps arrays.
+    pub keeper: *const c_void,
+    /// What it keeps this one by.
+    pub handle: *const c_void,
+    /// Lets the handle go.
+    pub release: unsafe fn(keeper: *const c_void, handle: *const c_void),
+}
+
+// SAFETY: the bytes are read-only from here on, and a lender lets them go from any thread.
 unsafe impl Send for Foreign {}
 // SAFETY: as above; shared reading of unchanging bytes.
 unsafe impl Sync for Foreign {}
 
 impl Drop for Foreign {
     fn drop(&mut self) {
-        if let Some(release) = self.release.take() {
-            release();
-        }
+        // SAFETY: whoever made the array promised that its lender can be called, once, from any thread.
+        unsafe { (self.lender.release)(self.lender.keeper, self.lender.handle) }
     }
 }
 
@@ -138,19 +148,24 @@ impl Array {
         Array::over(Arc::new(Buffer::Mapped(map)), offset, dtype, shape)
     }
 
-    /// An array over bytes that a loaded plugin keeps until `release` is called.
+    /// An array over bytes that another library keeps until its lender is told to let go.
     ///
     /// # Safety
-    /// `len` bytes at `ptr` must stay readable and unchanged until `release` is called, from any thread.
+    /// `len` bytes at `ptr` must stay readable and unchanged until `release` is called, once, from any thread.
     pub(crate) unsafe fn over_foreign(
         ptr: *const u8,
         len: usize,
         dtype: Dtype,
         shape: &[usize],
-        release: Box<dyn FnOnce() + Send + Sync>,
+        lender: Lender,
     ) -> Result<Array> {
-        let foreign = Foreign { ptr, len, release: Some(release) };
+        let foreign = Foreign { ptr, len, lender };
         Array::over(Arc::new(Buffer::Foreign(foreign)), 0, dtype, shape)
+    }
+
+    /// Who keeps the bytes, when that is another library.
+    pub(crate) fn lender(&self) -> Option<&Lender> {
+        if let Buffer::Foreign(foreign) = &*self.buffer { Some(&foreign.lender) } else { None }
     }
 
     fn over(buffer: Arc<Buffer>, offset: usize, dtype: Dtype, shape: &[usize]) -> Result<Array> {
@@ -261,6 +276,7 @@ impl Array {
     }
 
     /// One element of a flat array as a number.
+    #[allow(clippy::unnecessary_cast, reason = "the macro writes this for every dtype, `f64` among them")]
     pub fn scalar(&self, index: usize) -> Result<Value> {
         if index >= self.len() {
             return Err(Error::internal(format!("element {index} of an array of {}", self.len())));
@@ -276,6 +292,7 @@ impl Array {
     }
 
     /// Every element as a double-precision number; complex arrays are refused.
+    #[allow(clippy::unnecessary_cast, reason = "the macro writes this for every dtype, `f64` among them")]
     pub fn to_f64(&self) -> Result<Vec<f64>> {
         dispatch!(self.dtype, T => Ok(self.as_slice::<T>()?.iter().map(|x| *x as f64).collect()),
             complex => Err(Error::data("complex numbers where real ones are wanted")))

@@ -66,9 +66,8 @@ fn array(a: &Array, out: &mut Vec<u8>) {
 
 fn table(t: &Table, out: &mut Vec<u8>) {
     count(t.rows(), out);
-    let records = t.records();
-    out.push(u8::from(!records.is_empty()));
-    records.iter().for_each(|r| out.extend(r.to_le_bytes()));
+    out.push(u8::from(t.has_records()));
+    t.records().iter().for_each(|r| out.extend(r.to_le_bytes()));
     count(t.columns().count(), out);
     for (key, column) in t.columns() {
         text(key.as_str(), out);
@@ -191,7 +190,7 @@ impl<'a> Reader<'a> {
     }
 
     fn words(&mut self, n: usize) -> Result<Vec<u64>> {
-        let bytes = self.bytes(n.checked_mul(8).unwrap_or(usize::MAX))?;
+        let bytes = self.bytes(n.saturating_mul(8))?;
         Ok(bytes
             .chunks_exact(8)
             .map(|b| u64::from_le_bytes(b.try_into().expect("chunks of eight")))

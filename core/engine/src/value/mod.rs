@@ -11,6 +11,7 @@ mod table;
 
 use std::sync::Arc;
 
+pub(crate) use array::Lender;
 pub use array::{Array, ArrayMut, Dims};
 pub use codec::{decode, encode};
 pub use dict::{Dict, Key};

@@ -108,6 +108,11 @@ impl Table {
         self.record.as_ref().and_then(|r| r.as_slice().ok()).unwrap_or(&[])
     }
 
+    /// Whether rows carry record numbers, even when there are no rows.
+    pub fn has_records(&self) -> bool {
+        self.record.is_some()
+    }
+
     /// The names of the columns.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|(k, _)| k.as_str())
@@ -171,13 +176,11 @@ impl Table {
             return Err(Error::data(format!("cannot join columns {} with {}", names(first), names(other))));
         }
         let rows = parts.iter().map(|t| t.rows).sum();
-        let record = match first.record {
-            Some(_) => {
-                let all: Vec<u64> = parts.iter().flat_map(|t| t.records().iter().copied()).collect();
-                Some(Array::from_slice(&all))
-            }
-            None => None,
-        };
+        // A table without rows may not know yet that its rows will carry records.
+        let record = parts.iter().any(|t| t.has_records()).then(|| {
+            let all: Vec<u64> = parts.iter().flat_map(|t| t.records().iter().copied()).collect();
+            Array::from_slice(&all)
+        });
         let mut columns = vec![];
         for (at, (key, _)) in first.columns.iter().enumerate() {
             let cells: Vec<&Column> = parts.iter().map(|t| &t.columns[at].1).collect();
@@ -252,6 +255,18 @@ mod tests {
             assert_eq!(Table::concat(&[&a, &b], &pool).unwrap(), all);
         }
         assert_eq!(all.between(8, 10).unwrap().numbers::<f64>("x").unwrap(), &[3.0]);
+    }
+
+    #[test]
+    fn an_empty_table_keeps_its_record_numbers() {
+        use crate::value::{Value, decode, encode};
+        let (all, pool) = (table(), Pool::new(0));
+        let empty = all.between(0, 1).unwrap();
+        assert!(empty.has_records() && empty.rows() == 0);
+        let mut bytes = vec![];
+        encode(&Value::Table(empty.clone()), &mut bytes);
+        assert_eq!(decode(&bytes).unwrap(), Value::Table(empty.clone()));
+        assert_eq!(Table::concat(&[&empty, &all], &pool).unwrap(), all);
     }
 
     #[test]

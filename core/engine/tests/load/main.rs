@@ -1,5 +1,8 @@
 //! Plugins as shared libraries: what they give, how they fail, and which are refused.
 
+// A test that cannot go on is a test that fails.
+#![allow(clippy::unwrap_used)]
+
 mod c;
 mod library;
 mod misbehave;

@@ -161,8 +161,28 @@ fn arrays_cross_without_a_copy_and_are_let_go() {
     let output = map.apply(&cx, &Span::frames(0, 1), Dict::new().with("image", image)).unwrap();
     let Some(Value::Array(back)) = output.get("image") else { panic!("an image") };
     assert_eq!(back.bytes().as_ptr(), address);
-    // The only owner is now the library's handle, which the output keeps; the buffer goes back to the pool after it.
+    // Nobody else keeps it: the buffer goes back to the pool with the output.
     assert_eq!(run.pool.in_use(), 64 * 64 * 4);
     drop(output);
     assert_eq!(run.pool.in_use(), 0);
+}
+
+#[test]
+fn neighbours_that_went_through_a_library_still_join_without_a_copy() {
+    let run = run();
+    let cx = Cx::new(&run, "it");
+    let Built::Map(map) = stage(&declared(misbehaving(), "test.misbehave"), r#"{"how": "nothing"}"#) else {
+        panic!("a map")
+    };
+    let pixels: Vec<f32> = (0..6 * 4).map(|i| i as f32).collect();
+    let all = Array::of(&[6, 2, 2], &pixels).unwrap();
+    let through = |from: usize, to: usize| {
+        let input = Dict::new().with("image", all.records(from..to).unwrap());
+        let output = map.apply(&cx, &Span::frames(from as u64, (to - from) as u64), input).unwrap();
+        let Some(Value::Array(array)) = output.get("image") else { panic!("an image") };
+        array.clone()
+    };
+    let (a, b) = (through(0, 2), through(2, 6));
+    let joined = Array::concat(&[&a, &b], &run.pool).unwrap();
+    assert_eq!((joined.bytes().as_ptr(), &joined), (all.bytes().as_ptr(), &all));
 }

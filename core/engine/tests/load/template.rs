@@ -1,12 +1,28 @@
 //! The crate that `isard new-plugin` writes: it builds, passes its test, and loads.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use isard_core::stage::{Built, Cx, RunCx};
 use isard_core::{Array, Dict, Span, Value, load, template};
 
 use crate::library::{root, stage, target};
+
+/// Cargo in a crate of its own, with the profile of this workspace: what was compiled for it is used again.
+fn cargo(home: &Path, what: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([what, "--quiet", "--offline", "--target-dir"]).arg(target()).current_dir(home);
+    for setting in [
+        "profile.dev.debug='line-tables-only'",
+        "profile.dev.overflow-checks=true",
+        "profile.dev.package.'*'.opt-level=3",
+        "profile.dev.package.'*'.debug=false",
+    ] {
+        cargo.args(["--config", setting]);
+    }
+    cargo
+}
 
 #[test]
 fn a_new_plugin_builds_passes_its_test_and_loads() {
@@ -15,18 +31,13 @@ fn a_new_plugin_builds_passes_its_test_and_loads() {
     template::write("two-words", &home, Some(&root().join("core/engine"))).unwrap();
     // The versions of this workspace, so that nothing is fetched.
     fs::copy(root().join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
-    let built = target().join("new-plugin");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--quiet", "--offline", "--target-dir"]).arg(&built).current_dir(&home);
-    let done = cargo.output().unwrap();
+    let done = cargo(&home, "test").output().unwrap();
     let (out, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{out}\n{errors}");
     assert!(out.contains("1 passed"), "{out}");
 
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--offline", "--target-dir"]).arg(&built).current_dir(&home);
-    assert!(cargo.status().unwrap().success());
-    let library = built.join("debug/libtwo_words.so");
+    assert!(cargo(&home, "build").status().unwrap().success());
+    let library = target().join("debug/libtwo_words.so");
     let [declaration] = &load::library(&library).unwrap()[..] else { panic!("one stage") };
     assert_eq!(declaration.name, "two_words.scale");
     assert_eq!(declaration.summary(), "Multiplies each pixel by a factor.");

@@ -97,8 +97,17 @@ impl Field {
     /// When `out` has another size than the image of means.
     pub fn draw<T: Count>(&self, rng: &mut ChaCha8Rng, out: &mut [T]) -> usize {
         assert_eq!(out.len(), self.pixels.len(), "the frame has the size of the image of means");
+        self.draw_part(0, rng, out)
+    }
+
+    /// Draw the pixels from `first` on that `out` has room for; returns how many counts did not fit.
+    ///
+    /// # Panics
+    /// When there are fewer pixels than that.
+    pub fn draw_part<T: Count>(&self, first: usize, rng: &mut ChaCha8Rng, out: &mut [T]) -> usize {
+        let pixels = &self.pixels[first..first + out.len()];
         let mut full = 0;
-        for (out, pixel) in out.iter_mut().zip(&self.pixels) {
+        for (out, pixel) in out.iter_mut().zip(pixels) {
             let n = if pixel.level == REJECT {
                 transformed_rejection(f64::from(pixel.mean), rng)
             } else {

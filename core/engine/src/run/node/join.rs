@@ -212,9 +212,9 @@ impl JoinNode {
                 sides[0].gaps.push_front(gap);
                 break;
             }
-            let account = self.post.meter.account().unwrap_or_default();
-            let known = |n: u64| account.done.has(n) || account.missing.has(n);
-            for number in gap.span.range().filter(|n| !known(*n)) {
+            let mut fresh: Vec<u64> = gap.span.range().collect();
+            self.post.meter.book(|l| fresh.retain(|n| !l.done.has(*n) && !l.missing.has(*n)));
+            for number in fresh {
                 self.give_up(Gap { span: Span::frames(number, 1), ..gap.clone() })?;
             }
         }

@@ -42,7 +42,7 @@ struct Shared {
     stage: Arc<dyn AnyReduce>,
     run: Arc<RunCx>,
     meter: Arc<Meter>,
-    done: Sender<Result<()>>,
+    done: Sender<Done>,
     state: Mutex<State>,
 }
 
@@ -59,14 +59,18 @@ impl ReduceNode {
     /// Runs the reduction to the end of its stream.
     pub fn run(mut self) -> Result<Dict> {
         let (done_tx, done_rx) = unbounded();
-        let mut work =
-            Work { tree: Tree::default(), blocks: VecDeque::new(), covers: Ranges::default(), going: 0 };
+        let mut work = Work {
+            tree: Tree::default(),
+            blocks: VecDeque::new(),
+            covers: Ranges::default(),
+            going: 0,
+            mean: Duration::ZERO,
+        };
         let mut shown = 0;
         if let Some(state) = self.post.resumed()? {
             shown = state.get("shown").and_then(Value::number).unwrap_or(0.0) as u64;
             self.load(&mut work, &state, &done_tx)?;
         }
-        let mut mean = Duration::ZERO;
         let (mut shown_at, mut frames_shown) = (Instant::now(), work.covers.count());
         loop {
             match self.post.next(&self.inbox)? {
@@ -82,7 +86,7 @@ impl ReduceNode {
                     let mut at = chunk.span.start;
                     while at < chunk.span.end() {
                         let to = chunk.span.end().min((at / BLOCK + 1) * BLOCK);
-                        self.add(&mut work, chunk.cut(at, to)?, &mut mean, &done_tx, &done_rx)?;
+                        self.add(&mut work, chunk.cut(at, to)?, &done_tx, &done_rx)?;
                         at = to;
                     }
                 }
@@ -133,9 +137,8 @@ impl ReduceNode {
         &self,
         work: &mut Work,
         piece: Chunk,
-        mean: &mut Duration,
-        done: &Sender<Result<()>>,
-        finished: &Receiver<Result<()>>,
+        done: &Sender<Done>,
+        finished: &Receiver<Done>,
     ) -> Result<()> {
         let number = piece.span.start / BLOCK;
         self.retire(work, number, true)?;
@@ -147,39 +150,39 @@ impl ReduceNode {
         let input = self.post.gather.input(&piece.span, &piece.data)?;
         let begun = Instant::now();
         match &self.post.run.threads {
-            Some(threads) if *mean > HAND_OVER => {
+            Some(threads) if work.mean > HAND_OVER => {
                 let mut state = shared.lock();
                 state.pieces.push_back((piece.span, input));
+                work.going += 1;
                 if !state.running {
                     state.running = true;
-                    work.going += 1;
                     let job = shared.clone();
                     threads.spawn(move || job.work());
                 }
                 drop(state);
                 // Pieces wait in memory, so only a few may: as many as there are threads to take them.
-                while work.waiting() > self.parallel {
-                    finished.recv().map_err(|_| Error::cancelled())??;
-                    work.going -= 1;
+                while work.going > self.parallel {
+                    work.take(finished.recv().map_err(|_| Error::cancelled())?)?;
                 }
-                while let Ok(result) = finished.try_recv() {
-                    result?;
-                    work.going -= 1;
+                while let Ok(done) = finished.try_recv() {
+                    work.take(done)?;
                 }
             }
             _ => {
+                // Pieces that were handed over before come first.
+                work.wait(finished)?;
                 let mut state = shared.lock();
                 let part = state.part.as_mut().ok_or_else(|| Error::internal("a block lost its part"))?;
                 let cx = self.post.cx();
                 self.post.meter.call("add", &piece.span, || self.stage.add(&cx, part, &piece.span, input))?;
                 drop(state);
-                *mean = (*mean * 3 + begun.elapsed()) / 4;
+                work.settle(begun.elapsed());
             }
         }
         Ok(())
     }
 
-    fn block(&self, number: u64, part: AnyPart, done: &Sender<Result<()>>) -> Block {
+    fn block(&self, number: u64, part: AnyPart, done: &Sender<Done>) -> Block {
         let state = State { part: Some(part), pieces: VecDeque::new(), running: false };
         let shared = Shared {
             stage: self.stage.clone(),
@@ -261,7 +264,7 @@ impl ReduceNode {
             .with("covers", Array::from_slice(&work.covers.bounds())))
     }
 
-    fn load(&self, work: &mut Work, state: &Dict, done: &Sender<Result<()>>) -> Result<()> {
+    fn load(&self, work: &mut Work, state: &Dict, done: &Sender<Done>) -> Result<()> {
         let cx = self.post.cx();
         let pairs = |key: &str| -> Result<Vec<(i64, Option<AnyPart>)>> {
             let Value::List(list) = state.need(key)? else {
@@ -300,23 +303,31 @@ struct Work {
     /// Blocks that are not merged yet, in order.
     blocks: VecDeque<Block>,
     covers: Ranges,
-    /// Jobs on the pool.
+    /// Pieces that wait or are being worked on.
     going: usize,
+    /// The mean cost of a piece.
+    mean: Duration,
 }
 
-impl Work {
-    /// Pieces that wait or are being worked on.
-    fn waiting(&self) -> usize {
-        let pieces: usize = self.blocks.iter().map(|b| b.shared.lock().pieces.len()).sum();
-        pieces + self.going
-    }
+/// What a piece cost on the pool.
+type Done = Result<Duration>;
 
-    fn wait(&mut self, finished: &Receiver<Result<()>>) -> Result<()> {
+impl Work {
+    fn wait(&mut self, finished: &Receiver<Done>) -> Result<()> {
         while self.going > 0 {
-            finished.recv().map_err(|_| Error::cancelled())??;
-            self.going -= 1;
+            self.take(finished.recv().map_err(|_| Error::cancelled())?)?;
         }
         Ok(())
+    }
+
+    fn take(&mut self, done: Done) -> Result<()> {
+        self.settle(done?);
+        self.going -= 1;
+        Ok(())
+    }
+
+    fn settle(&mut self, took: Duration) {
+        self.mean = (self.mean * 3 + took) / 4;
     }
 }
 
@@ -327,27 +338,29 @@ impl Shared {
 
     /// Adds the pieces that wait, in order, until there are none.
     fn work(self: Arc<Self>) {
-        let mut part = self.lock().part.take();
-        let result = loop {
-            let piece = {
-                let mut state = self.lock();
-                match state.pieces.pop_front() {
-                    Some(piece) => piece,
-                    None => {
-                        state.part = part.take();
-                        state.running = false;
-                        break Ok(());
-                    }
-                }
-            };
-            let Some(part) = part.as_mut() else { break Err(Error::internal("a block lost its part")) };
-            let cx = Cx::new(&self.run, &self.meter.name);
-            let (span, input) = piece;
-            if let Err(error) = self.meter.call("add", &span, || self.stage.add(&cx, part, &span, input)) {
-                break Err(error);
-            }
+        let (mut part, mut piece) = {
+            let mut state = self.lock();
+            (state.part.take(), state.pieces.pop_front())
         };
-        // The node is gone only when the run is being torn down.
-        let _ = self.done.send(result);
+        while let Some((span, input)) = piece.take() {
+            let begun = Instant::now();
+            let cx = Cx::new(&self.run, &self.meter.name);
+            let result = match &mut part {
+                Some(part) => self.meter.call("add", &span, || self.stage.add(&cx, part, &span, input)),
+                None => Err(Error::internal("a block lost its part")),
+            };
+            // The part is back before its last piece is said to be done: the node may merge it at once.
+            let mut state = self.lock();
+            if result.is_ok() {
+                piece = state.pieces.pop_front();
+            }
+            if piece.is_none() {
+                state.part = part.take();
+                state.running = false;
+            }
+            drop(state);
+            // The node is gone only when the run is being torn down.
+            let _ = self.done.send(result.map(|()| begun.elapsed()));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Sources: pull, sort, account, chunk.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::plan::RunOptions;
@@ -29,11 +29,14 @@ pub struct SourceNode {
     pub scan_keys: Vec<Key>,
 }
 
+/// How often progress sees a new account: copying one takes time where many frames are lost.
+const BOOKED: Duration = Duration::from_millis(50);
+
 impl SourceNode {
     /// Runs the source to its end.
     pub fn run(mut self) -> Result<Dict> {
         let latency = Duration::from_millis(self.options.latency_ms);
-        let (chunk, reorder) = (self.options.chunk.max(1), self.options.reorder);
+        let (chunk, reorder) = (self.options.chunk_of(0), self.options.reorder);
         let mut sorter =
             Sorter::new(self.from, self.frames, chunk, reorder, latency, self.post.run.pool.clone());
         if self.post.resumed()?.is_some()
@@ -41,6 +44,16 @@ impl SourceNode {
         {
             sorter.ledger = saved;
         }
+        let streamed = self.stream(&mut sorter);
+        // However it ended: a run that failed has an account too.
+        self.book(&sorter);
+        streamed?;
+        self.post.outlet.send(Item::End)?;
+        Ok(self.post.with_ledger(Dict::new().with("next", sorter.next() as i64)))
+    }
+
+    fn stream(&mut self, sorter: &mut Sorter) -> Result<()> {
+        let mut booked = Instant::now();
         // Also one that was asked for before this thread began: all have to pass the same marks.
         let mut seen_mark = self.post.control.first_mark;
         let mut marked_at = self.from;
@@ -54,18 +67,22 @@ impl SourceNode {
             let wanted = self.post.control.mark();
             if wanted > seen_mark {
                 sorter.close()?;
-                self.send(&mut sorter)?;
+                self.send(sorter)?;
                 seen_mark = wanted;
                 marked_at = sorter.next();
-                self.mark(wanted, &sorter)?;
+                self.mark(wanted, sorter)?;
             }
             if stopped {
                 self.post.control.cut_short(self.post.id);
                 break "the run was stopped before it";
             }
-            let pulled = self.pull(&mut sorter)?;
+            let pulled = self.pull(sorter)?;
             let left = sorter.close_if_old()?;
-            self.send(&mut sorter)?;
+            self.send(sorter)?;
+            if booked.elapsed() >= BOOKED {
+                self.book(sorter);
+                booked = Instant::now();
+            }
             if self.options.checkpoint_frames.is_some_and(|n| sorter.next() - marked_at >= n) {
                 self.post.control.ask_mark(seen_mark);
             }
@@ -79,11 +96,7 @@ impl SourceNode {
             }
         };
         sorter.finish(why)?;
-        self.send(&mut sorter)?;
-        let next = sorter.next();
-        self.book(&sorter);
-        self.post.outlet.send(Item::End)?;
-        Ok(self.post.with_ledger(Dict::new().with("next", next as i64)))
+        self.send(sorter)
     }
 
     /// One pull, tried again after errors that may pass.
@@ -114,7 +127,6 @@ impl SourceNode {
     /// Sends what the sorter let go.
     fn send(&mut self, sorter: &mut Sorter) -> Result<()> {
         for sorted in sorter.take() {
-            self.book(sorter);
             match sorted {
                 Sorted::Gap(gap) => self.post.outlet.send(Item::Gap(gap))?,
                 Sorted::Chunk(chunk) => {

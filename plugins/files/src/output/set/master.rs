@@ -1,0 +1,120 @@
+//! The master of a set: parts shown as one.
+
+use std::collections::BTreeMap;
+
+use isard_core::prelude::*;
+use isard_core::span::Ranges;
+use isard_h5::{Dtype as H5, Image, Spec, Stacked};
+
+use crate::convert::{h5, lengths, stored};
+use crate::output::name;
+use crate::output::set::part::{dtype, unit, write_texts};
+use crate::output::set::state::State;
+
+/// What a master says beside its data.
+pub(crate) struct About<'a> {
+    pub path: &'a str,
+    pub title: Option<&'a str>,
+    pub signal: Option<&'a str>,
+    pub units: &'a BTreeMap<String, String>,
+    /// The run's record as JSON.
+    pub record: String,
+    /// At the end: the frames behind the output.
+    pub covers: Option<&'a Ranges>,
+}
+
+/// The bytes of a master over parts.
+pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
+    let mut image = Image::new().map_err(h5)?;
+    image.nexus("/entry", "NXentry").map_err(h5)?;
+    super::common(&mut image, about, state)?;
+    let axis = state.axis.as_ref().map_or("frame", Key::as_str);
+    match signal(about, state, axis)? {
+        Some((name, rank)) => {
+            let mut axes = vec![axis];
+            axes.resize(rank + 1, ".");
+            image.nexus_data("/entry/data", &name, &axes).map_err(h5)?;
+            image.nexus_default("/entry/data").map_err(h5)?;
+        }
+        None => {
+            image.nexus("/entry/data", "NXcollection").map_err(h5)?;
+            image.nexus_default("/entry").map_err(h5)?;
+        }
+    }
+    let file = |part: usize| format!("{}.parts/{part:06}.h5", name::last(name::stem(about.path)));
+    let mut texts = state.texts.iter();
+    for leaf in &state.leaves {
+        let path = format!("/entry/{}", leaf.path);
+        let Some(dtype) = dtype(leaf)? else {
+            write_texts(&mut image, &path, texts.next().map_or(&[], Vec::as_slice))?;
+            continue;
+        };
+        let parts: Vec<Stacked> = state
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(i, counts)| Stacked { file: file(i), dataset: path.clone(), records: counts[leaf.class] })
+            .collect();
+        let (dtype, dims) = (stored(dtype), lengths(&leaf.dims));
+        if let Some((above, _)) = path.rsplit_once('/') {
+            image.group(above).map_err(h5)?;
+        }
+        if parts.iter().any(|p| p.records > 0) {
+            image.stack(&path, dtype, &dims, &parts).map_err(h5)?;
+        } else {
+            image.dataset(&path, &Spec::new(dtype, &dims)).map_err(h5)?;
+        }
+        if let Some(unit) = unit(leaf, about.units) {
+            image.attribute(&path, "units", unit).map_err(h5)?;
+        }
+    }
+    if state.leaves.iter().any(|l| l.path.starts_with("tables/")) {
+        image.nexus("/entry/tables", "NXcollection").map_err(h5)?;
+    }
+    if !state.parts.is_empty() {
+        image.nexus("/entry/parts", "NXcollection").map_err(h5)?;
+    }
+    for part in 0..state.parts.len() {
+        image.link(&format!("/entry/parts/{part:06}"), &file(part), "/entry").map_err(h5)?;
+    }
+    image.into_bytes().map_err(h5)
+}
+
+/// The name and rank of what is plotted first.
+fn signal(about: &About, state: &State, axis: &str) -> Result<Option<(String, usize)>> {
+    let plots = || state.leaves.iter().filter(|l| l.class == 0 && l.dtype.is_some() && l.name != axis);
+    if let Some(wanted) = about.signal {
+        if let Some(leaf) = plots().find(|l| l.name == wanted) {
+            return Ok(Some((leaf.name.clone(), leaf.dims.len())));
+        }
+        // Before the first record nothing can be plotted yet.
+        if state.leaves.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<String> = plots().map(|l| format!("`{}`", l.name)).collect();
+        return Err(Error::recipe(format!("`signal` is `{wanted}`, which is not written"))
+            .help(format!("wanted one of {}", names.join(", "))));
+    }
+    let rank = |n: usize| plots().find(|l| l.dims.len() >= n);
+    let found = rank(2).or_else(|| rank(1)).or_else(|| rank(0));
+    Ok(found.map(|l| (l.name.clone(), l.dims.len())))
+}
+
+/// Writes the ranges of frames that did not come.
+pub(crate) fn missing(image: &mut Image, state: &State) -> Result<()> {
+    if state.missing.is_empty() {
+        return Ok(());
+    }
+    image.nexus("/entry/missing", "NXcollection").map_err(h5)?;
+    let n = state.missing.len() as u64;
+    let first: Vec<u8> = state.missing.iter().flat_map(|m| m.first.to_ne_bytes()).collect();
+    let count: Vec<u8> = state.missing.iter().flat_map(|m| m.count.to_ne_bytes()).collect();
+    for (name, bytes) in [("first", first), ("count", count)] {
+        let slot = image.dataset(&format!("/entry/missing/{name}"), &Spec::new(H5::U64, &[])).map_err(h5)?;
+        image.append(slot, &bytes, n).map_err(h5)?;
+    }
+    let reasons: Vec<_> = state.missing.iter().map(|m| m.reason.clone()).collect();
+    let whys: Vec<_> = state.missing.iter().map(|m| m.why.clone()).collect();
+    write_texts(image, "/entry/missing/reason", &reasons)?;
+    write_texts(image, "/entry/missing/why", &whys)
+}

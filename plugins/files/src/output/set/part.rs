@@ -1,0 +1,124 @@
+//! One part of a set, built in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isard_core::prelude::*;
+use isard_h5::{Compression, Image, Slot, Spec};
+
+use crate::convert::{h5, lengths, stored};
+use crate::output::set::Packing;
+use crate::output::set::item::{Data, Item, Leaf};
+use crate::output::set::state::State;
+
+/// A part being built.
+pub(crate) struct Building {
+    image: Image,
+    /// One for each column; none for text.
+    slots: Vec<Option<Slot>>,
+    /// Texts of text columns, written at the end.
+    texts: Vec<Vec<Arc<str>>>,
+    /// Elements of each class.
+    counts: Vec<u64>,
+    /// Bytes of the records so far, before compression.
+    pub bytes: u64,
+}
+
+impl Building {
+    /// An empty part with the columns of a set.
+    pub fn new(packing: Packing, units: &BTreeMap<String, String>, state: &State) -> Result<Building> {
+        let mut image = Image::sized(16 << 20).map_err(h5)?;
+        image.nexus("/entry", "NXentry").map_err(h5)?;
+        image.nexus("/entry/data", "NXdata").map_err(h5)?;
+        let mut slots = vec![];
+        for leaf in &state.leaves {
+            slots.push(match dtype(leaf)? {
+                Some(dtype) => {
+                    let compression = match packing {
+                        Packing::None => Compression::None,
+                        Packing::Deflate => Compression::Deflate(4),
+                        Packing::Lzf => Compression::Lzf,
+                    };
+                    let spec = Spec::new(stored(dtype), &lengths(&leaf.dims)).compress(compression);
+                    let path = format!("/entry/{}", leaf.path);
+                    let slot = image.dataset(&path, &spec).map_err(h5)?;
+                    if let Some(unit) = unit(leaf, units) {
+                        image.attribute(&path, "units", unit).map_err(h5)?;
+                    }
+                    Some(slot)
+                }
+                None => None,
+            });
+        }
+        let texts = vec![vec![]; state.texts.len()];
+        Ok(Building { image, slots, texts, counts: vec![0; state.classes()], bytes: 0 })
+    }
+
+    /// Adds the columns of records; `bytes` is what the part holds with them.
+    pub fn add(&mut self, state: &State, items: &[Item], bytes: u64) -> Result<()> {
+        let totals = state.totals();
+        let before: Vec<u64> = totals.iter().zip(&self.counts).map(|(t, c)| t + c).collect();
+        let mut text = 0;
+        let mut counts = vec![0; self.counts.len()];
+        for (item, slot) in items.iter().zip(&self.slots) {
+            let n = item.data.count();
+            counts[item.leaf.class] = n;
+            match (&item.data, slot) {
+                (Data::Numbers(array), Some(slot)) => {
+                    self.image.append(*slot, array.bytes(), n).map_err(h5)?
+                }
+                (Data::Places { local, class }, Some(slot)) => {
+                    let places: Vec<u8> =
+                        local.iter().flat_map(|p| (p + before[*class]).to_ne_bytes()).collect();
+                    self.image.append(*slot, &places, n).map_err(h5)?;
+                }
+                (Data::Texts(texts), _) => {
+                    self.texts[text].extend(texts.iter().cloned());
+                    text += 1;
+                }
+                (_, None) => return Err(Error::internal(format!("no place for `{}`", item.leaf.name))),
+            }
+        }
+        self.counts.iter_mut().zip(counts).for_each(|(all, n)| *all += n);
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// The bytes of the part and its counts; its texts go on to the set.
+    pub fn finish(mut self, state: &mut State) -> Result<(Vec<u8>, Vec<u64>)> {
+        let columns = state.leaves.iter().filter(|l| l.dtype.is_none());
+        for (leaf, texts) in columns.zip(&self.texts) {
+            write_texts(&mut self.image, &format!("/entry/{}", leaf.path), texts)?;
+        }
+        let bytes = self.image.into_bytes().map_err(h5)?;
+        for (all, new) in state.texts.iter_mut().zip(self.texts) {
+            all.extend(new);
+        }
+        Ok((bytes, self.counts))
+    }
+}
+
+/// The dtype of a column; none for text.
+pub(crate) fn dtype(leaf: &Leaf) -> Result<Option<Dtype>> {
+    let named = |name: &String| Dtype::named(name).ok_or_else(|| Error::data(format!("no dtype `{name}`")));
+    leaf.dtype.as_ref().map(named).transpose()
+}
+
+/// The unit of a column, as the recipe gives it.
+pub(crate) fn unit<'a>(leaf: &Leaf, units: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    // The unit of a ragged column is that of its values, not of the places in them.
+    let whole = !leaf.path.ends_with("/offset") && !leaf.path.ends_with("/count");
+    units.get(&leaf.name).filter(|_| whole).map(String::as_str)
+}
+
+/// Writes a column of texts.
+pub(crate) fn write_texts(image: &mut Image, path: &str, texts: &[Arc<str>]) -> Result<()> {
+    if texts.is_empty() {
+        return Ok(());
+    }
+    if let Some((above, _)) = path.rsplit_once('/') {
+        image.group(above).map_err(h5)?;
+    }
+    let texts: Vec<&str> = texts.iter().map(|t| &**t).collect();
+    image.texts(path, &texts).map_err(h5)
+}
