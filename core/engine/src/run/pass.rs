@@ -18,7 +18,7 @@ use crate::run::node::{
     CaptureNode, Chain, Committed, EndedNode, Finals, FitNode, FoldNode, JoinNode, KEPT, KeepNode, LatchNode,
     LateTask, Link, Post, ReduceNode, ReplayNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
-use crate::run::per::{self, Per, PerAxis};
+use crate::run::per::{self, Axes, Per, PerAxis, SCAN};
 use crate::run::spill::Spill;
 use crate::run::wire::{Changes, Gather, Latch, Latched, Scatter, full_key};
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
@@ -270,11 +270,7 @@ impl Builder<'_, '_> {
         }
         if !opened.scan.is_empty() {
             // A later pass that plays a stream of it again counts by the same axes.
-            let axes = opened
-                .scan
-                .iter()
-                .map(|(name, n)| Value::from(vec![Value::from(name.as_str()), Value::Int(*n as i64)]));
-            self.s.finals.set(id, Key::Static(SCAN), axes.collect::<Vec<Value>>().into());
+            self.s.finals.set(id, Key::Static(SCAN), per::keep_axes(&opened.scan));
         }
         self.opened.insert(id, opened);
         Ok(())
@@ -631,9 +627,9 @@ impl Builder<'_, '_> {
     }
 
     /// The axes of the scan that a stage's stream counts by, and how many frames there are, when that is known.
-    fn scan(&self, id: NodeId) -> Result<(Vec<(String, u64)>, Option<u64>)> {
+    fn scan(&self, id: NodeId) -> Result<(Axes, Option<u64>)> {
         let plan = self.s.plan;
-        let (mut behind, mut found) = (vec![id], None::<(Vec<(String, u64)>, Option<u64>)>);
+        let (mut behind, mut found) = (vec![id], None::<(Axes, Option<u64>)>);
         while let Some(at) = behind.pop() {
             behind.extend(plan.nodes[at].from.iter().map(|stream| match stream {
                 Stream::Live(from) | Stream::Kept(from) => *from,
@@ -644,7 +640,7 @@ impl Builder<'_, '_> {
             let opened = self.opened.get(&at);
             let own = match opened {
                 Some(opened) => opened.scan.clone(),
-                None => saved_scan(self.s.finals.get(at, SCAN)),
+                None => per::kept_axes(self.s.finals.get(at, SCAN)),
             };
             let scan = if own.is_empty() { plan.scan.clone() } else { own };
             let frames = opened.and_then(|o| o.frames);
@@ -1015,22 +1011,6 @@ impl Builder<'_, '_> {
             _ => id,
         }
     }
-}
-
-/// Where the scan axes of a source are kept for later passes.
-const SCAN: &str = "scan.axes";
-
-/// The axes that an earlier pass kept.
-fn saved_scan(value: Option<Value>) -> Vec<(String, u64)> {
-    let Some(Value::List(axes)) = value else { return vec![] };
-    let axis = |axis: &Value| match axis {
-        Value::List(pair) => match &**pair {
-            [Value::Text(name), Value::Int(n)] => Some((name.to_string(), *n as u64)),
-            _ => None,
-        },
-        _ => None,
-    };
-    axes.iter().filter_map(axis).collect()
 }
 
 /// Puts what is known into the placeholders of paths.
