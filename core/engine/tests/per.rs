@@ -2,6 +2,8 @@
 //!
 //! All expected numbers are worked out by hand from what the toy stages do: the pixels of a frame are its number.
 
+#![expect(clippy::unwrap_used, reason = "tests may; the lint does not see that helpers are tests too")]
+
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 

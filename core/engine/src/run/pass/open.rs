@@ -9,13 +9,13 @@ use crate::plan::{Feed, NodeId, Step, What};
 use crate::run::control::Meter;
 use crate::run::edge::Item;
 use crate::run::graph::none;
+use crate::run::per::{self, SCAN};
 use crate::run::wire::Scatter;
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
 use crate::stage::{Built, Cx, Position};
 use crate::store::ContentDigest;
 use crate::value::{Dict, Key, Value};
 
-use super::place::SCAN;
 use super::{Builder, GRACE};
 
 impl Builder<'_, '_> {
@@ -134,11 +134,7 @@ impl Builder<'_, '_> {
         }
         if !opened.scan.is_empty() {
             // A later pass that plays a stream of it again counts by the same axes.
-            let axes = opened
-                .scan
-                .iter()
-                .map(|(name, n)| Value::from(vec![Value::from(name.as_str()), Value::Int(*n as i64)]));
-            self.s.finals.set(id, Key::Static(SCAN), axes.collect::<Vec<Value>>().into());
+            self.s.finals.set(id, Key::Static(SCAN), per::keep_axes(&opened.scan));
         }
         self.opened.insert(id, opened);
         Ok(())

@@ -11,7 +11,7 @@ use crate::run::node::{
     CaptureNode, Chain, EndedNode, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, LateTask, Link, Post,
     ReduceNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
-use crate::run::per::{self, Per, PerAxis};
+use crate::run::per::{self, Axes, Per, PerAxis, SCAN};
 use crate::run::wire::{Gather, Latch, Scatter, full_key};
 use crate::stage::{Built, Lag, Opened};
 use crate::value::{Key, Value};
@@ -176,9 +176,9 @@ impl Builder<'_, '_> {
     }
 
     /// The axes of the scan that a stage's stream counts by, and how many frames there are, when that is known.
-    pub(super) fn scan(&self, id: NodeId) -> Result<(Vec<(String, u64)>, Option<u64>)> {
+    pub(super) fn scan(&self, id: NodeId) -> Result<(Axes, Option<u64>)> {
         let plan = self.s.plan;
-        let (mut behind, mut found) = (vec![id], None::<(Vec<(String, u64)>, Option<u64>)>);
+        let (mut behind, mut found) = (vec![id], None::<(Axes, Option<u64>)>);
         while let Some(at) = behind.pop() {
             behind.extend(plan.nodes[at].from.iter().map(|stream| match stream {
                 Stream::Live(from) | Stream::Kept(from) => *from,
@@ -189,7 +189,7 @@ impl Builder<'_, '_> {
             let opened = self.opened.get(&at);
             let own = match opened {
                 Some(opened) => opened.scan.clone(),
-                None => saved_scan(self.s.finals.get(at, SCAN)),
+                None => per::kept_axes(self.s.finals.get(at, SCAN)),
             };
             let scan = if own.is_empty() { plan.scan.clone() } else { own };
             let frames = opened.and_then(|o| o.frames);
@@ -340,20 +340,4 @@ impl Builder<'_, '_> {
             Stream::Kept(_) => false,
         })
     }
-}
-
-/// Where the scan axes of a source are kept for later passes.
-pub(super) const SCAN: &str = "scan.axes";
-
-/// The axes that an earlier pass kept.
-fn saved_scan(value: Option<Value>) -> Vec<(String, u64)> {
-    let Some(Value::List(axes)) = value else { return vec![] };
-    let axis = |axis: &Value| match axis {
-        Value::List(pair) => match &**pair {
-            [Value::Text(name), Value::Int(n)] => Some((name.to_string(), *n as u64)),
-            _ => None,
-        },
-        _ => None,
-    };
-    axes.iter().filter_map(axis).collect()
 }

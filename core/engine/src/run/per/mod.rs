@@ -15,6 +15,31 @@ use crate::span::Span;
 use crate::stage::Built;
 use crate::value::{Array, Dict, Key, Value};
 
+/// The axes of a scan with their extents, slowest first.
+pub type Axes = Vec<(String, u64)>;
+
+/// Where the scan axes of a source are kept for later passes.
+pub const SCAN: &str = "scan.axes";
+
+/// Axes as a value, to be kept.
+pub fn keep_axes(scan: &Axes) -> Value {
+    let axis = |(name, n): &(String, u64)| Value::from(vec![name.as_str().into(), Value::Int(*n as i64)]);
+    scan.iter().map(axis).collect::<Vec<Value>>().into()
+}
+
+/// The axes that an earlier pass kept.
+pub fn kept_axes(value: Option<Value>) -> Axes {
+    let Some(Value::List(axes)) = value else { return vec![] };
+    let axis = |axis: &Value| match axis {
+        Value::List(pair) => match &**pair {
+            [Value::Text(name), Value::Int(n)] => Some((name.to_string(), *n as u64)),
+            _ => None,
+        },
+        _ => None,
+    };
+    axes.iter().filter_map(axis).collect()
+}
+
 /// Where the values of one axis stand among frame numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerAxis {
@@ -173,8 +198,11 @@ fn save<'a>(
     Ok(Dict::new().with("values", values).with("seen", Array::from_slice(&seen)))
 }
 
+/// States by value.
+type States = Vec<(u64, Dict)>;
+
 /// What `save` gave.
-fn load(state: &Dict) -> Result<(Vec<(u64, Dict)>, BTreeSet<u64>)> {
+fn load(state: &Dict) -> Result<(States, BTreeSet<u64>)> {
     let (Value::Dict(values), Value::Array(seen)) = (state.need("values")?, state.need("seen")?) else {
         return Err(damaged());
     };

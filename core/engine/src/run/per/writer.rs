@@ -112,3 +112,98 @@ impl AnyWriter for PerWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::run::per::PerAxis;
+    use crate::stage::{AnyStage, Cost, Fault, RunCx, Shapes};
+    use crate::value::{Array, Value};
+
+    /// Notes what it is given; the first write of frame 4 fails for a moment.
+    struct Note(Arc<Mutex<Vec<String>>>);
+
+    impl AnyStage for Note {
+        fn check(&self) -> Vec<Fault> {
+            vec![]
+        }
+        fn shapes(&self, _: &Shapes) -> Result<Shapes> {
+            Ok(Shapes::default())
+        }
+        fn cost(&self, _: &Shapes) -> Cost {
+            Cost::default()
+        }
+    }
+
+    impl AnyWriter for Note {
+        fn open(&mut self, _: &Cx, _: Arc<dyn Output>, _: Option<Dict>) -> Result<()> {
+            Ok(())
+        }
+        fn write(&mut self, _: &Cx, span: &Span, input: Dict) -> Result<()> {
+            let mut notes = self.0.lock().unwrap();
+            let Some(Value::Array(x)) = input.get("x") else { panic!("no x") };
+            notes.push(format!("{span} {:?}", x.to_f64()?));
+            let tried = notes.iter().filter(|n| n.starts_with("frames 4")).count();
+            if span.start == 4 && tried == 1 { Err(Error::data("busy").transient()) } else { Ok(()) }
+        }
+        fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
+            Ok(())
+        }
+        fn commit(&mut self, _: &Cx) -> Result<Dict> {
+            Ok(Dict::new())
+        }
+        fn finish(&mut self, _: &Cx, covers: &Ranges) -> Result<()> {
+            self.0.lock().unwrap().push(format!("covers {:?}", covers.bounds()));
+            Ok(())
+        }
+    }
+
+    struct Nowhere;
+
+    impl Output for Nowhere {
+        fn seal(&self, _: &str, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+        fn replace(&self, _: &str, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+        fn record(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn a_write_tried_again_goes_on_where_it_failed() {
+        let notes = Arc::new(Mutex::new(vec![]));
+        let shared = notes.clone();
+        let per = Per {
+            axis: PerAxis::of(&[("y".into(), 3), ("x".into(), 2)], "y", None).unwrap(),
+            stage: "save".into(),
+            build: Box::new(move |_| Ok(Built::Writer(Box::new(Note(shared.clone()))))),
+            fixed: vec![],
+            outputs: vec![],
+        };
+        let (run, mut writer) = (RunCx::default(), PerWriter::new(per, Box::new(Note(notes.clone()))));
+        let (cx, span) = (Cx::new(&run, "save"), Span::frames(1, 5));
+        let input = Dict::new().with("x", Array::from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0]));
+        writer.open(&cx, Arc::new(Nowhere), None).unwrap();
+        let error = writer.write(&cx, &span, input.clone()).unwrap_err();
+        assert!(error.is_transient() && error.to_string().contains("y 2"), "{error}");
+        writer.write(&cx, &span, input).unwrap();
+        let mut covers = Ranges::default();
+        covers.add(1..6);
+        writer.finish(&cx, &covers).unwrap();
+        let wanted = [
+            "frame 1 [1.0]",
+            "frames 2..4 [2.0, 3.0]",
+            "frames 4..6 [4.0, 5.0]",
+            "frames 4..6 [4.0, 5.0]",
+            "covers [1, 2]",
+            "covers [2, 4]",
+            "covers [4, 6]",
+        ];
+        assert_eq!(*notes.lock().unwrap(), wanted);
+    }
+}
