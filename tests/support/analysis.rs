@@ -9,7 +9,7 @@ use isard_core::prelude::*;
 pub struct ImageIn {
     /// Pixels.
     #[port(dtype = "number", axes = "y x")]
-    image: Array,
+    pub image: Array,
 }
 
 /// One image out.
@@ -17,7 +17,7 @@ pub struct ImageIn {
 pub struct ImageOut {
     /// Pixels.
     #[port(dtype = "number", axes = "y x")]
-    image: Array,
+    pub image: Array,
 }
 
 fn pixels(frames: u64) -> Array {
@@ -152,6 +152,15 @@ impl Fold for Window {
         Ok(())
     }
     fn finish(&mut self, _: &Cx, emit: &mut Emit<ImageOut>) -> Result<()> {
+        if self.held.len() + 1 < self.window {
+            // Fewer frames than the window: all of them are the window of each.
+            let frames: Vec<&Array> = self.held.iter().map(|(_, a)| a).collect();
+            let Some(sum) = frames.first().map(|_| Self::sum(&frames)).transpose()? else { return Ok(()) };
+            for (n, _) in &self.held {
+                emit.put(Span::frames(*n, 1), ImageOut { image: sum.clone() });
+            }
+            return Ok(());
+        }
         for entry in std::mem::take(&mut self.first) {
             self.held.push(entry);
             self.middle(emit)?;

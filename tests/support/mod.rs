@@ -1,7 +1,14 @@
 //! What the end-to-end tests share: stages that behave and misbehave on demand, and short ways to run recipes.
-#![allow(dead_code)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test uses its own part, and one that cannot go on fails"
+)]
 
 pub mod analysis;
+pub mod kill;
+pub mod moody;
+pub mod set;
 pub mod source;
 pub mod writer;
 

@@ -31,12 +31,19 @@ pub struct Count {
     endless: bool,
     /// Opens as a live source.
     live: bool,
+    /// The detector keeps only this many frames that were not taken; 0 keeps all.
+    ///
+    /// Older ones are lost.
+    ring: u64,
     /// Frames that make it fail for a moment.
     stumble: Vec<u64>,
     #[serde(skip)]
     #[schemars(skip)]
     state: State,
 }
+
+/// The frame at which the process kills itself, for tests of crashes: no part of any recipe.
+static KILL_AT: std::sync::OnceLock<Option<u64>> = std::sync::OnceLock::new();
 
 #[derive(Default)]
 struct State {
@@ -59,6 +66,7 @@ impl Default for Count {
             delay: 100,
             endless: false,
             live: false,
+            ring: 0,
             stumble: vec![],
             state: State::default(),
         }
@@ -136,6 +144,14 @@ impl Source for Count {
                 if due > elapsed {
                     return Ok(Pull::Wait(due - elapsed));
                 }
+                let taken = (elapsed.as_secs_f64() * self.rate) as usize;
+                if self.ring > 0 && taken.saturating_sub(self.state.at) > self.ring as usize {
+                    self.state.at += 1;
+                    continue;
+                }
+            }
+            if KILL_AT.get_or_init(|| std::env::var("ISARD_KILL_FRAME").ok()?.parse().ok()) == &Some(n) {
+                super::kill::kill_self();
             }
             if let Some(at) = self.stumble.iter().position(|m| *m == n) {
                 self.stumble.remove(at);

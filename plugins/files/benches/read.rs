@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use isard_core::prelude::*;
-use isard_core::registry::Registry;
-use isard_core::stage::{Arrival, Built, RunCx};
+use isard_core::stage::RunCx;
+use isard_files::input::{FramesOut, NpyStack, TiffSequence};
 use isard_files::npy::header;
 use isard_files::tiff::{Tiff, Writer};
 
@@ -46,24 +46,21 @@ fn sum(pixels: &[u16]) -> u64 {
     pixels.iter().map(|x| u64::from(*x)).sum()
 }
 
-fn source(name: &str, path: &str) -> u64 {
-    let registry = Registry::built_in().unwrap();
-    let set = serde_json::json!({ "path": path });
-    let Built::Source(mut source) = (registry.find(name).unwrap().build)(set).unwrap() else { return 0 };
+/// Sums what a source gives, frames over frames until there are none.
+fn source<S: Source<In = ()>>(path: &str, next: impl Fn(&mut S, &Cx) -> Vec<(u64, FramesOut)>) -> u64 {
+    let mut source: S = serde_json::from_value(serde_json::json!({ "path": path })).unwrap();
     let run = RunCx::default();
     let cx = Cx::new(&run, "frames");
-    source.open(&cx, Dict::new(), Position { next: 0 }).unwrap();
-    let (mut next, mut total) = (0, 0);
+    source.open(&cx, (), Position { next: 0 }).unwrap();
+    let mut total = 0;
     loop {
-        let mut slots = Slots::<Dict>::new(16, next);
-        if source.pull(&cx, &mut slots).unwrap() == Pull::End {
+        let runs = next(&mut source, &cx);
+        if runs.is_empty() {
             return total;
         }
-        for arrival in slots.take() {
-            let Arrival::Frames { count, data, .. } = arrival else { continue };
-            let Some(Value::Array(image)) = data.get("image") else { continue };
+        for (_, frames) in runs {
+            let Some(Value::Array(image)) = frames.into_dict().take("image") else { continue };
             total += sum(image.as_slice().unwrap());
-            next += count;
         }
     }
 }
@@ -82,7 +79,9 @@ fn plain(path: &PathBuf, offsets: &[u64]) -> u64 {
 #[divan::bench]
 fn tiff_source(bencher: Bencher) {
     let path = files().1.to_str().unwrap();
-    bencher.counter(BytesCount::new(BYTES * FRAMES)).bench(|| source("tiff.sequence", path));
+    bencher
+        .counter(BytesCount::new(BYTES * FRAMES))
+        .bench(|| source(path, |s: &mut TiffSequence, cx| s.next_frames(cx, 16).unwrap()));
 }
 
 #[divan::bench]
@@ -96,7 +95,9 @@ fn tiff_plain_reads(bencher: Bencher) {
 #[divan::bench]
 fn npy_source(bencher: Bencher) {
     let path = files().2.to_str().unwrap();
-    bencher.counter(BytesCount::new(BYTES * FRAMES)).bench(|| source("npy.stack", path));
+    bencher
+        .counter(BytesCount::new(BYTES * FRAMES))
+        .bench(|| source(path, |s: &mut NpyStack, cx| s.next_frames(cx, 16).unwrap()));
 }
 
 #[divan::bench]

@@ -190,7 +190,7 @@ fn pictures_show_the_latest_and_keep_some() {
         let input = |from: u64, to: u64| {
             let mut input = image(from, to);
             if let Some(rings) = &rings {
-                input.set("rings", rings.clone());
+                input.set("rings", rings.clone().with_record(to - 1));
             }
             if let Some(mask) = &mask {
                 input.set("mask", mask.clone());

@@ -3,9 +3,12 @@
 use std::fmt::Write;
 
 use clap::Args;
+use isard_core::error::Error;
 use isard_core::plan::{Plan, Stream, What};
+use isard_core::registry::Registry;
 
-use crate::command::{Done, RecipeArguments, planned, run_options};
+use crate::command::self_check::{Trouble, differences};
+use crate::command::{Done, RecipeArguments, Stop, overrides, planned, run_options};
 use crate::show::style;
 
 /// Arguments of `isard check`.
@@ -16,6 +19,9 @@ pub struct CheckArguments {
     /// Open the sources too, and check shapes, memory and disk.
     #[arg(long)]
     open: bool,
+    /// Run the recipe's own `[[test]]` blocks too, in a scratch folder.
+    #[arg(long)]
+    test: bool,
     /// Print faults or the resolved recipe as JSON.
     #[arg(long)]
     json: bool,
@@ -23,7 +29,7 @@ pub struct CheckArguments {
 
 /// Finds every fault of a recipe.
 pub fn run(arguments: &CheckArguments) -> Done {
-    let (_, plan, _) = planned(&arguments.recipe, arguments.json)?;
+    let (_, plan, registry) = planned(&arguments.recipe, arguments.json)?;
     let opened = match arguments.open {
         true => {
             let options = run_options(isard_core::run::Out::Numbered(std::env::temp_dir()));
@@ -50,7 +56,33 @@ pub fn run(arguments: &CheckArguments) -> Done {
         }
     }
     style::print(&text);
-    Ok(0)
+    if arguments.test { tests(arguments, &plan, &registry) } else { Ok(0) }
+}
+
+/// Runs the recipe's own tests; a line each.
+fn tests(arguments: &CheckArguments, plan: &Plan, registry: &Registry) -> Done {
+    let over = overrides(&arguments.recipe)?;
+    if plan.tests.is_empty() {
+        return Err(Error::recipe("the recipe carries no `[[test]]`")
+            .help("leave out --test, or write one")
+            .into());
+    }
+    let mut broken = 0;
+    for (at, test) in plan.tests.iter().enumerate() {
+        let scratch = std::env::temp_dir().join(format!("isard-test-{}-{at}", std::process::id()));
+        let result = differences(&arguments.recipe.recipe, &over, test, registry, &scratch);
+        // Scratch: what cannot be removed now is in the temporary folder anyway.
+        let _ = std::fs::remove_dir_all(&scratch);
+        let differ = result.map_err(|trouble| match trouble {
+            Trouble::Faults(faults) => Stop::Faults(faults, false),
+            Trouble::Error(error) => Stop::Error(error),
+        })?;
+        let verdict = if differ.is_empty() { "ok" } else { "FAILED" };
+        style::print(&format!("test {}: {verdict}\n", test.name.text));
+        differ.iter().for_each(|text| style::print(&format!("  {text}\n")));
+        broken += usize::from(!differ.is_empty());
+    }
+    Ok(if broken == 0 { 0 } else { 4 })
 }
 
 /// What a recipe means, a line a stage.

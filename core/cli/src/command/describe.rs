@@ -14,6 +14,7 @@ use crate::show::style;
 #[derive(Args)]
 pub struct DescribeArguments {
     /// The stage: `family.what`.
+    #[arg(required_unless_present = "all")]
     stage: Option<String>,
     /// All stages, as the reference page.
     #[arg(long)]
@@ -85,7 +86,10 @@ fn page(stage: &Declaration, expert: bool) -> String {
     }
     let example = (stage.example)();
     if !example.set.trim().is_empty() {
-        let _ = write!(out, "\nExample:\n\n```toml\n{}\n```\n", example.set.trim());
+        // An example that runs needs a real file, in a folder that means nothing to a reader.
+        let folder = std::env::temp_dir().join(format!("isard-examples-{}", std::process::id()));
+        let set = example.set.replace(&format!("{}/", folder.display()), "");
+        let _ = write!(out, "\nExample:\n\n```toml\n{}\n```\n", set.trim());
     }
     out
 }
@@ -129,7 +133,8 @@ fn list(out: &mut String, root: &Value, schema: &Value, indent: &str, expert: bo
         if let Some(unit) = property.get("x-unit").and_then(Value::as_str) {
             words.push(unit.to_owned());
         }
-        if let Some(range) = range(property) {
+        let listed = target.get("enum").is_some() || property.get("enum").is_some();
+        if let Some(range) = range(property).filter(|_| !listed) {
             words.push(range);
         }
         match property.get("default") {

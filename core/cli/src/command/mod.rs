@@ -8,6 +8,7 @@ pub mod new_plugin;
 pub mod resume;
 pub mod run;
 pub mod schema;
+pub mod self_check;
 pub mod try_stage;
 pub mod verify;
 
@@ -90,6 +91,7 @@ pub struct RecipeArguments {
     /// A file with the site's defaults.
     #[arg(long, value_name = "FILE", env = "ISARD_SITE")]
     pub site: Option<PathBuf>,
+    /// Where plugins come from.
     #[command(flatten)]
     pub plugins: Plugins,
 }
@@ -145,14 +147,7 @@ pub type Done = Result<i32, Stop>;
 /// Loads and plans a recipe; warnings are printed.
 pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan, Registry), Stop> {
     let registry = crate::registry(&arguments.plugins)?;
-    let mut overrides =
-        Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
-    for argument in &arguments.arguments {
-        let (name, value) = argument.split_once('=').ok_or_else(|| {
-            Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")
-        })?;
-        overrides.arguments.insert(name.trim().to_owned(), recipe::value_of(value));
-    }
+    let overrides = overrides(arguments)?;
     let stop = |faults| Stop::Faults(faults, json);
     let recipe = recipe::load(&arguments.recipe, &overrides).map_err(stop)?;
     let (plan, warnings) = plan::make(&recipe, &registry).map_err(stop)?;
@@ -162,14 +157,32 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
     Ok((recipe, plan, registry))
 }
 
+/// What the command line changes in a recipe.
+pub fn overrides(arguments: &RecipeArguments) -> Result<Overrides, Error> {
+    let mut overrides =
+        Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
+    for argument in &arguments.arguments {
+        let (name, value) = argument.split_once('=').ok_or_else(|| {
+            Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")
+        })?;
+        overrides.arguments.insert(name.trim().to_owned(), recipe::value_of(value));
+    }
+    Ok(overrides)
+}
+
+/// An error unless a path is the output folder of a run.
+pub fn run_folder(folder: &Path) -> Result<(), Error> {
+    if folder.join("run.json").is_file() {
+        return Ok(());
+    }
+    let found = if folder.is_dir() { "it holds no run.json" } else { "there is no such folder" };
+    let error = Error::recipe(format!("{} is not the output folder of a run: {found}", folder.display()));
+    Err(error.help("name the folder that `isard run` printed last, such as runs/NAME-001"))
+}
+
 /// The options that every run of this process shares.
 pub fn run_options(out: isard_core::run::Out) -> isard_core::run::Options {
     let mut options = isard_core::run::Options::new(out);
     options.reader = Some(std::sync::Arc::new(isard_files::input::read_path));
     options
-}
-
-/// Reads a text file, or says why it cannot.
-pub fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))
 }

@@ -1,13 +1,14 @@
 //! `isard resume`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use isard_core::error::Error;
 use isard_core::run::{self, Out};
-use isard_core::store::{Provenance, RealFiles};
+use isard_core::store::{Provenance, RealFiles, difference};
 
-use crate::command::run::{ShowArguments, go};
-use crate::command::{Done, Plugins, RecipeArguments, planned};
+use crate::command::run::{ShowArguments, go, said};
+use crate::command::{Done, Plugins, RecipeArguments, Stop, planned, run_folder};
 use crate::show::style;
 
 /// Arguments of `isard resume`.
@@ -32,6 +33,7 @@ pub struct ResumeArguments {
 
 /// Goes on with a run.
 pub fn run(arguments: &ResumeArguments) -> Done {
+    run_folder(&arguments.folder)?;
     if arguments.list {
         let names = run::restart_names(&RealFiles, &arguments.folder)?;
         style::print(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
@@ -50,10 +52,34 @@ pub fn run(arguments: &ResumeArguments) -> Done {
         site: texts("site").first().map(PathBuf::from),
         plugins: arguments.plugins.clone(),
     };
-    let (_, plan, _) = planned(&recipe, arguments.show.json)?;
+    let (_, plan, _) =
+        planned(&recipe, arguments.show.json).map_err(|stop| changed(&record, &recipe.recipe, stop))?;
+    let said = said(&recipe);
     let out = Out::Folder { path: arguments.folder.clone(), overwrite: false };
     match &arguments.restart_from {
-        Some(step) => go(&plan, out, &arguments.show, |plan, options| run::restart(plan, options, step)),
-        None => go(&plan, out, &arguments.show, run::resume),
+        Some(step) => go(&plan, out, &arguments.show, |plan, mut options| {
+            options.said = said;
+            run::restart(plan, options, step)
+        }),
+        None => go(&plan, out, &arguments.show, |plan, mut options| {
+            options.said = said;
+            run::resume(plan, options)
+        }),
     }
+}
+
+/// Faults of a recipe that had none when its run began come from a change, and the change says more than they do.
+fn changed(record: &Provenance, recipe: &Path, stop: Stop) -> Stop {
+    let (Stop::Faults(..), Some((_, before)), Ok(now)) =
+        (&stop, record.written.first(), std::fs::read_to_string(recipe))
+    else {
+        return stop;
+    };
+    if *before == now {
+        return stop;
+    }
+    let shown = difference(before, &now);
+    Error::recipe(format!("the recipe has changed since the run began\n{shown}"))
+        .help("resume with the recipe as it was, or start anew with another `--out`")
+        .into()
 }

@@ -1,5 +1,6 @@
 //! `isard run`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,24 @@ pub fn run(arguments: &RunArguments) -> Done {
         Some(path) => Out::Folder { path: path.clone(), overwrite: arguments.overwrite },
         None => Out::Numbered("runs".into()),
     };
-    go(&plan, out, &arguments.show, run::run)
+    let said = said(&arguments.recipe);
+    go(&plan, out, &arguments.show, |plan, mut options| {
+        options.said = said;
+        run::run(plan, options)
+    })
+}
+
+/// What the command line says beside the recipe: kept, so that `resume` means the same recipe.
+pub fn said(recipe: &RecipeArguments) -> BTreeMap<String, serde_json::Value> {
+    let mut said = BTreeMap::new();
+    let lists = [("set", &recipe.set), ("in", &recipe.arguments)];
+    for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        said.insert(key.to_owned(), list.clone().into());
+    }
+    if let Some(site) = &recipe.site {
+        said.insert("site".to_owned(), vec![site.display().to_string()].into());
+    }
+    said
 }
 
 /// Runs or resumes a plan with progress, signals and the closing table.

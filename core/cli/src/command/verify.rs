@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use isard_core::store::{RealFiles, Verdict, verify};
 
-use crate::command::{DAMAGED, Done};
+use crate::command::{DAMAGED, Done, run_folder};
 use crate::show::style;
 
 /// Arguments of `isard verify`.
@@ -20,6 +20,7 @@ pub struct VerifyArguments {
 
 /// Re-reads everything a run wrote.
 pub fn run(arguments: &VerifyArguments) -> Done {
+    run_folder(&arguments.folder)?;
     let report = verify(&RealFiles, &arguments.folder)?;
     match arguments.json {
         true => {

@@ -16,6 +16,8 @@ static FILE: Mutex<Option<File>> = Mutex::new(None);
 pub fn start() {
     let verbose =
         std::env::var("ISARD_LOG").ok().and_then(|l| l.parse::<Level>().ok()).unwrap_or(Level::WARN);
+    // A stage's panic becomes an error that names the stage; where exactly it was raised is for the log.
+    std::panic::set_hook(Box::new(|panic| tracing::info!("{}", panic.to_string().replace('\n', " "))));
     // A test that runs two commands in one process has started it already.
     let _ = tracing_subscriber::registry().with(Lines { verbose }).try_init();
 }

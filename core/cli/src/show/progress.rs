@@ -98,7 +98,7 @@ impl Progress {
         match &mut self.way {
             Way::Quiet => (),
             Way::Lines => {
-                let words: Vec<String> = rates.iter().map(|r| plain(r)).collect();
+                let words: Vec<String> = rates.iter().map(plain).collect();
                 let slow = slowest.map(|s| format!("; {s}")).unwrap_or_default();
                 super::style::complain(&format!("{:6.1} s  {}{slow}\n", seen.seconds, words.join(", ")));
             }
@@ -169,7 +169,9 @@ impl Drop for Progress {
 
 /// The stage that holds the others up, in words; none while all wait for data.
 fn bottleneck(rates: &[Rate]) -> Option<String> {
-    let busiest = rates.iter().max_by(|a, b| a.busy.total_cmp(&b.busy))?;
+    // A stage that keeps up holds nobody up, however busy it is: something has to wait for it.
+    let holds_up = |rate: &&Rate| rate.queue.is_none_or(|waiting| waiting > 0);
+    let busiest = rates.iter().filter(holds_up).max_by(|a, b| a.busy.total_cmp(&b.busy))?;
     (busiest.busy > 0.5).then(|| format!("{} is the bottleneck", busiest.name))
 }
 

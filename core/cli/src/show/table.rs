@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use isard_core::plan::Plan;
+use isard_core::plan::{Plan, What};
 use isard_core::run::{Outcome, Report, StageReport};
 use isard_core::value::Value;
 
@@ -24,7 +24,7 @@ pub fn closing(plan: &Plan, report: &Report, colour: bool) -> String {
         let _ = writeln!(out, "{}", line(row).trim_end());
     }
     for stage in &report.stages {
-        results(&mut out, stage);
+        results(&mut out, plan, stage);
     }
     out.push('\n');
     for stage in &report.stages {
@@ -72,31 +72,43 @@ fn row(stage: &StageReport, seconds: f64, steps: bool) -> [String; 5] {
     [name, stage.what.clone(), stage.records.to_string(), rate, format!("{:.2} s", stage.busy)]
 }
 
-/// The scalars a stage settled on, with their uncertainty beside them when it is there.
-fn results(out: &mut String, stage: &StageReport) {
-    let scalars: Vec<_> = stage
-        .results
-        .iter()
-        .filter(|(_, v)| matches!(v, Value::Float(_) | Value::Int(_) | Value::Bool(_) | Value::Text(_)))
-        .collect();
-    if scalars.is_empty() {
+/// The scalars a stage settled on, in the order of its ports, with unit and uncertainty.
+fn results(out: &mut String, plan: &Plan, stage: &StageReport) {
+    let node = plan.nodes.iter().find(|n| n.name == stage.name);
+    let Some(What::Stage(declaration)) = node.map(|n| &n.what) else { return };
+    let mut lines = vec![];
+    for port in declaration.outputs.iter().filter(|p| !p.name.ends_with("_sigma")) {
+        let sigma = stage.results.get(&format!("{}_sigma", port.name)).and_then(Value::number);
+        let text = match (stage.results.get(&port.name), sigma) {
+            (Some(Value::Float(x)), Some(sigma)) => with_sigma(*x, sigma),
+            (Some(Value::Float(x)), None) => {
+                format!("{x:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
+            }
+            (Some(Value::Int(n)), _) => n.to_string(),
+            (Some(Value::Bool(b)), _) => b.to_string(),
+            (Some(Value::Text(t)), _) if !t.contains('\n') => t.to_string(),
+            _ => continue,
+        };
+        let unit = port.unit.as_deref().unwrap_or_default();
+        lines.push((port.name.clone(), format!("{text} {unit}")));
+    }
+    if lines.is_empty() {
         return;
     }
     let _ = writeln!(out, "\n{}", stage.name);
-    let width = scalars.iter().map(|(k, _)| k.as_str().len()).max().unwrap_or(0);
-    for (key, value) in &scalars {
-        if key.as_str().ends_with("_sigma") {
-            continue;
-        }
-        let text = match value {
-            Value::Float(x) => format!("{x:.6}"),
-            Value::Text(t) => t.to_string(),
-            other => other.to_json().to_string(),
-        };
-        let sigma = stage.results.get(&format!("{key}_sigma")).and_then(Value::number);
-        let sigma = sigma.map(|s| format!(" ± {s:.6}")).unwrap_or_default();
-        let _ = writeln!(out, "  {:width$}  {text}{sigma}", key.as_str());
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, text) in lines {
+        let _ = writeln!(out, "  {name:width$}  {}", text.trim_end());
     }
+}
+
+/// A value and its uncertainty, both to two digits of the uncertainty.
+fn with_sigma(x: f64, sigma: f64) -> String {
+    if !(sigma > 0.0 && sigma.is_finite()) {
+        return format!("{x}");
+    }
+    let digits = (1 - sigma.log10().floor() as i32).clamp(0, 12) as usize;
+    format!("{x:.digits$} ± {sigma:.digits$}")
 }
 
 /// A number with three digits that count.
@@ -125,6 +137,12 @@ pub fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uncertainty_says_how_many_digits_count() {
+        assert_eq!(with_sigma(79.999767, 0.000181), "79.99977 ± 0.00018");
+        assert_eq!(with_sigma(262.3, 12.0), "262 ± 12");
+    }
 
     #[test]
     fn numbers_stay_short() {

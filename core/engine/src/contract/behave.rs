@@ -1,6 +1,7 @@
 //! Behaviour: chunks, threads, order of arrival, and a stop at any mark change nothing that is final.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,12 +29,13 @@ struct Variant {
 pub fn check(declaration: &Arc<Declaration>) -> Vec<String> {
     let example = (declaration.example)();
     if let Some(why) = example.external {
-        println!("skipped: the behaviour of {} ({why})", declaration.name);
+        // Past the test harness, which keeps what passing tests print.
+        let _ = writeln!(std::io::stderr(), "skipped: the behaviour of {} ({why})", declaration.name);
         return vec![];
     }
     let takes_frames = !matches!(declaration.role, Role::Source | Role::Task);
-    if takes_frames && example.span().len < 2 {
-        return vec!["its example needs at least two frames of input".into()];
+    if takes_frames && example.span().len == 0 {
+        return vec!["its example needs frames of input".into()];
     }
     let base =
         Variant { name: "as it comes".into(), chunk: 16, threads: 2, way: Way::default(), stop_at: None };
@@ -84,7 +86,7 @@ fn variants(declaration: &Declaration, example: &Example) -> Vec<Variant> {
     let mut shuffled = one("live and shuffled", 3, 2);
     shuffled.way = Way { rate: (frames as f64 * 2.0).max(200.0), shuffle: 5, stop: None };
     all.push(shuffled);
-    for at in [0, frames / 3, frames / 2, frames - 2] {
+    for at in [0, frames / 3, frames / 2, frames.saturating_sub(2)] {
         let mut stopped = one(&format!("stopped after frame {at} and resumed"), 4, 2);
         stopped.stop_at = Some(at);
         all.push(stopped);
@@ -182,7 +184,7 @@ fn plan(declaration: &Arc<Declaration>, example: &Example, variant: &Variant, wa
     };
     nodes.push(node("it", declaration.clone(), set, from, inputs, opens));
     let options = RunOptions {
-        chunk: variant.chunk,
+        chunk: Some(variant.chunk),
         threads: Some(variant.threads),
         seed: 7,
         checkpoint_s: 0.0,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::plan::parameters;
-use crate::port::{Port, PortKind};
+use crate::port::Port;
 use crate::registry::Declaration;
 
 /// What a stage's own words break.
@@ -54,11 +54,6 @@ pub fn check(declaration: &Declaration) -> Vec<String> {
 
 fn port_words(side: &str, port: &Port, broken: &mut Vec<String>) {
     doc(&format!("{side} `{}`", port.name), &port.doc, broken);
-    if let PortKind::Array { axes: None, .. } = port.kind
-        && side == "output"
-    {
-        broken.push(format!("output `{}` does not say its axes", port.name));
-    }
 }
 
 /// The first line is one sentence, at most 80 characters.

@@ -33,9 +33,6 @@ pub struct Budget {
     pub seconds: f64,
 }
 
-/// Bytes that a queue may hold when the recipe does not say how many chunks.
-const QUEUE: u64 = 64 << 20;
-
 /// What a plan takes, or the faults of a plan that takes more than there is.
 ///
 /// `opened` holds what the opened sources said; `memory` and `disk` are what the machine has, and the recipe's own
@@ -126,10 +123,19 @@ impl Work<'_> {
                 self.faults.push(error.advice().map_or(fault.clone(), |help| fault.help(help)));
             }
         }
-        share.memory += cost.memory;
+        let values = self.values(id);
+        if let Some(values) = values
+            && matches!(node.role(), Some(Role::Reduce | Role::Fit))
+        {
+            let stacked =
+                self.budget.shapes[id].iter().map(|(port, shape)| (port.to_owned(), front(shape, values)));
+            self.budget.shapes[id] =
+                stacked.fold(Shapes::default(), |all, (port, shape)| all.with(&port, shape));
+        }
+        share.memory = share.memory.saturating_add(cost.memory.saturating_mul(values.unwrap_or(1)));
         if node.role() == Some(Role::Source) {
             let bytes = self.budget.shapes[id].bytes() as u64;
-            let buffered = self.plan.run.reorder.saturating_add(self.plan.run.chunk);
+            let buffered = self.plan.run.reorder.saturating_add(self.chunk());
             share.memory = share.memory.saturating_add(buffered.saturating_mul(bytes));
         }
         let records = before.map_or(Some(1), |n| self.frames[n]);
@@ -141,9 +147,22 @@ impl Work<'_> {
         self.budget.shares.push(share);
     }
 
-    /// Chunks in a queue: as many as fit, at least 2, at most 16.
+    /// How many instances `run.per` gives a stage; none when it has one, or the scan is not known yet.
+    fn values(&self, id: NodeId) -> Option<u64> {
+        let axis = self.plan.nodes[id].run.per.as_ref()?;
+        let scans = self.opened.values().map(|o| &o.scan).chain([&self.plan.scan]);
+        scans.flatten().find(|(name, _)| name == axis).map(|(_, n)| *n)
+    }
+
+    /// Frames to a chunk: those of the source with the smallest frames.
+    fn chunk(&self) -> u64 {
+        let chunks = self.opened.values().map(|o| self.plan.run.chunk_of(o.shapes.bytes()));
+        chunks.max().unwrap_or_else(|| self.plan.run.chunk_of(0))
+    }
+
+    /// Chunks in a queue that the recipe says nothing about.
     fn queue(&self, record: u64) -> u64 {
-        (QUEUE / self.plan.run.chunk.saturating_mul(record).max(1)).clamp(2, 16)
+        self.plan.run.queue_of(record as usize, self.opened.values().any(|o| o.live))
     }
 
     /// Records that may wait before a stage.
@@ -151,7 +170,7 @@ impl Work<'_> {
         let single = before.is_some_and(|n| {
             matches!(self.plan.nodes[n].role(), Some(Role::Reduce | Role::Fit | Role::Task))
         });
-        if single { queue } else { queue.saturating_mul(self.plan.run.chunk) }
+        if single { queue } else { queue.saturating_mul(self.chunk()) }
     }
 
     /// The shapes of a stage's inputs, port by port.
@@ -246,6 +265,12 @@ impl Work<'_> {
             _ => fault.help("write fewer or smaller values, compress them, or give `run.disk` more"),
         }
     }
+}
+
+/// A shape with one more extent in front.
+fn front(shape: &Shape, n: u64) -> Shape {
+    let dims = shape.dims.as_ref().map(|dims| [&[n as usize], dims.as_slice()].concat());
+    Shape { dims, ..shape.clone() }
 }
 
 /// Bytes of one record of what a stage reads from its stream.

@@ -12,7 +12,7 @@ use crate::plan::names::Given;
 use crate::plan::parameters::{Check, OutPath, Owner};
 use crate::plan::{
     Feed, Loop, Node, NodeId, Pass, Plan, StageOptions, Step, Stream, What, join, looped, options, output,
-    wire,
+    per, wire,
 };
 use crate::port::Port;
 use crate::recipe::{PassText, Recipe, StageText, Table, Word};
@@ -167,8 +167,27 @@ impl<'a> Maker<'a> {
         };
         options::by_role(self.recipe, text, Some(declaration.role), &draft.run, &mut self.faults);
         self.parameters(&mut draft, &declaration);
-        draft.what = Some(What::Stage(declaration));
+        draft.what = Some(What::Stage(self.per(&draft, declaration)));
         draft
+    }
+
+    /// What a stage declares, changed by `run.per`.
+    fn per(&mut self, draft: &Draft<'_>, declaration: Arc<Declaration>) -> Arc<Declaration> {
+        let Some(axis) = &draft.run.per else { return declaration };
+        match per::ports(draft, &declaration, axis) {
+            Ok(outputs) if outputs == declaration.outputs => declaration,
+            Ok(outputs) => Arc::new(Declaration { outputs, ..(*declaration).clone() }),
+            Err(message) => {
+                let text = draft.text;
+                let at = text.run.get("per").map_or(text.name.at, |item| item.at);
+                self.faults.push(
+                    Diagnostic::error("E0142", format!("stage `{}` cannot gain `{axis}`", text.name.text))
+                        .at(at, message)
+                        .help("give the axis of the scan another name"),
+                );
+                declaration
+            }
+        }
     }
 
     fn pass_of(&mut self, text: &StageText) -> usize {

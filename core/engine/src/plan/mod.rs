@@ -14,6 +14,7 @@ mod options;
 mod output;
 mod parameters;
 mod path;
+mod per;
 mod port;
 mod refuse;
 mod schema;
@@ -220,8 +221,8 @@ pub struct Step {
 /// How a whole recipe runs: its `[run]` table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunOptions {
-    /// Frames to a chunk.
-    pub chunk: u64,
+    /// Frames to a chunk; none goes by their size.
+    pub chunk: Option<u64>,
     /// A chunk closes after this time even if it is not full, in milliseconds.
     pub latency_ms: u64,
     /// How many frames a late one may be behind before it is given up.
@@ -246,10 +247,29 @@ pub struct RunOptions {
     pub limits: Limits,
 }
 
+impl RunOptions {
+    /// Frames to a chunk: as the recipe says, else up to 16 that fit in 2 MiB together.
+    ///
+    /// A chunk that fits in a core's cache is still there when the next stage reads it.
+    pub fn chunk_of(&self, frame: usize) -> u64 {
+        self.chunk.unwrap_or_else(|| ((2 << 20) / frame.max(1) as u64).clamp(1, 16)).max(1)
+    }
+
+    /// Chunks in a queue when the stage does not say: 2 to 16.
+    ///
+    /// Frames that come at their own pace get 64 MiB to wait in while a stage is slow. Others can wait where they are:
+    /// 8 MiB are enough to keep two stages apart, and with 64 they would have left the cache before they are
+    /// read, which halved the speed of a plain sum.
+    pub fn queue_of(&self, frame: usize, live: bool) -> u64 {
+        let bytes: u64 = if live { 64 << 20 } else { 8 << 20 };
+        (bytes / self.chunk_of(frame).saturating_mul(frame as u64).max(1)).clamp(2, 16)
+    }
+}
+
 impl Default for RunOptions {
     fn default() -> Self {
         RunOptions {
-            chunk: 16,
+            chunk: None,
             latency_ms: 100,
             reorder: 64,
             seed: 0,

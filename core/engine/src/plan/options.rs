@@ -16,7 +16,7 @@ pub(crate) fn run_schema() -> Json {
     json!({
         "type": "object", "additionalProperties": false, "description": "How the whole recipe runs.",
         "properties": {
-            "chunk": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Frames to a chunk." },
+            "chunk": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Frames to a chunk; up to 16 that fit in 2 MiB by default." },
             "latency_ms": count("A chunk closes after this time even if it is not full, in milliseconds."),
             "reorder": count("How many frames a late one may be behind before it is given up."),
             "seed": count("The seed of all random numbers."),
@@ -71,7 +71,7 @@ pub(crate) fn run(recipe: &Recipe, faults: &mut Vec<Diagnostic>) -> RunOptions {
     let mut out = RunOptions::default();
     let int = |name: &str| json.get(name).and_then(Json::as_u64);
     let number = |name: &str| json.get(name).and_then(Json::as_f64);
-    out.chunk = int("chunk").unwrap_or(out.chunk);
+    out.chunk = int("chunk");
     out.latency_ms = int("latency_ms").unwrap_or(out.latency_ms);
     out.reorder = int("reorder").unwrap_or(out.reorder);
     out.seed = int("seed").unwrap_or(out.seed);
@@ -160,6 +160,15 @@ pub(crate) fn by_role(
     }
     if !matches!(role, Some(Role::Fold | Role::Reduce | Role::Fit | Role::Writer)) {
         refuse("per", "a fold, a reduce, a fit or a writer");
+    }
+    if options.isolate {
+        let at = text.run.entry("isolate").map_or(text.name.at, |(w, _)| w.at);
+        let message = format!(
+            "stage `{}` cannot be isolated: this version runs all stages in one process",
+            text.name.text
+        );
+        let fault = Diagnostic::error("E0141", message).at(at, "").help("leave out `isolate`");
+        faults.push(fault);
     }
     if options.record && options.overflow != Overflow::Block {
         let at = text.run.entry("overflow").map_or(text.name.at, |(w, _)| w.at);

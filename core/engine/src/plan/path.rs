@@ -82,6 +82,9 @@ pub(crate) fn input(text: &str, at: Place, files: &Files, faults: &mut Vec<Diagn
         }
         faults.push(fault);
     }
+    // A run is resumed from anywhere: what it reads must not depend on where it was started.
+    let full: std::path::PathBuf = full.components().filter(|c| *c != std::path::Component::CurDir).collect();
+    let full = std::path::absolute(&full).unwrap_or(full);
     format!("{}{inside}", full.display())
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn all(maker: &mut Maker<'_>, order: &[NodeId]) {
                 let inputs = wiring.stage(&declaration.inputs);
                 maker.drafts[id].inputs = inputs;
                 takes(maker, id, input.as_ref());
+                per(maker, id, input.as_ref());
             }
         }
         let flow = axis::give(&maker.drafts[id], id, input);
@@ -46,6 +47,24 @@ fn takes(maker: &mut Maker<'_>, id: NodeId, input: Option<&Flow>) {
             Diagnostic::error("E0141", message)
                 .at(word.at, "")
                 .found(found, "a stream of snapshots".to_owned()),
+        );
+    }
+}
+
+/// `run.per` tells the values of an axis by the numbers of frames.
+fn per(maker: &mut Maker<'_>, id: NodeId, input: Option<&Flow>) {
+    let text = maker.drafts[id].text;
+    if let Some((word, _)) = text.run.entry("per")
+        && let Some(flow) = input
+        && flow.axis != Axis::Frame
+    {
+        let message = format!("`run.per` does not go with stage `{}`", text.name.text);
+        let found = format!("a stream of {}s", flow.axis.word());
+        maker.faults.push(
+            Diagnostic::error("E0141", message)
+                .at(word.at, "")
+                .found(found, "a stream of frames".to_owned())
+                .help("put `per` on the stage that turns the frames into them"),
         );
     }
 }

@@ -36,6 +36,10 @@ pub struct Control {
     /// The newest mark asked for.
     mark: AtomicU64,
     failure: Mutex<Option<Error>>,
+    /// The sources and players that ended before their stream was over because of a stop.
+    cut_short: Mutex<Vec<NodeId>>,
+    /// The mark before the first one of this pass.
+    pub first_mark: u64,
     /// Where events go.
     pub events: Sender<Event>,
 }
@@ -48,7 +52,8 @@ impl Control {
         first_mark: u64,
         events: Sender<Event>,
     ) -> Control {
-        Control { cancel, stop, mark: AtomicU64::new(first_mark), failure: Mutex::default(), events }
+        let (mark, failure, cut_short) = (AtomicU64::new(first_mark), Mutex::default(), Mutex::default());
+        Control { cancel, stop, mark, failure, cut_short, first_mark, events }
     }
 
     /// The newest mark asked for.
@@ -84,6 +89,21 @@ impl Control {
     /// Tells the starter; nobody listens any more when the run is being torn down.
     pub fn tell(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+
+    /// Says that the stream of a source or player ended before its time because the run was stopped.
+    pub fn cut_short(&self, id: NodeId) {
+        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    /// Whether a stream ended before its time because the run was stopped.
+    pub fn was_cut_short(&self) -> bool {
+        !self.were_cut_short().is_empty()
+    }
+
+    /// The sources and players that ended before their time.
+    pub fn were_cut_short(&self) -> Vec<NodeId> {
+        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether everybody must end.

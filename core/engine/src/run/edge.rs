@@ -1,10 +1,13 @@
 //! Bounded edges between stages, and what happens when they are full.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, unbounded};
+use crossbeam_channel::{
+    Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded, unbounded,
+};
 
 use crate::error::{Error, Result};
 use crate::plan::{Overflow, Take};
@@ -22,16 +25,25 @@ pub enum Item {
     Gap(Gap),
     /// A mark: every stage saves its state when it passes.
     Mark(u64),
-    /// Something waits in the slot of a `latest` edge.
-    Poke,
+    /// Something waits in this slot of a `latest` edge.
+    Poke(Slot),
+    /// The next chunk was put aside on disk.
+    Aside,
     /// What was put aside could not be read back.
     Fault(Error),
     /// The stream is complete.
     End,
 }
 
-/// The slot of a `latest` edge: only the newest chunk.
-type Slot = Arc<Mutex<Option<Chunk>>>;
+/// A slot of a `latest` edge: only the newest chunk between two other items.
+pub type Slot = Arc<Mutex<Option<Newest>>>;
+
+/// The newest chunk, and the frames that were let go before it.
+#[derive(Debug)]
+pub struct Newest {
+    gap: Option<Gap>,
+    chunk: Chunk,
+}
 
 /// The producer's end of an edge.
 pub struct Edge {
@@ -42,12 +54,20 @@ pub struct Edge {
     keep: Arc<[Key]>,
     /// Set by a consumer that ends its own branch.
     detached: Arc<AtomicBool>,
+    /// Whether only the newest chunk is kept.
+    latest: bool,
+    /// The slot that the next chunk goes to, until something else is sent after it.
     slot: Option<Slot>,
+    /// Chunks and gaps that may wait.
+    queue: usize,
     /// A gap that waits until the edge has room again.
-    let_go: Vec<Gap>,
+    let_go: Option<Gap>,
     spill: Option<Arc<Spill>>,
     gauge: Gauge,
 }
+
+/// How long a full edge waits before it looks whether its branch was given up.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How many items wait in an edge.
 pub type Gauge = Arc<AtomicUsize>;
@@ -55,9 +75,10 @@ pub type Gauge = Arc<AtomicUsize>;
 /// The consumer's end of an edge.
 pub struct Inbox {
     rx: Receiver<Item>,
-    slot: Option<Slot>,
     spill: Option<Arc<Spill>>,
     gauge: Gauge,
+    /// The chunk that follows the gap just given.
+    next: Cell<Option<Chunk>>,
 }
 
 /// Why nothing came.
@@ -79,12 +100,15 @@ pub fn edge(
     spill: Option<Arc<Spill>>,
 ) -> (Edge, Inbox) {
     let latest = overflow == Overflow::Latest || take == Take::Latest;
-    let slot = latest.then(Slot::default);
-    // A slot holds one chunk itself, so its channel carries only marks and pokes; a spill bounds its own memory.
-    let (tx, rx) = if latest || spill.is_some() { unbounded() } else { bounded(queue.max(2)) };
+    let queue = queue.max(2);
+    // Marks and gaps must never wait for a consumer whose chunks may be let go or put aside. Slots hold the chunks of
+    // a `latest` edge, `drop` counts before it sends, and a spill bounds its own memory.
+    let free = latest || spill.is_some() || overflow == Overflow::Drop;
+    let (tx, rx) = if free { unbounded() } else { bounded(queue) };
     let gauge = Gauge::default();
-    let inbox = Inbox { rx, slot: slot.clone(), spill: spill.clone(), gauge: gauge.clone() };
-    (Edge { tx, overflow, take, keep, detached, slot, let_go: vec![], spill, gauge }, inbox)
+    let inbox = Inbox { rx, spill: spill.clone(), gauge: gauge.clone(), next: Cell::default() };
+    let (slot, let_go) = (None, None);
+    (Edge { tx, overflow, take, keep, detached, latest, slot, queue, let_go, spill, gauge }, inbox)
 }
 
 impl Edge {
@@ -100,6 +124,8 @@ impl Edge {
                 self.send_chunk(chunk)
             }
             other => {
+                // What is in the slot belongs before this item, what comes next belongs behind it.
+                self.slot = None;
                 self.flush_let_go()?;
                 self.block(other.clone())
             }
@@ -107,63 +133,55 @@ impl Edge {
     }
 
     fn send_chunk(&mut self, chunk: Chunk) -> Result<()> {
-        if let Some(slot) = &self.slot {
-            let old = slot.lock().unwrap_or_else(PoisonError::into_inner).replace(chunk);
-            match old {
-                Some(old) => self.let_go(&old),
-                None => self.block(Item::Poke)?,
+        if self.latest {
+            if let Some(slot) = &self.slot {
+                let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(Newest { gap, chunk: old }) = held.take() {
+                    *held = Some(Newest { gap: widen(gap, &old), chunk });
+                    return Ok(());
+                }
             }
-            return Ok(());
+            let slot = Slot::new(Mutex::new(Some(Newest { gap: None, chunk })));
+            self.slot = Some(slot.clone());
+            return self.block(Item::Poke(slot));
         }
         if let Some(spill) = &self.spill {
             return match spill.put(chunk)? {
                 Some(chunk) => self.block(Item::Chunk(chunk)),
-                None => self.block(Item::Poke),
+                None => self.block(Item::Aside),
             };
         }
         if self.overflow == Overflow::Drop {
-            if !self.let_go.is_empty() && self.tx.is_full() {
+            if self.tx.len() >= self.queue {
                 self.let_go(&chunk);
                 return Ok(());
             }
             self.flush_let_go()?;
-            return match self.tx.try_send(Item::Chunk(chunk)) {
-                Ok(()) => {
-                    self.gauge.fetch_add(1, Ordering::Relaxed);
-                    Ok(())
-                }
-                Err(TrySendError::Full(Item::Chunk(chunk))) => {
-                    self.let_go(&chunk);
-                    Ok(())
-                }
-                Err(_) => self.gone(),
-            };
         }
         self.block(Item::Chunk(chunk))
     }
 
     fn let_go(&mut self, chunk: &Chunk) {
-        if !chunk.span.is_frames() {
-            return;
-        }
-        let why = "the consumer was busy and its recipe lets frames go";
-        match self.let_go.last_mut() {
-            Some(gap) if gap.span.end() == chunk.span.start => gap.span.len += chunk.span.len,
-            _ => self.let_go.push(Gap { span: chunk.span.clone(), reason: Reason::Dropped, why: why.into() }),
-        }
+        self.let_go = widen(self.let_go.take(), chunk);
     }
 
     /// Tells the consumer what it was not given, in order, before it is given more.
     fn flush_let_go(&mut self) -> Result<()> {
-        for gap in std::mem::take(&mut self.let_go) {
-            self.block(Item::Gap(gap))?;
-        }
-        Ok(())
+        self.let_go.take().map_or(Ok(()), |gap| self.block(Item::Gap(gap)))
     }
 
     fn block(&self, item: Item) -> Result<()> {
         self.gauge.fetch_add(1, Ordering::Relaxed);
-        self.tx.send(item).or_else(|_| self.gone())
+        let mut item = item;
+        loop {
+            item = match self.tx.send_timeout(item, PATIENCE) {
+                Ok(()) => return Ok(()),
+                // A consumer that hangs neither takes nor goes away; its branch is given up meanwhile.
+                Err(SendTimeoutError::Timeout(_)) if self.detached.load(Ordering::Acquire) => return Ok(()),
+                Err(SendTimeoutError::Timeout(item)) => item,
+                Err(SendTimeoutError::Disconnected(_)) => return self.gone(),
+            };
+        }
     }
 
     /// The consumer is gone: by its own choice, or because the run is ending.
@@ -186,6 +204,21 @@ impl Edge {
         }
         Chunk { span, data, covers: chunk.covers.clone(), last: chunk.last }
     }
+}
+
+/// A gap and the frames of a chunk that is let go right after it; between two other items there are no holes.
+fn widen(gap: Option<Gap>, chunk: &Chunk) -> Option<Gap> {
+    if !chunk.span.is_frames() {
+        return gap;
+    }
+    let why = "the consumer was busy and its recipe lets frames go";
+    let mut gap = gap.unwrap_or_else(|| Gap {
+        span: Span { len: 0, ..chunk.span.clone() },
+        reason: Reason::Dropped,
+        why: why.into(),
+    });
+    gap.span.len = chunk.span.end() - gap.span.start;
+    Some(gap)
 }
 
 /// Whether a chunk is off the frame axis, where revisions happen.
@@ -217,18 +250,11 @@ impl Outlet {
 }
 
 impl Inbox {
-    /// The next item, waiting as long as it takes.
-    pub fn recv(&self) -> std::result::Result<Item, Nothing> {
-        loop {
-            let item = self.rx.recv().map_err(|_| Nothing::Broken)?;
-            if let Some(item) = self.open(item) {
-                return Ok(item);
-            }
-        }
-    }
-
     /// The next item if it comes in time.
     pub fn recv_timeout(&self, time: Duration) -> std::result::Result<Item, Nothing> {
+        if let Some(item) = self.follows() {
+            return Ok(item);
+        }
         loop {
             let item = self.rx.recv_timeout(time).map_err(|e| match e {
                 RecvTimeoutError::Timeout => Nothing::Yet,
@@ -242,6 +268,9 @@ impl Inbox {
 
     /// The next item if it is there.
     pub fn try_recv(&self) -> std::result::Result<Item, Nothing> {
+        if let Some(item) = self.follows() {
+            return Ok(item);
+        }
         loop {
             let item = self.rx.try_recv().map_err(|e| match e {
                 TryRecvError::Empty => Nothing::Yet,
@@ -258,6 +287,11 @@ impl Inbox {
         &self.gauge
     }
 
+    /// What follows at once on the item before; to be asked before the receiver is.
+    pub fn follows(&self) -> Option<Item> {
+        self.next.take().map(Item::Chunk)
+    }
+
     /// The receiver, for waiting on two at once; what it gives goes through `open`.
     pub fn receiver(&self) -> &Receiver<Item> {
         &self.rx
@@ -266,16 +300,19 @@ impl Inbox {
     /// Fetches what a poke stands for.
     pub fn open(&self, item: Item) -> Option<Item> {
         self.gauge.fetch_sub(1, Ordering::Relaxed);
-        match (item, &self.slot, &self.spill) {
-            (Item::Poke, Some(slot), _) => {
-                slot.lock().unwrap_or_else(PoisonError::into_inner).take().map(Item::Chunk)
+        match (item, &self.spill) {
+            (Item::Poke(slot), _) => {
+                let Newest { gap, chunk } = slot.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                let Some(gap) = gap else { return Some(Item::Chunk(chunk)) };
+                self.next.set(Some(chunk));
+                Some(Item::Gap(gap))
             }
-            (Item::Poke, None, Some(spill)) => Some(spill.get().map_or_else(Item::Fault, Item::Chunk)),
-            (Item::Chunk(chunk), _, Some(spill)) => {
+            (Item::Aside, Some(spill)) => Some(spill.get().map_or_else(Item::Fault, Item::Chunk)),
+            (Item::Chunk(chunk), Some(spill)) => {
                 spill.taken(&chunk);
                 Some(Item::Chunk(chunk))
             }
-            (item, ..) => Some(item),
+            (item, _) => Some(item),
         }
     }
 }

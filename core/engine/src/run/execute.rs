@@ -1,92 +1,22 @@
 //! Step after step: checkpoints, finals, skipped passes, the record of the run.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::plan::{NodeId, Plan, What};
+use crate::plan::{NodeId, Plan, What, budget};
 use crate::registry::Role;
 use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
+use crate::run::options::{Options, Out, Progress};
 use crate::run::pass::{self, PassEnd, Surroundings, Watched};
+use crate::run::record::{machine_memory, provenance};
 use crate::run::report::{Outcome, Report, StageReport};
-use crate::stage::{Opened, Prepared, Reader, RunCx};
-use crate::store::{
-    self, Checkpoint, Files, Folder, GapList, PluginUsed, Provenance, RealFiles, Sealed, checkpoint,
-};
+use crate::stage::{Opened, RunCx};
+use crate::store::{self, Checkpoint, Files, Folder, GapList, Provenance, Sealed, checkpoint};
 use crate::value::{Dict, Key, Pool, Value};
-
-/// Where a run leaves its outputs.
-#[derive(Clone, Debug)]
-pub enum Out {
-    /// The next free numbered folder below this one.
-    Numbered(PathBuf),
-    /// This folder; an earlier run's outputs go only when asked.
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Remove what an earlier run left there.
-        overwrite: bool,
-    },
-}
-
-/// What progress sees now and then.
-pub struct Progress<'a> {
-    /// The step that runs.
-    pub step: &'a str,
-    /// Its stages.
-    pub stages: &'a [Watched],
-    /// Seconds since the run began.
-    pub seconds: f64,
-}
-
-/// Sees a run's progress.
-pub type Observer = dyn FnMut(&Progress) + Send;
-
-/// How to run a plan.
-pub struct Options {
-    /// Where the outputs go.
-    pub out: Out,
-    /// The door to the outputs' files.
-    pub files: Arc<dyn Files>,
-    /// Set to let the sources end and everything drain.
-    pub stop: Arc<AtomicBool>,
-    /// Set to end at once.
-    pub cancel: Arc<AtomicBool>,
-    /// Sees progress.
-    pub observer: Option<Box<Observer>>,
-    /// Reads what paths in a recipe name.
-    pub reader: Option<Arc<Reader>>,
-    /// Costly set-up, shared with other runs of this process.
-    pub prepared: Arc<Prepared>,
-    /// Checks memory and disk once the sources are open.
-    pub budget: Option<Arc<Budget>>,
-    /// Told where the outputs go, before anything runs.
-    pub started: Option<Box<dyn FnOnce(&Folder) + Send>>,
-}
-
-/// Checks memory and disk once the sources are open.
-pub type Budget = dyn Fn(&Plan, &HashMap<NodeId, Opened>) -> Result<()> + Send + Sync;
-
-impl Options {
-    /// The usual ones.
-    pub fn new(out: Out) -> Options {
-        Options {
-            out,
-            files: Arc::new(RealFiles),
-            stop: Arc::default(),
-            cancel: Arc::default(),
-            observer: None,
-            reader: None,
-            prepared: Arc::default(),
-            budget: None,
-            started: None,
-        }
-    }
-}
 
 /// Runs a plan from its beginning.
 pub fn run(plan: &Plan, options: Options) -> Result<Report> {
@@ -95,7 +25,7 @@ pub fn run(plan: &Plan, options: Options) -> Result<Report> {
         Out::Numbered(base) => Folder::numbered(files, base, &plan.name)?,
         Out::Folder { path, overwrite } => Folder::create(files, path, *overwrite)?,
     };
-    let record = provenance(plan);
+    let record = provenance(plan, &options);
     Execution::new(plan, folder, record, options)?.go(None)
 }
 
@@ -109,12 +39,14 @@ pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
         tracing::warn!(%why, "The lock of an earlier run was taken over.");
     }
     let folder = opened.folder;
-    let now = provenance(plan);
+    let now = provenance(plan, &options);
     // A run that was cut off before it wrote its record has nothing to go on from but its beginning.
     let mut record = match Provenance::read(&**folder.files(), folder.root()) {
         Ok(before) => {
             before.same_recipe(&now)?;
-            if before.status == "done" {
+            // A run that was cut off between its record and its manifest has its last part to do again.
+            let whole = folder.files().exists(&folder.path(store::MANIFEST)).unwrap_or(false);
+            if before.status == "done" && whole {
                 return Err(Error::recipe(format!("the run in {} is done", folder.root().display()))
                     .help("`isard verify` checks it, `isard run` starts another"));
             }
@@ -122,7 +54,7 @@ pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
         }
         Err(_) => now,
     };
-    record.resumed.push(store::utc_now());
+    goes_on(&mut record);
     let loaded = checkpoint::load(&folder)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -145,6 +77,7 @@ pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
     };
     let folder = Folder::open(options.files.clone(), path)?.folder;
     let mut record = Provenance::read(&**folder.files(), folder.root())?;
+    record.same_recipe(&provenance(plan, &options))?;
     let kept = checkpoint::boundaries(&**folder.files(), folder.root())?;
     let names: Vec<&str> = kept.iter().map(|c| c.step.as_str()).collect();
     let Some(from) = kept.iter().find(|c| c.step == step) else {
@@ -155,37 +88,28 @@ pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
     };
     checkpoint::restart(&folder, from)?;
     folder.rollback(from)?;
-    record.resumed.push(store::utc_now());
+    goes_on(&mut record);
     Execution::new(plan, folder, record, options)?.go(Some(from.clone()))
 }
 
-/// What is known of a run before it begins.
-fn provenance(plan: &Plan) -> Provenance {
-    let mut plugins: Vec<PluginUsed> = vec![];
-    for node in &plan.nodes {
-        if let What::Stage(d) = &node.what
-            && !plugins.iter().any(|p| p.name == d.name)
-        {
-            let (name, origin, version) = (d.name.clone(), d.origin.clone(), d.version.clone());
-            plugins.push(PluginUsed { name, origin, version, sha256: None });
-        }
-    }
-    Provenance {
-        isard: env!("CARGO_PKG_VERSION").into(),
-        name: plan.name.clone(),
-        written: plan.written.iter().map(|(p, t)| (p.display().to_string(), t.clone())).collect(),
-        resolved: plan.resolved.clone(),
-        plugins,
-        seed: plan.run.seed,
-        started: store::utc_now(),
-        host: store::Holder::this().host,
-        status: "running".into(),
-        ..Provenance::default()
-    }
+/// Takes back what a record says of the end of a run.
+fn goes_on(record: &mut Provenance) {
+    record.resumed.push(store::utc_now());
+    record.status = "running".into();
+    (record.ended, record.exit, record.error) = (None, None, None);
 }
 
 /// Files of writers by stage and mark.
 type Commits = Arc<Mutex<HashMap<(String, Option<u64>), Vec<Sealed>>>>;
+
+/// The account of frames of one stage in one step.
+struct Account {
+    /// The stage, with its step in a recipe with passes.
+    name: String,
+    ledger: Ledger,
+    /// Whether its branch ended by itself: then it need not balance.
+    detached: bool,
+}
 
 struct Execution<'a> {
     plan: &'a Plan,
@@ -197,6 +121,8 @@ struct Execution<'a> {
     commits: Commits,
     begun: Instant,
     mark: u64,
+    /// The accounts of frames of the steps so far.
+    accounts: Vec<Account>,
     report: Report,
 }
 
@@ -235,7 +161,19 @@ impl<'a> Execution<'a> {
         };
         let (finals, commits) = (Arc::default(), Commits::default());
         let begun = Instant::now();
-        Ok(Execution { plan, folder, record, options, run, finals, commits, begun, mark: 0, report })
+        Ok(Execution {
+            plan,
+            folder,
+            record,
+            options,
+            run,
+            finals,
+            commits,
+            begun,
+            mark: 0,
+            accounts: vec![],
+            report,
+        })
     }
 
     /// Runs all steps, or those from a checkpoint on.
@@ -257,12 +195,26 @@ impl<'a> Execution<'a> {
                     .map(|(k, v)| (k.to_string(), v.text().unwrap_or_default().to_owned()))
                     .collect();
             }
+            for (name, saved) in checkpoint.ledger.iter() {
+                if let Value::Dict(saved) = saved {
+                    let (name, ledger) = (name.to_string(), Ledger::load(saved)?);
+                    self.accounts.push(Account { name, ledger, detached: false });
+                }
+            }
+            self.record.done = self.plan.steps[..first].iter().map(|s| s.name.clone()).collect();
             self.mark = checkpoint.mark;
             self.log(&format!("resumed at mark {} of pass {}", checkpoint.mark, checkpoint.step))?;
         }
         let mut failure = None;
         let mut stopped = false;
         for step in first..self.plan.steps.len() {
+            if step > first && self.options.stop.load(Ordering::Relaxed) {
+                // Between two passes there is nothing to drain, but the checkpoint has to say where to go on.
+                stopped = true;
+                let at = self.boundary(step);
+                failure = checkpoint::save(&self.folder, &at).err();
+                break;
+            }
             let resumed = from.take().filter(|c| !c.nodes.is_empty());
             match self.step(step, resumed) {
                 Ok(ended) => stopped = ended,
@@ -294,21 +246,9 @@ impl<'a> Execution<'a> {
             Some(checkpoint) => checkpoint.files.clone(),
             None => self.folder.sealed(),
         };
-        let digest = self.record.recipe_digest();
-        let more = |finals: &Finals, content: &std::collections::BTreeMap<String, String>| {
-            let content: Dict =
-                content.iter().map(|(k, v)| (Key::from(k.clone()), Value::from(v.as_str()))).collect();
-            Dict::new().with("finals", finals.save()).with("content", content)
-        };
+        let begin = Checkpoint { files: files_before.clone(), ..self.boundary(at) };
         if resumed.is_none() {
-            let checkpoint = Checkpoint {
-                recipe: digest.clone(),
-                step: step.name.clone(),
-                mark: self.mark,
-                more: more(&self.finals, &self.report.content),
-                files: files_before.clone(),
-                ..Checkpoint::default()
-            };
+            let checkpoint = begin.clone();
             checkpoint::save(&self.folder, &checkpoint)?;
             if plan.steps.len() > 1 {
                 checkpoint::keep(&self.folder, &checkpoint)?;
@@ -329,18 +269,19 @@ impl<'a> Execution<'a> {
                         .insert((name.clone(), mark), files);
                 }
             });
-            (folder.output(stage), committed)
+            committed
         };
+        let keep = |name: &str| (self.folder.inner(name), output(name));
+        let output = |name: &str| (self.folder.output(name), output(name));
         let writers: Vec<String> = pass
             .nodes
             .iter()
             .map(|n| &plan.nodes[*n])
             .filter(|n| n.role() == Some(Role::Writer))
             .map(|n| n.name.clone())
+            .chain(pass.nodes.iter().map(|n| format!("keep.{}", plan.nodes[*n].name)))
             .collect();
         let mut newest = self.mark;
-        let finals = self.finals.clone();
-        let content = self.report.content.clone();
         let save_folder = self.folder.clone();
         let save_commits = self.commits.clone();
         let mut save = |mark: u64, nodes: Dict| {
@@ -359,17 +300,9 @@ impl<'a> Execution<'a> {
             commits.retain(|(_, m), _| m.is_none_or(|m| m > mark));
             drop(commits);
             newest = mark;
-            let more = more(&finals, &content);
-            let checkpoint = Checkpoint {
-                recipe: digest.clone(),
-                step: step.name.clone(),
-                mark,
-                nodes,
-                more,
-                files,
-                ledger: Dict::new(),
-            };
-            checkpoint::save(&save_folder, &checkpoint)
+            // Values that this step has come to stand with the stages that have ended: what the step began with must
+            // stay what it was, or a stage that reads what an earlier turn left would read its own turn's instead.
+            checkpoint::save(&save_folder, &Checkpoint { mark, nodes, files, ..begin.clone() })
         };
         let (begun, mut observer) = (self.begun, self.options.observer.take());
         let mut watch = |stages: &[Watched]| {
@@ -377,11 +310,11 @@ impl<'a> Execution<'a> {
                 observer(&Progress { step: &step.name, stages, seconds: begun.elapsed().as_secs_f64() });
             }
         };
-        let budget = |opened: &HashMap<NodeId, Opened>| match &self.options.budget {
-            Some(budget) => budget(plan, opened),
-            None => Ok(()),
+        let disk = self.folder.free_bytes().ok();
+        let budget = |opened: &BTreeMap<NodeId, Opened>| match budget(plan, opened, machine_memory(), disk) {
+            Ok(_) => Ok(()),
+            Err(faults) => Err(Error::new(crate::Blame::Resources, faults.render(false).trim_end())),
         };
-        let resume = resumed.map(|c| Dict::new().with("mark", c.mark as i64).with("stages", c.nodes));
         let ended = pass::run(&mut Surroundings {
             plan,
             step,
@@ -389,23 +322,41 @@ impl<'a> Execution<'a> {
             stop: self.options.stop.clone(),
             finals: self.finals.clone(),
             scratch,
+            files: self.folder.files().clone(),
+            streams: self.folder.path(&format!("{}/streams", store::INNER)),
             output: &output,
+            keep: &keep,
+            first_mark: self.mark,
             save: &mut save,
             watch: &mut watch,
             budget: &budget,
-            resume,
+            resume: resumed.map(|c| c.nodes),
         });
         self.mark = newest + 1;
         self.options.observer = observer;
         self.book(step.name.clone(), ended?)
     }
 
+    /// The checkpoint at the beginning of a step.
+    fn boundary(&self, step: usize) -> Checkpoint {
+        let text = |(k, v): (&String, &String)| (Key::from(k.clone()), Value::from(v.as_str()));
+        let content: Dict = self.report.content.iter().map(text).collect();
+        let account = |a: &Account| (Key::from(a.name.clone()), Value::Dict(a.ledger.save()));
+        Checkpoint {
+            recipe: self.record.recipe_digest(),
+            step: self.plan.steps[step].name.clone(),
+            mark: self.mark,
+            nodes: Dict::new(),
+            ledger: self.accounts.iter().filter(|a| !a.detached).map(account).collect(),
+            more: Dict::new().with("finals", self.finals.save()).with("content", content),
+            files: self.folder.sealed(),
+        }
+    }
+
     /// Takes over what a step came to; says whether it was stopped.
     fn book(&mut self, step: String, end: PassEnd) -> Result<bool> {
         let plan = self.plan;
         let many = plan.steps.len() > 1;
-        let stopped = self.options.stop.load(Ordering::Relaxed)
-            && end.stages.iter().any(|s| was_stopped(&s.meter.account()));
         for watched in &end.stages {
             let node = &plan.nodes[watched.node];
             let what = match &node.what {
@@ -416,6 +367,11 @@ impl<'a> Execution<'a> {
             if let Some(digest) = &content {
                 let name = if many { format!("{step}.{}", node.name) } else { node.name.clone() };
                 self.report.content.insert(name, digest.clone());
+            }
+            if let Some(ledger) = watched.meter.account() {
+                let name = if many { format!("{step}.{}", node.name) } else { node.name.clone() };
+                let detached = watched.meter.detached.load(Ordering::Relaxed);
+                self.accounts.push(Account { name, ledger, detached });
             }
             let settles = matches!(node.role(), Some(Role::Fit | Role::Reduce | Role::Task));
             self.report.stages.push(StageReport {
@@ -439,35 +395,28 @@ impl<'a> Execution<'a> {
         }
         match end.failure {
             Some(error) => Err(error),
+            None if end.cut_short => Ok(true),
             None => {
                 self.record.done.push(step);
-                Ok(stopped)
+                Ok(false)
             }
         }
     }
 
     /// Weighs the outcome, writes the record and, for a run that is over, the manifest.
     fn finish(mut self, failure: Option<Error>, stopped: bool) -> Result<Report> {
-        let mut accounts = vec![];
         let mut unbalanced = None;
-        for stage in &self.report.stages {
-            let Some(ledger) = &stage.ledger else { continue };
-            accounts.push((stage.name.clone(), ledger.clone()));
-            let in_detached =
-                self.report.stages.iter().any(|s| s.detached.is_some()) && stage.what != "source";
-            if let Err(error) = ledger.balance()
-                && !in_detached
-            {
-                unbalanced.get_or_insert(error.at(format!("stage `{}`", stage.name)));
-            }
-        }
         let mut limits = vec![];
-        for (name, ledger) in &accounts {
-            for text in ledger.exceeds(&self.plan.run.limits) {
-                let text = format!("{name}: {text}");
-                limits.push(text);
+        for account in &self.accounts {
+            if let Err(error) = account.ledger.balance()
+                && !account.detached
+            {
+                unbalanced.get_or_insert(error.at(format!("stage `{}`", account.name)));
             }
+            let exceeded = account.ledger.exceeds(&self.plan.run.limits);
+            limits.extend(exceeded.into_iter().map(|text| format!("{}: {text}", account.name)));
         }
+        let accounts = std::mem::take(&mut self.accounts);
         self.report.outcome = match (failure, unbalanced) {
             (Some(error), _) => Outcome::Failed(error),
             (None, _) if stopped => Outcome::Stopped,
@@ -489,11 +438,14 @@ impl<'a> Execution<'a> {
         self.record.exit = Some(outcome.exit_code());
         self.record.error = outcome.message();
         self.record.content = self.report.content.clone();
-        self.record.ledger =
-            accounts.iter().map(|(n, l)| (n.clone(), l.to_json())).collect::<serde_json::Map<_, _>>().into();
+        self.record.ledger = accounts
+            .iter()
+            .map(|a| (a.name.clone(), a.ledger.to_json()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         self.record.gaps = accounts
             .iter()
-            .flat_map(|(n, l)| l.classes().into_iter().skip(1).map(move |(word, set)| (n, word, set)))
+            .flat_map(|a| a.ledger.classes().into_iter().skip(1).map(move |(word, set)| (&a.name, word, set)))
             .filter(|(_, _, set)| !set.is_empty())
             .map(|(n, word, set)| GapList::new(n, word, set))
             .collect();
@@ -514,18 +466,13 @@ impl<'a> Execution<'a> {
         {
             self.report.outcome = Outcome::Failed(error);
         }
+        self.folder.close();
         Ok(self.report)
     }
 
     fn log(&self, text: &str) -> Result<()> {
         self.folder.log(&format!("{} {text}\n", store::utc_now()))
     }
-}
-
-fn was_stopped(ledger: &Option<Ledger>) -> bool {
-    ledger
-        .as_ref()
-        .is_some_and(|l| l.reasons.iter().any(|(_, _, why)| why.starts_with("the run was stopped")))
 }
 
 /// Whether a value holds nothing: the pass that needs it is skipped.

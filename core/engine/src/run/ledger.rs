@@ -115,6 +115,13 @@ impl Ledger {
                     "the ledger does not balance: {found} frames in {n} expected ({self})"
                 )))
             }
+            // Nobody knows how many there are, but every number up to the newest must be somewhere.
+            None if all.iter().any(|r| r.end > all.count()) => {
+                let (found, newest) = (all.count(), all.iter().map(|r| r.end).max().unwrap_or(0));
+                Err(Error::internal(format!(
+                    "the ledger does not balance: {found} frames, the newest is number {newest} ({self})"
+                )))
+            }
             _ => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{NodeId, Plan, What};
-use crate::run::execute::Options;
+use crate::run::options::Options;
 use crate::span::Span;
 use crate::stage::{Built, Cx, Opened, Position, RunCx, Slice, Slots};
 use crate::value::{Dict, Value};

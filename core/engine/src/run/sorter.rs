@@ -239,6 +239,16 @@ impl Sorter {
         self.close()
     }
 
+    /// The account as a mark keeps it: repeats of frames that are still held will be counted when they come again.
+    pub fn ledger_at_mark(&self) -> Ledger {
+        let mut ledger = self.ledger.clone();
+        let before = ledger.extra_numbers.len();
+        let again = |n: &u64| *n >= self.next && ledger.expected.is_none_or(|frames| *n < frames);
+        ledger.extra_numbers.retain(|n| !again(n));
+        ledger.extra -= (before - ledger.extra_numbers.len()) as u64;
+        ledger
+    }
+
     /// What is ready to leave, in order.
     pub fn take(&mut self) -> Vec<Sorted> {
         std::mem::take(&mut self.out)

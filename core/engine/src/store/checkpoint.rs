@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -57,7 +57,7 @@ pub fn save(folder: &Folder, checkpoint: &Checkpoint) -> Result<()> {
     let older = numbers(files, folder.root()).map_err(at)?;
     let next = older.last().map_or(1, |n| n + 1);
     folder.write_whole(&name(next), &pack(checkpoint), "isard").map_err(|e| e.at("checkpoint"))?;
-    folder.state().checkpointed = checkpoint.files.clone();
+    folder.state().settle(&checkpoint.files);
     older.iter().try_for_each(|n| files.remove(&folder.path(&name(*n)))).map_err(at)?;
     files.sync_dir(&inner).map_err(at)?;
     prune(folder)
@@ -159,6 +159,8 @@ fn prune(folder: &Folder) -> Result<()> {
     if !files.exists(&before).map_err(at)? {
         return Ok(());
     }
+    // A version kept between the look at what is needed and the look at what is there would be taken for an old one.
+    let _keeping = folder.keeping.lock().unwrap_or_else(PoisonError::into_inner);
     let needed: BTreeSet<String> = folder.state().needed().map(|f| f.sha256.clone()).collect();
     for entry in files.list(&before).map_err(at)?.iter().filter(|e| !needed.contains(&e.name)) {
         files.remove(&before.join(&entry.name)).map_err(at)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::error::{Error, Result};
@@ -42,8 +43,8 @@ pub(crate) enum Slot {
 #[derive(Default)]
 pub(crate) struct Known {
     pub slots: BTreeMap<String, Slot>,
-    /// What each stage had at its last commit.
-    pub committed: BTreeMap<String, Vec<Sealed>>,
+    /// What each stage had at its commits since the last checkpoint: several marks may be under way at once.
+    pub committed: BTreeMap<String, Vec<Vec<Sealed>>>,
     /// What the last checkpoint lists.
     pub checkpointed: Vec<Sealed>,
     /// What isard itself wrote beside the stages: `run.json`.
@@ -61,6 +62,10 @@ pub struct Folder {
     lock: Lock,
     state: Mutex<Known>,
     record: RwLock<String>,
+    /// Held while a version is kept and while those no longer needed are removed.
+    pub(crate) keeping: Mutex<()>,
+    /// Set when the run is over: a stage that was left behind may wake up any time.
+    closed: AtomicBool,
 }
 
 /// A folder opened to go on in.
@@ -123,8 +128,26 @@ impl Folder {
         let above = root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         files.sync_dir(above).map_err(|e| fault(&*files, "sync", above, &e))?;
         let (lock, stale) = Lock::take(&*files, &root)?;
-        let (state, record) = (Mutex::default(), RwLock::new("{}".into()));
-        Ok(Opened { folder: Arc::new(Folder { files, root, lock, state, record }), stale })
+        let folder = Folder {
+            files,
+            root,
+            lock,
+            state: Mutex::default(),
+            record: RwLock::new("{}".into()),
+            keeping: Mutex::default(),
+            closed: AtomicBool::default(),
+        };
+        Ok(Opened { folder: Arc::new(folder), stale })
+    }
+
+    /// Ends the writing: later attempts are refused and the lock is free.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.lock.release(&*self.files, &self.root);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Where it is.
@@ -173,7 +196,7 @@ impl Folder {
     pub fn commit(&self, stage: &str) -> Vec<Sealed> {
         let mut state = self.state();
         let files: Vec<Sealed> = state.whole().filter(|f| f.stage == stage).cloned().collect();
-        state.committed.insert(stage.to_owned(), files.clone());
+        state.committed.entry(stage.to_owned()).or_default().push(files.clone());
         files
     }
 
@@ -209,16 +232,30 @@ impl Known {
         })
     }
 
+    /// Books a checkpoint: commits before those it lists will never be gone back to.
+    pub fn settle(&mut self, listed: &[Sealed]) {
+        for (stage, commits) in &mut self.committed {
+            let of_stage: Vec<&Sealed> = listed.iter().filter(|f| f.stage == *stage).collect();
+            let same = |files: &Vec<Sealed>| files.iter().eq(of_stage.iter().copied());
+            if let Some(at) = commits.iter().rposition(same) {
+                commits.drain(..=at);
+            }
+        }
+        self.checkpointed = listed.to_vec();
+    }
+
     /// The versions that a checkpoint needs, one written or one about to be.
     pub fn needed(&self) -> impl Iterator<Item = &Sealed> {
         let boundaries = self.boundaries.iter().flatten();
-        self.checkpointed.iter().chain(self.committed.values().flatten()).chain(boundaries)
+        self.checkpointed.iter().chain(self.committed.values().flatten().flatten()).chain(boundaries)
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        self.lock.release(&*self.files, &self.root);
+        if !self.is_closed() {
+            self.close();
+        }
     }
 }
 

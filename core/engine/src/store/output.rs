@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::stage::Output;
@@ -115,6 +115,9 @@ fn inside(path: &str, folder: &str) -> bool {
 impl Folder {
     /// Writes a whole file in one step: after an error there is the old one or none, never half of one.
     pub(crate) fn write_whole(&self, path: &str, bytes: &[u8], stage: &str) -> Result<Sealed> {
+        if self.is_closed() {
+            return Err(Error::cancelled().at(format!("write {path}")));
+        }
         let files = &*self.files;
         let at = self.path(path);
         let part = beside(&at);
@@ -144,6 +147,7 @@ impl Folder {
     ///
     /// A second name costs nothing; where the file system has none, the bytes are copied.
     pub(crate) fn keep(&self, file: &Sealed) -> Result<()> {
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let files = &*self.files;
         let (from, to) = (self.path(&file.path), self.path(&kept(&file.sha256)));
         let above = self.path(&format!("{INNER}/before"));

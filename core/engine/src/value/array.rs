@@ -276,6 +276,7 @@ impl Array {
     }
 
     /// One element of a flat array as a number.
+    #[allow(clippy::unnecessary_cast, reason = "the macro writes this for every dtype, `f64` among them")]
     pub fn scalar(&self, index: usize) -> Result<Value> {
         if index >= self.len() {
             return Err(Error::internal(format!("element {index} of an array of {}", self.len())));
@@ -291,6 +292,7 @@ impl Array {
     }
 
     /// Every element as a double-precision number; complex arrays are refused.
+    #[allow(clippy::unnecessary_cast, reason = "the macro writes this for every dtype, `f64` among them")]
     pub fn to_f64(&self) -> Result<Vec<f64>> {
         dispatch!(self.dtype, T => Ok(self.as_slice::<T>()?.iter().map(|x| *x as f64).collect()),
             complex => Err(Error::data("complex numbers where real ones are wanted")))

@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
     }
 
     fn words(&mut self, n: usize) -> Result<Vec<u64>> {
-        let bytes = self.bytes(n.checked_mul(8).unwrap_or(usize::MAX))?;
+        let bytes = self.bytes(n.saturating_mul(8))?;
         Ok(bytes
             .chunks_exact(8)
             .map(|b| u64::from_le_bytes(b.try_into().expect("chunks of eight")))

@@ -10,6 +10,7 @@ use isard_h5::{Address, Attr, Dataset, Element as Kept, File};
 use crate::convert::{core, extents, h5};
 use crate::input::folder::missing;
 use crate::input::series::{FileFrames, Form, Places, Series, example_file};
+use crate::input::tiff::put;
 
 /// Frames from an HDF5 dataset, with constants and columns of the same file.
 ///
@@ -35,10 +36,14 @@ pub struct Hdf5Dataset {
     /// Names of the leading axes, slowest first; without it they count as one.
     #[serde(default)]
     scan: Vec<String>,
-    /// Constants of the series by name: a dataset `/entry/mask`, or an attribute `/entry/data@units`.
+    /// Constants of the series by name.
+    ///
+    /// Each is a dataset `/entry/mask`, or an attribute `/entry/data@units`.
     #[serde(default)]
     head: BTreeMap<String, String>,
-    /// Outputs that hold one value for each frame, by name: datasets with as many records as there are frames.
+    /// Outputs that hold one value for each frame, by name.
+    ///
+    /// They are datasets with as many records as there are frames.
     #[serde(default)]
     columns: BTreeMap<String, String>,
     #[serde(skip)]
@@ -158,21 +163,30 @@ impl Source for Hdf5Dataset {
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<Hdf5Out>) -> Result<Pull> {
+        put(self.next_frames(cx, slots.room())?, slots)
+    }
+}
+declare!(Source, "hdf5.dataset", Kind::Source, Hdf5Dataset);
+
+impl Hdf5Dataset {
+    /// The next frames after `open`, for whoever has no engine: runs with the number of their first; none at the end.
+    pub fn next_frames(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Hdf5Out)>> {
         let state = self.state.as_mut();
         let state = state.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
         let left = state.frames - state.next;
         if left == 0 {
-            return Ok(Pull::End);
+            return Ok(vec![]);
         }
         let runs = match &mut state.body {
-            Body::Plain(series) => series.pull(cx, slots.room())?,
+            Body::Plain(series) => series.pull(cx, room)?,
             Body::Library { dataset, dtype, dims } => {
-                let n = slots.room().clamp(1, left);
+                let n = room.clamp(1, left);
                 let mut out = cx.array(*dtype, &[&[n as usize], dims.as_slice()].concat())?;
                 dataset.read(dims.len(), state.next, n, out.bytes_mut()).map_err(h5)?;
                 vec![(state.next, out.freeze())]
             }
         };
+        let mut given = vec![];
         for (first, image) in runs {
             let end = first + image.shape()[0] as u64;
             let mut columns = Dict::with_capacity(state.columns.len());
@@ -180,14 +194,11 @@ impl Source for Hdf5Dataset {
                 columns.push(name.clone(), column.records(first as usize..end as usize)?.into());
             }
             state.next = end;
-            slots.put(first, Hdf5Out { image, columns })?;
+            given.push((first, Hdf5Out { image, columns }));
         }
-        Ok(Pull::Ready)
+        Ok(given)
     }
-}
-declare!(Source, "hdf5.dataset", Kind::Source, Hdf5Dataset);
 
-impl Hdf5Dataset {
     /// The named leading axes.
     fn axes(&self, leading: &[usize]) -> Result<Vec<(String, u64)>> {
         if self.scan.is_empty() {

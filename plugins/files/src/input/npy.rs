@@ -10,7 +10,7 @@ use isard_core::schemars;
 use crate::convert::{core, extents, format};
 use crate::input::folder::files;
 use crate::input::series::{FileFrames, Form, FramesOut, Places, Series, alike, example_file};
-use crate::input::tiff::put;
+use crate::input::tiff::{next, put};
 use crate::npy::{Npy, header};
 
 /// Headers are shorter than this but for tables of hundreds of columns.
@@ -95,10 +95,17 @@ impl Source for NpyStack {
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
-        put(self.series.as_mut(), cx, slots)
+        put(self.next_frames(cx, slots.room())?, slots)
     }
 }
 declare!(Source, "npy.stack", Kind::Source, NpyStack);
+
+impl NpyStack {
+    /// The next frames after `open`, for whoever has no engine: runs with the number of their first; none at the end.
+    pub fn next_frames(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, FramesOut)>> {
+        next(self.series.as_mut(), cx, room)
+    }
+}
 
 /// The header of a file, whose length must be what it says.
 fn read_header(path: &Path) -> Result<Npy> {

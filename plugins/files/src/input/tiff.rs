@@ -80,20 +80,31 @@ impl Source for TiffSequence {
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
-        put(self.series.as_mut(), cx, slots)
+        put(self.next_frames(cx, slots.room())?, slots)
     }
 }
 declare!(Source, "tiff.sequence", Kind::Source, TiffSequence);
 
-/// Puts the next frames of an open series.
-pub(crate) fn put(series: Option<&mut Series>, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
+impl TiffSequence {
+    /// The next frames after `open`, for whoever has no engine: runs with the number of their first; none at the end.
+    pub fn next_frames(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, FramesOut)>> {
+        next(self.series.as_mut(), cx, room)
+    }
+}
+
+/// The next frames of an open series.
+pub(crate) fn next(series: Option<&mut Series>, cx: &Cx, room: u64) -> Result<Vec<(u64, FramesOut)>> {
     let series = series.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
-    let runs = series.pull(cx, slots.room())?;
+    Ok(series.pull(cx, room)?.into_iter().map(|(first, image)| (first, FramesOut { image })).collect())
+}
+
+/// Puts what there is; nothing is the end.
+pub(crate) fn put<O: Ports>(runs: Vec<(u64, O)>, slots: &mut Slots<O>) -> Result<Pull> {
     if runs.is_empty() {
         return Ok(Pull::End);
     }
-    for (first, image) in runs {
-        slots.put(first, FramesOut { image })?;
+    for (first, frames) in runs {
+        slots.put(first, frames)?;
     }
     Ok(Pull::Ready)
 }

@@ -12,7 +12,7 @@ use isard_draw::{Curve, Limits, Map as Colours, Overlay, Picture, Plot, Scale, S
 use crate::output::name;
 
 /// The colour of rings: seen on every map.
-const RING: isard_draw::Colour = [255, 120, 40];
+const RING: isard_draw::Colour = [255, 45, 85];
 
 /// Draws images as PNG pictures, live.
 ///
@@ -112,8 +112,9 @@ pub struct PngIn {
     /// Bad pixels: 0 is good, anything else bad.
     #[port(fixed, dtype = "number", axes = "y x")]
     mask: Option<Array>,
-    /// Marks to draw over the image: circles `y, x, radius`, or lines of points `line, y, x`, in pixels.
-    #[port(fixed)]
+    /// Marks over each image, in pixels.
+    ///
+    /// A table of circles `y, x, radius`, or of lines of points `line, y, x`.
     rings: Option<Table>,
 }
 
@@ -144,10 +145,11 @@ impl Stage for PngWrite {
         let rings = Table::new(1)
             .with("y", &[3.0])
             .and_then(|t| t.with("x", &[4.0]))
-            .and_then(|t| t.with("radius", &[2.0]));
+            .and_then(|t| t.with("radius", &[2.0]))
+            .and_then(|t| t.with_records(&[1]));
         Example::new("path = \"latest.png\"\nscale = \"sqrt\"\nbar = \"count\"")
             .frames("image", Array::of(&[2, 6, 8], &pixels).expect("96 pixels"))
-            .fixed("rings", rings.expect("one circle"))
+            .frames("rings", rings.expect("one circle"))
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -195,7 +197,7 @@ impl Writer for PngWrite {
                 title: self.title.clone().unwrap_or_else(|| format!("{} {record}", span.axis)),
                 image: input.image.record((record - span.start) as usize)?,
                 mask: input.mask.clone(),
-                rings: input.rings.clone(),
+                rings: input.rings.as_ref().map(|t| t.between(record, record + 1)).transpose()?,
             })
         };
         if let Some(every) = self.every.filter(|_| span.axis != SNAPSHOT) {
@@ -293,7 +295,7 @@ impl PngWrite {
             picture = picture.bar(label);
         }
         for mark in shot.rings.iter().map(marks).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
-            picture = picture.overlay(Overlay::new(mark, RING).opacity(0.8));
+            picture = picture.overlay(Overlay::new(mark, RING).opacity(0.9));
         }
         picture.png().map_err(fault)
     }

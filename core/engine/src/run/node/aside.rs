@@ -8,6 +8,7 @@ use crate::plan::NodeId;
 use crate::run::edge::{Inbox, Item};
 use crate::run::kept::{chunk_dict, chunk_of};
 use crate::run::node::Post;
+use crate::run::node::replay::KEPT;
 use crate::run::wire::Latch;
 use crate::span::{Chunk, SNAPSHOT};
 use crate::store::ContentDigest;
@@ -44,14 +45,14 @@ impl Finals {
     /// Forgets that stages have ended: a pass that runs again gives new values.
     pub fn begin(&self, nodes: &[NodeId]) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.iter().for_each(|n| drop(ended.remove(n)));
+        ended.retain(|n| !nodes.contains(n));
     }
 
     /// All values of a stage.
     pub fn of(&self, node: NodeId) -> Dict {
         self.lock()
             .iter()
-            .filter(|((n, _), _)| *n == node)
+            .filter(|((n, k), _)| *n == node && k.as_str() != KEPT)
             .map(|((_, k), v)| (k.clone(), v.clone()))
             .collect()
     }
@@ -119,6 +120,11 @@ impl CaptureNode {
                     if !chunk.last {
                         continue;
                     }
+                    let mut chunk = chunk;
+                    if chunk.span.axis == SNAPSHOT {
+                        // How many snapshots came before depends on timing; what is final must not.
+                        chunk.span.start = 0;
+                    }
                     digest.add(&chunk)?;
                     if chunk.span.axis == SNAPSHOT {
                         parts = vec![chunk];
@@ -132,9 +138,12 @@ impl CaptureNode {
                     self.post.mark(mark, Dict::new().with("digest", digest.save()).with("parts", saved))?;
                 }
                 Item::End => break,
-                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
         }
+        let mut values = Dict::new();
         if let Some(last) = parts.last() {
             let snapshot = last.span.axis == SNAPSHOT;
             let all = if snapshot { last.clone() } else { Chunk::concat(&parts, &self.post.run.pool)? };
@@ -142,12 +151,45 @@ impl CaptureNode {
                 let port = key.as_str().strip_prefix(&self.name).and_then(|k| k.strip_prefix('.'));
                 if let Some(port) = port {
                     let value = if snapshot { value.unlead(0)? } else { value.clone() };
+                    values.set(Key::from(port.to_owned()), value.clone());
                     self.finals.set(self.of, Key::from(port.to_owned()), value);
                 }
             }
         }
         self.finals.end(self.of);
-        Ok(Dict::new().with("content", digest.finish()))
+        Ok(Dict::new().with("content", digest.finish()).with("values", values))
+    }
+}
+
+/// Stands for a listener that had ended before the checkpoint: what it found is put back.
+pub struct EndedNode {
+    /// The common part.
+    pub post: Post,
+    /// The stream, which ends at once.
+    pub inbox: Inbox,
+    /// The stage listened to.
+    pub of: NodeId,
+    /// Where final values go.
+    pub finals: Arc<Finals>,
+    /// Where a latched value goes.
+    pub latch: Option<Arc<Latch>>,
+}
+
+impl EndedNode {
+    /// Puts back what was found and waits for the end of the stream.
+    pub fn run(mut self) -> Result<Dict> {
+        let state = self.post.resumed()?.unwrap_or_default();
+        if let Some(Value::Dict(values)) = state.get("values") {
+            values.iter().for_each(|(port, value)| self.finals.set(self.of, port.clone(), value.clone()));
+        }
+        if let (Some(latch), Some(value)) = (&self.latch, state.get("value")) {
+            latch.set(value.clone());
+        }
+        while !matches!(self.post.next(&self.inbox)?, Item::End) {}
+        if state.get("content").is_some() {
+            self.finals.end(self.of);
+        }
+        Ok(state)
     }
 }
 
@@ -167,7 +209,7 @@ impl LatchNode {
     /// Listens to the end of the stream.
     pub fn run(mut self) -> Result<Dict> {
         if let Some(state) = self.post.resumed()?
-            && let Some(value) = state.get("value")
+            && let Some(value) = state.get("value").filter(|v| **v != Value::None)
         {
             self.latch.set(value.clone());
         }
@@ -181,8 +223,11 @@ impl LatchNode {
                     let value = self.latch.get().1.unwrap_or_default();
                     self.post.mark(mark, Dict::new().with("value", value))?;
                 }
-                Item::End => return Ok(Dict::new()),
-                Item::Gap(_) | Item::Poke | Item::Fault(_) => (),
+                Item::End => {
+                    let value = self.latch.get().1.unwrap_or_default();
+                    return Ok(Dict::new().with("value", value));
+                }
+                Item::Gap(_) | Item::Poke(_) | Item::Aside | Item::Fault(_) => (),
             }
         }
     }

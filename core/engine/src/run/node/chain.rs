@@ -65,8 +65,7 @@ impl Chain {
     pub fn run(mut self) -> Result<Dict> {
         self.post.resumed()?;
         let (done_tx, done_rx) = unbounded();
-        let mut ring = Ring { next_in: 0, next_out: 0, ready: BTreeMap::new() };
-        let mut mean = Duration::ZERO;
+        let mut ring = Ring { next_in: 0, next_out: 0, ready: BTreeMap::new(), mean: Duration::ZERO };
         loop {
             let item = match self.next(&mut ring, &done_rx)? {
                 Some(item) => item,
@@ -74,7 +73,7 @@ impl Chain {
             };
             match item {
                 Item::Chunk(chunk) => match self.post.run.threads.clone() {
-                    Some(threads) if mean > HAND_OVER || ring.next_in < 2 => {
+                    Some(threads) if ring.mean > HAND_OVER || ring.next_in < 2 => {
                         let job = Job {
                             links: self.links.clone(),
                             run: self.post.run.clone(),
@@ -83,24 +82,21 @@ impl Chain {
                         };
                         ring.next_in += 1;
                         threads.spawn(move || job.run(chunk));
-                        mean = mean.max(HAND_OVER + Duration::from_nanos(1));
+                        ring.mean = ring.mean.max(HAND_OVER + Duration::from_nanos(1));
                     }
                     _ => {
+                        // Work that is done here must not overtake what was handed over before.
+                        self.settle(&mut ring, &done_rx)?;
                         let begun = Instant::now();
                         let items = through(&self.links, &self.post.run, chunk)?;
-                        mean = (mean * 7 + begun.elapsed()) / 8;
+                        ring.settle(begun.elapsed());
                         for item in items {
                             self.post.outlet.send(item)?;
                         }
                     }
                 },
                 other => {
-                    while ring.working() > 0 {
-                        let (sequence, took, items) = done_rx.recv().map_err(|_| Error::cancelled())?;
-                        mean = settle(mean, took);
-                        ring.ready.insert(sequence, items?);
-                        self.flush(&mut ring)?;
-                    }
+                    self.settle(&mut ring, &done_rx)?;
                     match other {
                         Item::Mark(mark) => self.pass(mark)?,
                         Item::End => {
@@ -111,9 +107,8 @@ impl Chain {
                     }
                 }
             }
-            while let Ok((sequence, took, items)) = done_rx.try_recv() {
-                mean = settle(mean, took);
-                ring.ready.insert(sequence, items?);
+            while let Ok(done) = done_rx.try_recv() {
+                ring.take(done)?;
             }
             self.flush(&mut ring)?;
         }
@@ -125,10 +120,12 @@ impl Chain {
             return self.post.next(&self.inbox).map(Some);
         }
         if ring.working() >= self.parallel {
-            let (sequence, _, items) = done.recv().map_err(|_| Error::cancelled())?;
-            ring.ready.insert(sequence, items?);
+            ring.take(done.recv().map_err(|_| Error::cancelled())?)?;
             self.flush(ring)?;
             return Ok(None);
+        }
+        if let Some(item) = self.inbox.follows() {
+            return Ok(Some(item));
         }
         select! {
             recv(self.inbox.receiver()) -> item => {
@@ -139,12 +136,19 @@ impl Chain {
                 }
             }
             recv(done) -> finished => {
-                let (sequence, _, items) = finished.map_err(|_| Error::cancelled())?;
-                ring.ready.insert(sequence, items?);
+                ring.take(finished.map_err(|_| Error::cancelled())?)?;
                 self.flush(ring)?;
                 Ok(None)
             }
         }
+    }
+
+    /// Waits for everything that was handed over, and sends it on.
+    fn settle(&mut self, ring: &mut Ring, done: &Receiver<Done>) -> Result<()> {
+        while ring.working() > 0 {
+            ring.take(done.recv().map_err(|_| Error::cancelled())?)?;
+        }
+        self.flush(ring)
     }
 
     fn flush(&mut self, ring: &mut Ring) -> Result<()> {
@@ -169,17 +173,25 @@ struct Ring {
     next_in: u64,
     next_out: u64,
     ready: BTreeMap<u64, Vec<Item>>,
+    /// The mean cost of a chunk.
+    mean: Duration,
 }
 
 impl Ring {
     fn working(&self) -> usize {
         (self.next_in - self.next_out) as usize - self.ready.len()
     }
-}
 
-/// Moves the mean cost of a chunk; it falls slowly, so that one quick chunk does not end parallel work.
-fn settle(mean: Duration, took: Duration) -> Duration {
-    (mean * 7 + took) / 8
+    fn take(&mut self, (sequence, took, items): Done) -> Result<()> {
+        self.settle(took);
+        self.ready.insert(sequence, items?);
+        Ok(())
+    }
+
+    /// Moves the mean; it falls slowly, so that one quick chunk does not end parallel work.
+    fn settle(&mut self, took: Duration) {
+        self.mean = (self.mean * 7 + took) / 8;
+    }
 }
 
 struct Job {

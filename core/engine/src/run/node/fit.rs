@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::plan::StageOptions;
 use crate::run::edge::{Inbox, Item, Nothing};
+use crate::run::graph::none;
 use crate::run::node::Post;
 use crate::span::{Ranges, Span};
 use crate::stage::{AnyFit, Fitness, Slice};
@@ -57,7 +58,7 @@ impl FitNode {
             }
             p.shown = state.get("shown").and_then(Value::number).unwrap_or(0.0) as u64;
             if let Some(Value::Dict(stage)) = state.get("stage") {
-                self.stage.load(stage.clone())?;
+                self.post.meter.call("load", &none(), || self.stage.load(stage.clone()))?;
             }
         }
         loop {
@@ -75,7 +76,10 @@ impl FitNode {
                     if chunk.span.is_frames() {
                         post.meter.book(|l| l.done(chunk.span.range()));
                     }
-                    p.covers.add(chunk.span.range());
+                    match &chunk.covers {
+                        Some(set) => set.iter().for_each(|r| p.covers.add(r.clone())),
+                        None => p.covers.add(chunk.span.range()),
+                    }
                 }
                 Ok(Item::Gap(gap)) => {
                     let post = &self.post;
@@ -87,19 +91,19 @@ impl FitNode {
                     let state = Dict::new()
                         .with("covers", Array::from_slice(&p.covers.bounds()))
                         .with("shown", p.shown as i64)
-                        .with("stage", self.stage.save()?);
+                        .with("stage", self.post.meter.call("save", &none(), || self.stage.save())?);
                     self.post.mark(mark, state)?;
                 }
                 Ok(Item::End) => break,
                 Ok(Item::Fault(error)) => return Err(error),
-                Ok(Item::Poke) => return Err(Error::internal("an edge gave a bare token")),
+                Ok(Item::Poke(_) | Item::Aside) => return Err(Error::internal("an edge gave a bare token")),
                 // Absorb before refining: a slow fitter must not stop the detector.
                 Err(Nothing::Yet) if due => {
                     let fitness = self.refine(Slice::of(SLICE))?;
                     p.refined(fitness);
                     self.show(&mut p)?;
                 }
-                Err(Nothing::Yet) => self.post.cx().check()?,
+                Err(Nothing::Yet) => self.post.check()?,
                 Err(Nothing::Broken) => return Err(Error::cancelled()),
             }
         }
@@ -123,6 +127,10 @@ impl FitNode {
             }
         }
         let output = self.post.meter.call("snapshot", &none, || self.stage.snapshot(&self.post.cx()))?;
+        if output.is_none() && self.post.control.was_cut_short() {
+            // A stop came before there was enough to fit; the resumed run will have it.
+            return self.post.end(Dict::new());
+        }
         let output = output.ok_or_else(|| {
             let name = &self.post.meter.name;
             Error::data(format!("stage `{name}` has nothing to show after {} frames", p.covers.count()))

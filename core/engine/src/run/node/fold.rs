@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::run::edge::{Inbox, Item};
+use crate::run::graph::none;
 use crate::run::kept::{chunk_dict, chunk_of};
 use crate::run::node::Post;
 use crate::run::wire::wants;
@@ -49,7 +50,7 @@ impl FoldNode {
         if let Some(state) = self.post.resumed()? {
             held.load(&state)?;
             if let Some(Value::Dict(stage)) = state.get("stage") {
-                self.stage.load(stage.clone())?;
+                self.post.meter.call("load", &none(), || self.stage.load(stage.clone()))?;
             }
         }
         loop {
@@ -83,11 +84,14 @@ impl FoldNode {
                     self.emit(&mut held, emit, false)?;
                 }
                 Item::Mark(mark) => {
-                    let state = held.save().with("stage", self.stage.save()?);
+                    let stage = self.post.meter.call("save", &none(), || self.stage.save())?;
+                    let state = held.save().with("stage", stage);
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
         }
         let post = &self.post;

@@ -36,7 +36,8 @@ struct Side {
     next: u64,
     /// The newest time seen.
     time: f64,
-    marked: bool,
+    /// The mark it stands at until the other side is there too.
+    marked: Option<u64>,
     ended: bool,
 }
 
@@ -63,32 +64,49 @@ impl JoinNode {
                         sides[at].gaps.push_back(gap);
                     }
                     Item::Mark(mark) => {
-                        sides[at].marked = true;
-                        if sides.iter().all(|s| s.marked || s.ended) {
-                            sides.iter_mut().for_each(|s| s.marked = false);
-                            let state =
-                                Dict::new().with("left", sides[0].save()).with("right", sides[1].save());
-                            self.post.mark(mark, state)?;
-                        }
+                        sides[at].marked = Some(mark);
+                        self.pass_mark(&mut sides)?;
                         continue;
                     }
                     Item::End => sides[at].ended = true,
-                    Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                    Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                        return Err(Error::internal("an edge gave a bare token"));
+                    }
                 }
             }
             match self.rule.time {
                 None => self.match_numbers(&mut sides)?,
                 Some(_) => self.match_times(&mut sides)?,
             }
+            // The end of one side may be what the other stood waiting for.
+            self.pass_mark(&mut sides)?;
         }
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(Dict::new()))
     }
 
+    /// Passes a mark on when both sides stand at it; a mark that one side has skipped is let go.
+    fn pass_mark(&mut self, sides: &mut [Side; 2]) -> Result<()> {
+        let newest = sides.iter().filter_map(|s| s.marked).max();
+        let Some(mark) = newest else { return Ok(()) };
+        sides.iter_mut().filter(|s| s.marked.is_some_and(|m| m < mark)).for_each(|s| s.marked = None);
+        if sides.iter().all(|s| s.marked.is_some() || s.ended) {
+            sides.iter_mut().for_each(|s| s.marked = None);
+            let state = Dict::new().with("left", sides[0].save()).with("right", sides[1].save());
+            self.post.mark(mark, state)?;
+        }
+        Ok(())
+    }
+
     /// The next item of either side; a side that stands at a mark waits for the other.
     fn next(&self, sides: &[Side; 2]) -> Result<Option<(usize, Item)>> {
-        let open = |i: usize| !sides[i].ended && !sides[i].marked;
+        let open = |i: usize| !sides[i].ended && sides[i].marked.is_none();
         let pause = Duration::from_millis(if self.rule.wait_s.is_some() { 10 } else { 200 });
+        for at in [0, 1] {
+            if let Some(item) = self.inboxes[at].follows() {
+                return Ok(Some((at, item)));
+            }
+        }
         let never = crossbeam_channel::never();
         let left = if open(0) { self.inboxes[0].receiver() } else { &never };
         let right = if open(1) { self.inboxes[1].receiver() } else { &never };
@@ -96,7 +114,7 @@ impl JoinNode {
             recv(left) -> item => (0, item),
             recv(right) -> item => (1, item),
             default(pause) => {
-                self.post.cx().check()?;
+                self.post.check()?;
                 return Ok(None);
             }
         };
@@ -114,6 +132,7 @@ impl JoinNode {
             let starts = [0, 1].map(|i| sides[i].waiting.front().map(|(c, _)| c.span.start));
             let (at, start) = match starts {
                 [Some(a), Some(b)] if a == b => {
+                    self.gaps_before(sides, a)?;
                     let len = [0, 1].map(|i| sides[i].waiting[0].0.span.len).into_iter().min().unwrap_or(0);
                     let left = sides[0].split(len)?;
                     let right = sides[1].split(len)?;
@@ -168,6 +187,7 @@ impl JoinNode {
                 alone_to = alone_to.min(gap.span.end());
             }
             let lonely = sides[at].split(alone_to - start)?;
+            self.gaps_before(sides, start)?;
             // Whatever the other half is when it comes, its partner is gone.
             let other = &mut sides[1 - at];
             other.next = other.next.max(lonely.span.end());
@@ -182,14 +202,19 @@ impl JoinNode {
             .into_iter()
             .min()
             .unwrap_or(0);
+        self.gaps_before(sides, reached)
+    }
+
+    /// Frames of the first side's gaps before a frame, unless the other side has had them given up already.
+    fn gaps_before(&mut self, sides: &mut [Side; 2], frame: u64) -> Result<()> {
         while let Some(gap) = sides[0].gaps.pop_front() {
-            if gap.span.end() > reached {
+            if gap.span.end() > frame {
                 sides[0].gaps.push_front(gap);
                 break;
             }
-            let account = self.post.meter.account().unwrap_or_default();
-            let known = |n: u64| account.done.has(n) || account.missing.has(n);
-            for number in gap.span.range().filter(|n| !known(*n)) {
+            let mut fresh: Vec<u64> = gap.span.range().collect();
+            self.post.meter.book(|l| fresh.retain(|n| !l.done.has(*n) && !l.missing.has(*n)));
+            for number in fresh {
                 self.give_up(Gap { span: Span::frames(number, 1), ..gap.clone() })?;
             }
         }

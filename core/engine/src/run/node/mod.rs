@@ -13,14 +13,15 @@ mod tree;
 mod writer;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-pub use aside::{CaptureNode, Finals, LatchNode};
+pub use aside::{CaptureNode, EndedNode, Finals, LatchNode};
 pub use chain::{Chain, Link};
 pub use fit::FitNode;
 pub use fold::FoldNode;
 pub use join::JoinNode;
 pub use reduce::ReduceNode;
-pub use replay::{KeepNode, ReplayNode};
+pub use replay::{KEPT, KeepNode, ReplayNode};
 pub use source::SourceNode;
 pub use task::{LateTask, TaskNode};
 pub use writer::{Committed, WriterNode};
@@ -33,6 +34,9 @@ use crate::run::wire::{Gather, Scatter};
 use crate::span::{Chunk, Gap, Ranges, SNAPSHOT, Span};
 use crate::stage::{Cx, RunCx};
 use crate::value::{Dict, Value};
+
+/// How long a stage waits for its stream before it looks whether the run is over.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What every stage's thread has.
 pub struct Post {
@@ -62,17 +66,45 @@ impl Post {
 
     /// The next item of a stream.
     pub fn next(&self, inbox: &Inbox) -> Result<Item> {
-        match inbox.recv() {
-            Ok(Item::Fault(error)) => Err(error),
-            Ok(item) => Ok(item),
-            Err(Nothing::Broken | Nothing::Yet) => Err(Error::cancelled()),
+        loop {
+            match inbox.recv_timeout(PATIENCE) {
+                Ok(Item::Fault(error)) => return Err(error),
+                Ok(item) => return Ok(item),
+                // A producer that hangs neither sends nor goes away: whoever waits for it looks up now and then.
+                Err(Nothing::Yet) => self.check()?,
+                Err(Nothing::Broken) => return Err(Error::cancelled()),
+            }
         }
+    }
+
+    /// An error when the run or this branch of it is over.
+    pub fn check(&self) -> Result<()> {
+        match self.meter.detached.load(std::sync::atomic::Ordering::Acquire) {
+            true => Err(Error::cancelled()),
+            false => self.cx().check(),
+        }
+    }
+
+    /// Waits, unless the run is cancelled meanwhile.
+    pub fn pause(&self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.check()?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.check()
     }
 
     /// Reports the state at a mark and sends the mark on.
     pub fn mark(&mut self, mark: u64, state: Dict) -> Result<()> {
         self.control.tell(Event::Saved(self.id, mark, self.with_ledger(state)));
         self.outlet.send(Item::Mark(mark))
+    }
+
+    /// Ends the stream; gives the last state.
+    pub fn end(&mut self, state: Dict) -> Result<Dict> {
+        self.outlet.send(Item::End)?;
+        Ok(self.with_ledger(state))
     }
 
     /// A state together with the account of frames.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::StageOptions;
 use crate::run::control::Meter;
 use crate::run::edge::{Inbox, Item};
+use crate::run::graph::none;
 use crate::run::node::Post;
 use crate::run::node::tree::{BLOCK, Tree};
 use crate::span::{Chunk, Ranges, Span};
@@ -41,7 +42,7 @@ struct Shared {
     stage: Arc<dyn AnyReduce>,
     run: Arc<RunCx>,
     meter: Arc<Meter>,
-    done: Sender<Result<()>>,
+    done: Sender<Done>,
     state: Mutex<State>,
 }
 
@@ -58,25 +59,34 @@ impl ReduceNode {
     /// Runs the reduction to the end of its stream.
     pub fn run(mut self) -> Result<Dict> {
         let (done_tx, done_rx) = unbounded();
-        let mut work =
-            Work { tree: Tree::default(), blocks: VecDeque::new(), covers: Ranges::default(), going: 0 };
+        let mut work = Work {
+            tree: Tree::default(),
+            blocks: VecDeque::new(),
+            covers: Ranges::default(),
+            going: 0,
+            mean: Duration::ZERO,
+        };
         let mut shown = 0;
         if let Some(state) = self.post.resumed()? {
             shown = state.get("shown").and_then(Value::number).unwrap_or(0.0) as u64;
             self.load(&mut work, &state, &done_tx)?;
         }
-        let mut mean = Duration::ZERO;
         let (mut shown_at, mut frames_shown) = (Instant::now(), work.covers.count());
         loop {
             match self.post.next(&self.inbox)? {
                 Item::Chunk(chunk) => {
                     self.post.meter.took(chunk.span.len);
-                    self.post.meter.book(|l| l.done(chunk.span.range()));
-                    work.covers.add(chunk.span.range());
+                    if chunk.span.is_frames() {
+                        self.post.meter.book(|l| l.done(chunk.span.range()));
+                    }
+                    match &chunk.covers {
+                        Some(set) => set.iter().for_each(|r| work.covers.add(r.clone())),
+                        None => work.covers.add(chunk.span.range()),
+                    }
                     let mut at = chunk.span.start;
                     while at < chunk.span.end() {
                         let to = chunk.span.end().min((at / BLOCK + 1) * BLOCK);
-                        self.add(&mut work, chunk.cut(at, to)?, &mut mean, &done_tx, &done_rx)?;
+                        self.add(&mut work, chunk.cut(at, to)?, &done_tx, &done_rx)?;
                         at = to;
                     }
                 }
@@ -88,7 +98,9 @@ impl ReduceNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
             let due = self.options.snapshot_s.is_some_and(|s| shown_at.elapsed().as_secs_f64() >= s)
                 || self.options.snapshot_frames.is_some_and(|n| work.covers.count() - frames_shown >= n);
@@ -103,6 +115,10 @@ impl ReduceNode {
         }
         work.wait(&done_rx)?;
         self.retire(&mut work, u64::MAX, true)?;
+        if work.covers.is_empty() && self.post.control.was_cut_short() {
+            // A stop came before the first frame; the resumed run will have it.
+            return self.post.end(Dict::new());
+        }
         let tree = std::mem::take(&mut work.tree);
         let part = tree.finish(&mut |a, b| self.merge(a, b))?;
         let none = Span::frames(0, 0);
@@ -121,53 +137,52 @@ impl ReduceNode {
         &self,
         work: &mut Work,
         piece: Chunk,
-        mean: &mut Duration,
-        done: &Sender<Result<()>>,
-        finished: &Receiver<Result<()>>,
+        done: &Sender<Done>,
+        finished: &Receiver<Done>,
     ) -> Result<()> {
         let number = piece.span.start / BLOCK;
         self.retire(work, number, true)?;
         if work.blocks.back().is_none_or(|b| b.number != number) {
-            let part = self.stage.part(&self.post.cx())?;
+            let part = self.post.meter.call("part", &piece.span, || self.stage.part(&self.post.cx()))?;
             work.blocks.push_back(self.block(number, part, done));
         }
         let shared = work.blocks.back().expect("a block was just opened").shared.clone();
         let input = self.post.gather.input(&piece.span, &piece.data)?;
-        let begun = Instant::now();
         match &self.post.run.threads {
-            Some(threads) if *mean > HAND_OVER => {
+            Some(threads) if work.mean > HAND_OVER => {
                 let mut state = shared.lock();
                 state.pieces.push_back((piece.span, input));
+                work.going += 1;
                 if !state.running {
                     state.running = true;
-                    work.going += 1;
                     let job = shared.clone();
                     threads.spawn(move || job.work());
                 }
                 drop(state);
                 // Pieces wait in memory, so only a few may: as many as there are threads to take them.
-                while work.waiting() > self.parallel {
-                    finished.recv().map_err(|_| Error::cancelled())??;
-                    work.going -= 1;
+                while work.going > self.parallel {
+                    work.take(finished.recv().map_err(|_| Error::cancelled())?)?;
                 }
-                while let Ok(result) = finished.try_recv() {
-                    result?;
-                    work.going -= 1;
+                while let Ok(done) = finished.try_recv() {
+                    work.take(done)?;
                 }
             }
             _ => {
+                // Pieces that were handed over before come first.
+                work.wait(finished)?;
+                let begun = Instant::now();
                 let mut state = shared.lock();
                 let part = state.part.as_mut().ok_or_else(|| Error::internal("a block lost its part"))?;
                 let cx = self.post.cx();
                 self.post.meter.call("add", &piece.span, || self.stage.add(&cx, part, &piece.span, input))?;
                 drop(state);
-                *mean = (*mean * 3 + begun.elapsed()) / 4;
+                work.settle(begun.elapsed());
             }
         }
         Ok(())
     }
 
-    fn block(&self, number: u64, part: AnyPart, done: &Sender<Result<()>>) -> Block {
+    fn block(&self, number: u64, part: AnyPart, done: &Sender<Done>) -> Block {
         let state = State { part: Some(part), pieces: VecDeque::new(), running: false };
         let shared = Shared {
             stage: self.stage.clone(),
@@ -209,7 +224,7 @@ impl ReduceNode {
         let parts =
             work.tree.nodes().filter_map(|(_, p)| p).chain(open.iter().filter_map(|s| s.part.as_ref()));
         for part in parts {
-            let copy = self.stage.load(&cx, self.stage.save(part)?)?;
+            let copy = self.stored(part).and_then(|saved| self.fetched(&cx, saved))?;
             match &mut all {
                 Some(all) => self.merge(all, copy)?,
                 None => all = Some(copy),
@@ -221,18 +236,25 @@ impl ReduceNode {
         }
     }
 
+    fn stored(&self, part: &AnyPart) -> Result<Dict> {
+        self.post.meter.call("save", &none(), || self.stage.save(part))
+    }
+
+    fn fetched(&self, cx: &Cx, saved: Dict) -> Result<AnyPart> {
+        self.post.meter.call("load", &none(), || self.stage.load(cx, saved))
+    }
+
     fn save(&self, work: &Work) -> Result<Dict> {
         let mut nodes = vec![];
         for (level, part) in work.tree.nodes() {
-            let part = part.map(|p| self.stage.save(p)).transpose()?.map_or(Value::None, Value::Dict);
+            let part = part.map(|p| self.stored(p)).transpose()?.map_or(Value::None, Value::Dict);
             nodes.push(Value::from(vec![Value::Int(i64::from(level)), part]));
         }
         let mut blocks = vec![];
         for block in &work.blocks {
             let state = block.shared.lock();
             if let Some(part) = &state.part {
-                blocks
-                    .push(Value::from(vec![Value::Int(block.number as i64), self.stage.save(part)?.into()]));
+                blocks.push(Value::from(vec![Value::Int(block.number as i64), self.stored(part)?.into()]));
             }
         }
         Ok(Dict::new()
@@ -242,7 +264,7 @@ impl ReduceNode {
             .with("covers", Array::from_slice(&work.covers.bounds())))
     }
 
-    fn load(&self, work: &mut Work, state: &Dict, done: &Sender<Result<()>>) -> Result<()> {
+    fn load(&self, work: &mut Work, state: &Dict, done: &Sender<Done>) -> Result<()> {
         let cx = self.post.cx();
         let pairs = |key: &str| -> Result<Vec<(i64, Option<AnyPart>)>> {
             let Value::List(list) = state.need(key)? else {
@@ -253,7 +275,7 @@ impl ReduceNode {
                 let Value::List(pair) = entry else { return Err(Error::data("a damaged saved reduction")) };
                 match &**pair {
                     [Value::Int(n), Value::Dict(part)] => {
-                        out.push((*n, Some(self.stage.load(&cx, part.clone())?)))
+                        out.push((*n, Some(self.fetched(&cx, part.clone())?)))
                     }
                     [Value::Int(n), Value::None] => out.push((*n, None)),
                     _ => return Err(Error::data("a damaged saved reduction")),
@@ -281,23 +303,31 @@ struct Work {
     /// Blocks that are not merged yet, in order.
     blocks: VecDeque<Block>,
     covers: Ranges,
-    /// Jobs on the pool.
+    /// Pieces that wait or are being worked on.
     going: usize,
+    /// The mean cost of a piece.
+    mean: Duration,
 }
 
-impl Work {
-    /// Pieces that wait or are being worked on.
-    fn waiting(&self) -> usize {
-        let pieces: usize = self.blocks.iter().map(|b| b.shared.lock().pieces.len()).sum();
-        pieces + self.going
-    }
+/// What a piece cost on the pool.
+type Done = Result<Duration>;
 
-    fn wait(&mut self, finished: &Receiver<Result<()>>) -> Result<()> {
+impl Work {
+    fn wait(&mut self, finished: &Receiver<Done>) -> Result<()> {
         while self.going > 0 {
-            finished.recv().map_err(|_| Error::cancelled())??;
-            self.going -= 1;
+            self.take(finished.recv().map_err(|_| Error::cancelled())?)?;
         }
         Ok(())
+    }
+
+    fn take(&mut self, done: Done) -> Result<()> {
+        self.settle(done?);
+        self.going -= 1;
+        Ok(())
+    }
+
+    fn settle(&mut self, took: Duration) {
+        self.mean = (self.mean * 3 + took) / 4;
     }
 }
 
@@ -308,27 +338,29 @@ impl Shared {
 
     /// Adds the pieces that wait, in order, until there are none.
     fn work(self: Arc<Self>) {
-        let mut part = self.lock().part.take();
-        let result = loop {
-            let piece = {
-                let mut state = self.lock();
-                match state.pieces.pop_front() {
-                    Some(piece) => piece,
-                    None => {
-                        state.part = part.take();
-                        state.running = false;
-                        break Ok(());
-                    }
-                }
-            };
-            let Some(part) = part.as_mut() else { break Err(Error::internal("a block lost its part")) };
-            let cx = Cx::new(&self.run, &self.meter.name);
-            let (span, input) = piece;
-            if let Err(error) = self.meter.call("add", &span, || self.stage.add(&cx, part, &span, input)) {
-                break Err(error);
-            }
+        let (mut part, mut piece) = {
+            let mut state = self.lock();
+            (state.part.take(), state.pieces.pop_front())
         };
-        // The node is gone only when the run is being torn down.
-        let _ = self.done.send(result);
+        while let Some((span, input)) = piece.take() {
+            let begun = Instant::now();
+            let cx = Cx::new(&self.run, &self.meter.name);
+            let result = match &mut part {
+                Some(part) => self.meter.call("add", &span, || self.stage.add(&cx, part, &span, input)),
+                None => Err(Error::internal("a block lost its part")),
+            };
+            // The part is back before its last piece is said to be done: the node may merge it at once.
+            let mut state = self.lock();
+            if result.is_ok() {
+                piece = state.pieces.pop_front();
+            }
+            if piece.is_none() {
+                state.part = part.take();
+                state.running = false;
+            }
+            drop(state);
+            // The node is gone only when the run is being torn down.
+            let _ = self.done.send(result.map(|()| begun.elapsed()));
+        }
     }
 }

@@ -29,11 +29,14 @@ pub struct SourceNode {
     pub scan_keys: Vec<Key>,
 }
 
+/// How often progress sees a new account: copying one takes time where many frames are lost.
+const BOOKED: Duration = Duration::from_millis(50);
+
 impl SourceNode {
     /// Runs the source to its end.
     pub fn run(mut self) -> Result<Dict> {
         let latency = Duration::from_millis(self.options.latency_ms);
-        let (chunk, reorder) = (self.options.chunk.max(1), self.options.reorder);
+        let (chunk, reorder) = (self.options.chunk_of(0), self.options.reorder);
         let mut sorter =
             Sorter::new(self.from, self.frames, chunk, reorder, latency, self.post.run.pool.clone());
         if self.post.resumed()?.is_some()
@@ -41,7 +44,18 @@ impl SourceNode {
         {
             sorter.ledger = saved;
         }
-        let mut seen_mark = self.post.control.mark();
+        let streamed = self.stream(&mut sorter);
+        // However it ended: a run that failed has an account too.
+        self.book(&sorter);
+        streamed?;
+        self.post.outlet.send(Item::End)?;
+        Ok(self.post.with_ledger(Dict::new().with("next", sorter.next() as i64)))
+    }
+
+    fn stream(&mut self, sorter: &mut Sorter) -> Result<()> {
+        let mut booked = Instant::now();
+        // Also one that was asked for before this thread began: all have to pass the same marks.
+        let mut seen_mark = self.post.control.first_mark;
         let mut marked_at = self.from;
         let why = loop {
             self.post.cx().check()?;
@@ -53,17 +67,22 @@ impl SourceNode {
             let wanted = self.post.control.mark();
             if wanted > seen_mark {
                 sorter.close()?;
-                self.send(&mut sorter)?;
+                self.send(sorter)?;
                 seen_mark = wanted;
                 marked_at = sorter.next();
-                self.post.mark(wanted, Dict::new().with("next", sorter.next() as i64))?;
+                self.mark(wanted, sorter)?;
             }
             if stopped {
+                self.post.control.cut_short(self.post.id);
                 break "the run was stopped before it";
             }
-            let pulled = self.pull(&mut sorter)?;
+            let pulled = self.pull(sorter)?;
             let left = sorter.close_if_old()?;
-            self.send(&mut sorter)?;
+            self.send(sorter)?;
+            if booked.elapsed() >= BOOKED {
+                self.book(sorter);
+                booked = Instant::now();
+            }
             if self.options.checkpoint_frames.is_some_and(|n| sorter.next() - marked_at >= n) {
                 self.post.control.ask_mark(seen_mark);
             }
@@ -77,15 +96,7 @@ impl SourceNode {
             }
         };
         sorter.finish(why)?;
-        self.send(&mut sorter)?;
-        let next = sorter.next();
-        if sorter.ledger.expected.is_none() && why.starts_with("the source") {
-            // Now the extent is known: nothing came after this.
-            sorter.ledger.expected = Some(next);
-            self.book(&sorter);
-        }
-        self.post.outlet.send(Item::End)?;
-        Ok(self.post.with_ledger(Dict::new().with("next", next as i64)))
+        self.send(sorter)
     }
 
     /// One pull, tried again after errors that may pass.
@@ -106,11 +117,7 @@ impl SourceNode {
                     tries += 1;
                     let pause = Duration::from_millis(50 << tries.min(6));
                     tracing::warn!(stage = %self.post.meter.name, %error, tries, "The source is tried again.");
-                    let until = Instant::now() + pause;
-                    while Instant::now() < until {
-                        self.post.cx().check()?;
-                        std::thread::sleep(Duration::from_millis(10));
-                    }
+                    self.post.pause(pause)?;
                 }
                 other => return other,
             }
@@ -120,7 +127,6 @@ impl SourceNode {
     /// Sends what the sorter let go.
     fn send(&mut self, sorter: &mut Sorter) -> Result<()> {
         for sorted in sorter.take() {
-            self.book(sorter);
             match sorted {
                 Sorted::Gap(gap) => self.post.outlet.send(Item::Gap(gap))?,
                 Sorted::Chunk(chunk) => {
@@ -135,6 +141,13 @@ impl SourceNode {
             }
         }
         Ok(())
+    }
+
+    /// Reports the state at a mark: what the reorder buffer holds will come again from `next` on.
+    fn mark(&mut self, mark: u64, sorter: &Sorter) -> Result<()> {
+        let ledger = sorter.ledger_at_mark();
+        self.post.meter.book(|l| *l = ledger);
+        self.post.mark(mark, Dict::new().with("next", sorter.next() as i64))
     }
 
     /// Publishes the account. The reorder buffer's own view runs ahead by what it holds, never behind.

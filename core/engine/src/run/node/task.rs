@@ -52,7 +52,9 @@ impl TaskNode {
                     self.post.mark(mark, Dict::new().with("parts", saved))?;
                 }
                 Item::End => break,
-                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
         }
         for part in &parts {
@@ -60,6 +62,10 @@ impl TaskNode {
                 Some(set) => set.iter().for_each(|r| covers.add(r.clone())),
                 None => covers.add(part.span.range()),
             }
+        }
+        if parts.is_empty() && self.post.control.was_cut_short() {
+            // A stop came before there was anything to run on; the resumed run will have it.
+            return self.post.end(Dict::new());
         }
         let span = parts.first().map_or(Span::frames(0, 0), |c| c.span.clone());
         let data = match parts.last() {
@@ -93,7 +99,8 @@ impl LateTask {
     /// Waits for the others to end, then runs.
     pub fn run(mut self) -> Result<Dict> {
         self.post.resumed()?;
-        let mut seen_mark = self.post.control.mark();
+        // Also one that was asked for before this thread began: all have to pass the same marks.
+        let mut seen_mark = self.post.control.first_mark;
         while !self.waits.iter().all(|(_, node, _)| self.finals.has_ended(*node)) {
             self.post.cx().check()?;
             let wanted = self.post.control.mark();

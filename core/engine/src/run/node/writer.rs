@@ -82,8 +82,7 @@ impl WriterNode {
                             Err(error) if error.is_transient() && tries < self.retry => {
                                 tries += 1;
                                 tracing::warn!(stage = %post.meter.name, %error, tries, "The write is tried again.");
-                                std::thread::sleep(Duration::from_millis(50 << tries.min(6)));
-                                post.cx().check()?;
+                                post.pause(Duration::from_millis(50 << tries.min(6)))?;
                             }
                             other => break other?,
                         }
@@ -116,7 +115,9 @@ impl WriterNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => return Ok(()),
-                Item::Poke | Item::Fault(_) => return Err(Error::internal("an edge gave a bare token")),
+                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
             }
         }
     }
@@ -144,7 +145,7 @@ impl WriterNode {
             match post.meter.call(what, &none, || work(&mut **stage, &post.cx())) {
                 Err(error) if error.is_transient() && tries < self.retry => {
                     tries += 1;
-                    std::thread::sleep(Duration::from_millis(50 << tries.min(6)));
+                    post.pause(Duration::from_millis(50 << tries.min(6)))?;
                 }
                 other => return other,
             }

@@ -42,12 +42,11 @@ pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
         }
     }
     let file = |part: usize| format!("{}.parts/{part:06}.h5", name::last(name::stem(about.path)));
-    let mut text = 0;
+    let mut texts = state.texts.iter();
     for leaf in &state.leaves {
         let path = format!("/entry/{}", leaf.path);
         let Some(dtype) = dtype(leaf)? else {
-            write_texts(&mut image, &path, &state.texts[text])?;
-            text += 1;
+            write_texts(&mut image, &path, texts.next().map_or(&[], Vec::as_slice))?;
             continue;
         };
         let parts: Vec<Stacked> = state

@@ -86,10 +86,9 @@ impl Building {
 
     /// The bytes of the part and its counts; its texts go on to the set.
     pub fn finish(mut self, state: &mut State) -> Result<(Vec<u8>, Vec<u64>)> {
-        let mut text = 0;
-        for leaf in state.leaves.iter().filter(|l| l.dtype.is_none()) {
-            write_texts(&mut self.image, &format!("/entry/{}", leaf.path), &self.texts[text])?;
-            text += 1;
+        let columns = state.leaves.iter().filter(|l| l.dtype.is_none());
+        for (leaf, texts) in columns.zip(&self.texts) {
+            write_texts(&mut self.image, &format!("/entry/{}", leaf.path), texts)?;
         }
         let bytes = self.image.into_bytes().map_err(h5)?;
         for (all, new) in state.texts.iter_mut().zip(self.texts) {

@@ -1,0 +1,136 @@
+//! The edges of a pass and what every thread is given.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::plan::{Feed, NodeId, Stream};
+use crate::run::control::Meter;
+use crate::run::edge::{Edge, Inbox, edge};
+use crate::run::node::{KEPT, Post, ReplayNode};
+use crate::run::spill::Spill;
+use crate::run::wire::{Changes, Gather, Latched, Scatter};
+use crate::stage::Opened;
+use crate::value::{Dict, Key, Value};
+
+use super::Builder;
+
+impl Builder<'_, '_> {
+    /// Makes all edges, recorders first.
+    pub(super) fn wire(&mut self, nodes: &[NodeId]) {
+        let plan = self.s.plan;
+        let mut order = nodes.to_vec();
+        order.sort_by_key(|id| !plan.nodes[*id].run.record);
+        for id in order {
+            for stream in &plan.nodes[id].from {
+                match stream {
+                    Stream::Live(_) if self.graph.fuses(id).is_some() => (),
+                    Stream::Live(from) => self.connect(*from, id, self.graph.needs(id)),
+                    Stream::Kept(from) => {
+                        let player = self
+                            .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
+                        self.connect(player, id, self.graph.needs(id));
+                        let (files, folder) = (self.s.files.clone(), self.s.streams.clone());
+                        let kept = self.s.finals.get(*from, KEPT);
+                        let post = self.post(player, Gather::default(), Scatter::new("", &[]));
+                        self.push(player, move || ReplayNode { post, files, folder, kept }.run());
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn connect(&mut self, from: NodeId, to: NodeId, keep: Arc<[Key]>) {
+        let plan = self.s.plan;
+        let options = plan.nodes.get(to).map(|n| n.run.clone()).unwrap_or_default();
+        let queue = options.queue.unwrap_or_else(|| self.queue_for(from));
+        let detached = self.meters[&to].detached.clone();
+        let spill = (options.overflow == crate::plan::Overflow::Replay).then(|| {
+            let dir = self.s.scratch.join(format!("aside.{}", self.names[&to]));
+            Spill::new(dir, 64 << 20)
+        });
+        let take = match plan.nodes.get(to) {
+            Some(node)
+                if matches!(
+                    node.role(),
+                    Some(crate::registry::Role::Writer | crate::registry::Role::Task)
+                ) =>
+            {
+                options.take
+            }
+            _ => crate::plan::Take::Every,
+        };
+        let (tx, rx): (Edge, Inbox) = edge(queue, options.overflow, take, keep, detached, spill);
+        self.queues.insert(to, rx.gauge().clone());
+        self.outlets.entry(from).or_default().add(tx);
+        self.inboxes.entry(to).or_default().push(rx);
+    }
+
+    /// Chunks in a queue that the recipe says nothing about.
+    pub(super) fn queue_for(&self, from: NodeId) -> usize {
+        let sources = if from < self.s.plan.nodes.len() { self.graph.sources(from) } else { vec![] };
+        let opened: Vec<&Opened> = sources.iter().filter_map(|s| self.opened.get(s)).collect();
+        let frame = opened.iter().map(|o| o.shapes.bytes()).sum();
+        self.s.plan.run.queue_of(frame, opened.iter().any(|o| o.live)) as usize
+    }
+
+    /// A listener of the engine's own to a stage; its number comes after those of the plan.
+    pub(super) fn helper(&mut self, name: String, of: NodeId) -> NodeId {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.meters.insert(id, Meter::new(&name));
+        self.names.insert(id, name);
+        self.helpers.push((id, of));
+        id
+    }
+
+    pub(super) fn resume_of(&self, id: NodeId) -> Option<Dict> {
+        match self.s.resume.as_ref()?.get(&self.names[&id])? {
+            Value::Dict(state) => Some(state.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn post(&mut self, id: NodeId, gather: Gather, scatter: Scatter) -> Post {
+        Post {
+            id,
+            control: self.control.clone(),
+            run: self.s.run.clone(),
+            meter: self.meters[&id].clone(),
+            gather,
+            scatter,
+            outlet: self.outlets.remove(&id).unwrap_or_default(),
+            resume: self.resume_of(id),
+        }
+    }
+
+    pub(super) fn push(&mut self, id: NodeId, work: impl FnOnce() -> Result<Dict> + Send + 'static) {
+        let detach = id < self.s.plan.nodes.len() && self.graph.detachable(id);
+        self.work.push((id, detach, Box::new(work)));
+    }
+
+    pub(super) fn gather(&mut self, id: NodeId) -> Result<Gather> {
+        let mut gather = Gather { fixed: self.fixed(id)?, ..Gather::default() };
+        for (port, feed) in &self.s.plan.nodes[id].inputs {
+            match feed {
+                Feed::Stream(key) => gather.stream.push((port.clone(), key.clone())),
+                Feed::Latched { node, port: from } => {
+                    let latch = self.latches[&(*node, from.to_string())].clone();
+                    let changes = Changes::default();
+                    self.changes.push((id, port.clone(), changes.clone()));
+                    gather.latched.push(Latched { port: port.clone(), latch, changes });
+                }
+                _ => (),
+            }
+        }
+        Ok(gather)
+    }
+
+    /// A stream that a stage takes, for the thread of `owner`.
+    pub(super) fn inbox(&mut self, id: NodeId, owner: NodeId) -> Result<Inbox> {
+        let inbox = self.inboxes.get_mut(&id).and_then(Vec::pop);
+        let inbox =
+            inbox.ok_or_else(|| Error::internal(format!("stage `{}` has no stream", self.names[&id])))?;
+        self.holds.entry(owner).or_default().push(inbox.receiver().clone());
+        Ok(inbox)
+    }
+}

@@ -1,0 +1,152 @@
+//! One pass: open the sources, wire the stages, start a thread for each, watch them to the end.
+
+mod edges;
+mod open;
+mod place;
+mod watch;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use crate::error::{Error, Result};
+use crate::plan::{NodeId, Plan, Step};
+use crate::run::control::{Control, Meter};
+use crate::run::edge::{Gauge, Inbox, Item, Outlet};
+use crate::run::graph::Graph;
+use crate::run::node::{Committed, Finals};
+use crate::run::wire::{Changes, Latch};
+use crate::stage::{Opened, Output, RunCx};
+use crate::store::Files;
+use crate::value::{Dict, Key};
+
+/// What a pass needs from the run around it.
+pub struct Surroundings<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The step.
+    pub step: &'a Step,
+    /// What all stages share.
+    pub run: Arc<RunCx>,
+    /// Set to let sources end and everything drain.
+    pub stop: Arc<AtomicBool>,
+    /// Final values of earlier steps; those of this one are added.
+    pub finals: Arc<Finals>,
+    /// The folder for what is put aside.
+    pub scratch: PathBuf,
+    /// The door to kept streams.
+    pub files: Arc<dyn Files>,
+    /// The folder of kept streams.
+    pub streams: PathBuf,
+    /// Makes the output of a writer, and what it calls after a commit.
+    pub output: &'a MakeOutput<'a>,
+    /// As `output`, for kept streams.
+    pub keep: &'a MakeOutput<'a>,
+    /// The newest mark of the steps before, or that of the checkpoint.
+    pub first_mark: u64,
+    /// Saves a checkpoint: the mark and every stage's state.
+    pub save: &'a mut dyn FnMut(u64, Dict) -> Result<()>,
+    /// Sees the meters now and then.
+    pub watch: &'a mut dyn FnMut(&[Watched]),
+    /// Checks memory and disk once the sources are open.
+    pub budget: &'a dyn Fn(&BTreeMap<NodeId, Opened>) -> Result<()>,
+    /// States of a checkpoint to go on from.
+    pub resume: Option<Dict>,
+}
+
+/// Makes the output of a stage, and what is called after its commits.
+pub type MakeOutput<'a> = dyn Fn(&str) -> (Arc<dyn Output>, Committed) + 'a;
+
+/// First frame and version of a latched value, whenever it changed.
+pub type Versions = Vec<(u64, u64)>;
+
+/// A stage as progress sees it.
+#[derive(Clone)]
+pub struct Watched {
+    /// The place in the plan.
+    pub node: NodeId,
+    /// Its counts.
+    pub meter: Arc<Meter>,
+    /// How many records are expected, when known.
+    pub expected: Option<u64>,
+    /// Items waiting in its queue.
+    pub queue: Option<Gauge>,
+}
+
+/// What a pass came to.
+pub struct PassEnd {
+    /// The meters of its stages.
+    pub stages: Vec<Watched>,
+    /// Branches that ended by themselves.
+    pub detached: Vec<(NodeId, Error)>,
+    /// Content digests by stage.
+    pub content: BTreeMap<NodeId, String>,
+    /// What every latched input was, and from which frame on.
+    pub latched: Vec<(NodeId, Key, Versions)>,
+    /// The first failure.
+    pub failure: Option<Error>,
+    /// Whether a stream ended before its time because the run was stopped.
+    pub cut_short: bool,
+}
+
+/// A stage's thread, ready to start.
+type Work = Box<dyn FnOnce() -> Result<Dict> + Send>;
+
+struct Builder<'a, 'b> {
+    s: &'b mut Surroundings<'a>,
+    graph: Graph<'a>,
+    control: Arc<Control>,
+    meters: HashMap<NodeId, Arc<Meter>>,
+    outlets: HashMap<NodeId, Outlet>,
+    inboxes: HashMap<NodeId, Vec<Inbox>>,
+    opened: BTreeMap<NodeId, Opened>,
+    latches: HashMap<(NodeId, String), Arc<Latch>>,
+    queues: HashMap<NodeId, Gauge>,
+    changes: Vec<(NodeId, Key, Changes)>,
+    /// The engine's own listeners, with the stages they listen to.
+    helpers: Vec<(NodeId, NodeId)>,
+    /// Digests of what tasks gave before the threads began.
+    early_content: BTreeMap<NodeId, String>,
+    next_id: NodeId,
+    names: HashMap<NodeId, String>,
+    work: Vec<(NodeId, bool, Work)>,
+    /// The consumers' ends of edges, held until it is known whether a branch ended by its own choice.
+    holds: HashMap<NodeId, Vec<Receiver<Item>>>,
+}
+
+/// How long a stage that does not come back is waited for once the run is over.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs one pass.
+pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
+    let (events_tx, events) = unbounded();
+    let cancel = s.run.cancel.clone();
+    let control = Arc::new(Control::new(cancel, s.stop.clone(), s.first_mark, events_tx));
+    let graph = Graph::new(s.plan, s.step.pass);
+    let names = s.plan.nodes.iter().enumerate().map(|(i, n)| (i, n.name.clone())).collect();
+    let next_id = s.plan.nodes.len();
+    let mut builder = Builder {
+        s,
+        graph,
+        control,
+        meters: HashMap::new(),
+        outlets: HashMap::new(),
+        inboxes: HashMap::new(),
+        opened: BTreeMap::new(),
+        latches: HashMap::new(),
+        queues: HashMap::new(),
+        changes: vec![],
+        helpers: vec![],
+        early_content: BTreeMap::new(),
+        next_id,
+        names,
+        work: vec![],
+        holds: HashMap::new(),
+    };
+    builder.build()?;
+    builder.watch(&events)
+}

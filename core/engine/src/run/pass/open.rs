@@ -1,0 +1,234 @@
+//! Building the stages of a pass, opening its sources, running its early tasks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Blame, Context, Error, Result};
+use crate::plan::{Feed, NodeId, Step, What};
+use crate::run::control::Meter;
+use crate::run::edge::Item;
+use crate::run::graph::none;
+use crate::run::wire::Scatter;
+use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
+use crate::stage::{Built, Cx, Position};
+use crate::store::ContentDigest;
+use crate::value::{Dict, Key, Value};
+
+use super::place::SCAN;
+use super::{Builder, GRACE};
+
+impl Builder<'_, '_> {
+    pub(super) fn build(&mut self) -> Result<()> {
+        let nodes = self.graph.nodes.to_vec();
+        self.s.finals.begin(&nodes);
+        for &id in &nodes {
+            self.meters.insert(id, Meter::new(&self.s.plan.nodes[id].name));
+        }
+        for (node, port) in &self.graph.latched {
+            self.latches.insert((*node, port.clone()), Arc::default());
+        }
+        // Stages in order of dependence: what a source or an early task gives at once is there for those behind it.
+        let mut built: HashMap<NodeId, Built> = HashMap::new();
+        for &id in &nodes {
+            if let What::Stage(declaration) = &self.s.plan.nodes[id].what {
+                let set = self.parameters(id);
+                let name = &self.s.plan.nodes[id].name;
+                built.insert(id, (declaration.build)(set).at(|| format!("stage `{name}`"))?);
+            }
+        }
+        let mut early: Vec<(NodeId, Dict)> = vec![];
+        for &id in &nodes {
+            match built.get_mut(&id) {
+                Some(Built::Source(_)) => self.open(id, &mut built)?,
+                Some(Built::Task(_))
+                    if self.s.plan.nodes[id].from.is_empty() && self.waits(id).is_empty() =>
+                {
+                    let output = self.run_early(id, &mut built)?;
+                    early.push((id, output));
+                }
+                _ => (),
+            }
+        }
+        (self.s.budget)(&self.opened)?;
+        self.wire(&nodes);
+        for &id in &nodes {
+            self.node(id, &mut built)?;
+        }
+        for (id, output) in early {
+            self.emit_early(id, output)?;
+        }
+        Ok(())
+    }
+
+    /// The parameters of a stage in this turn.
+    pub(super) fn parameters(&self, id: NodeId) -> serde_json::Value {
+        let mut set = self.s.plan.nodes[id].set.clone();
+        if let Some((which, turn)) = self.s.step.turn {
+            for (node, parameter, values) in &self.s.plan.loops[which].vary {
+                if *node == id
+                    && let Some(value) = values.get(turn)
+                {
+                    let mut at = &mut set;
+                    for part in parameter.split('.') {
+                        at = &mut at[part];
+                    }
+                    *at = value.clone();
+                }
+            }
+        }
+        fill_placeholders(&mut set, self.s.step, &self.s.plan.name);
+        set
+    }
+
+    /// The inputs of a stage that do not come with its stream; none for what is not known yet.
+    pub(super) fn fixed(&self, id: NodeId) -> Result<Dict> {
+        let mut fixed = Dict::new();
+        for (port, feed) in &self.s.plan.nodes[id].inputs {
+            if let Some(value) = self.feed(feed, self.s.step.turn.map(|(_, turn)| turn))? {
+                fixed.set(port.clone(), value);
+            }
+        }
+        Ok(fixed)
+    }
+
+    pub(super) fn feed(&self, feed: &Feed, turn: Option<usize>) -> Result<Option<Value>> {
+        let plan = self.s.plan;
+        Ok(match feed {
+            Feed::Stream(_) | Feed::Latched { .. } => None,
+            Feed::Head { node, key } => {
+                let opened =
+                    self.opened.get(node).ok_or_else(|| Error::internal("a head before its source"))?;
+                let name = &plan.nodes[*node].name;
+                Some(opened.head.need(key.as_str()).at(|| format!("head of `{name}`"))?.clone())
+            }
+            Feed::Final { node, port } => self.s.finals.get(*node, port.as_str()),
+            Feed::Carry { in_loop, key } => {
+                let carry = plan.loops[*in_loop].carry.iter().find(|(name, ..)| name == key);
+                let (_, first, then) =
+                    carry.ok_or_else(|| Error::internal(format!("nothing carried as `{key}`")))?;
+                self.feed(if turn == Some(0) { first } else { then }, turn)?
+            }
+            Feed::Argument(name) => plan.arguments.get(name).cloned(),
+            Feed::Value(value) => Some(value.clone()),
+            Feed::File(path) => {
+                let cx = Cx::new(&self.s.run, "input");
+                Some(cx.read(path)?)
+            }
+        })
+    }
+
+    pub(super) fn open(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
+        let input = self.fixed(id)?;
+        let state = self.resume_of(id);
+        let next = state.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0) as u64;
+        let Some(Built::Source(mut source)) = built.remove(&id) else { return Ok(()) };
+        let (source, opened) = self.apart(id, "open", move |cx| {
+            let opened = source.open(cx, input, Position { next })?;
+            Ok((source, opened))
+        })?;
+        built.insert(id, Built::Source(source));
+        // A later pass may read the head of a source that it does not open itself.
+        for (key, value) in opened.head.iter() {
+            self.s.finals.set(id, Key::from(format!("head.{key}")), value.clone());
+        }
+        if !opened.scan.is_empty() {
+            // A later pass that plays a stream of it again counts by the same axes.
+            let axes = opened
+                .scan
+                .iter()
+                .map(|(name, n)| Value::from(vec![Value::from(name.as_str()), Value::Int(*n as i64)]));
+            self.s.finals.set(id, Key::Static(SCAN), axes.collect::<Vec<Value>>().into());
+        }
+        self.opened.insert(id, opened);
+        Ok(())
+    }
+
+    pub(super) fn run_early(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<Dict> {
+        let input = self.fixed(id)?;
+        let Some(Built::Task(mut task)) = built.remove(&id) else { return Ok(Dict::new()) };
+        let (task, output) = self.apart(id, "run", move |cx| {
+            let output = task.run(cx, input)?;
+            Ok((task, output))
+        })?;
+        built.insert(id, Built::Task(task));
+        for (port, value) in output.iter() {
+            self.s.finals.set(id, port.clone(), value.clone());
+        }
+        self.s.finals.end(id);
+        Ok(output)
+    }
+
+    /// Runs one operation before the pass begins, on a thread that can be left behind when it hangs.
+    pub(super) fn apart<T: Send + 'static>(
+        &self,
+        id: NodeId,
+        what: &'static str,
+        work: impl FnOnce(&Cx) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        let (run, meter) = (self.s.run.clone(), self.meters[&id].clone());
+        let thread = std::thread::Builder::new().name(format!("isard {what}")).spawn(move || {
+            let result = meter.call(what, &none(), || work(&Cx::new(&run, &meter.name)));
+            // Nobody listens any more when this took too long.
+            let _ = tx.send(result);
+        });
+        thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
+        let mut since: Option<Instant> = None;
+        loop {
+            if let Ok(result) = rx.recv_timeout(Duration::from_millis(20)) {
+                return result;
+            }
+            if let Some((_, error)) = self.hanging(self.s.plan.run.hang_s).into_iter().next() {
+                self.control.fail(error.clone());
+                return Err(error);
+            }
+            if self.control.cancelled() && since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                return Err(Error::cancelled());
+            }
+        }
+    }
+
+    /// What a task without a stream waits for: stages of its own pass that end only when their streams do.
+    pub(super) fn waits(&self, id: NodeId) -> Vec<(Key, NodeId, Key)> {
+        let inputs = self.s.plan.nodes[id].inputs.iter();
+        let waits = inputs.filter_map(|(port, feed)| match feed {
+            Feed::Final { node, port: key }
+                if self.graph.nodes.contains(node) && !self.s.finals.has_ended(*node) =>
+            {
+                Some((port.clone(), *node, key.clone()))
+            }
+            _ => None,
+        });
+        waits.collect()
+    }
+
+    /// The result of an early task is a stream of one record.
+    pub(super) fn emit_early(&mut self, id: NodeId, output: Dict) -> Result<()> {
+        let What::Stage(declaration) = &self.s.plan.nodes[id].what else { return Ok(()) };
+        let data = Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).lead(0, output)?;
+        let span = Span { axis: SNAPSHOT, start: 0, len: 1 };
+        let covers = Some(Arc::new(Ranges::default()));
+        let chunk = Chunk { span, data, covers, last: true };
+        let mut digest = ContentDigest::default();
+        digest.add(&chunk)?;
+        self.early_content.insert(id, digest.finish());
+        let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
+        // A queue holds at least two items: nothing blocks here before the threads run.
+        outlet.send(Item::Chunk(chunk))?;
+        outlet.send(Item::End)
+    }
+}
+
+/// Puts what is known into the placeholders of paths.
+fn fill_placeholders(set: &mut serde_json::Value, step: &Step, run: &str) {
+    match set {
+        serde_json::Value::String(text) if text.contains('{') => {
+            let turn = step.turn.map_or_else(|| "0".into(), |(_, turn)| turn.to_string());
+            *text = text.replace("{pass}", &step.name).replace("{turn}", &turn).replace("{run}", run);
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(|v| fill_placeholders(v, step, run)),
+        serde_json::Value::Object(map) => map.values_mut().for_each(|v| fill_placeholders(v, step, run)),
+        _ => (),
+    }
+}

@@ -1,0 +1,237 @@
+//! Starting the threads of a pass and watching them to the end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use crate::error::{Blame, Error, Result};
+use crate::plan::{Feed, NodeId, Stream};
+use crate::run::control::Event;
+use crate::value::{Dict, Value};
+
+use super::{Builder, GRACE, PassEnd, Watched};
+
+impl Builder<'_, '_> {
+    /// Starts all threads and watches them to the end.
+    pub(super) fn watch(mut self, events: &Receiver<Event>) -> Result<PassEnd> {
+        let mut stages: Vec<Watched> = vec![];
+        for &id in self.graph.nodes {
+            let expected = self.extent(id).filter(|_| self.on_frames(id));
+            stages.push(Watched {
+                node: id,
+                meter: self.meters[&id].clone(),
+                expected,
+                queue: self.queues.get(&id).cloned(),
+            });
+        }
+        let mut end = PassEnd {
+            stages,
+            detached: vec![],
+            content: std::mem::take(&mut self.early_content),
+            latched: vec![],
+            failure: None,
+            cut_short: false,
+        };
+        let mut alive = 0;
+        let mut expected: Vec<NodeId> = vec![];
+        for (id, detach, work) in std::mem::take(&mut self.work) {
+            let control = self.control.clone();
+            let behind = self.flags_behind(id);
+            let hold = self.holds.remove(&id);
+            let name = format!("isard {}", self.names[&id]);
+            let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
+                let result = crate::stage::guard("its thread", work);
+                match result {
+                    Ok(state) => control.tell(Event::Ended(id, state)),
+                    // An edge broke: whoever broke it has the error to tell, or a branch that may end has ended.
+                    Err(error) if error.blame() == Blame::Cancelled => control.tell(Event::Broken(id)),
+                    Err(error) if detach && !control.cancelled() => {
+                        behind.iter().for_each(|flag| flag.store(true, Ordering::Release));
+                        control.tell(Event::Detached(id, error));
+                    }
+                    Err(error) => control.fail(error),
+                }
+                // Only now may senders find this stage gone: the flags say whether by its own choice.
+                drop(hold);
+                control.tell(Event::Gone(id));
+            });
+            thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
+            alive += 1;
+            expected.push(id);
+        }
+        // The threads own the rest; what the builder still holds would keep edges open.
+        self.outlets.clear();
+        self.inboxes.clear();
+        let mut saved: BTreeMap<u64, HashMap<NodeId, Dict>> = BTreeMap::new();
+        let mut ended: HashMap<NodeId, Dict> = HashMap::new();
+        let options = &self.s.plan.run;
+        let (mut marked, mut watched) = (Instant::now(), Instant::now());
+        let mut giving_up: Option<Instant> = None;
+        let mut broken: Vec<NodeId> = vec![];
+        let mut left_behind: Vec<NodeId> = vec![];
+        let mut grace = GRACE;
+        while alive > 0 {
+            match events.recv_timeout(Duration::from_millis(20)) {
+                Ok(Event::Saved(id, mark, state)) => {
+                    saved.entry(mark).or_default().insert(id, state);
+                }
+                Ok(Event::Ended(id, state)) => {
+                    if let Some(digest) = state.get("content").and_then(Value::text) {
+                        end.content.insert(self.owner(id), digest.to_owned());
+                    }
+                    // What a stop cut short has not ended: it goes on from a mark, or begins again.
+                    if !self.is_short(id, &self.control.were_cut_short()) {
+                        ended.insert(id, state.with("ended", true));
+                    }
+                }
+                Ok(Event::Detached(id, error)) => {
+                    tracing::error!(stage = %self.names[&id], %error, "A branch has ended; the run goes on.");
+                    end.detached.push((id, error));
+                }
+                Ok(Event::Broken(id)) => broken.push(id),
+                Ok(Event::Gone(id)) if !left_behind.contains(&id) => alive -= 1,
+                Ok(Event::Gone(_)) => (),
+                Err(_) => (),
+            }
+            let detached = |id: &NodeId| self.meters[id].detached.load(Ordering::Relaxed);
+            let complete = saved.iter().rev().find(|(_, states)| {
+                expected.iter().all(|id| states.contains_key(id) || ended.contains_key(id) || detached(id))
+            });
+            if let Some((&mark, states)) = complete {
+                let mut stages = Dict::new();
+                for id in &expected {
+                    if let Some(state) = states.get(id).or_else(|| ended.get(id)) {
+                        stages.set(self.names[id].clone(), state.clone());
+                    }
+                }
+                if let Err(error) = (self.s.save)(mark, stages) {
+                    self.control.fail(error);
+                }
+                saved = saved.split_off(&(mark + 1));
+                marked = Instant::now();
+            }
+            let due = options.checkpoint_s > 0.0 && marked.elapsed().as_secs_f64() >= options.checkpoint_s;
+            if due && saved.is_empty() {
+                self.control.ask_mark(self.control.mark());
+                marked = Instant::now();
+            }
+            if watched.elapsed() >= Duration::from_millis(100) {
+                watched = Instant::now();
+                (self.s.watch)(&end.stages);
+                for (id, error) in self.hanging(options.hang_s) {
+                    let work = self.worker(id);
+                    if self.control.cancelled() || left_behind.contains(&work) {
+                        continue;
+                    }
+                    if work < self.s.plan.nodes.len() && self.graph.detachable(work) {
+                        // Its thread is left behind with all it holds; nobody waits for it any more.
+                        self.flags_behind(work).iter().for_each(|f| f.store(true, Ordering::Release));
+                        tracing::error!(stage = %self.names[&id], %error, "A branch hangs and is given up.");
+                        end.detached.push((id, error));
+                        left_behind.push(work);
+                        alive -= 1;
+                    } else {
+                        self.control.fail(error);
+                        grace = GRACE / 4;
+                    }
+                }
+            }
+            if self.control.cancelled() {
+                let since = *giving_up.get_or_insert_with(Instant::now);
+                // A stage that does not come back is left behind: the process is about to end.
+                if since.elapsed() > grace
+                    && self.meters.values().any(|m| m.longest().is_some_and(|c| c.since.elapsed() > grace))
+                {
+                    break;
+                }
+            }
+        }
+        (self.s.watch)(&end.stages);
+        end.failure = self.control.failure();
+        end.cut_short = self.control.was_cut_short();
+        let alone = broken.iter().any(|id| !self.meters[id].detached.load(Ordering::Relaxed));
+        if end.failure.is_none() && alone {
+            end.failure = Some(Error::cancelled());
+        }
+        for (node, port, changes) in &self.changes {
+            let changes = changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            end.latched.push((*node, port.clone(), changes));
+        }
+        Ok(end)
+    }
+
+    /// The stages that have not come back for too long, with the error for it.
+    pub(super) fn hanging(&self, limit: f64) -> Vec<(NodeId, Error)> {
+        let mut found = vec![];
+        for (id, meter) in &self.meters {
+            let Some(call) = meter.longest() else { continue };
+            if call.since.elapsed().as_secs_f64() > limit {
+                let place = if call.span.len > 0 { format!(" on {}", call.span) } else { String::new() };
+                let error = Error::plugin(format!(
+                    "stage `{}` hangs: `{}`{place} has not come back for {limit} s",
+                    meter.name, call.what
+                ));
+                found.push((*id, error.help("raise `run.hang_s` if it needs that long, or run it isolated")));
+            }
+        }
+        found
+    }
+
+    /// Whether a stage or listener ended because a stream that it needs was cut short.
+    pub(super) fn is_short(&self, id: NodeId, cut: &[NodeId]) -> bool {
+        let plan = self.s.plan;
+        if cut.is_empty() || cut.contains(&id) {
+            return !cut.is_empty();
+        }
+        if id >= plan.nodes.len() {
+            return self.helpers.iter().any(|(listener, of)| *listener == id && self.is_short(*of, cut));
+        }
+        let node = &plan.nodes[id];
+        let streams =
+            node.from.iter().filter_map(|s| if let Stream::Live(from) = s { Some(*from) } else { None });
+        let finals = node.inputs.iter().filter_map(|(_, f)| match f {
+            Feed::Final { node, .. } if self.graph.nodes.contains(node) && *node != id => Some(*node),
+            _ => None,
+        });
+        self.helpers.iter().any(|(player, of)| *of == id && cut.contains(player))
+            || streams.chain(finals).any(|from| self.is_short(from, cut))
+    }
+
+    /// The stage whose thread does the work of a stage: the last of its chain.
+    pub(super) fn worker(&self, id: NodeId) -> NodeId {
+        let next = self.graph.consumers(id).iter().find(|c| self.graph.fuses(**c) == Some(id));
+        next.map_or(id, |next| self.worker(*next))
+    }
+
+    /// The flags that say of a stage and all behind it that their branch has ended.
+    ///
+    /// The maps of a chain share one thread: those before the last end with it.
+    pub(super) fn flags_behind(&self, id: NodeId) -> Vec<Arc<AtomicBool>> {
+        if id >= self.s.plan.nodes.len() {
+            return vec![];
+        }
+        let mut head = id;
+        while let Some(before) = self.graph.fuses(head) {
+            head = before;
+        }
+        let stages = self.graph.downstream(head);
+        let listeners =
+            self.helpers.iter().filter(|(_, of)| stages.contains(of)).map(|(listener, _)| *listener);
+        let all = stages.iter().copied().chain(listeners);
+        all.filter_map(|n| self.meters.get(&n)).map(|m| m.detached.clone()).collect()
+    }
+
+    /// The stage that a listener listens to; a stage itself otherwise.
+    pub(super) fn owner(&self, id: NodeId) -> NodeId {
+        let name = &self.names[&id];
+        match name.strip_prefix("final.") {
+            Some(stage) if id >= self.s.plan.nodes.len() => {
+                self.s.plan.nodes.iter().position(|n| n.name == stage).unwrap_or(id)
+            }
+            _ => id,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Stages that fail, panic, return nonsense or hang, in every role: the error names them, what was committed stays.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use isard_core::Blame;
+use isard_core::run::{self, Outcome, Report};
+use isard_core::store::{self, RealFiles, Verdict};
+
+use support::moody::CURED;
+use support::{options, plan, set};
+
+/// A recorder beside one stage that misbehaves at frame 66, with checkpoints every 16 frames.
+fn recipe(stage: &str) -> String {
+    format!(
+        r#"
+        isard = "0.1"
+        name = "misbehave"
+        [run]
+        chunk = 4
+        checkpoint_frames = 16
+        checkpoint_s = 0.0
+        hang_s = 1.0
+        threads = 2
+        [stage.frames]
+        use = "toy.count"
+        set = {{ frames = 120, rate = 4000.0 }}
+        [stage.record]
+        use = "toy.set"
+        from = "frames"
+        set = {{ path = "raw.txt", records = 8 }}
+        run = {{ lane = "record" }}
+        {stage}
+        "#
+    )
+}
+
+/// The stage `bad` in each role, with each operation that may go wrong.
+fn cases() -> Vec<(&'static str, String)> {
+    let mut cases = vec![];
+    let mut add = |what: &'static str, stage: String| cases.push((what, stage));
+    add("apply", "[stage.bad]\nuse = \"moody.map\"\nfrom = \"frames\"".into());
+    add(
+        "apply",
+        "[stage.first]\nuse = \"toy.pass\"\nfrom = \"frames\"\n[stage.bad]\nuse = \"moody.map\"\nfrom = \"first\"\n\
+         [stage.last]\nuse = \"toy.pass\"\nfrom = \"bad\"\n"
+            .into(),
+    );
+    for op in ["push", "finish", "save"] {
+        add(op, format!("[stage.bad]\nuse = \"moody.fold\"\nfrom = \"frames\"\nset = {{ op = \"{op}\" }}"));
+    }
+    for op in ["add", "merge", "finish", "save"] {
+        add(op, format!("[stage.bad]\nuse = \"moody.reduce\"\nfrom = \"frames\"\nset = {{ op = \"{op}\" }}"));
+    }
+    for op in ["absorb", "refine", "snapshot", "save"] {
+        add(op, format!("[stage.bad]\nuse = \"moody.fit\"\nfrom = \"frames\"\nset = {{ op = \"{op}\" }}"));
+    }
+    for op in ["open", "write", "commit", "finish"] {
+        let path = "path = \"bad.txt\", ";
+        add(
+            op,
+            format!(
+                "[stage.bad]\nuse = \"moody.writer\"\nfrom = \"frames\"\nset = {{ {path}op = \"{op}\" }}"
+            ),
+        );
+    }
+    for op in ["open", "pull"] {
+        add(op, format!("[stage.bad]\nuse = \"moody.source\"\nset = {{ op = \"{op}\" }}"));
+    }
+    add("run", "[stage.bad]\nuse = \"moody.task\"".into());
+    let total = "[stage.total]\nuse = \"toy.total\"\nfrom = \"frames\"\n";
+    add("run", format!("{total}[stage.bad]\nuse = \"moody.task\"\nin = {{ value = \"total.total\" }}"));
+    cases
+}
+
+/// With a mood put into the stage; the mood is not in the recipe, so that the cured run has the same one.
+fn failed(text: &str, out: &Path, mood: &str) -> (Outcome, Duration) {
+    CURED.set(mood);
+    let begun = Instant::now();
+    let outcome = match run::run(&plan(text), options(out)) {
+        Ok(report) => report.outcome,
+        Err(error) => Outcome::Failed(error),
+    };
+    (outcome, begun.elapsed())
+}
+
+fn resumed(text: &str, out: &Path) -> Report {
+    CURED.set("good");
+    run::resume(&plan(text), options(out)).unwrap()
+}
+
+fn whole(report: &Report, out: &Path, what: &str) {
+    assert_eq!(report.outcome, Outcome::Done, "{what}: {:?}", report.outcome.message());
+    let verdict = store::verify(&RealFiles, out).unwrap();
+    assert_eq!(verdict.verdict, Verdict::Good, "{what}: {verdict}");
+    let raw = set::lines(out, "raw.txt");
+    // Behind a number comes the digest of the pixels.
+    let frames: Vec<String> = (0..120).map(|n| format!("frame {n} ")).collect();
+    assert!(raw.len() == 120 && raw.iter().zip(&frames).all(|(a, b)| a.starts_with(b.as_str())), "{what}");
+}
+
+/// One mood in every place: named, nothing committed lost, cured on resume with the content of an undisturbed run.
+fn check(mood: &str, blame: &[Blame]) {
+    for (what, stage) in cases() {
+        // A wrong shape can only come from what returns values.
+        if mood == "shape" && !["apply", "finish", "push"].contains(&what) {
+            continue;
+        }
+        if mood == "shape" && (stage.contains("writer") || stage.contains("reduce") || stage.contains("fold"))
+        {
+            continue;
+        }
+        // Each hang takes more than a second: one operation of each role, unless there is time.
+        let quick = ["apply", "push", "merge", "refine", "commit", "open", "run", "pull"].contains(&what);
+        if mood == "hang" && !quick && std::env::var("ISARD_SLOW").is_err() {
+            continue;
+        }
+        let text = recipe(&stage);
+        let folder = tempfile::tempdir().unwrap();
+        let label = format!("{mood} in {what} of {stage}");
+        let calm = folder.path().join("calm");
+        CURED.set("good");
+        let wanted = run::run(&plan(&text), options(&calm)).unwrap();
+        assert_eq!(wanted.outcome, Outcome::Done, "{label}: {:?}", wanted.outcome.message());
+
+        let out = folder.path().join("out");
+        let (outcome, took) = failed(&text, &out, mood);
+        let Outcome::Failed(error) = &outcome else { panic!("{label}: {outcome:?}") };
+        let said = error.to_string();
+        assert!(said.contains("stage `bad`"), "{label}: {said}");
+        assert!(blame.contains(&error.blame()), "{label}: {error:?}");
+        if ["apply", "push", "add", "absorb", "write"].contains(&what) {
+            assert!(said.contains("64..68"), "{label}: {said}");
+        }
+        match mood {
+            "error" => assert!(said.contains("a bad day"), "{label}: {said}"),
+            "panic" => {
+                assert!(said.contains("panicked") && said.contains("a very bad day"), "{label}: {said}")
+            }
+            "hang" => assert!(said.contains("hangs") && said.contains(what), "{label}: {said}"),
+            _ => (),
+        }
+        assert!(took < Duration::from_secs(8), "{label}: {took:?}");
+        if out.join("run.json").exists() {
+            let verdict = store::verify(&RealFiles, &out).unwrap();
+            assert!(verdict.is_good(), "{label}: {verdict}");
+        }
+        let report = resumed(&text, &out);
+        whole(&report, &out, &label);
+        assert_eq!(report.content, wanted.content, "{label}");
+    }
+}
+
+/// The moods are one setting of the process: one test takes them in turn.
+#[test]
+fn every_role_and_operation_may_fail_or_panic() {
+    check("error", &[Blame::Data]);
+    check("panic", &[Blame::Plugin]);
+    check("shape", &[Blame::Plugin, Blame::Data]);
+    check("hang", &[Blame::Plugin]);
+}

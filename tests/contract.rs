@@ -1,0 +1,39 @@
+//! The contract, over every stage that is built in and over the toys: words, then behaviour on the real engine.
+
+mod support;
+
+use isard_core::contract;
+use isard_core::registry::Registry;
+
+/// Families are tested side by side; a new one is caught by the test after them.
+const FAMILIES: [&str; 4] = ["isard-files", "isard-image", "isard-powder", "isard"];
+
+#[test]
+fn files_hold_the_contract() {
+    contract::check_all("isard-files");
+}
+
+#[test]
+fn image_holds_the_contract() {
+    contract::check_all("isard-image");
+}
+
+#[test]
+fn powder_holds_the_contract() {
+    contract::check_all("isard-powder");
+}
+
+#[test]
+fn toys_hold_the_contract() {
+    contract::check_all("isard");
+}
+
+#[test]
+fn no_family_is_left_out() {
+    // Naming the library links the plugin crates.
+    let registry = isard::registry(&isard::command::Plugins::default()).unwrap();
+    let strays: Vec<&str> =
+        registry.iter().map(|d| d.origin.as_str()).filter(|o| !FAMILIES.contains(o)).collect();
+    assert!(strays.is_empty(), "families without a contract test: {strays:?}");
+    assert!(Registry::built_in().unwrap().iter().count() >= registry.iter().count());
+}
