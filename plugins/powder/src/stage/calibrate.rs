@@ -321,7 +321,7 @@ impl Calibrate {
     fn begin(&self, shape: [usize; 2], input: &CalibrateIn) -> Result<Work> {
         let own = wavelength(self.energy, self.wavelength);
         let wavelength = one("wavelength", "energy", own, input.wavelength.map(|w| w * ANGSTROM))?;
-        let pixel = one("pixel", "pixel", self.pixel.map(|p| p * 1e-6), input.pixel.map(|p| p * 1e-6))?;
+        let pixel = one("pixel", "pixel", self.pixel.map(|p| p / 1e6), input.pixel.map(|p| p / 1e6))?;
         let mut work = self.work(shape, wavelength, pixel)?;
         if let Some(mask) = &input.mask {
             if mask.shape() != shape {
@@ -337,7 +337,7 @@ impl Calibrate {
         let grid = Grid::new(shape, [pixel; 2]);
         let mut setup = Setup::new(grid, &self.powder()?, wavelength);
         setup.polarisation = self.polarisation;
-        setup.distance = self.distance.map(|d| d.map(|d| d * 1e-3));
+        setup.distance = self.distance.map(|d| d.map(|d| d / 1e3));
         if setup.angles.is_empty() {
             let error =
                 format!("the powder has no line at a wavelength of {} angstrom", wavelength / ANGSTROM);

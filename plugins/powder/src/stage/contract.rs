@@ -41,6 +41,11 @@ fn check_doc(what: &str, doc: &str) {
 }
 
 #[test]
+fn the_contract_of_stages_is_held() {
+    isard_core::contract::check_all(env!("CARGO_PKG_NAME"));
+}
+
+#[test]
 fn the_family_is_complete_and_documented() {
     let names: Vec<String> = stages().iter().map(|d| d.name.clone()).collect();
     assert_eq!(names, ["poni.write", "powder.calibrate", "powder.simulate"]);

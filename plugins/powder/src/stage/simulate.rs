@@ -343,12 +343,12 @@ impl Simulate {
             true => powder.brightness(wavelength, FINEST, DAMPING),
             false => powder.lines(0.5 * wavelength).into_iter().map(|line| (line, 1.0)).collect(),
         };
-        let pixel = self.pixel * 1e-6;
+        let pixel = self.pixel / 1e6;
         let centre = [self.row * pixel, self.column * pixel];
         Ok(Model {
             grid: Grid::new(self.shape, [pixel; 2]),
             pose: Pose::from_centre(
-                self.distance * 1e-3,
+                self.distance / 1e3,
                 centre,
                 self.rot1.to_radians(),
                 self.rot2.to_radians(),
