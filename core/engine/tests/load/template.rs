@@ -34,7 +34,7 @@ fn a_new_plugin_builds_passes_its_test_and_loads() {
     let done = cargo(&home, "test").output().unwrap();
     let (out, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{out}\n{errors}");
-    assert!(out.contains("1 passed"), "{out}");
+    assert!(out.contains("2 passed"), "{out}");
 
     assert!(cargo(&home, "build").status().unwrap().success());
     let library = target().join("debug/libtwo_words.so");
