@@ -256,6 +256,7 @@ fn simulated_frames_lead_back_to_their_geometry() {
     }
     assert!(number(&out, "distance_sigma") < 0.02 && number(&out, "row_sigma") < 0.05, "{out:?}");
     assert!((0.7..1.4).contains(&number(&out, "chi2_dof")) && number(&out, "frames") == 12.0);
+    assert!(number(&out, "rings_used") >= 3.0, "{out:?}");
 
     let poni = Poni::parse(out.need("poni").unwrap().text().unwrap()).unwrap();
     assert!((poni.pose.dist * 1e3 - number(&out, "distance")).abs() < 1e-12);

@@ -25,7 +25,7 @@ rot2 = -0.6
 energy = 30.0
 calibrant = \"Si\"
 counts = 40.0
-width = 0.45
+width = 0.25
 ";
 /// The photon energy where none is given: the ytterbium K edge, in keV.
 const ENERGY: f64 = 61.332;
@@ -328,7 +328,7 @@ impl Simulate {
             energy: Some(30.0),
             calibrant: Some("Si".into()),
             counts: 40.0,
-            width: 0.45,
+            width: 0.25,
             ..Simulate::default()
         }
     }

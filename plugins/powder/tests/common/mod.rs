@@ -27,7 +27,7 @@ pub fn experiment(size: usize) -> (Model, Setup) {
         width: 1.2e-3 / scale,
         background: Background { flat: 0.3, halo: 2.0, decay: 0.05 },
         polarisation: 0.95,
-        oversample: 1,
+        oversample: 2,
     };
     let mut setup = Setup::new(grid, &ceria, wavelength);
     setup.polarisation = Some(0.95);
