@@ -207,8 +207,7 @@ fn cancel_returns_within_a_second_from_every_role() {
         let since = Instant::now();
         cancel.store(true, Ordering::Relaxed);
         let report = thread.join().unwrap();
-        // A second, and another for a machine that is busy with other tests.
-        assert!(since.elapsed() < Duration::from_secs(2), "{stage}: {:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(1), "{stage}: {:?}", since.elapsed());
         assert_eq!(report.outcome.exit_code(), 7, "{stage}: {:?}", report.outcome);
     }
 }
