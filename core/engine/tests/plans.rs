@@ -95,6 +95,8 @@ fn shared_values_and_units_reach_the_stage() {
     let expected: Vec<(&str, f64)> =
         plan.tests[0].expect.iter().map(|e| (e.what.text.as_str(), e.within)).collect();
     assert_eq!(expected, [("fit.lsd", 0.5), ("ledger.done", 0.0)]);
+    // 2 kHz by hand in Hz: one key of a shared table.
+    assert_eq!(plan.nodes[node(&plan, "detector")].set["rate"], 2000.0);
 }
 
 /// Inputs are kept as full paths, so that a run can be resumed from anywhere.

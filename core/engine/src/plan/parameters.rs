@@ -299,8 +299,8 @@ impl<'a> Check<'a> {
     ) {
         let flat = schema::flat(self.root, schema);
         let shared = flat.get("x-shared").and_then(Json::as_str);
-        if let Some((key, item)) = shared.and_then(|s| self.shared?.entry(s))
-            && let Some(shared) = shared
+        if let Some(shared) = shared
+            && let Some((key, item)) = self.shared.and_then(|table| entry(table, shared))
         {
             let owner = Owner { name: "`[shared]`".into(), ..self.owner.clone() };
             let mut check = Check { owner: &owner, faults: vec![], outputs: vec![], ..*self };
@@ -323,7 +323,12 @@ impl<'a> Check<'a> {
                 fault = fault.note(format!("`{full}`: {doc}"));
             }
             fault = match shared {
-                Some(shared) => fault.help(format!("add `[shared.{shared}]`, or `{full}` here")),
+                Some(shared) => fault.help(match shared.split_once('.') {
+                    Some((table, key)) => {
+                        format!("add `{key} = ..` under `[shared.{table}]`, or `{full} = ..` here")
+                    }
+                    None => format!("add `[shared.{shared}]`, or `{full}` here"),
+                }),
                 None => fault.help(format!("add `{full} = ..`, {}", describe(&flat))),
             };
             self.faults.push(fault);
@@ -341,6 +346,14 @@ impl<'a> Check<'a> {
             None if all.is_empty() => fault.help(format!("{owner} takes none")),
             None => fault.help(format!("known here: {all}")),
         });
+    }
+}
+
+/// What `[shared]` holds under a name, or under `table.name`.
+fn entry<'a>(shared: &'a Table, path: &str) -> Option<&'a (Word, Item)> {
+    match path.split_once('.') {
+        Some((table, key)) => shared.get(table)?.table()?.entry(key),
+        None => shared.entry(path),
     }
 }
 

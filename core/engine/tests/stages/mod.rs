@@ -39,7 +39,7 @@ pub struct Image {
 pub struct Simulate {
     /// Frames in a second.
     #[serde(default = "rate")]
-    #[schemars(extend("x-unit" = "Hz"), range(min = 0.001, max = 100000.0))]
+    #[schemars(extend("x-unit" = "Hz", "x-shared" = "scan.rate"), range(min = 0.001, max = 100000.0))]
     pub rate: f64,
     /// How many frames there are.
     #[schemars(range(min = 1))]
