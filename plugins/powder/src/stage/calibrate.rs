@@ -181,6 +181,11 @@ impl Stage for Calibrate {
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
+        // Which inputs are wired is known here: what nobody gives need not wait for the first frame.
+        let beam = self.energy.or(self.wavelength).map(|_| 1.0);
+        let wired = |port: &str| input.has(port).then_some(1.0);
+        one("wavelength", "energy", beam, wired("wavelength"))?;
+        one("pixel", "pixel", self.pixel.map(|_| 1.0), wired("pixel"))?;
         let dims = input.get("image").dims;
         Ok(Shapes::default().with("image", Shape { dtype: Some(Dtype::F32), dims }))
     }
