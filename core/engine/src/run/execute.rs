@@ -14,6 +14,7 @@ use crate::run::options::{Options, Out, Progress};
 use crate::run::pass::{self, PassEnd, Surroundings, Watched};
 use crate::run::record::{machine_memory, provenance};
 use crate::run::report::{Outcome, Report, StageReport};
+use crate::run::view::Watching;
 use crate::stage::{Opened, RunCx};
 use crate::store::{self, Checkpoint, Files, Folder, GapList, Provenance, Sealed, checkpoint};
 use crate::value::{Dict, Key, Pool, Value};
@@ -117,6 +118,7 @@ struct Execution<'a> {
     record: Provenance,
     options: Options,
     run: Arc<RunCx>,
+    watching: Option<Watching>,
     finals: Arc<Finals>,
     commits: Commits,
     begun: Instant,
@@ -159,6 +161,7 @@ impl<'a> Execution<'a> {
             results: Dict::new(),
             peak_buffers: 0,
         };
+        let watching = options.view.take().map(Watching::start).transpose()?;
         let (finals, commits) = (Arc::default(), Commits::default());
         let begun = Instant::now();
         Ok(Execution {
@@ -167,6 +170,7 @@ impl<'a> Execution<'a> {
             record,
             options,
             run,
+            watching,
             finals,
             commits,
             begun,
@@ -331,6 +335,7 @@ impl<'a> Execution<'a> {
             watch: &mut watch,
             budget: &budget,
             resume: resumed.map(|c| c.nodes),
+            taps: self.watching.as_ref().map(Watching::taps),
         });
         self.mark = newest + 1;
         self.options.observer = observer;
@@ -405,6 +410,8 @@ impl<'a> Execution<'a> {
 
     /// Weighs the outcome, writes the record and, for a run that is over, the manifest.
     fn finish(mut self, failure: Option<Error>, stopped: bool) -> Result<Report> {
+        // The last look comes before the folder is closed.
+        drop(self.watching.take());
         let mut unbalanced = None;
         let mut limits = vec![];
         for account in &self.accounts {

@@ -15,6 +15,7 @@ mod record;
 mod report;
 mod sorter;
 mod spill;
+mod view;
 mod wire;
 
 pub use control::{Call, Meter};
@@ -24,3 +25,4 @@ pub use once::{once, open};
 pub use options::{Observer, Options, Out, Progress};
 pub use pass::Watched;
 pub use report::{Outcome, Report, StageReport};
+pub use view::{Sight, View, Viewer};

@@ -19,6 +19,7 @@ use crate::run::control::{Control, Meter};
 use crate::run::edge::{Gauge, Inbox, Item, Outlet};
 use crate::run::graph::Graph;
 use crate::run::node::{Committed, Finals};
+use crate::run::view::Taps;
 use crate::run::wire::{Changes, Latch};
 use crate::stage::{Opened, Output, RunCx};
 use crate::store::Files;
@@ -56,6 +57,8 @@ pub struct Surroundings<'a> {
     pub budget: &'a dyn Fn(&BTreeMap<NodeId, Opened>) -> Result<()>,
     /// States of a checkpoint to go on from.
     pub resume: Option<Dict>,
+    /// Where a viewer looks.
+    pub taps: Option<Arc<Taps>>,
 }
 
 /// Makes the output of a stage, and what is called after its commits.

@@ -209,6 +209,9 @@ impl Builder<'_, '_> {
         let mut digest = ContentDigest::default();
         digest.add(&chunk)?;
         self.early_content.insert(id, digest.finish());
+        if let Some(tap) = self.tap(id) {
+            tap.put(&chunk);
+        }
         let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         // A queue holds at least two items: nothing blocks here before the threads run.
         outlet.send(Item::Chunk(chunk))?;
