@@ -71,7 +71,10 @@ fn watched(rate: f64, ports: &[(&str, &str)], viewer: Option<Box<dyn Viewer>>) -
 }
 
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<(Instant, Vec<Sight>)>>>);
+struct Notes(Arc<Mutex<Vec<Look>>>);
+
+/// When the viewer was called, and with what.
+type Look = (Instant, Vec<Sight>);
 
 impl Viewer for Notes {
     fn see(&mut self, news: &[Sight]) {

@@ -227,7 +227,7 @@ fn a_budget_adds_up() {
     let plan = plan_of("good.toml");
     let shapes = Shapes::default().with("image", Shape::array(Dtype::U16, &[512, 512]));
     let opened = Opened { frames: Some(600), shapes, ..Opened::default() };
-    let budget = plan::budget(&plan, &BTreeMap::from([(0, opened)]), None, None).unwrap();
+    let budget = plan::budget(&plan, &BTreeMap::from([(0, opened)]), &BTreeMap::new(), None, None).unwrap();
     // One frame is 512 * 512 * 2 bytes; four fit in a chunk of 2 MiB, the reorder buffer holds 64.
     let frame = 512 * 512 * 2;
     assert_eq!(budget.shares[0].memory, (64 + 4) * frame);

@@ -315,9 +315,9 @@ impl<'a> Execution<'a> {
             }
         };
         let disk = self.folder.free_bytes().ok();
-        let budget = |opened: &BTreeMap<NodeId, Opened>| match budget(plan, opened, machine_memory(), disk) {
-            Ok(_) => Ok(()),
-            Err(faults) => Err(Error::new(crate::Blame::Resources, faults.render(false).trim_end())),
+        let budget = |opened: &BTreeMap<NodeId, Opened>, early: &BTreeMap<NodeId, Dict>| {
+            let weighed = budget(plan, opened, early, machine_memory(), disk);
+            weighed.map(drop).map_err(|f| Error::new(crate::Blame::Resources, f.render(false).trim_end()))
         };
         let ended = pass::run(&mut Surroundings {
             plan,

@@ -75,7 +75,8 @@ fn sheet(shown: &[&Sight]) -> Result<Vec<u8>, DrawError> {
             }
             Some(Form::Curve(points)) => {
                 let x: Vec<f32> = (0..points).map(|i| i as f32).collect();
-                sheet = sheet.plot(&Plot::new().size([320, 480]).curve(Curve::new(&x, &values)).title(&title))?;
+                sheet =
+                    sheet.plot(&Plot::new().size([320, 480]).curve(Curve::new(&x, &values)).title(&title))?;
             }
             None => (),
         }
