@@ -66,6 +66,11 @@ pub fn said(recipe: &RecipeArguments) -> BTreeMap<String, serde_json::Value> {
     for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         said.insert(key.to_owned(), list.clone().into());
     }
+    if !recipe.arguments.is_empty() {
+        // A run is resumed from anywhere, and must mean the same files.
+        let folder = std::path::absolute(recipe.folder.join(".")).unwrap_or_else(|_| recipe.folder.clone());
+        said.insert("folder".to_owned(), vec![folder.display().to_string()].into());
+    }
     if let Some(site) = &recipe.site {
         said.insert("site".to_owned(), vec![site.display().to_string()].into());
     }
