@@ -85,12 +85,15 @@ pub struct RecipeArguments {
     /// Change a parameter: `--set stage.key=value`.
     #[arg(long, value_name = "STAGE.KEY=VALUE")]
     pub set: Vec<String>,
-    /// A value for one of the recipe's own parameters: `--in name=value`.
+    /// A value for one of the recipe's own parameters: `--in name=value`; paths start from the working directory.
     #[arg(long = "in", value_name = "NAME=VALUE")]
     pub arguments: Vec<String>,
     /// A file with the site's defaults.
     #[arg(long, value_name = "FILE", env = "ISARD_SITE")]
     pub site: Option<PathBuf>,
+    /// The folder that paths given with `--in` start from.
+    #[arg(skip)]
+    pub folder: PathBuf,
     /// Where plugins come from.
     #[command(flatten)]
     pub plugins: Plugins,
@@ -159,8 +162,8 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
 
 /// What the command line changes in a recipe.
 pub fn overrides(arguments: &RecipeArguments) -> Result<Overrides, Error> {
-    let mut overrides =
-        Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
+    let (set, site, folder) = (arguments.set.clone(), arguments.site.clone(), arguments.folder.clone());
+    let mut overrides = Overrides { set, site, folder, ..Overrides::default() };
     for argument in &arguments.arguments {
         let (name, value) = argument.split_once('=').ok_or_else(|| {
             Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")

@@ -50,6 +50,7 @@ pub fn run(arguments: &ResumeArguments) -> Done {
         set: texts("set"),
         arguments: texts("in"),
         site: texts("site").first().map(PathBuf::from),
+        folder: texts("folder").first().map(PathBuf::from).unwrap_or_default(),
         plugins: arguments.plugins.clone(),
     };
     let (_, plan, _) =

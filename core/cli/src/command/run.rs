@@ -11,7 +11,7 @@ use isard_core::plan::Plan;
 use isard_core::run::{self, Options, Out, Report};
 
 use crate::command::{Done, RecipeArguments, Stop, planned, run_options};
-use crate::show::{log, progress::Progress, style, table};
+use crate::show::{log, progress::Progress, style, table, view};
 
 /// Arguments of `isard run`.
 #[derive(Args)]
@@ -40,6 +40,9 @@ pub struct ShowArguments {
     /// Show no progress.
     #[arg(short, long)]
     pub quiet: bool,
+    /// Show a live picture of each stage, or of the ports named: in the terminal, elsewhere as OUT/view.png.
+    #[arg(long, value_name = "STAGE.PORT,..", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub view: Option<String>,
 }
 
 /// Runs a recipe.
@@ -63,6 +66,11 @@ pub fn said(recipe: &RecipeArguments) -> BTreeMap<String, serde_json::Value> {
     for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         said.insert(key.to_owned(), list.clone().into());
     }
+    if !recipe.arguments.is_empty() {
+        // A run is resumed from anywhere, and must mean the same files.
+        let folder = std::path::absolute(recipe.folder.join(".")).unwrap_or_else(|_| recipe.folder.clone());
+        said.insert("folder".to_owned(), vec![folder.display().to_string()].into());
+    }
     if let Some(site) = &recipe.site {
         said.insert("site".to_owned(), vec![site.display().to_string()].into());
     }
@@ -78,13 +86,25 @@ pub fn go(
 ) -> Done {
     let mut options = run_options(out);
     listen(&options.stop, &options.cancel).map_err(Stop::Error)?;
-    let progress = Progress::new(plan, show)?;
+    let watch = show.view.as_ref().map(|ports| view::watch(plan, ports)).transpose()?;
+    let (board, folder, picture) = match watch {
+        Some(watch) => (watch.board, watch.folder, Some(watch.view)),
+        None => Default::default(),
+    };
+    options.view = picture;
+    let progress = Progress::new(plan, show, board.clone())?;
     options.observer = Some(Box::new({
         let mut progress = progress;
         move |seen| progress.see(seen)
     }));
-    options.started = Some(Box::new(|folder| log::into(Some(folder.path("log.txt")))));
+    options.started = Some(Box::new(move |out| {
+        log::into(Some(out.path("log.txt")));
+        // It is told once: a run has one folder.
+        let _ = folder.set(out.root().to_owned());
+    }));
+    view::activate(board);
     let report = start(plan, options);
+    style::complain(&view::activate(None));
     log::into(None);
     let report = report?;
     if show.json {

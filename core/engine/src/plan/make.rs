@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::error::nearest;
 use crate::plan::axis::{Axis, Flow};
 use crate::plan::names::Given;
-use crate::plan::parameters::{Check, OutPath, Owner};
+use crate::plan::parameters::{Check, Origin, OutPath, Owner};
 use crate::plan::{
     Feed, Loop, Node, NodeId, Pass, Plan, StageOptions, Step, Stream, What, join, looped, options, output,
     per, wire,
@@ -229,10 +229,18 @@ impl<'a> Maker<'a> {
                 set.set(name, first);
             }
         }
-        let arguments = |name: &str| self.arguments.get(name).map(Value::to_json);
+        let recipe = self.recipe;
+        let arguments = |name: &str| {
+            let origin = match recipe.parameters.get(name) {
+                Some(default) if !recipe.arguments.contains_key(name) => Origin::Default(default.at),
+                _ => Origin::Caller,
+            };
+            Some((self.arguments.get(name)?.to_json(), origin))
+        };
         let mut check = Check::new(&owner, &declaration.schema, &self.recipe.files);
         check.shared = Some(&self.recipe.shared);
         check.arguments = Some(&arguments);
+        check.caller = &recipe.folder;
         let json = check.table(&set, text.set_at);
         let (mut faults, outputs) = (check.faults, check.outputs);
         draft.outputs = outputs;

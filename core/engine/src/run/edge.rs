@@ -12,6 +12,7 @@ use crossbeam_channel::{
 use crate::error::{Error, Result};
 use crate::plan::{Overflow, Take};
 use crate::run::spill::Spill;
+use crate::run::view::Tap;
 use crate::run::wire::wants;
 use crate::span::{Chunk, Gap, Reason, SNAPSHOT, Span};
 use crate::value::{Dict, Key};
@@ -230,9 +231,16 @@ fn off_frames(chunk: &Chunk) -> bool {
 #[derive(Default)]
 pub struct Outlet {
     edges: Vec<Edge>,
+    /// Where a viewer looks.
+    pub tap: Option<Arc<Tap>>,
 }
 
 impl Outlet {
+    /// The edges that a stage has so far, and where a viewer looks.
+    pub fn with_tap(edges: Option<Outlet>, tap: Option<Arc<Tap>>) -> Outlet {
+        Outlet { tap, ..edges.unwrap_or_default() }
+    }
+
     /// Adds an edge; recorders are added first.
     pub fn add(&mut self, edge: Edge) {
         self.edges.push(edge);
@@ -245,6 +253,9 @@ impl Outlet {
 
     /// Sends to every consumer.
     pub fn send(&mut self, item: Item) -> Result<()> {
+        if let (Some(tap), Item::Chunk(chunk)) = (&self.tap, &item) {
+            tap.put(chunk);
+        }
         self.edges.iter_mut().try_for_each(|edge| edge.send(&item))
     }
 }

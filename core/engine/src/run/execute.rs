@@ -14,6 +14,7 @@ use crate::run::options::{Options, Out, Progress};
 use crate::run::pass::{self, PassEnd, Surroundings, Watched};
 use crate::run::record::{machine_memory, provenance};
 use crate::run::report::{Outcome, Report, StageReport};
+use crate::run::view::Watching;
 use crate::stage::{Opened, RunCx};
 use crate::store::{self, Checkpoint, Files, Folder, GapList, Provenance, Sealed, checkpoint};
 use crate::value::{Dict, Key, Pool, Value};
@@ -117,6 +118,7 @@ struct Execution<'a> {
     record: Provenance,
     options: Options,
     run: Arc<RunCx>,
+    watching: Option<Watching>,
     finals: Arc<Finals>,
     commits: Commits,
     begun: Instant,
@@ -159,6 +161,7 @@ impl<'a> Execution<'a> {
             results: Dict::new(),
             peak_buffers: 0,
         };
+        let watching = options.view.take().map(Watching::start).transpose()?;
         let (finals, commits) = (Arc::default(), Commits::default());
         let begun = Instant::now();
         Ok(Execution {
@@ -167,6 +170,7 @@ impl<'a> Execution<'a> {
             record,
             options,
             run,
+            watching,
             finals,
             commits,
             begun,
@@ -311,9 +315,9 @@ impl<'a> Execution<'a> {
             }
         };
         let disk = self.folder.free_bytes().ok();
-        let budget = |opened: &BTreeMap<NodeId, Opened>| match budget(plan, opened, machine_memory(), disk) {
-            Ok(_) => Ok(()),
-            Err(faults) => Err(Error::new(crate::Blame::Resources, faults.render(false).trim_end())),
+        let budget = |opened: &BTreeMap<NodeId, Opened>, early: &BTreeMap<NodeId, Dict>| {
+            let weighed = budget(plan, opened, early, machine_memory(), disk);
+            weighed.map(drop).map_err(|f| Error::new(crate::Blame::Resources, f.render(false).trim_end()))
         };
         let ended = pass::run(&mut Surroundings {
             plan,
@@ -331,6 +335,7 @@ impl<'a> Execution<'a> {
             watch: &mut watch,
             budget: &budget,
             resume: resumed.map(|c| c.nodes),
+            taps: self.watching.as_ref().map(Watching::taps),
         });
         self.mark = newest + 1;
         self.options.observer = observer;
@@ -405,6 +410,8 @@ impl<'a> Execution<'a> {
 
     /// Weighs the outcome, writes the record and, for a run that is over, the manifest.
     fn finish(mut self, failure: Option<Error>, stopped: bool) -> Result<Report> {
+        // The last look comes before the folder is closed.
+        drop(self.watching.take());
         let mut unbalanced = None;
         let mut limits = vec![];
         for account in &self.accounts {

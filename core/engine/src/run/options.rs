@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::run::pass::Watched;
+use crate::run::view::View;
 use crate::stage::{Prepared, Reader};
 use crate::store::{Files, Folder, RealFiles};
 
@@ -48,6 +49,8 @@ pub struct Options {
     pub cancel: Arc<AtomicBool>,
     /// Sees progress.
     pub observer: Option<Box<Observer>>,
+    /// Sees the newest values of stages; nothing waits for it.
+    pub view: Option<View>,
     /// Reads what paths in a recipe name.
     pub reader: Option<Arc<Reader>>,
     /// Costly set-up, shared with other runs of this process.
@@ -70,6 +73,7 @@ impl Options {
             stop: Arc::default(),
             cancel: Arc::default(),
             observer: None,
+            view: None,
             reader: None,
             prepared: Arc::default(),
             said: BTreeMap::new(),

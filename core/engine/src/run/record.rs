@@ -67,7 +67,7 @@ fn inputs(plan: &Plan) -> Vec<Input> {
 }
 
 /// Half of the memory that can be had now; none where the machine does not say.
-pub(super) fn machine_memory() -> Option<u64> {
+pub fn machine_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("MemAvailable"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024 / 2)

@@ -39,6 +39,8 @@ pub const RUN: &str = "run.json";
 pub const LOG: &str = "log.txt";
 /// The list of all files with their digests, in the folder of a finished run.
 pub const MANIFEST: &str = "manifest.json";
+/// The picture that `--view` leaves in the folder of a run: for watching, no output and not verified.
+pub const VIEW: &str = "view.png";
 /// The sub-folder that belongs to isard: lock, checkpoints, what was set aside.
 pub const INNER: &str = ".isard";
 

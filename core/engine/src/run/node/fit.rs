@@ -7,6 +7,7 @@ use crate::plan::StageOptions;
 use crate::run::edge::{Inbox, Item, Nothing};
 use crate::run::graph::none;
 use crate::run::node::Post;
+use crate::run::view::Looks;
 use crate::span::{Ranges, Span};
 use crate::stage::{AnyFit, Fitness, Slice};
 use crate::value::{Array, Dict, Value};
@@ -39,6 +40,7 @@ struct Progress {
     shown_at: Option<Instant>,
     /// Whether anything was refined since the last snapshot.
     news: bool,
+    looks: Looks,
 }
 
 impl FitNode {
@@ -51,6 +53,7 @@ impl FitNode {
             shown: 0,
             shown_at: None,
             news: false,
+            looks: Looks::new(),
         };
         if let Some(state) = self.post.resumed()? {
             if let Some(Value::Array(bounds)) = state.get("covers") {
@@ -148,7 +151,7 @@ impl FitNode {
 
     /// Emits a snapshot when one is due and something changed.
     fn show(&mut self, p: &mut Progress) -> Result<()> {
-        let Some(every) = self.options.snapshot_s else { return Ok(()) };
+        let Some(every) = self.options.snapshot_s else { return self.look(p) };
         let due = p.shown_at.is_none_or(|at| at.elapsed().as_secs_f64() >= every);
         if !due || !p.news {
             return Ok(());
@@ -162,6 +165,27 @@ impl FitNode {
             p.shown_at = Some(Instant::now());
             p.news = false;
         }
+        Ok(())
+    }
+
+    /// A fit that shows no snapshots still shows one to a viewer who waits.
+    fn look(&mut self, p: &mut Progress) -> Result<()> {
+        if !p.news || !p.looks.due(self.post.outlet.tap.as_deref()) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let none = Span::frames(0, 0);
+        match self.post.meter.call("snapshot", &none, || self.stage.snapshot(&self.post.cx())) {
+            Ok(Some(output)) => self.post.look(p.shown, output, &p.covers)?,
+            Ok(None) => (),
+            Err(error) => {
+                tracing::warn!(stage = %self.post.meter.name, %error, "There is nothing to look at.");
+                p.looks.stop();
+                return Ok(());
+            }
+        }
+        p.news = false;
+        p.looks.took(begun.elapsed());
         Ok(())
     }
 }

@@ -136,6 +136,15 @@ impl Post {
         self.meter.snapshots.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.outlet.send(Item::Chunk(Chunk { span, data, covers: Some(Arc::new(covers.clone())), last }))
     }
+
+    /// A result so far for the viewer alone: nobody behind the stage hears of it.
+    pub fn look(&self, number: u64, output: Dict, covers: &Ranges) -> Result<()> {
+        let Some(tap) = &self.outlet.tap else { return Ok(()) };
+        let span = Span { axis: SNAPSHOT, start: number, len: 1 };
+        let data = self.scatter.lead(number, output)?;
+        tap.put(&Chunk { span, data, covers: Some(Arc::new(covers.clone())), last: false });
+        Ok(())
+    }
 }
 
 /// Whether a saved state says that the stage had ended before the mark.

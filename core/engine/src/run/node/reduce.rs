@@ -13,6 +13,7 @@ use crate::run::edge::{Inbox, Item};
 use crate::run::graph::none;
 use crate::run::node::Post;
 use crate::run::node::tree::{BLOCK, Tree};
+use crate::run::view::Looks;
 use crate::span::{Chunk, Ranges, Span};
 use crate::stage::{AnyPart, AnyReduce, Cx, RunCx};
 use crate::value::{Array, Dict, Value};
@@ -71,6 +72,7 @@ impl ReduceNode {
             shown = state.get("shown").and_then(Value::number).unwrap_or(0.0) as u64;
             self.load(&mut work, &state, &done_tx)?;
         }
+        let mut looks = Looks::new();
         let (mut shown_at, mut frames_shown) = (Instant::now(), work.covers.count());
         loop {
             match self.post.next(&self.inbox)? {
@@ -111,6 +113,19 @@ impl ReduceNode {
                     shown += 1;
                 }
                 (shown_at, frames_shown) = (Instant::now(), work.covers.count());
+            } else if looks.due(self.post.outlet.tap.as_deref()) {
+                let begun = Instant::now();
+                work.wait(&done_rx)?;
+                match self.peek(&work) {
+                    Ok(Some(output)) => self.post.look(shown, output, &work.covers)?,
+                    Ok(None) => (),
+                    Err(error) => {
+                        tracing::warn!(stage = %self.post.meter.name, %error, "There is nothing to look at.");
+                        looks.stop();
+                        continue;
+                    }
+                }
+                looks.took(begun.elapsed());
             }
         }
         work.wait(&done_rx)?;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::plan::{Feed, NodeId, Stream};
 use crate::run::control::Meter;
-use crate::run::edge::{Edge, Inbox, edge};
+use crate::run::edge::{Edge, Inbox, Outlet, edge};
 use crate::run::node::{KEPT, Post, ReplayNode};
 use crate::run::spill::Spill;
+use crate::run::view::Tap;
 use crate::run::wire::{Changes, Gather, Latched, Scatter};
 use crate::stage::Opened;
 use crate::value::{Dict, Key, Value};
@@ -90,6 +91,12 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// Where a viewer looks at a stage; the engine's own listeners give nothing of theirs.
+    pub(super) fn tap(&self, id: NodeId) -> Option<Arc<Tap>> {
+        let node = self.s.plan.nodes.get(id)?;
+        self.s.taps.as_ref()?.tap(&node.name)
+    }
+
     pub(super) fn post(&mut self, id: NodeId, gather: Gather, scatter: Scatter) -> Post {
         Post {
             id,
@@ -98,7 +105,7 @@ impl Builder<'_, '_> {
             meter: self.meters[&id].clone(),
             gather,
             scatter,
-            outlet: self.outlets.remove(&id).unwrap_or_default(),
+            outlet: Outlet::with_tap(self.outlets.remove(&id), self.tap(id)),
             resume: self.resume_of(id),
         }
     }

@@ -19,6 +19,7 @@ use crate::run::control::{Control, Meter};
 use crate::run::edge::{Gauge, Inbox, Item, Outlet};
 use crate::run::graph::Graph;
 use crate::run::node::{Committed, Finals};
+use crate::run::view::Taps;
 use crate::run::wire::{Changes, Latch};
 use crate::stage::{Opened, Output, RunCx};
 use crate::store::Files;
@@ -52,11 +53,16 @@ pub struct Surroundings<'a> {
     pub save: &'a mut dyn FnMut(u64, Dict) -> Result<()>,
     /// Sees the meters now and then.
     pub watch: &'a mut dyn FnMut(&[Watched]),
-    /// Checks memory and disk once the sources are open.
-    pub budget: &'a dyn Fn(&BTreeMap<NodeId, Opened>) -> Result<()>,
+    /// Checks memory and disk once the sources are open and the tasks that need no stream have run.
+    pub budget: &'a Weigh<'a>,
     /// States of a checkpoint to go on from.
     pub resume: Option<Dict>,
+    /// Where a viewer looks.
+    pub taps: Option<Arc<Taps>>,
 }
+
+/// Weighs what opened sources and tasks that have run tell.
+pub type Weigh<'a> = dyn Fn(&BTreeMap<NodeId, Opened>, &BTreeMap<NodeId, Dict>) -> Result<()> + 'a;
 
 /// Makes the output of a stage, and what is called after its commits.
 pub type MakeOutput<'a> = dyn Fn(&str) -> (Arc<dyn Output>, Committed) + 'a;

@@ -1,6 +1,6 @@
 //! Building the stages of a pass, opening its sources, running its early tasks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ impl Builder<'_, '_> {
                 built.insert(id, (declaration.build)(set).at(|| format!("stage `{name}`"))?);
             }
         }
-        let mut early: Vec<(NodeId, Dict)> = vec![];
+        let mut early: BTreeMap<NodeId, Dict> = BTreeMap::new();
         for &id in &nodes {
             match built.get_mut(&id) {
                 Some(Built::Source(_)) => self.open(id, &mut built)?,
@@ -45,12 +45,12 @@ impl Builder<'_, '_> {
                     if self.s.plan.nodes[id].from.is_empty() && self.waits(id).is_empty() =>
                 {
                     let output = self.run_early(id, &mut built)?;
-                    early.push((id, output));
+                    early.insert(id, output);
                 }
                 _ => (),
             }
         }
-        (self.s.budget)(&self.opened)?;
+        (self.s.budget)(&self.opened, &early)?;
         self.wire(&nodes);
         for &id in &nodes {
             self.node(id, &mut built)?;
@@ -209,6 +209,9 @@ impl Builder<'_, '_> {
         let mut digest = ContentDigest::default();
         digest.add(&chunk)?;
         self.early_content.insert(id, digest.finish());
+        if let Some(tap) = self.tap(id) {
+            tap.put(&chunk);
+        }
         let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         // A queue holds at least two items: nothing blocks here before the threads run.
         outlet.send(Item::Chunk(chunk))?;

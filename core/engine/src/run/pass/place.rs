@@ -98,6 +98,7 @@ impl Builder<'_, '_> {
                         gather: self.gather(*link)?,
                         scatter: Scatter::new(&plan.nodes[*link].name, &declaration.outputs),
                         keep,
+                        tap: if *link == id { None } else { self.tap(*link) },
                     });
                 }
                 let parallel = 2 * self.threads();
