@@ -52,7 +52,7 @@ impl TaskNode {
                     self.post.mark(mark, Dict::new().with("parts", saved))?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
             }

@@ -71,8 +71,9 @@ impl Builder<'_, '_> {
                 let behind = self.graph.behind(id);
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
                 let frames = self.frames(&opened);
+                let shapes = opened.shapes;
                 self.push(id, move || {
-                    SourceNode { post, stage, from, frames, options, scan, scan_keys }.run()
+                    SourceNode { post, stage, from, frames, options, scan, scan_keys, shapes }.run()
                 });
             }
             Built::Map(stage) => {
