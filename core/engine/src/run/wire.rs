@@ -128,7 +128,8 @@ impl Scatter {
             let (dims, told) = (&array.shape()[1..], shapes.get(port.as_str()));
             let wanted = told.dims.or_else(|| dims.is_empty().then(Vec::new));
             if wanted.as_deref() != Some(dims) {
-                let wanted = wanted.map_or("one that the source tells when it is opened".into(), |w| format!("{w:?}"));
+                let wanted =
+                    wanted.map_or("one that the source tells when it is opened".into(), |w| format!("{w:?}"));
                 return Err(Error::data(format!("found a frame of shape {dims:?}, wanted {wanted}"))
                     .at(format!("port `{port}`")));
             }

@@ -98,7 +98,9 @@ impl FitNode {
                 }
                 Ok(Item::End) => break,
                 Ok(Item::Fault(error)) => return Err(error),
-                Ok(Item::Corrupt(..) | Item::Poke(_) | Item::Aside) => return Err(Error::internal("an edge gave a bare token")),
+                Ok(Item::Corrupt(..) | Item::Poke(_) | Item::Aside) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
                 // Absorb before refining: a slow fitter must not stop the detector.
                 Err(Nothing::Yet) if due => {
                     let fitness = self.refine(Slice::of(SLICE))?;

@@ -89,8 +89,8 @@ impl WriterNode {
                     let chunk = Chunk::new(gap.span.clone(), data);
                     let input = self.post.gather.input(&chunk.span, &chunk.data)?;
                     let frame = Chunk { data: self.content(&chunk)?, ..chunk };
-                    let kept = self
-                        .tried("corrupt", &gap.span, |stage, cx| stage.corrupt(cx, &gap, input.clone()))?;
+                    let kept =
+                        self.tried("corrupt", &gap.span, |stage, cx| stage.corrupt(cx, &gap, input.clone()))?;
                     match kept {
                         true => digest.corrupt(&frame)?,
                         false => digest.gap(&gap),

@@ -45,9 +45,7 @@ impl Tally {
     /// The counts, for a checkpoint.
     pub fn save(&self, state: Dict) -> Dict {
         let counts: Vec<u64> = self.counts.iter().flat_map(|(value, n)| [*value, *n]).collect();
-        state
-            .with("counts", Array::from_slice(&counts))
-            .with("full", Array::from_slice(&self.full.bounds()))
+        state.with("counts", Array::from_slice(&counts)).with("full", Array::from_slice(&self.full.bounds()))
     }
 
     /// The counts of a checkpoint.
@@ -68,7 +66,7 @@ mod tests {
     fn a_value_is_full_when_every_frame_of_it_has_passed_in_any_order() {
         let axis = PerAxis::of(&[("y".into(), 2), ("x".into(), 3)], "y", None).unwrap();
         let mut tally = Tally::default();
-        let mut took = |tally: &mut Tally, value, at, n| tally.took(&axis, value, &Span::frames(at, n)).unwrap();
+        let took = |tally: &mut Tally, value, at, n| tally.took(&axis, value, &Span::frames(at, n)).unwrap();
         assert!(!took(&mut tally, 0, 2, 1));
         assert!(took(&mut tally, 1, 3, 3));
         let mut tally = Tally::load(&tally.save(Dict::new())).unwrap();

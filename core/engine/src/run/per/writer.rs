@@ -47,7 +47,8 @@ impl PerWriter {
             let mut covers = Ranges::default();
             let committed = match committed {
                 Some(state) => {
-                    let (Value::Dict(own), Value::Array(bounds)) = (state.need("own")?, state.need("covers")?)
+                    let (Value::Dict(own), Value::Array(bounds)) =
+                        (state.need("own")?, state.need("covers")?)
                     else {
                         return Err(damaged());
                     };
