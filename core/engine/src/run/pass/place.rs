@@ -22,6 +22,9 @@ impl Builder<'_, '_> {
     /// Makes the thread of a stage, and of the engine's listeners behind it.
     pub(super) fn node(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
         let fused_into_next = self.graph.consumers(id).iter().any(|c| self.graph.fuses(*c) == Some(id));
+        if self.is_gone(id) {
+            return self.leave(id, built);
+        }
         if !fused_into_next {
             self.listeners(id);
         }

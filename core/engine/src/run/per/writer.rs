@@ -70,6 +70,8 @@ impl PerWriter {
         span: &Span,
         mut give: impl FnMut(&mut PerWriter, &Cx, u64, &Span) -> Result<()>,
     ) -> Result<()> {
+        // What could not be closed before comes first; `half` stands until it is.
+        self.close_full(cx)?;
         let done = self.half.take().filter(|(half, _)| half == span).map_or(span.start, |(_, done)| done);
         for (value, piece) in self.per.axis.pieces(&span.part(done, span.end())) {
             if let Err(error) = give(self, cx, value, &piece) {
@@ -82,7 +84,7 @@ impl PerWriter {
                 return Err(error);
             }
         }
-        self.close_full(cx)
+        Ok(())
     }
 
     /// Closes the writers of values that have had all their frames.
