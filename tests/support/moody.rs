@@ -281,6 +281,9 @@ impl Writer for MoodyWriter {
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()> {
         self.set.gap(cx, gap)
     }
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool> {
+        self.set.corrupt(cx, gap, frame)
+    }
     fn commit(&mut self, cx: &Cx) -> Result<Dict> {
         act(&self.op, "commit", None)?;
         self.set.commit(cx)

@@ -24,6 +24,8 @@ pub enum Item {
     Chunk(Chunk),
     /// Frames that will not come.
     Gap(Gap),
+    /// A frame that came damaged, with its bytes: on the way from a source to a recorder, and nowhere else.
+    Corrupt(Gap, Dict),
     /// A mark: every stage saves its state when it passes.
     Mark(u64),
     /// Something waits in this slot of a `latest` edge.
@@ -65,6 +67,8 @@ pub struct Edge {
     let_go: Option<Gap>,
     spill: Option<Arc<Spill>>,
     gauge: Gauge,
+    /// Whether it leads to a recorder, which may keep the bytes of damaged frames.
+    recorder: bool,
 }
 
 /// How long a full edge waits before it looks whether its branch was given up.
@@ -109,10 +113,16 @@ pub fn edge(
     let gauge = Gauge::default();
     let inbox = Inbox { rx, spill: spill.clone(), gauge: gauge.clone(), next: Cell::default() };
     let (slot, let_go) = (None, None);
-    (Edge { tx, overflow, take, keep, detached, latest, slot, queue, let_go, spill, gauge }, inbox)
+    let recorder = false;
+    (Edge { tx, overflow, take, keep, detached, latest, slot, queue, let_go, spill, gauge, recorder }, inbox)
 }
 
 impl Edge {
+    /// The edge, leading to a recorder or not.
+    pub fn to_recorder(self, recorder: bool) -> Edge {
+        Edge { recorder, ..self }
+    }
+
     /// Sends an item, as the edge's overflow rule says.
     fn send(&mut self, item: &Item) -> Result<()> {
         if self.detached.load(Ordering::Relaxed) {
@@ -124,6 +134,12 @@ impl Edge {
                 let chunk = self.project(chunk);
                 self.send_chunk(chunk)
             }
+            Item::Corrupt(gap, data) if self.recorder => {
+                let data = self.projected(data);
+                self.block(Item::Corrupt(gap.clone(), data))
+            }
+            // A damaged frame reaches stages as a gap, never as data.
+            Item::Corrupt(gap, _) => self.send(&Item::Gap(gap.clone())),
             other => {
                 // What is in the slot belongs before this item, what comes next belongs behind it.
                 self.slot = None;
@@ -192,18 +208,24 @@ impl Edge {
 
     /// The chunk with only the keys that are read behind this edge; a final snapshot alone is record 0.
     fn project(&self, chunk: &Chunk) -> Chunk {
-        let mut data = Dict::with_capacity(self.keep.len());
-        for (key, value) in chunk.data.iter() {
-            if wants(&self.keep, key.as_str()) {
-                data.push(key.clone(), value.clone());
-            }
-        }
+        let data = self.projected(&chunk.data);
         let mut span = chunk.span.clone();
         if self.take == Take::Final && span.axis == SNAPSHOT {
             // How many snapshots came before depends on timing; what is final must not.
             span = Span { start: 0, ..span };
         }
         Chunk { span, data, covers: chunk.covers.clone(), last: chunk.last }
+    }
+
+    /// The values that are read behind this edge.
+    fn projected(&self, all: &Dict) -> Dict {
+        let mut data = Dict::with_capacity(self.keep.len());
+        for (key, value) in all.iter() {
+            if wants(&self.keep, key.as_str()) {
+                data.push(key.clone(), value.clone());
+            }
+        }
+        data
     }
 }
 
@@ -244,6 +266,11 @@ impl Outlet {
     /// Adds an edge; recorders are added first.
     pub fn add(&mut self, edge: Edge) {
         self.edges.push(edge);
+    }
+
+    /// Whether a recorder listens.
+    pub fn records(&self) -> bool {
+        self.edges.iter().any(|edge| edge.recorder)
     }
 
     /// Whether nobody listens.

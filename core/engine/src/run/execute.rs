@@ -1,13 +1,14 @@
 //! Step after step: checkpoints, finals, skipped passes, the record of the run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::plan::{NodeId, Plan, What, budget};
 use crate::registry::Role;
+use crate::run::commits::Commits;
 use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
 use crate::run::options::{Options, Out, Progress};
@@ -100,9 +101,6 @@ fn goes_on(record: &mut Provenance) {
     (record.ended, record.exit, record.error) = (None, None, None);
 }
 
-/// Files of writers by stage and mark.
-type Commits = Arc<Mutex<HashMap<(String, Option<u64>), Vec<Sealed>>>>;
-
 /// The account of frames of one stage in one step.
 struct Account {
     /// The stage, with its step in a recipe with passes.
@@ -120,9 +118,11 @@ struct Execution<'a> {
     run: Arc<RunCx>,
     watching: Option<Watching>,
     finals: Arc<Finals>,
-    commits: Commits,
+    commits: Arc<Commits>,
     begun: Instant,
     mark: u64,
+    /// Branches that ended by themselves in earlier steps: the stage and its error.
+    detached: Vec<(String, String)>,
     /// The accounts of frames of the steps so far.
     accounts: Vec<Account>,
     report: Report,
@@ -162,7 +162,7 @@ impl<'a> Execution<'a> {
             peak_buffers: 0,
         };
         let watching = options.view.take().map(Watching::start).transpose()?;
-        let (finals, commits) = (Arc::default(), Commits::default());
+        let (finals, commits) = (Arc::default(), Arc::default());
         let begun = Instant::now();
         Ok(Execution {
             plan,
@@ -175,6 +175,7 @@ impl<'a> Execution<'a> {
             commits,
             begun,
             mark: 0,
+            detached: vec![],
             accounts: vec![],
             report,
         })
@@ -198,6 +199,13 @@ impl<'a> Execution<'a> {
                     .iter()
                     .map(|(k, v)| (k.to_string(), v.text().unwrap_or_default().to_owned()))
                     .collect();
+            }
+            if let Some(Value::Dict(detached)) = checkpoint.more.get("detached") {
+                for (stage, error) in detached.iter() {
+                    let error = error.text().unwrap_or_default();
+                    tracing::warn!(%stage, error, "A branch had ended in an earlier pass.");
+                    self.detached.push((stage.to_string(), error.to_owned()));
+                }
             }
             for (name, saved) in checkpoint.ledger.iter() {
                 if let Value::Dict(saved) = saved {
@@ -265,13 +273,7 @@ impl<'a> Execution<'a> {
             let (folder, commits, name) = (folder.clone(), commits.clone(), stage.to_owned());
             let committed: Committed = Arc::new({
                 let folder = folder.clone();
-                move |mark| {
-                    let files = folder.commit(&name);
-                    commits
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert((name.clone(), mark), files);
-                }
+                move |mark| commits.note(&name, mark, folder.commit(&name))
             });
             committed
         };
@@ -291,18 +293,11 @@ impl<'a> Execution<'a> {
         let mut save = |mark: u64, nodes: Dict| {
             let mut files: Vec<Sealed> =
                 files_before.iter().filter(|f| !writers.contains(&f.stage)).cloned().collect();
-            let mut commits = save_commits.lock().unwrap_or_else(PoisonError::into_inner);
             for writer in &writers {
-                let of_mark = commits.remove(&(writer.clone(), Some(mark)));
-                let ended = || commits.get(&(writer.clone(), None)).cloned();
-                match of_mark.or_else(ended) {
-                    Some(list) => files.extend(list),
-                    // A writer that had ended before the checkpoint resumed from keeps its files.
-                    None => files.extend(files_before.iter().filter(|f| f.stage == *writer).cloned()),
-                }
+                // A writer that had ended before the checkpoint resumed from keeps its files.
+                let before = || files_before.iter().filter(|f| f.stage == *writer).cloned().collect();
+                files.extend(save_commits.at(writer, mark).unwrap_or_else(before));
             }
-            commits.retain(|(_, m), _| m.is_none_or(|m| m > mark));
-            drop(commits);
             newest = mark;
             // Values that this step has come to stand with the stages that have ended: what the step began with must
             // stay what it was, or a stage that reads what an earlier turn left would read its own turn's instead.
@@ -346,6 +341,9 @@ impl<'a> Execution<'a> {
     fn boundary(&self, step: usize) -> Checkpoint {
         let text = |(k, v): (&String, &String)| (Key::from(k.clone()), Value::from(v.as_str()));
         let content: Dict = self.report.content.iter().map(text).collect();
+        let detached = |(stage, error): &(String, String)| (Key::from(stage.clone()), error.as_str().into());
+        let detached: Dict = self.detached.iter().map(detached).collect();
+        let more = Dict::new().with("finals", self.finals.save()).with("content", content);
         let account = |a: &Account| (Key::from(a.name.clone()), Value::Dict(a.ledger.save()));
         Checkpoint {
             recipe: self.record.recipe_digest(),
@@ -353,7 +351,7 @@ impl<'a> Execution<'a> {
             mark: self.mark,
             nodes: Dict::new(),
             ledger: self.accounts.iter().filter(|a| !a.detached).map(account).collect(),
-            more: Dict::new().with("finals", self.finals.save()).with("content", content),
+            more: more.with("detached", detached),
             files: self.folder.sealed(),
         }
     }
@@ -392,6 +390,12 @@ impl<'a> Execution<'a> {
                 content,
             });
         }
+        for (node, error) in &end.detached {
+            if let Some(node) = plan.nodes.get(*node) {
+                let name = if many { format!("{step}.{}", node.name) } else { node.name.clone() };
+                self.detached.push((name, error.to_string()));
+            }
+        }
         for (node, port, changes) in &end.latched {
             let key = format!("latched {}.{port}", plan.nodes[*node].name);
             let changes: Vec<_> =
@@ -429,7 +433,7 @@ impl<'a> Execution<'a> {
             (None, _) if stopped => Outcome::Stopped,
             (None, Some(error)) => Outcome::Failed(error),
             _ if !limits.is_empty() => Outcome::Limits(limits),
-            _ if self.report.stages.iter().any(|s| s.detached.is_some()) => Outcome::Detached,
+            _ if !self.detached.is_empty() => Outcome::Detached,
             _ => Outcome::Done,
         };
         for (name, node, port) in &self.plan.results {

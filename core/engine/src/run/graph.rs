@@ -177,11 +177,16 @@ impl<'a> Graph<'a> {
         (plain && maps && alone && !latched).then_some(from)
     }
 
-    /// The stages whose stream begins at a stage, itself included.
+    /// The stages that cannot go on without a stage, itself included: whose stream begins at it, who wait for its end.
     pub fn downstream(&self, id: NodeId) -> BTreeSet<NodeId> {
         let mut all = BTreeSet::from([id]);
-        for consumer in self.consumers(id) {
-            all.extend(self.downstream(*consumer));
+        let waits = |other: &&NodeId| {
+            let inputs = self.plan.nodes[**other].inputs.iter();
+            **other != id
+                && inputs.into_iter().any(|(_, f)| matches!(f, Feed::Final { node, .. } if *node == id))
+        };
+        for next in self.consumers(id).iter().chain(self.nodes.iter().filter(waits)) {
+            all.extend(self.downstream(*next));
         }
         all
     }

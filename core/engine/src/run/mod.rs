@@ -1,5 +1,6 @@
 //! Running a plan.
 
+mod commits;
 mod control;
 mod early;
 mod edge;

@@ -17,11 +17,13 @@ pub enum Sorted {
     Chunk(Chunk),
     /// Frames that will not come.
     Gap(Gap),
+    /// A frame that came damaged, with its bytes.
+    Corrupt(Gap, Dict),
 }
 
 enum Held {
     Frames(u64, Dict),
-    Lost(Reason, Arc<str>),
+    Lost(Reason, Arc<str>, Option<Dict>),
 }
 
 /// Sorts arrivals, closes chunks, keeps the source's ledger.
@@ -85,9 +87,9 @@ impl Sorter {
             Arrival::Frames { first, count, data } => {
                 self.frames(Chunk::new(Span::frames(first, count), data))?
             }
-            Arrival::Lost { number, reason, why, .. } => {
+            Arrival::Lost { number, reason, why, data } => {
                 if self.is_new(number) {
-                    self.held.insert(number, Held::Lost(reason, why));
+                    self.held.insert(number, Held::Lost(reason, why, data));
                 }
             }
         }
@@ -154,7 +156,7 @@ impl Sorter {
                     Held::Frames(count, data) => {
                         self.place(Chunk::new(Span::frames(self.next, count), data))?
                     }
-                    Held::Lost(reason, why) => self.lose(self.next + 1, reason, why)?,
+                    Held::Lost(reason, why, data) => self.lose(self.next + 1, reason, why, data)?,
                 }
             }
             let Some((&first, _)) = self.held.first_key_value() else { return Ok(()) };
@@ -168,7 +170,7 @@ impl Sorter {
             // Only as far as the limit demands: a frame that may still come in time is waited for.
             let to = first.min(newest - self.reorder);
             let why = format!("not there when frame {newest} had come (reorder limit {})", self.reorder);
-            self.lose(to, Reason::Missing, why.into())?;
+            self.lose(to, Reason::Missing, why.into(), None)?;
         }
     }
 
@@ -191,12 +193,15 @@ impl Sorter {
         Ok(())
     }
 
-    fn lose(&mut self, to: u64, reason: Reason, why: Arc<str>) -> Result<()> {
+    fn lose(&mut self, to: u64, reason: Reason, why: Arc<str>, data: Option<Dict>) -> Result<()> {
         self.close()?;
         let gap = Gap { span: Span::frames(self.next, to - self.next), reason, why };
         self.ledger.gap(&gap);
         self.next = to;
-        self.out.push(Sorted::Gap(gap));
+        self.out.push(match data {
+            Some(data) => Sorted::Corrupt(gap, data),
+            None => Sorted::Gap(gap),
+        });
         Ok(())
     }
 
@@ -227,14 +232,14 @@ impl Sorter {
     pub fn finish(&mut self, why: &str) -> Result<()> {
         while let Some((&first, _)) = self.held.first_key_value() {
             if first > self.next {
-                self.lose(first, Reason::Missing, "never came".into())?;
+                self.lose(first, Reason::Missing, "never came".into(), None)?;
             }
             self.drain()?;
         }
         if let Some(frames) = self.ledger.expected
             && self.next < frames
         {
-            self.lose(frames, Reason::Missing, why.into())?;
+            self.lose(frames, Reason::Missing, why.into(), None)?;
         }
         self.close()
     }
@@ -282,6 +287,9 @@ mod tests {
                     numbers.extend(chunk.span.range());
                 }
                 Sorted::Gap(gap) => gaps.push(format!("{} {}", gap.reason.word(), gap.span)),
+                Sorted::Corrupt(gap, data) => {
+                    gaps.push(format!("{} {} with {:?}", gap.reason.word(), gap.span, data.get("n")));
+                }
             }
         }
         (numbers, gaps)

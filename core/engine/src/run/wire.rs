@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Context, Error, Result};
 use crate::port::{Port, check_output};
 use crate::span::Span;
-use crate::value::{Dict, Key, Value};
+use crate::stage::Shapes;
+use crate::value::{Dict, Dtype, Key, Value};
 
 /// A slow value: the newest snapshot of a stream beside the frames.
 #[derive(Default)]
@@ -112,6 +113,31 @@ impl Scatter {
         check_output(&self.ports, Some(span), &output).at(|| format!("stage `{}`, {span}", self.stage))?;
         for (port, value) in output {
             data.set(self.key(&port), value);
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes of a damaged frame can stand among good ones.
+    ///
+    /// They must be what the ports promise and what the source said a frame looks like: which frames came before must
+    /// not decide, or a resumed run would decide otherwise.
+    pub fn fits(&self, span: &Span, frame: &Dict, shapes: &Shapes) -> Result<()> {
+        check_output(&self.ports, Some(span), frame)?;
+        for (port, value) in frame.iter() {
+            let Value::Array(array) = value else { continue };
+            let (dims, told) = (&array.shape()[1..], shapes.get(port.as_str()));
+            let wanted = told.dims.or_else(|| dims.is_empty().then(Vec::new));
+            if wanted.as_deref() != Some(dims) {
+                let wanted =
+                    wanted.map_or("one that the source tells when it is opened".into(), |w| format!("{w:?}"));
+                return Err(Error::data(format!("found a frame of shape {dims:?}, wanted {wanted}"))
+                    .at(format!("port `{port}`")));
+            }
+            if told.dtype.is_some_and(|wanted| wanted != array.dtype()) {
+                let wanted = told.dtype.map_or("", Dtype::name);
+                return Err(Error::data(format!("found {}, wanted {wanted}", array.dtype().name()))
+                    .at(format!("port `{port}`")));
+            }
         }
         Ok(())
     }

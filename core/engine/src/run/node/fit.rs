@@ -65,7 +65,7 @@ impl FitNode {
             }
         }
         loop {
-            let due = self.live && p.due();
+            let due = self.live && (p.due() || self.stage.ripe());
             let item =
                 if due { self.inbox.try_recv() } else { self.inbox.recv_timeout(Duration::from_millis(200)) };
             match item {
@@ -83,12 +83,14 @@ impl FitNode {
                         Some(set) => set.iter().for_each(|r| p.covers.add(r.clone())),
                         None => p.covers.add(chunk.span.range()),
                     }
+                    self.ripen()?;
                 }
                 Ok(Item::Gap(gap)) => {
                     let post = &self.post;
                     let stage = &mut self.stage;
                     post.meter.book(|l| l.gap(&gap));
                     post.meter.call("gap", &gap.span, || stage.gap(&post.cx(), &gap))?;
+                    self.ripen()?;
                 }
                 Ok(Item::Mark(mark)) => {
                     let state = Dict::new()
@@ -99,7 +101,9 @@ impl FitNode {
                 }
                 Ok(Item::End) => break,
                 Ok(Item::Fault(error)) => return Err(error),
-                Ok(Item::Poke(_) | Item::Aside) => return Err(Error::internal("an edge gave a bare token")),
+                Ok(Item::Corrupt(..) | Item::Poke(_) | Item::Aside) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
                 // Absorb before refining: a slow fitter must not stop the detector.
                 Err(Nothing::Yet) if due => {
                     let fitness = self.refine(Slice::of(SLICE))?;
@@ -111,6 +115,15 @@ impl FitNode {
             }
         }
         self.finish(p)
+    }
+
+    /// Finishes what can be finished, unless a detector must not be kept waiting: what is finished takes no memory.
+    fn ripen(&mut self) -> Result<()> {
+        while !self.live && self.stage.ripe() {
+            self.post.check()?;
+            self.refine(Slice::of(SLICE))?;
+        }
+        Ok(())
     }
 
     fn finish(mut self, mut p: Progress) -> Result<Dict> {

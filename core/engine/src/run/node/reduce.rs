@@ -100,7 +100,7 @@ impl ReduceNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
             }

@@ -70,7 +70,7 @@ impl KeepNode {
                     self.post.mark(mark, Dict::new().with("files", files as i64))?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
                 Item::Chunk(_) | Item::Gap(_) => (),

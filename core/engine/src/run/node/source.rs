@@ -8,7 +8,7 @@ use crate::run::edge::Item;
 use crate::run::node::Post;
 use crate::run::sorter::{Sorted, Sorter};
 use crate::span::{Chunk, Span};
-use crate::stage::{AnySource, Pull, Slots};
+use crate::stage::{AnySource, Arrival, Pull, Shapes, Slots};
 use crate::value::{Array, Dict, Key, Value};
 
 /// A source that has been opened.
@@ -27,6 +27,8 @@ pub struct SourceNode {
     pub scan: Vec<(String, u64)>,
     /// The `scan.` keys that somebody reads.
     pub scan_keys: Vec<Key>,
+    /// What a frame looks like, as far as the source says.
+    pub shapes: Shapes,
 }
 
 /// How often progress sees a new account: copying one takes time where many frames are lost.
@@ -109,7 +111,8 @@ impl SourceNode {
             let stage = &mut self.stage;
             let result = post.meter.call("pull", &span, || stage.pull(&post.cx(), &mut slots));
             // What was put before an error counts: the source will not give it again.
-            for arrival in slots.take() {
+            for mut arrival in slots.take() {
+                self.weigh(&mut arrival);
                 sorter.push(arrival)?;
             }
             match result {
@@ -124,18 +127,40 @@ impl SourceNode {
         }
     }
 
+    /// Takes damaged bytes away that nobody would keep, or that would not fit among good frames.
+    fn weigh(&self, arrival: &mut Arrival) {
+        let Arrival::Lost { number, why, data, .. } = arrival else { return };
+        let Some(frame) = data else { return };
+        if !self.post.outlet.records() {
+            *data = None;
+        } else if let Err(error) = self.post.scatter.fits(&Span::frames(*number, 1), frame, &self.shapes) {
+            *why = format!("{why}; its bytes are not kept: {error}").into();
+            *data = None;
+        }
+    }
+
+    /// The values of frames under their full keys.
+    fn full(&self, span: &Span, given: Dict) -> Result<Dict> {
+        let mut data = Dict::with_capacity(given.len() + self.scan_keys.len());
+        self.post.scatter.add(span, given, &mut data)?;
+        for key in &self.scan_keys {
+            data.set(key.clone(), scan_values(key, &self.scan, span));
+        }
+        Ok(data)
+    }
+
     /// Sends what the sorter let go.
     fn send(&mut self, sorter: &mut Sorter) -> Result<()> {
         for sorted in sorter.take() {
             match sorted {
                 Sorted::Gap(gap) => self.post.outlet.send(Item::Gap(gap))?,
+                Sorted::Corrupt(gap, data) => {
+                    let data = self.full(&gap.span, data)?;
+                    self.post.outlet.send(Item::Corrupt(gap, data))?;
+                }
                 Sorted::Chunk(chunk) => {
                     self.post.meter.took(chunk.span.len);
-                    let mut data = Dict::with_capacity(chunk.data.len() + self.scan_keys.len());
-                    self.post.scatter.add(&chunk.span, chunk.data, &mut data)?;
-                    for key in &self.scan_keys {
-                        data.set(key.clone(), scan_values(key, &self.scan, &chunk.span));
-                    }
+                    let data = self.full(&chunk.span, chunk.data)?;
                     self.post.outlet.send(Item::Chunk(Chunk::new(chunk.span, data)))?;
                 }
             }

@@ -1,5 +1,6 @@
 //! One pass: open the sources, wire the stages, start a thread for each, watch them to the end.
 
+mod detached;
 mod edges;
 mod open;
 mod place;
@@ -113,6 +114,8 @@ struct Builder<'a, 'b> {
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
     changes: Vec<(NodeId, Key, Changes)>,
+    /// Branches that had ended by themselves before the checkpoint: they stay ended.
+    gone_before: Vec<(NodeId, Error)>,
     /// The engine's own listeners, with the stages they listen to.
     helpers: Vec<(NodeId, NodeId)>,
     /// Digests of what tasks gave before the threads began.
@@ -146,6 +149,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         latches: HashMap::new(),
         queues: HashMap::new(),
         changes: vec![],
+        gone_before: vec![],
         helpers: vec![],
         early_content: BTreeMap::new(),
         next_id,

@@ -22,6 +22,9 @@ impl Builder<'_, '_> {
     /// Makes the thread of a stage, and of the engine's listeners behind it.
     pub(super) fn node(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
         let fused_into_next = self.graph.consumers(id).iter().any(|c| self.graph.fuses(*c) == Some(id));
+        if self.is_gone(id) {
+            return self.leave(id, built);
+        }
         if !fused_into_next {
             self.listeners(id);
         }
@@ -71,8 +74,9 @@ impl Builder<'_, '_> {
                 let behind = self.graph.behind(id);
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
                 let frames = self.frames(&opened);
+                let shapes = opened.shapes;
                 self.push(id, move || {
-                    SourceNode { post, stage, from, frames, options, scan, scan_keys }.run()
+                    SourceNode { post, stage, from, frames, options, scan, scan_keys, shapes }.run()
                 });
             }
             Built::Map(stage) => {
