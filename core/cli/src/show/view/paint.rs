@@ -41,6 +41,8 @@ impl Depth {
 const SPACE: usize = 2;
 /// A picture smaller than this, in columns and rows, shows nothing.
 const LEAST: (usize, usize) = (12, 4);
+/// Columns that a picture beside another needs at least for its caption.
+const BESIDE: usize = 24;
 /// Lines of text above a picture.
 const CAPTION: usize = 2;
 /// Images longer than this times their width are drawn shorter than they are.
@@ -88,7 +90,8 @@ fn grid(shown: &[&Sight], columns: usize, rows: usize) -> Option<(usize, usize)>
         for across in 1..=count {
             let width = ((columns + SPACE) / across).saturating_sub(SPACE);
             let height = (rows / count.div_ceil(across)).saturating_sub(CAPTION);
-            if width < LEAST.0 || height < LEAST.1 {
+            let least = if across > 1 { BESIDE } else { LEAST.0 };
+            if width < least || height < LEAST.1 {
                 continue;
             }
             let area = shown[..count].iter().map(|sight| match Form::of(&sight.value) {
