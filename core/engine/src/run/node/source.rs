@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
 use crate::plan::RunOptions;
 use crate::run::edge::Item;
 use crate::run::node::Post;
@@ -113,7 +113,7 @@ impl SourceNode {
             // What was put before an error counts: the source will not give it again.
             for mut arrival in slots.take() {
                 self.weigh(&mut arrival);
-                sorter.push(arrival)?;
+                sorter.push(arrival).at(|| format!("stage `{}`", self.post.meter.name))?;
             }
             match result {
                 Err(error) if error.is_transient() && tries < self.options.retry => {
@@ -142,6 +142,9 @@ impl SourceNode {
     /// The values of frames under their full keys.
     fn full(&self, span: &Span, given: Dict) -> Result<Dict> {
         let mut data = Dict::with_capacity(given.len() + self.scan_keys.len());
+        let kept = self.post.scatter.keeps_word(&given, &self.shapes, false);
+        kept.map_err(|e| Error::plugin(e.message()))
+            .at(|| format!("stage `{}`, {span}", self.post.meter.name))?;
         self.post.scatter.add(span, given, &mut data)?;
         for key in &self.scan_keys {
             data.set(key.clone(), scan_values(key, &self.scan, span));
