@@ -112,7 +112,7 @@ impl SourceNode {
             let result = post.meter.call("pull", &span, || stage.pull(&post.cx(), &mut slots));
             // What was put before an error counts: the source will not give it again.
             for mut arrival in slots.take() {
-                self.weigh(&mut arrival);
+                self.weigh(&mut arrival)?;
                 sorter.push(arrival).at(|| format!("stage `{}`", self.post.meter.name))?;
             }
             match result {
@@ -127,24 +127,39 @@ impl SourceNode {
         }
     }
 
+    /// Refuses frames that are not what was promised, before they are put together with others.
+    ///
     /// Takes damaged bytes away that nobody would keep, or that would not fit among good frames.
-    fn weigh(&self, arrival: &mut Arrival) {
-        let Arrival::Lost { number, why, data, .. } = arrival else { return };
-        let Some(frame) = data else { return };
-        if !self.post.outlet.records() {
-            *data = None;
-        } else if let Err(error) = self.post.scatter.fits(&Span::frames(*number, 1), frame, &self.shapes) {
-            *why = format!("{why}; its bytes are not kept: {error}").into();
-            *data = None;
+    fn weigh(&self, arrival: &mut Arrival) -> Result<()> {
+        let scatter = &self.post.scatter;
+        match arrival {
+            Arrival::Frames { first, count, data } => {
+                let span = Span::frames(*first, *count);
+                scatter.check(Some(&span), data)?;
+                let kept = scatter.keeps_word(data, &self.shapes, false);
+                kept.map_err(|e| {
+                    Error::plugin(e.message()).at(format!("stage `{}`, {span}", self.post.meter.name))
+                })
+            }
+            Arrival::Lost { data, .. } if !self.post.outlet.records() => {
+                *data = None;
+                Ok(())
+            }
+            Arrival::Lost { number, why, data, .. } => {
+                let frame = data.as_ref();
+                let fits = frame.map(|frame| scatter.fits(&Span::frames(*number, 1), frame, &self.shapes));
+                if let Some(Err(error)) = fits {
+                    *why = format!("{why}; its bytes are not kept: {error}").into();
+                    *data = None;
+                }
+                Ok(())
+            }
         }
     }
 
     /// The values of frames under their full keys.
     fn full(&self, span: &Span, given: Dict) -> Result<Dict> {
         let mut data = Dict::with_capacity(given.len() + self.scan_keys.len());
-        let kept = self.post.scatter.keeps_word(&given, &self.shapes, false);
-        kept.map_err(|e| Error::plugin(e.message()))
-            .at(|| format!("stage `{}`, {span}", self.post.meter.name))?;
         self.post.scatter.add(span, given, &mut data)?;
         for key in &self.scan_keys {
             data.set(key.clone(), scan_values(key, &self.scan, span));
