@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
 use crate::plan::RunOptions;
 use crate::run::edge::Item;
 use crate::run::node::Post;
@@ -112,8 +112,8 @@ impl SourceNode {
             let result = post.meter.call("pull", &span, || stage.pull(&post.cx(), &mut slots));
             // What was put before an error counts: the source will not give it again.
             for mut arrival in slots.take() {
-                self.weigh(&mut arrival);
-                sorter.push(arrival)?;
+                self.weigh(&mut arrival)?;
+                sorter.push(arrival).at(|| format!("stage `{}`", self.post.meter.name))?;
             }
             match result {
                 Err(error) if error.is_transient() && tries < self.options.retry => {
@@ -127,15 +127,33 @@ impl SourceNode {
         }
     }
 
+    /// Refuses frames that are not what was promised, before they are put together with others.
+    ///
     /// Takes damaged bytes away that nobody would keep, or that would not fit among good frames.
-    fn weigh(&self, arrival: &mut Arrival) {
-        let Arrival::Lost { number, why, data, .. } = arrival else { return };
-        let Some(frame) = data else { return };
-        if !self.post.outlet.records() {
-            *data = None;
-        } else if let Err(error) = self.post.scatter.fits(&Span::frames(*number, 1), frame, &self.shapes) {
-            *why = format!("{why}; its bytes are not kept: {error}").into();
-            *data = None;
+    fn weigh(&self, arrival: &mut Arrival) -> Result<()> {
+        let scatter = &self.post.scatter;
+        match arrival {
+            Arrival::Frames { first, count, data } => {
+                let span = Span::frames(*first, *count);
+                scatter.check(Some(&span), data)?;
+                let kept = scatter.keeps_word(data, &self.shapes, false);
+                kept.map_err(|e| {
+                    Error::plugin(e.message()).at(format!("stage `{}`, {span}", self.post.meter.name))
+                })
+            }
+            Arrival::Lost { data, .. } if !self.post.outlet.records() => {
+                *data = None;
+                Ok(())
+            }
+            Arrival::Lost { number, why, data, .. } => {
+                let frame = data.as_ref();
+                let fits = frame.map(|frame| scatter.fits(&Span::frames(*number, 1), frame, &self.shapes));
+                if let Some(Err(error)) = fits {
+                    *why = format!("{why}; its bytes are not kept: {error}").into();
+                    *data = None;
+                }
+                Ok(())
+            }
         }
     }
 

@@ -148,6 +148,10 @@ impl Builder<'_, '_> {
             Ok((task, output))
         })?;
         built.insert(id, Built::Task(task));
+        // Checked before anybody reads it.
+        if let What::Stage(declaration) = &self.s.plan.nodes[id].what {
+            Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).check(None, &output)?;
+        }
         for (port, value) in output.iter() {
             self.s.finals.set(id, port.clone(), value.clone());
         }
