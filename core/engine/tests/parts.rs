@@ -284,7 +284,7 @@ fn parts_that_do_not_fit_are_refused() {
     };
     let [a, b, c] = &folders[..] else { panic!("three parts") };
     refuse(RECIPE, &[a.clone(), c.clone()], Blame::Recipe, &["part 2 of 3 is missing", "--part 2/3"]);
-    refuse(RECIPE, &[a.clone()], Blame::Recipe, &["parts 2, 3 of 3 are missing"]);
+    refuse(RECIPE, std::slice::from_ref(a), Blame::Recipe, &["parts 2, 3 of 3 are missing"]);
     let twice = [a.clone(), b.clone(), c.clone(), b.clone()];
     refuse(RECIPE, &twice, Blame::Recipe, &["part 2 of 3", "is there twice"]);
     let other: PathBuf = part(&disk, RECIPE, 1, 2).0.into();

@@ -77,6 +77,9 @@ impl Sorter {
     }
 
     /// Takes the frames of a part only; the others are for other parts to book.
+    ///
+    /// A part ends when its frames are placed or given up: one that would have come later still stays missing, where a
+    /// single run would have called it late. No frame differs.
     pub fn only(&mut self, own: Range<u64>) {
         let frames = self.ledger.expected;
         self.ledger.part = Some(own.clone());

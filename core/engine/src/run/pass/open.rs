@@ -1,6 +1,6 @@
 //! Building the stages of a pass, opening its sources, running its early tasks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ impl Builder<'_, '_> {
                 _ => (),
             }
         }
-        (self.s.budget)(&self.opened)?;
+        (self.s.budget)(&self.sized())?;
         self.wire(&nodes);
         for &id in &nodes {
             self.node(id, &mut built)?;
@@ -169,6 +169,18 @@ impl Builder<'_, '_> {
         built.insert(id, Built::Source(source));
         self.put_opened(id, opened);
         Ok(())
+    }
+
+    /// The sources as the budget sees them: a part is weighed by its own frames, and keeps about what the stages that
+    /// it leaves out would write.
+    fn sized(&self) -> BTreeMap<NodeId, Opened> {
+        let mut sized = self.opened.clone();
+        for (id, own) in &self.ranges {
+            if let Some(opened) = sized.get_mut(id) {
+                opened.frames = Some(own.end - own.start);
+            }
+        }
+        sized
     }
 
     fn unknown(&self, id: NodeId) -> Error {
