@@ -333,6 +333,11 @@ fn frames_that_cannot_be_cut_are_refused_before_the_first() {
     let none = "isard = \"0.1\"\nname = \"n\"\n[stage.grid]\nuse = \"toy.grid\"\nset = { step = 0.5 }";
     let error = run::run(&plan(none), of).unwrap_err().to_string();
     assert!(error.contains("has no source"), "{error}");
+    let mut both = options(&disk, "/both");
+    both.part = Some(Part { number: 1, of: 2 });
+    both.reuse = vec![Reuse { stage: "once".into(), path: "/none".into(), anyway: false }];
+    let error = run::run(&plan(RECIPE), both).unwrap_err().to_string();
+    assert!(error.contains("a part of a run cannot reuse"), "{error}");
 }
 
 fn reuse(
@@ -438,6 +443,19 @@ fn what_tasks_fits_and_merges_gave_is_reused() {
         assert_eq!(again.content, first.content, "{stage}");
         record(&disk, &out);
     }
+    // A part whose branch ended by itself is not the whole either.
+    let broken = set(
+        &recipe,
+        "set = { mood = \"giveup\", at = 150 }",
+        "set = { mood = \"error\", at = 150 }\n    run = { on_error = \"detach\" }",
+    );
+    let mut of = options(&disk, "/broken");
+    of.part = Some(Part { number: 1, of: 1 });
+    let report = run::run(&plan(&broken), of).unwrap();
+    assert_eq!(report.outcome, Outcome::Detached);
+    let error =
+        run::merge(&plan(&broken), options(&disk, "/refused"), &["/broken".into()]).unwrap_err().to_string();
+    assert!(error.contains("it is `detached`") && error.contains("log.txt"), "{error}");
     // From a part nothing is taken: it is not the whole.
     let error = reuse(&disk, &recipe, "/refused", "line", "/part-1-2", false).unwrap_err().to_string();
     assert!(error.contains("kept no whole output of `line`"), "{error}");

@@ -16,6 +16,11 @@ use crate::store::{self, Files, Folder, Provenance, Reused, checkpoint};
 pub fn run(plan: &Plan, options: Options) -> Result<Report> {
     let mut record = provenance(plan, &options);
     let mut scopes = vec![];
+    if record.part.is_some() && !options.reuse.is_empty() {
+        return Err(
+            Error::recipe("a part of a run cannot reuse outputs").help("reuse them in a run of all frames")
+        );
+    }
     if let Some(part) = record.part {
         scopes.push(Scope::of_part(plan, part)?);
     } else if !options.reuse.is_empty() {

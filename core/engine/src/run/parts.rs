@@ -96,9 +96,12 @@ fn look(now: &Provenance, files: &dyn Files, folder: &Path) -> Result<Found> {
     }
     // A part may exceed limits: they are weighed over all frames, here.
     if found.manifest.is_empty() || !["done", "limits"].contains(&found.record.status.as_str()) {
-        let place = found.folder.display();
-        return Err(Error::recipe(format!("{} is not done, it is `{}`", named(&found), found.record.status))
-            .help(format!("`isard resume {place}` goes on with a part that was cut off")));
+        let (place, status) = (found.folder.display(), &found.record.status);
+        let error = Error::recipe(format!("{} is not done, it is `{status}`", named(&found)));
+        return Err(match status.as_str() {
+            "detached" => error.help(format!("{place}/log.txt says which branch ended; run the part again")),
+            _ => error.help(format!("`isard resume {place}` goes on with a part that was cut off")),
+        });
     }
     Ok(found)
 }
