@@ -270,10 +270,10 @@ fn tasks_run_before_streams_and_after_them() {
 
 #[test]
 fn a_budget_adds_up() {
-    let plan = plan_of("good.toml");
+    let mut plan = plan_of("good.toml");
     let shapes = Shapes::default().with("image", Shape::array(Dtype::U16, &[512, 512]));
-    let opened = Opened { frames: Some(600), shapes, ..Opened::default() };
-    let budget = plan::budget(&plan, &BTreeMap::from([(0, opened)]), &BTreeMap::new(), None, None).unwrap();
+    let opened = BTreeMap::from([(0, Opened { frames: Some(600), shapes, ..Opened::default() })]);
+    let budget = plan::budget(&plan, &opened, &BTreeMap::new(), None, None).unwrap();
     // One frame is 512 * 512 * 2 bytes; four fit in a chunk of 2 MiB, the reorder buffer holds 64.
     let frame = 512 * 512 * 2;
     assert_eq!(budget.shares[0].memory, (64 + 4) * frame);
@@ -282,6 +282,9 @@ fn a_budget_adds_up() {
     assert_eq!(plan.nodes[3].role(), Some(Role::Writer));
     // The writer takes one image and, as the test's writer says, a byte for each letter of its path.
     assert_eq!(budget.disk, frame + "mean.h5".len() as u64);
+    plan.nodes[0].run.keep = true;
+    let kept = plan::budget(&plan, &opened, &BTreeMap::new(), None, None).unwrap();
+    assert_eq!(kept.disk - budget.disk, 600 * frame);
 }
 
 #[test]

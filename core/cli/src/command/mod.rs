@@ -4,6 +4,7 @@ pub mod check;
 pub mod describe;
 pub mod doctor;
 pub mod list;
+pub mod merge;
 pub mod new_plugin;
 pub mod resume;
 pub mod run;
@@ -58,6 +59,8 @@ enum Command {
     Try(try_stage::TryArguments),
     /// Write a new plugin crate that builds and passes its own test.
     NewPlugin(new_plugin::NewPluginArguments),
+    /// Make one run of the parts that `isard run --part` left, bit for bit that of a single run.
+    Merge(merge::MergeArguments),
     /// Go on with a run that was stopped or cut off.
     Resume(resume::ResumeArguments),
     /// Re-read everything a run wrote and compare it with its digests.
@@ -110,6 +113,7 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Schema(a) => schema::run(&a),
         Command::Try(a) => try_stage::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
+        Command::Merge(a) => merge::run(&a),
         Command::Resume(a) => resume::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Doctor(a) => doctor::run(&a),

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use isard_core::error::Error;
 use isard_core::plan::Plan;
-use isard_core::run::{self, Options, Out, Report};
+use isard_core::run::{self, Options, Out, Report, Reuse};
+use isard_core::store::Part;
 
 use crate::command::{Done, RecipeArguments, Stop, planned, run_options};
 use crate::show::{log, progress::Progress, style, table, view};
@@ -24,6 +25,15 @@ pub struct RunArguments {
     /// Remove what an earlier run left in the output folder.
     #[arg(long, requires = "out")]
     overwrite: bool,
+    /// Run one part of the frames, such as `2/8`; `isard merge` makes one run of all parts.
+    #[arg(long, value_name = "I/N")]
+    part: Option<Part>,
+    /// Take a kept output of an earlier run instead of running the stage and what only it needs.
+    #[arg(long, value_name = "STAGE=PATH", conflicts_with = "part")]
+    reuse: Vec<String>,
+    /// Reuse outputs even if another recipe made them.
+    #[arg(long, requires = "reuse")]
+    reuse_anyway: bool,
     #[command(flatten)]
     show: ShowArguments,
 }
@@ -53,10 +63,24 @@ pub fn run(arguments: &RunArguments) -> Done {
         None => Out::Numbered("runs".into()),
     };
     let said = said(&arguments.recipe);
+    let reuse = arguments.reuse.iter().map(|text| reused(text, arguments.reuse_anyway));
+    let reuse = reuse.collect::<Result<Vec<Reuse>, Error>>()?;
     go(&plan, out, &arguments.show, |plan, mut options| {
-        options.said = said;
+        (options.said, options.part, options.reuse) = (said, arguments.part, reuse);
         run::run(plan, options)
     })
+}
+
+/// `STAGE=PATH`.
+fn reused(text: &str, anyway: bool) -> Result<Reuse, Error> {
+    let (stage, path) = text
+        .split_once('=')
+        .filter(|(stage, path)| !stage.is_empty() && !path.is_empty())
+        .ok_or_else(|| {
+            Error::recipe(format!("`--reuse {text}` names no stage and path"))
+                .help("write `--reuse stage=runs/NAME-001`")
+        })?;
+    Ok(Reuse { stage: stage.to_owned(), path: path.into(), anyway })
 }
 
 /// What the command line says beside the recipe: kept, so that `resume` means the same recipe.

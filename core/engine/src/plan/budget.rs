@@ -219,12 +219,13 @@ impl Work<'_> {
         }
     }
 
-    /// What later passes play again is kept on disk.
+    /// What later passes play again is kept on disk, and what the recipe says is to be kept.
     fn kept(&mut self) {
         let plan = self.plan;
         let streams = plan.nodes.iter().flat_map(|n| &n.from);
         let mut kept: Vec<NodeId> =
             streams.filter_map(|s| if let Stream::Kept(node) = s { Some(*node) } else { None }).collect();
+        kept.extend((0..plan.nodes.len()).filter(|id| plan.nodes[*id].run.keep));
         kept.sort_unstable();
         kept.dedup();
         for node in kept {

@@ -73,6 +73,8 @@ pub(crate) fn stage_schema() -> Json {
                 "description": "Which snapshots it takes." },
             "per": { "type": "string", "description": "A fresh instance for each value of this scan axis." },
             "isolate": { "type": "boolean", "description": "Runs in a child process; refused by this version." },
+            "keep": { "type": "boolean",
+                "description": "What it gives is kept on disk, for a later run to take with `--reuse`." },
         },
     })
 }
@@ -137,6 +139,7 @@ pub(crate) fn stage(recipe: &Recipe, text: &StageText, faults: &mut Vec<Diagnost
         },
         per: json.get("per").and_then(Json::as_str).map(str::to_owned),
         isolate: json.get("isolate") == Some(&Json::Bool(true)),
+        keep: json.get("keep") == Some(&Json::Bool(true)),
     }
 }
 
@@ -169,6 +172,9 @@ pub(crate) fn by_role(
         refuse("overflow", "a stage that reads a stream");
         refuse("queue", "a stage that reads a stream");
         refuse("take", "a stage that reads a stream");
+    }
+    if role == Some(Role::Writer) {
+        refuse("keep", "a stage that gives something");
     }
     if role == Some(Role::Source) {
         refuse("on_error", "a stage behind a source");

@@ -11,95 +11,16 @@ use crate::registry::Role;
 use crate::run::commits::Commits;
 use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
-use crate::run::options::{Options, Out, Progress};
+use crate::run::options::{Options, Progress};
+use crate::run::parts;
 use crate::run::pass::{self, PassEnd, Surroundings, Watched};
-use crate::run::record::{machine_memory, provenance};
+use crate::run::record::machine_memory;
 use crate::run::report::{Outcome, Report, StageReport};
+use crate::run::scope::Scope;
 use crate::run::view::Watching;
 use crate::stage::{Opened, RunCx};
-use crate::store::{self, Checkpoint, Files, Folder, GapList, Provenance, Sealed, checkpoint};
+use crate::store::{self, Checkpoint, Folder, GapList, Provenance, Sealed, checkpoint};
 use crate::value::{Dict, Key, Pool, Value};
-
-/// Runs a plan from its beginning.
-pub fn run(plan: &Plan, options: Options) -> Result<Report> {
-    let files = options.files.clone();
-    let folder = match &options.out {
-        Out::Numbered(base) => Folder::numbered(files, base, &plan.name)?,
-        Out::Folder { path, overwrite } => Folder::create(files, path, *overwrite)?,
-    };
-    let record = provenance(plan, &options);
-    Execution::new(plan, folder, record, options)?.go(None)
-}
-
-/// Goes on with the run of a folder from its last checkpoint; refuses a changed recipe.
-pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
-    let Out::Folder { path, .. } = &options.out else {
-        return Err(Error::internal("a run is resumed in its own folder"));
-    };
-    let opened = Folder::open(options.files.clone(), path)?;
-    if let Some((_, why)) = &opened.stale {
-        tracing::warn!(%why, "The lock of an earlier run was taken over.");
-    }
-    let folder = opened.folder;
-    let now = provenance(plan, &options);
-    // A run that was cut off before it wrote its record has nothing to go on from but its beginning.
-    let mut record = match Provenance::read(&**folder.files(), folder.root()) {
-        Ok(before) => {
-            before.same_recipe(&now)?;
-            // A run that was cut off between its record and its manifest has its last part to do again.
-            let whole = folder.files().exists(&folder.path(store::MANIFEST)).unwrap_or(false);
-            if before.status == "done" && whole {
-                return Err(Error::recipe(format!("the run in {} is done", folder.root().display()))
-                    .help("`isard verify` checks it, `isard run` starts another"));
-            }
-            before
-        }
-        Err(_) => now,
-    };
-    goes_on(&mut record);
-    let loaded = checkpoint::load(&folder)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let checkpoint = loaded.checkpoint.unwrap_or_default();
-    folder.rollback(&checkpoint)?;
-    let from = (!checkpoint.step.is_empty()).then_some(checkpoint);
-    Execution::new(plan, folder, record, options)?.go(from)
-}
-
-/// The names a run can be restarted from, in order: the passes that it began.
-pub fn restart_names(files: &dyn Files, root: &std::path::Path) -> Result<Vec<String>> {
-    Ok(checkpoint::boundaries(files, root)?.into_iter().map(|c| c.step).collect())
-}
-
-/// Goes back to the beginning of a pass, and runs on from there.
-pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
-    let Out::Folder { path, .. } = &options.out else {
-        return Err(Error::internal("a run is restarted in its own folder"));
-    };
-    let folder = Folder::open(options.files.clone(), path)?.folder;
-    let mut record = Provenance::read(&**folder.files(), folder.root())?;
-    record.same_recipe(&provenance(plan, &options))?;
-    let kept = checkpoint::boundaries(&**folder.files(), folder.root())?;
-    let names: Vec<&str> = kept.iter().map(|c| c.step.as_str()).collect();
-    let Some(from) = kept.iter().find(|c| c.step == step) else {
-        let names = names.join("`, `");
-        return Err(
-            Error::recipe(format!("no pass `{step}` to restart from")).help(format!("there are `{names}`"))
-        );
-    };
-    checkpoint::restart(&folder, from)?;
-    folder.rollback(from)?;
-    goes_on(&mut record);
-    Execution::new(plan, folder, record, options)?.go(Some(from.clone()))
-}
-
-/// Takes back what a record says of the end of a run.
-fn goes_on(record: &mut Provenance) {
-    record.resumed.push(store::utc_now());
-    record.status = "running".into();
-    (record.ended, record.exit, record.error) = (None, None, None);
-}
 
 /// The account of frames of one stage in one step.
 struct Account {
@@ -110,10 +31,13 @@ struct Account {
     detached: bool,
 }
 
-struct Execution<'a> {
+/// A run under way.
+pub(super) struct Execution<'a> {
     plan: &'a Plan,
     folder: Arc<Folder>,
     record: Provenance,
+    /// What of each step runs here; a step without one runs whole.
+    scopes: Vec<Scope>,
     options: Options,
     run: Arc<RunCx>,
     watching: Option<Watching>,
@@ -129,7 +53,14 @@ struct Execution<'a> {
 }
 
 impl<'a> Execution<'a> {
-    fn new(plan: &'a Plan, folder: Arc<Folder>, record: Provenance, mut options: Options) -> Result<Self> {
+    /// A run that is about to begin or to go on.
+    pub fn new(
+        plan: &'a Plan,
+        folder: Arc<Folder>,
+        record: Provenance,
+        scopes: Vec<Scope>,
+        mut options: Options,
+    ) -> Result<Self> {
         let threads =
             plan.run.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
         let pool = rayon::ThreadPoolBuilder::new()
@@ -168,6 +99,7 @@ impl<'a> Execution<'a> {
             plan,
             folder,
             record,
+            scopes,
             options,
             run,
             watching,
@@ -182,10 +114,11 @@ impl<'a> Execution<'a> {
     }
 
     /// Runs all steps, or those from a checkpoint on.
-    fn go(mut self, mut from: Option<Checkpoint>) -> Result<Report> {
+    pub fn go(mut self, mut from: Option<Checkpoint>) -> Result<Report> {
         self.folder.set_record(self.record.to_json());
         self.folder.put_run(&self.record.to_json())?;
-        self.log(&format!("isard {} runs `{}`", self.record.isard, self.plan.name))?;
+        let part = self.record.part.map_or_else(String::new, |part| format!(", {part}"));
+        self.log(&format!("isard {} runs `{}`{part}", self.record.isard, self.plan.name))?;
         let mut first = 0;
         if let Some(checkpoint) = &from {
             let known = self.plan.steps.iter().position(|s| s.name == checkpoint.step);
@@ -219,7 +152,9 @@ impl<'a> Execution<'a> {
         }
         let mut failure = None;
         let mut stopped = false;
-        for step in first..self.plan.steps.len() {
+        // The frames of the first pass are what parts share; whatever comes later is for their merge.
+        let steps = if self.record.part.is_some() { 1 } else { self.plan.steps.len() };
+        for step in first..steps {
             if step > first && self.options.stop.load(Ordering::Relaxed) {
                 // Between two passes there is nothing to drain, but the checkpoint has to say where to go on.
                 stopped = true;
@@ -314,6 +249,7 @@ impl<'a> Execution<'a> {
             let weighed = budget(plan, opened, early, machine_memory(), disk);
             weighed.map(drop).map_err(|f| Error::new(crate::Blame::Resources, f.render(false).trim_end()))
         };
+        let whole = Scope::default();
         let ended = pass::run(&mut Surroundings {
             plan,
             step,
@@ -331,6 +267,7 @@ impl<'a> Execution<'a> {
             budget: &budget,
             resume: resumed.map(|c| c.nodes),
             taps: self.watching.as_ref().map(Watching::taps),
+            scope: self.scopes.get(at).unwrap_or(&whole),
         });
         self.mark = newest + 1;
         self.options.observer = observer;
@@ -460,18 +397,24 @@ impl<'a> Execution<'a> {
             .filter(|(_, _, set)| !set.is_empty())
             .map(|(n, word, set)| GapList::new(n, word, set))
             .collect();
+        let goes_on = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped);
+        let left = match self.record.part.is_some() && !goes_on {
+            true => parts::leave_accounts(&self.folder, &self.report.stages),
+            false => Ok(()),
+        };
         let told = self.log(&format!(
             "{}{}",
             outcome.word(),
             outcome.message().map_or(String::new(), |m| format!(": {m}"))
         ));
-        let written = told.and_then(|()| self.folder.put_run(&self.record.to_json())).and_then(|()| {
-            // Only a run that will not go on gets its manifest; the others are resumed from their checkpoint.
-            match self.report.outcome {
-                Outcome::Failed(_) | Outcome::Stopped => Ok(()),
-                _ => store::finish(&self.folder, &self.report.content).map(drop),
-            }
-        });
+        let written =
+            left.and(told).and_then(|()| self.folder.put_run(&self.record.to_json())).and_then(|()| {
+                // Only a run that will not go on gets its manifest; the others are resumed from their checkpoint.
+                match goes_on {
+                    true => Ok(()),
+                    false => store::finish(&self.folder, &self.report.content).map(drop),
+                }
+            });
         if let Err(error) = written
             && !matches!(self.report.outcome, Outcome::Failed(_))
         {

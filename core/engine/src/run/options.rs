@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use crate::run::pass::Watched;
 use crate::run::view::View;
 use crate::stage::{Prepared, Reader};
-use crate::store::{Files, Folder, RealFiles};
+use crate::store::{Files, Folder, Part, RealFiles};
 
 /// Where a run leaves its outputs.
 #[derive(Clone, Debug)]
@@ -59,6 +59,21 @@ pub struct Options {
     pub said: BTreeMap<String, serde_json::Value>,
     /// Told where the outputs go, before anything runs.
     pub started: Option<Box<Started>>,
+    /// The part of the frames to run; none takes all.
+    pub part: Option<Part>,
+    /// Outputs of earlier runs to take instead of running their stages.
+    pub reuse: Vec<Reuse>,
+}
+
+/// An output of an earlier run to take instead of running its stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    /// The stage.
+    pub stage: String,
+    /// The folder of the earlier run, or the kept output in it.
+    pub path: PathBuf,
+    /// Take it even if the recipe that made it differs.
+    pub anyway: bool,
 }
 
 /// Told where the outputs go.
@@ -78,6 +93,8 @@ impl Options {
             prepared: Arc::default(),
             said: BTreeMap::new(),
             started: None,
+            part: None,
+            reuse: vec![],
         }
     }
 }

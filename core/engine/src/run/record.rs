@@ -31,6 +31,7 @@ pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
         inputs: inputs(plan),
         options: options.said.clone(),
         seed: plan.run.seed,
+        part: options.part,
         started: store::utc_now(),
         host: store::Holder::this().host,
         status: "running".into(),

@@ -15,6 +15,7 @@ mod manifest;
 mod verify;
 
 mod digest;
+mod part;
 mod provenance;
 mod time;
 
@@ -26,7 +27,8 @@ pub use files::{Entry, Files, Op, RealFiles};
 pub use folder::{Folder, Opened, Sealed};
 pub use lock::Holder;
 pub use manifest::{Manifest, finish};
-pub use provenance::{GapList, Input, PluginUsed, Provenance, difference};
+pub use part::Part;
+pub use provenance::{GapList, Input, PartUsed, PluginUsed, Provenance, Reused, difference};
 pub use rollback::Rollback;
 pub use time::{rfc3339, utc_now};
 pub use verify::{Finding, Kind, Report, Verdict, verify};

@@ -5,6 +5,7 @@ mod chain;
 mod fit;
 mod fold;
 mod join;
+mod merge;
 mod reduce;
 mod replay;
 mod source;
@@ -20,10 +21,13 @@ pub use chain::{Chain, Link};
 pub use fit::FitNode;
 pub use fold::FoldNode;
 pub use join::JoinNode;
-pub use reduce::ReduceNode;
-pub use replay::{KEPT, KeepNode, ReplayNode};
+pub use merge::MergeNode;
+pub use reduce::{KeepTree, ReduceNode};
+pub use replay::{KEPT, KeepNode, ReplayNode, last_chunk};
+
 pub use source::SourceNode;
 pub use task::{LateTask, TaskNode};
+pub use tree::BLOCK;
 pub use writer::{Committed, WriterNode};
 
 use crate::error::{Error, Result};

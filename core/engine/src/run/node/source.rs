@@ -1,5 +1,6 @@
 //! Sources: pull, sort, account, chunk.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::error::{Context, Error, Result};
@@ -21,6 +22,8 @@ pub struct SourceNode {
     pub from: u64,
     /// How many frames it has.
     pub frames: Option<u64>,
+    /// Its frames in a part of a run; none takes all.
+    pub own: Option<Range<u64>>,
     /// How the recipe runs.
     pub options: RunOptions,
     /// The scan's axes, slowest first.
@@ -41,6 +44,9 @@ impl SourceNode {
         let (chunk, reorder) = (self.options.chunk_of(0), self.options.reorder);
         let mut sorter =
             Sorter::new(self.from, self.frames, chunk, reorder, latency, self.post.run.pool.clone());
+        if let Some(own) = &self.own {
+            sorter.only(own.clone());
+        }
         if self.post.resumed()?.is_some()
             && let Some(saved) = self.post.meter.account()
         {
@@ -77,6 +83,9 @@ impl SourceNode {
             if stopped {
                 self.post.control.cut_short(self.post.id);
                 break "the run was stopped before it";
+            }
+            if sorter.is_full() {
+                break "the part ended before it";
             }
             let pulled = self.pull(sorter)?;
             let left = sorter.close_if_old()?;

@@ -7,6 +7,7 @@ mod place;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +21,7 @@ use crate::run::control::{Control, Meter};
 use crate::run::edge::{Gauge, Inbox, Item, Outlet};
 use crate::run::graph::Graph;
 use crate::run::node::{Committed, Finals};
+use crate::run::scope::Scope;
 use crate::run::view::Taps;
 use crate::run::wire::{Changes, Latch};
 use crate::stage::{Opened, Output, RunCx};
@@ -60,6 +62,8 @@ pub struct Surroundings<'a> {
     pub resume: Option<Dict>,
     /// Where a viewer looks.
     pub taps: Option<Arc<Taps>>,
+    /// What of the step runs here, and what is given to it.
+    pub scope: &'a Scope,
 }
 
 /// Weighs what opened sources and tasks that have run tell.
@@ -111,6 +115,8 @@ struct Builder<'a, 'b> {
     outlets: HashMap<NodeId, Outlet>,
     inboxes: HashMap<NodeId, Vec<Inbox>>,
     opened: BTreeMap<NodeId, Opened>,
+    /// The frames of each source in a part of a run.
+    ranges: HashMap<NodeId, Range<u64>>,
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
     changes: Vec<(NodeId, Key, Changes)>,
@@ -135,7 +141,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
     let (events_tx, events) = unbounded();
     let cancel = s.run.cancel.clone();
     let control = Arc::new(Control::new(cancel, s.stop.clone(), s.first_mark, events_tx));
-    let graph = Graph::new(s.plan, s.step.pass);
+    let graph = Graph::new(s.plan, s.step.pass, s.scope);
     let names = s.plan.nodes.iter().enumerate().map(|(i, n)| (i, n.name.clone())).collect();
     let next_id = s.plan.nodes.len();
     let mut builder = Builder {
@@ -146,6 +152,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         outlets: HashMap::new(),
         inboxes: HashMap::new(),
         opened: BTreeMap::new(),
+        ranges: HashMap::new(),
         latches: HashMap::new(),
         queues: HashMap::new(),
         changes: vec![],

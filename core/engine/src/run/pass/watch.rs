@@ -10,6 +10,7 @@ use crossbeam_channel::Receiver;
 use crate::error::{Blame, Error, Result};
 use crate::plan::{Feed, NodeId, Stream};
 use crate::run::control::Event;
+use crate::run::scope::Given;
 use crate::value::{Dict, Value};
 
 use super::{Builder, GRACE, PassEnd, Watched};
@@ -18,7 +19,8 @@ impl Builder<'_, '_> {
     /// Starts all threads and watches them to the end.
     pub(super) fn watch(mut self, events: &Receiver<Event>) -> Result<PassEnd> {
         let mut stages: Vec<Watched> = vec![];
-        for &id in self.graph.nodes {
+        let there = |id: &&NodeId| self.graph.nodes.contains(id) || self.s.scope.accounts.contains_key(id);
+        for &id in self.s.plan.passes[self.s.step.pass].nodes.iter().filter(there) {
             let expected = self.extent(id).filter(|_| self.on_frames(id));
             stages.push(Watched {
                 node: id,
@@ -196,6 +198,9 @@ impl Builder<'_, '_> {
         let plan = self.s.plan;
         if cut.is_empty() || cut.contains(&id) {
             return !cut.is_empty();
+        }
+        if matches!(self.s.scope.given.get(&id), Some(Given::Trees(_))) {
+            return false;
         }
         if id >= plan.nodes.len() {
             return self.helpers.iter().any(|(listener, of)| *listener == id && self.is_short(*of, cut));
