@@ -126,17 +126,18 @@ fn a_branch_that_had_ended_before_the_checkpoint_stays_ended() {
 
 #[test]
 fn a_branch_whose_state_is_in_the_checkpoint_goes_on() {
-    // The writer in the main stream fails at frame 66, and so does the branch beside it; the checkpoint is before both.
+    // The writer in the main stream fails at frame 66, and so does the branch beside it; the checkpoint of frame 40 has
+    // a fifth of a second to be made before.
     let text = r#"
         isard = "0.1"
         name = "cured"
         [run]
         chunk = 4
-        checkpoint_frames = 16
+        checkpoint_frames = 40
         checkpoint_s = 0.0
         [stage.frames]
         use = "toy.count"
-        set = { frames = 120, rate = 4000.0 }
+        set = { frames = 120, rate = 120.0 }
         [stage.save]
         use = "moody.writer"
         from = "frames"

@@ -119,7 +119,7 @@ pub fn edge(
 
 impl Edge {
     /// The edge, leading to a recorder or not.
-    pub fn to_recorder(self, recorder: bool) -> Edge {
+    pub fn for_recorder(self, recorder: bool) -> Edge {
         Edge { recorder, ..self }
     }
 

@@ -80,7 +80,7 @@ impl Builder<'_, '_> {
         let (tx, rx): (Edge, Inbox) = edge(queue, options.overflow, take, keep, detached, spill);
         self.queues.insert(to, rx.gauge().clone());
         let recorder = plan.nodes.get(to).is_some_and(|n| n.run.record);
-        self.outlets.entry(from).or_default().add(tx.to_recorder(recorder));
+        self.outlets.entry(from).or_default().add(tx.for_recorder(recorder));
         self.inboxes.entry(to).or_default().push(rx);
     }
 
