@@ -1,0 +1,9 @@
+//! Diffraction contrast tomography: raw frames in, spots out, while the sample turns.
+//!
+//! The numerics stand in plain modules ([`segment`]) and know no engine; the stages that wrap them are
+//! declared in `stage`. Spots are found and written; grouping them by grain and reconstructing grains are not part of
+//! this family.
+
+mod pixel;
+pub mod segment;
+mod simd;
