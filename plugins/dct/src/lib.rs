@@ -4,6 +4,9 @@
 //! declared in `stage`. Spots are found and written; grouping them by grain and reconstructing grains are not part of
 //! this family.
 
+mod moving;
 mod pixel;
+mod scan;
 pub mod segment;
 mod simd;
+mod stage;

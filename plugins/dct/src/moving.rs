@@ -77,6 +77,7 @@ pub(crate) struct Piece<'a> {
     floats: Vec<&'a mut [f32]>,
     words: Vec<&'a mut [i16]>,
     over: Vec<bool>,
+    full: Vec<u32>,
     medians: Option<Vec<&'a mut [f32]>>,
 }
 
@@ -86,7 +87,8 @@ impl Sample for u16 {
             true => Out::Floats(&mut piece.floats),
             false => Out::Words(&mut piece.words, &mut piece.over),
         };
-        simd::words(level, job, piece.range.clone(), out, piece.medians.as_deref_mut());
+        let (medians, full) = (piece.medians.as_deref_mut(), Some(piece.full.as_mut_slice()));
+        simd::words(level, job, piece.range.clone(), out, medians, full);
     }
 }
 
@@ -115,8 +117,17 @@ pub(crate) struct Into<'a> {
     pub(crate) medians: Option<Vec<&'a mut [f32]>>,
 }
 
+/// What is known of the output frames once they are filled.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Whether words were too small for a difference.
+    pub(crate) over: Vec<bool>,
+    /// How many pixels of the frame had the largest value of 16 bits.
+    pub(crate) full: Vec<u32>,
+}
+
 impl<T: Sample> Batch<'_, T> {
-    /// Fills the output frames; says which words were too small for their differences.
+    /// Fills the output frames.
     ///
     /// `par(n, work)` runs `work(0) .. work(n-1)` in any order.
     pub(crate) fn run(
@@ -124,7 +135,7 @@ impl<T: Sample> Batch<'_, T> {
         level: Level,
         out: Into,
         par: impl Fn(usize, &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()>,
-    ) -> Result<Vec<bool>> {
+    ) -> Result<Told> {
         let chains = self.chains();
         let pixels = self.frames.first().map_or(0, |f| f.len());
         let outputs = self.wanted.len();
@@ -138,6 +149,7 @@ impl<T: Sample> Batch<'_, T> {
                     floats: floats.next().unwrap_or_default(),
                     words: words.next().unwrap_or_default(),
                     over: vec![false; outputs],
+                    full: vec![0; outputs],
                     medians: medians.as_mut().and_then(Iterator::next),
                 })
             })
@@ -149,12 +161,13 @@ impl<T: Sample> Batch<'_, T> {
             }
             Ok(())
         })?;
-        let mut over = vec![false; outputs];
+        let mut told = Told { over: vec![false; outputs], full: vec![0; outputs] };
         for piece in &pieces {
             let piece = piece.lock().map_err(|_| Error::internal("a block failed before"))?;
-            over.iter_mut().zip(&piece.over).for_each(|(all, one)| *all |= one);
+            told.over.iter_mut().zip(&piece.over).for_each(|(all, one)| *all |= one);
+            told.full.iter_mut().zip(&piece.full).for_each(|(all, one)| *all += one);
         }
-        Ok(over)
+        Ok(told)
     }
 
     /// The outputs in chains whose windows differ by one frame from one to the next.
@@ -322,9 +335,11 @@ mod tests {
                     words: words.iter_mut().map(Vec::as_mut_slice).collect(),
                     medians: None,
                 };
-                let over = batch.run(level, out, alone).unwrap();
+                let Told { over, full } = batch.run(level, out, alone).unwrap();
                 for (k, (own, samples)) in batch.wanted.iter().enumerate() {
                     let mut fits = true;
+                    let most = frames[*own].iter().filter(|v| **v == u16::MAX).count();
+                    assert_eq!(full[k] as usize, most);
                     for p in (0..pixels).step_by(if pixels > 1000 { 97 } else { 1 }) {
                         let middle =
                             median(samples.iter().flatten().map(|f| f64::from(frames[*f][p])).collect());
