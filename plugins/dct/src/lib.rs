@@ -4,6 +4,7 @@
 //! declared in `stage`. Spots are found and written; grouping them by grain and reconstructing grains are not part of
 //! this family.
 
+pub mod import;
 mod moving;
 mod pixel;
 mod scan;

@@ -3,7 +3,7 @@
 use isard_core::dispatch;
 use isard_core::prelude::*;
 
-use crate::frames::{Size, complex, cost, kept, mask_bytes};
+use crate::frames::{Size, complex, cost, kept, known, mask_bytes};
 use crate::pixel::Pixel;
 use crate::simd::{Level, Scratch, median_row};
 
@@ -82,6 +82,12 @@ impl Stage for Median {
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
+        if let (Some((rows, columns)), Some(found)) = (known(input)?, input.get("mask").dims)
+            && found != [rows, columns]
+        {
+            let text = format!("`mask` has shape {found:?}, the frames have [{rows}, {columns}]");
+            return Err(Error::recipe(text).help("crop, bin or turn both the same way"));
+        }
         Ok(kept(input))
     }
 

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod describe;
 pub mod doctor;
+pub mod import;
 pub mod list;
 pub mod new_plugin;
 pub mod resume;
@@ -56,6 +57,8 @@ enum Command {
     Schema(schema::SchemaArguments),
     /// Run one stage on one file.
     Try(try_stage::TryArguments),
+    /// Make a recipe from the parameter files of another program.
+    Import(import::ImportArguments),
     /// Write a new plugin crate that builds and passes its own test.
     NewPlugin(new_plugin::NewPluginArguments),
     /// Go on with a run that was stopped or cut off.
@@ -106,6 +109,7 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Describe(a) => describe::run(&a),
         Command::Schema(a) => schema::run(&a),
         Command::Try(a) => try_stage::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
         Command::Resume(a) => resume::run(&a),
         Command::Verify(a) => verify::run(&a),

@@ -93,8 +93,9 @@ impl Rules {
 
     /// The lowest value that can matter: the start of seeds or of the weakest blob.
     pub fn floor(&self) -> f32 {
-        // A maximum is above the threshold, and the local threshold does not fall when the maximum rises.
-        self.local(self.threshold).min(self.seed().next_up())
+        // No maximum is lower than this, and the local threshold does not fall when the maximum rises.
+        let least = self.seed().next_up();
+        self.local(f64::from(least)).min(least)
     }
 
     /// How far from its maximum a blob depends on others, in frames, rows and columns.

@@ -34,6 +34,7 @@ impl Level {
     }
 
     /// The levels of this machine, worst first.
+    #[cfg(test)]
     pub fn all() -> Vec<Level> {
         [Level::Plain, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= Level::best()).collect()
     }

@@ -249,7 +249,8 @@ impl<L: Lanes<Pixel = u16, Key = u16>> Work<L> for Words<'_, '_, '_> {
                 for k in 0..L::N {
                     let difference = own[k].wrapping_sub(low[k]) as i16;
                     out[k] = difference;
-                    // Two middles that differ, whose mean may be half a count, are left to floats.
+                    // Two middles that differ, whose mean may be half a count, are left to floats. All pixels of a
+                    // vector are looked at together: hardly any is odd.
                     outside |= u16::from((own[k] >= low[k]) != (difference >= 0)) | (low[k] ^ high[k]);
                 }
                 over[to] |= outside != 0;
@@ -262,8 +263,10 @@ impl<L: Lanes<Pixel = u16, Key = u16>> Work<L> for Words<'_, '_, '_> {
                 }
             }
         }
-        if let Some(full) = &mut self.full {
-            full[to] += own.iter().map(|v| u32::from(*v == u16::MAX)).sum::<u32>();
+        if let Some(full) = &mut self.full
+            && own.iter().fold(0, |most, v| most.max(*v)) == u16::MAX
+        {
+            full[to] += own.iter().filter(|v| **v == u16::MAX).count() as u32;
         }
         if let Some(medians) = &mut self.medians {
             let out = &mut medians[to][at..at + L::N];

@@ -75,7 +75,7 @@ pub struct Background {
     #[serde(default = "interval")]
     #[schemars(range(min = 1), extend("x-unit" = "frame"))]
     interval: usize,
-    /// Frames that such a background is taken from, first to last: an even number of intervals.
+    /// Frames that such a background is taken from, an even number of intervals.
     #[serde(default = "range")]
     #[schemars(range(min = 0), extend("x-unit" = "frame"))]
     range: usize,

@@ -8,10 +8,11 @@ use crate::segment::Area;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Box {
-    /// First column and column after the last, first row and row after the last.
-    Named(Named),
+    // First, because a list of two pairs would pass for the fields of the other.
     /// Two corners as (x, y), the upper one not in it.
     Corners([[usize; 2]; 2]),
+    /// First column and column after the last, first row and row after the last.
+    Named(Named),
 }
 
 /// A box by the names of its axes.

@@ -38,9 +38,9 @@ enum Numbers {
     Arrival,
 }
 
-/// Writes spots as difspots: HDF5 files that count from 1, in the layout of the DCT pipeline.
+/// Writes spots as difspots, HDF5 files in the layout of the DCT pipeline.
 ///
-/// While the scan runs, spots stand in `DIR/live/000000.h5`, numbered as they are decided. At the end the final numbers
+/// The files count from 1. While the scan runs, spots stand in `DIR/live/000000.h5`, numbered as they are decided. At the end the final numbers
 /// are given, from 0 in the order of frame, row and column of the maximum, and all files are written in one commit:
 /// `DIR/000000.h5`, ... with `files`; `DIR.h5` with a group `/000000`, ... for each spot and the table `/summary`, which
 /// with `files` holds the summary alone. Only those are output. In the summary everything counts from 0, and `same_as`

@@ -55,7 +55,9 @@ pub struct Normalize {
     /// What tells the intensity of the beam.
     #[serde(default)]
     normalization: Method,
-    /// Boxes beside the sample: `{ x = [1308, 1322], y = [894, 1164] }`, or two corners (x, y).
+    /// Boxes beside the sample.
+    ///
+    /// Each is `{ x = [1308, 1322], y = [894, 1164] }`, the second number not in it, or two corners (x, y).
     #[serde(default)]
     margin_boxes: Vec<Box>,
     /// What the margin is brought to: a number, `first` or `reference`.
@@ -89,7 +91,7 @@ pub struct NormalizeIn {
     /// The monitor of each frame.
     #[port(dtype = "number", axes = "")]
     monitor: Option<Array>,
-    /// Frames with beam and without sample, less their dark, for the target `reference`.
+    /// Frames with beam and without sample, less their dark.
     #[port(dtype = "number", fixed)]
     reference: Option<Array>,
     /// Invalid pixels: 0 is good.

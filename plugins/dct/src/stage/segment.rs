@@ -3,7 +3,7 @@
 use isard_core::prelude::*;
 
 use super::boxes::Box;
-use super::frames::{floats, pixels, size};
+use super::frames::{pixels, size};
 use super::spots::table;
 use crate::segment::{Area, Blob, Connectivity, Overlap, Plane, Rules, Segmenter};
 
@@ -246,7 +246,7 @@ impl Fold for Segment {
         segmenter.missing_until(end);
         let floor = segmenter.rules.floor();
         let exclude = segmenter.exclude;
-        let omega = input.omega.as_ref().map(floats64).transpose()?;
+        let omega = input.omega.as_ref().map(Array::to_f64).transpose()?;
         let mut blobs = vec![];
         for k in 0..span.len as usize {
             cx.check()?;
@@ -376,10 +376,6 @@ impl Segment {
         emit.put(span, SegmentOut { spots: table(&blobs)? });
         Ok(())
     }
-}
-
-fn floats64(array: &Array) -> Result<Vec<f64>> {
-    array.to_f64()
 }
 
 /// The lit pixels of a frame; those excluded count as 0.
