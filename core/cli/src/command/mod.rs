@@ -3,6 +3,7 @@
 pub mod check;
 pub mod describe;
 pub mod doctor;
+pub mod import;
 pub mod list;
 pub mod merge;
 pub mod new_plugin;
@@ -57,6 +58,8 @@ enum Command {
     Schema(schema::SchemaArguments),
     /// Run one stage on one file.
     Try(try_stage::TryArguments),
+    /// Make a recipe from the parameter files of another program.
+    Import(import::ImportArguments),
     /// Write a new plugin crate that builds and passes its own test.
     NewPlugin(new_plugin::NewPluginArguments),
     /// Make one run of the parts that `isard run --part` left, bit for bit that of a single run.
@@ -112,6 +115,7 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Describe(a) => describe::run(&a),
         Command::Schema(a) => schema::run(&a),
         Command::Try(a) => try_stage::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
         Command::Merge(a) => merge::run(&a),
         Command::Resume(a) => resume::run(&a),

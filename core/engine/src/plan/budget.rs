@@ -99,7 +99,7 @@ impl Work<'_> {
             (Some(Role::Reduce | Role::Fit | Role::Task), _) => Some(1),
             _ => before.and_then(|n| self.frames[n]),
         };
-        let input = self.inputs(id);
+        let input = self.inputs(id).with_records(before.and_then(|n| self.frames[n]));
         let queue = node.run.queue.map_or_else(|| self.queue(stream_bytes(node, &input)), |q| q as u64);
         // What waits in the queue is shared with the other readers of the same chunk; one reader's worth is counted
         // at the reader, so the sum is an upper bound.

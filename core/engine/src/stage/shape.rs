@@ -66,7 +66,7 @@ impl Shape {
 
 /// The shapes of named ports.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Shapes(Vec<(String, Shape)>);
+pub struct Shapes(Vec<(String, Shape)>, Option<u64>);
 
 impl Shapes {
     /// Adds a port and gives the set back.
@@ -75,6 +75,18 @@ impl Shapes {
         self.0.retain(|(p, _)| p != port);
         self.0.push((port.into(), shape));
         self
+    }
+
+    /// Says how many records the stream has.
+    #[must_use]
+    pub fn with_records(mut self, records: Option<u64>) -> Self {
+        self.1 = records;
+        self
+    }
+
+    /// How many records the stream has, when its source knows before it begins.
+    pub fn records(&self) -> Option<u64> {
+        self.1
     }
 
     /// The shape of a port; unknown when nobody said.

@@ -5,6 +5,7 @@
 mod files;
 mod lock;
 
+mod drafts;
 mod folder;
 mod output;
 

@@ -162,6 +162,13 @@ impl Image {
             .map_err(|e| e.at(&path))
     }
 
+    /// Copies everything below the root of another file, given as its bytes, into a new group.
+    pub fn adopt(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        let path = absolute(path)?;
+        let from = ffi::open_image(bytes).map_err(|e| e.at(&path))?;
+        ffi::copy_root(&from, &self.file, &path).map_err(|e| e.at(&path))
+    }
+
     /// Finishes the file and gives its bytes.
     pub fn into_bytes(mut self) -> Result<Vec<u8>> {
         for column in &mut self.columns {

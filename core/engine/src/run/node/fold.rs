@@ -78,8 +78,12 @@ impl FoldNode {
                     let mut emit = Emit { items: vec![], gaps: vec![] };
                     post.meter.book(|l| l.gap(&gap));
                     post.meter.call("gap", &gap.span, || stage.gap(&post.cx(), &gap, &mut emit))?;
-                    if !matches!(held.lag, Lag::Merged { .. }) {
-                        held.gaps.push_back(gap);
+                    match held.lag {
+                        Lag::Merged { .. } => (),
+                        Lag::Kept { .. } => held.gaps.push_back(gap),
+                        // Frames behind a window that wraps around have no order that a gap could wait for; told at
+                        // once, whoever comes next knows all gaps before the first frames, which come last.
+                        Lag::Rotated => self.post.outlet.send(Item::Gap(gap))?,
                     }
                     self.emit(&mut held, emit, false)?;
                 }
@@ -113,7 +117,13 @@ impl FoldNode {
     }
 
     fn emit(&mut self, held: &mut Held, emit: Emit<Dict>, last: bool) -> Result<()> {
-        held.gaps.extend(emit.gaps);
+        for gap in emit.gaps {
+            held.give_up(&gap.span)?;
+            match held.lag {
+                Lag::Rotated => self.post.outlet.send(Item::Gap(gap))?,
+                _ => held.gaps.push_back(gap),
+            }
+        }
         for (span, output) in emit.items {
             if !matches!(held.lag, Lag::Merged { .. }) {
                 self.post.scatter.check(Some(&span), &output)?;
@@ -190,6 +200,25 @@ impl Held {
         let mut data = chunk.data;
         data.retain(|key| wants(carry, key));
         self.waiting.push_back(Chunk { data, ..chunk });
+    }
+
+    /// Lets go of the carried keys of frames that the stage gives up.
+    fn give_up(&mut self, span: &Span) -> Result<()> {
+        let mut left = VecDeque::new();
+        for chunk in std::mem::take(&mut self.waiting) {
+            let (a, b) = (chunk.span.start.max(span.start), chunk.span.end().min(span.end()));
+            if a >= b {
+                left.push_back(chunk);
+                continue;
+            }
+            for (from, to) in [(chunk.span.start, a), (b, chunk.span.end())] {
+                if from < to {
+                    left.push_back(chunk.cut(from, to)?);
+                }
+            }
+        }
+        self.waiting = left;
+        Ok(())
     }
 
     /// Takes the carried keys of emitted frames, piece by piece as they were held.
