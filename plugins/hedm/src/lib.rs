@@ -1,0 +1,1 @@
+//! Near-field HEDM: orientation maps from reduced frames.
