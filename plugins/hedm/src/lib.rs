@@ -1,1 +1,10 @@
 //! Near-field HEDM: orientation maps from reduced frames.
+//!
+//! Lengths are micrometres, angles degrees in parameters and radians in maps, wavelength and cells angstrom.
+//! Detector positions are (Y, Z) in pixels, both flipped against the stored image.
+
+pub mod model;
+
+pub mod bits;
+
+pub mod files;
