@@ -8,3 +8,7 @@ pub mod model;
 pub mod bits;
 
 pub mod files;
+
+pub mod fit;
+
+mod simd;

@@ -18,7 +18,7 @@ pub struct Painter {
 impl Painter {
     /// A dark detector for all frames that a projector knows.
     pub fn new(projector: &Projector) -> Painter {
-        let (distances, frames) = (projector.detector.distances(), projector.predictor.scan.frames);
+        let (distances, frames) = (projector.detector.distances(), projector.predictor.scan().frames);
         Painter { distances, frames, size: projector.detector.size, lit: vec![vec![]; distances * frames] }
     }
 

@@ -141,6 +141,22 @@ impl Volume {
         self.tiles[at][y % TALL]
     }
 
+    /// Places of the index from one frame to the next, and tiles in a row of tiles.
+    pub(crate) fn strides(&self) -> [usize; 2] {
+        [self.stride, self.columns]
+    }
+
+    /// Which of sixteen tiles of a distance hold a lit pixel, one bit each; slots count from its first frame.
+    #[inline(always)]
+    pub(crate) fn tiles_lit(&self, distance: usize, slots: &[i32; 16], tiles: &[i32; 16]) -> u32 {
+        let index = &self.index[distance * self.frames * self.stride..];
+        let mut out = 0;
+        for i in 0..16 {
+            out |= ((index[slots[i] as usize].there >> tiles[i] & 1) as u32) << i;
+        }
+        out
+    }
+
     /// Whether a pixel is lit; it must lie on the detector.
     #[inline(always)]
     pub fn is_lit(&self, distance: usize, frame: usize, y: usize, z: usize) -> bool {

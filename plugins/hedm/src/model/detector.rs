@@ -48,13 +48,11 @@ impl Detector {
 
     /// How the pixel moves with the ideal point: the derivative of [`Detector::project`], per micrometre.
     pub fn derivative(&self, y: f64, z: f64) -> [[f64; 2]; 2] {
-        let step = 1.0;
-        let side = |dy: f64, dz: f64| {
-            let (a, b) = (self.project(y + dy, z + dz), self.project(y - dy, z - dz));
-            [(a[0] - b[0]) / (2.0 * step), (a[1] - b[1]) / (2.0 * step)]
-        };
-        let (by_y, by_z) = (side(step, 0.0), side(0.0, step));
-        [[by_y[0], by_z[0]], [by_y[1], by_z[1]]]
+        let (p, t) = (self.origin, &self.turn);
+        let at = apply(t, [0.0, y, z]);
+        let ray = [at[0] - p[0], at[1] - p[1], at[2] - p[2]];
+        let scale = -p[0] / (ray[0] * self.pixel);
+        [1, 2].map(|row| [1, 2].map(|by| scale * (t[row][by] - ray[row] * t[0][by] / ray[0])))
     }
 
     /// The pixel of a distance for a pixel of the first one: offsets from the beam scale with the distance.
@@ -67,5 +65,32 @@ impl Detector {
     /// Whether a pixel lies on the detector.
     pub fn holds(&self, y: i32, z: i32) -> bool {
         y >= 0 && z >= 0 && (y as usize) < self.size[0] && (z as usize) < self.size[1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn projection_gives_the_worked_numbers() {
+        // From the specification of the gold example: three spots, their pixels at both distances.
+        let centre = [[985.415831, 17.510494], [985.161497, 24.511210]];
+        let d = Detector::new(&[8289.154576, 10290.724494], &centre, [0.536238, 0.557035, 0.474936], 1.48, [2048; 2]);
+        let cases = [
+            ([516.726012, 324.060428], [1332.546841, 239.739208], [1416.0, 300.0]),
+            ([-516.726012, 324.060428], [634.544361, 233.038840], [549.0, 292.0]),
+            ([-144.316800, 592.615891], [884.243107, 416.686893], [859.0, 520.0]),
+        ];
+        for ([y, z], first, second) in cases {
+            let pixel = d.project(y, z);
+            assert!((pixel[0] - first[0]).abs() < 1e-5 && (pixel[1] - first[1]).abs() < 1e-5, "{pixel:?}");
+            assert_eq!(d.at_distance(pixel, 1).map(f64::floor), second);
+            let slope = d.derivative(y, z);
+            for (k, step) in [[1.0, 0.0], [0.0, 1.0]].into_iter().enumerate() {
+                let moved = d.project(y + step[0], z + step[1]);
+                assert!((0..2).all(|i| (moved[i] - pixel[i] - slope[i][k]).abs() < 1e-5), "{slope:?}");
+            }
+        }
     }
 }

@@ -34,7 +34,7 @@ pub struct Projector {
 impl Projector {
     /// The pixels of a voxel in a spot; false if the spot lies outside of the scan.
     pub fn footprint(&self, spot: &Spot, voxel: &Voxel, out: &mut Footprint) -> bool {
-        let (detector, scan) = (&self.detector, &self.predictor.scan);
+        let (detector, scan) = (&self.detector, self.predictor.scan());
         let omega = scan.tilted(spot.y, spot.z, spot.omega, detector.lsd[0], self.wavelength);
         if scan.wedge != 0.0 && !scan.in_range(omega) {
             return false;

@@ -58,7 +58,7 @@ pub fn projector(folder: &Path, rules: Rules) -> Projector {
     let reflections = read_reflections(&text(folder, "hkls.csv")).unwrap();
     let lsd = detector.lsd[0];
     Projector {
-        predictor: Predictor { reflections, scan, lsd },
+        predictor: Predictor::new(reflections, scan, lsd),
         detector,
         wavelength: p.need("Wavelength").unwrap(),
         rules,
