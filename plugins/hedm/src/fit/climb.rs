@@ -19,7 +19,16 @@ const MOVES: usize = 6;
 /// A turn this far from where derivatives were taken asks for new ones, degrees.
 const STRAY: f64 = 0.5;
 /// A lattice point of this confidence ends the search of those further out.
-const ENOUGH: f64 = 0.55;
+const ENOUGH: f64 = 0.4;
+/// The constant of the fine lattice around a peak, and how far it reaches, degrees.
+///
+/// A voxel whose orientation differs a little from that of its grain has a narrow peak beside a broad one.
+const FINE: f64 = 0.11;
+const REACH: f64 = 0.4;
+/// The share of the peak's confidence that a point of the fine lattice must have to be climbed,
+const CLIMBED: f64 = 0.8;
+/// and how many are climbed.
+const CLIMBS: usize = 4;
 
 /// An orientation with what it explains.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +44,8 @@ pub struct Peak {
 pub struct Climb {
     /// Turns in radians, the smallest first.
     lattice: Vec<[f64; 3]>,
+    /// The same around a peak.
+    fine: Vec<[f64; 3]>,
 }
 
 /// Buffers of one worker.
@@ -47,30 +58,19 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// The view of a voxel and an orientation, in the buffers of the last one.
-    pub fn view(&mut self, field: &Field, base: &Base, voxel: &Voxel, slopes: bool) -> &View {
+    pub fn view(&mut self, field: &Field, base: &Base, voxel: &Voxel, slopes: bool) -> &mut View {
         match &mut self.view {
             Some(view) => view.aim(field.projector, base, voxel, &mut self.shapes, slopes),
             None => self.view = Some(View::new(field, base, voxel, &mut self.shapes)),
         }
-        self.view.as_ref().expect("a view was made")
+        self.view.as_mut().expect("a view was made")
     }
 }
 
 impl Climb {
     /// Refinement within a tolerance in degrees.
     pub fn new(tolerance: f64) -> Climb {
-        let n = (tolerance / COARSE).ceil() as i32 + 1;
-        let mut lattice = vec![];
-        for k in 0..2 * (2 * n + 1).pow(3) {
-            let (half, k) = (f64::from(k % 2) * 0.5, k / 2);
-            let side = 2 * n + 1;
-            let p = [k % side - n, k / side % side - n, k / side / side - n].map(|i| (f64::from(i) + half) * COARSE);
-            if length(p) <= tolerance {
-                lattice.push(p.map(f64::to_radians));
-            }
-        }
-        lattice.sort_by(|a, b| length(*a).total_cmp(&length(*b)));
-        Climb { lattice }
+        Climb { lattice: lattice(COARSE, tolerance), fine: lattice(FINE, REACH.min(tolerance)) }
     }
 
     /// The best orientation near a seed; none if nothing promising is near.
@@ -100,24 +100,34 @@ impl Climb {
                 end = length(*turn) + (0.75 * COARSE).to_radians();
             }
         }
-        // All that are kept take the first step; the best of them goes on.
-        let mut peaks: Vec<Peak> = vec![];
+        // All that are kept take a first step, still by the slopes at the seed; the best of them goes on by its own.
+        let mut first: Option<(f64, [f64; 3])> = None;
         for (confidence, turn) in tops {
-            let held = peaks.first().map_or(0.0, |p| p.score.confidence());
+            let held = first.map_or(0.0, |f| f.0);
             if confidence < 0.25 * held || held > ENOUGH {
                 break;
             }
-            let from = Quat::from_rotation_vector(turn).times(&seed.orientation);
-            if let Some(found) = self.walk(field, scratch, voxel, from, &STEPS[..1]) {
-                let at = peaks.partition_point(|p| p.score.confidence() >= found.score.confidence());
-                peaks.insert(at, found);
+            let (mut at, mut reached) = (turn, confidence);
+            for d in directions() {
+                let to = [0, 1, 2].map(|k| turn[k] + d[k] * STEPS[0].to_radians());
+                if let Some(s) = view.middle(field, to, Bar::above(reached))
+                    && s.confidence() > reached
+                {
+                    (at, reached) = (to, s.confidence());
+                }
+            }
+            if reached > held {
+                first = Some((reached, at));
             }
         }
-        let first = *peaks.first()?;
-        if first.score.confidence() < 0.4 * best {
-            return Some(first);
+        let (reached, turn) = first?;
+        let from = Quat::from_rotation_vector(turn).times(&seed.orientation);
+        let steps = if reached < 0.4 * best { &STEPS[..1] } else { &STEPS[..] };
+        let peak = self.walk(field, scratch, voxel, from, steps)?;
+        if peak.score.confidence() < 0.75 * best || peak.score.confidence() < ENOUGH {
+            return Some(peak);
         }
-        self.walk(field, scratch, voxel, first.orientation, &STEPS[1..])
+        Some(self.roam(field, scratch, voxel, peak))
     }
 
     /// Walks uphill from an orientation in steps that become smaller.
@@ -155,16 +165,51 @@ impl Climb {
         score.map(|score| Peak { orientation, score })
     }
 
+    /// Looks around a peak for a higher one.
+    pub(crate) fn roam(&self, field: &Field, scratch: &mut Scratch, voxel: &Voxel, peak: Peak) -> Peak {
+        let held = peak.score.confidence();
+        if held >= 1.0 {
+            return peak;
+        }
+        let base = Base::new(field.projector, peak.orientation);
+        let view = scratch.view(field, &base, voxel, true);
+        let mut tops: Vec<(f64, [f64; 3])> = vec![];
+        for turn in &self.fine {
+            let lowest = if tops.len() < CLIMBS { CLIMBED * held } else { tops[CLIMBS - 1].0 };
+            let Some(score) = view.score(field, *turn, Bar::above(lowest)) else { continue };
+            let confidence = score.confidence();
+            let near = |t: &(f64, [f64; 3])| apart(t.1, *turn) < (1.1 * FINE).to_radians();
+            // Of neighbours on the lattice the best is climbed; around the peak itself nothing new is found.
+            if confidence <= lowest || length(*turn) < FINE.to_radians() || tops.iter().any(|t| near(t) && t.0 >= confidence) {
+                continue;
+            }
+            tops.retain(|t| !near(t));
+            let at = tops.partition_point(|t| t.0 >= confidence);
+            tops.insert(at, (confidence, *turn));
+            tops.truncate(CLIMBS);
+        }
+        let mut best = peak;
+        for (_, turn) in tops {
+            let from = Quat::from_rotation_vector(turn).times(&peak.orientation);
+            if let Some(next) = self.walk(field, scratch, voxel, from, &STEPS[1..])
+                && next.score.confidence() > best.score.confidence()
+            {
+                best = next;
+            }
+        }
+        best
+    }
+
     /// Moves to the middle of the plateau that a peak lies on; the score becomes the exact one.
     pub(crate) fn centre(&self, field: &Field, scratch: &mut Scratch, voxel: &Voxel, peak: Peak) -> Peak {
         let base = Base::new(field.projector, peak.orientation);
         scratch.view(field, &base, voxel, true);
-        let Some(view) = scratch.view.take() else { return peak };
+        let Some(mut view) = scratch.view.take() else { return peak };
         let (mut at, mut held) = ([0.0f64; 3], view.score(field, [0.0; 3], Bar::NONE).map_or(0.0, |s| s.confidence()));
         for _ in 0..3 {
             let mut sum = [0.0; 3];
             let mut climbed = false;
-            for d in directions() {
+            for d in &directions()[6..] {
                 // As far as the plateau goes in this direction, within a tenth.
                 let (mut far, mut step) = (0.0f64, 0.004f64);
                 while step > 0.0015 && far < 0.2 {
@@ -189,7 +234,7 @@ impl Climb {
             if climbed {
                 continue;
             }
-            let to = [0, 1, 2].map(|k| at[k] + (sum[k] * 3.0 / 14.0).to_radians());
+            let to = [0, 1, 2].map(|k| at[k] + (sum[k] * 3.0 / 8.0).to_radians());
             if view.score(field, to, Bar::above(held)).is_some_and(|s| s.confidence() >= held - 1e-9) {
                 at = to;
             } else {
@@ -219,6 +264,26 @@ fn directions() -> [[f64; 3]; 14] {
         out[6 + k] = [0, 1, 2].map(|b| if k >> b & 1 == 0 { c } else { -c });
     }
     out
+}
+
+/// The points of a body-centred lattice within a distance, in radians, the nearest first.
+fn lattice(constant: f64, reach: f64) -> Vec<[f64; 3]> {
+    let n = (reach / constant).ceil() as i32 + 1;
+    let side = 2 * n + 1;
+    let mut out = vec![];
+    for k in 0..2 * side.pow(3) {
+        let (half, k) = (f64::from(k % 2) * 0.5, k / 2);
+        let p = [k % side - n, k / side % side - n, k / side / side - n].map(|i| (f64::from(i) + half) * constant);
+        if length(p) <= reach {
+            out.push(p.map(f64::to_radians));
+        }
+    }
+    out.sort_by(|a, b| length(*a).total_cmp(&length(*b)));
+    out
+}
+
+fn apart(a: [f64; 3], b: [f64; 3]) -> f64 {
+    length([0, 1, 2].map(|k| a[k] - b[k]))
 }
 
 fn length(v: [f64; 3]) -> f64 {

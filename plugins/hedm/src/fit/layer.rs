@@ -201,6 +201,48 @@ impl<'a> LayerFit<'a> {
         found.matches.truncate(self.limits.solutions.max(1) + 1);
     }
 
+    /// Tries the orientations of neighbours of the same grain as starts of a short walk.
+    fn share<'n>(
+        &self,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        found: &mut Found,
+        near: impl Iterator<Item = &'n Found>,
+    ) {
+        let Some(own) = found.best().copied() else { return };
+        let held = own.score.confidence();
+        if held >= 1.0 {
+            return;
+        }
+        let base = Base::new(self.field.projector, own.orientation);
+        let view = scratch.view(&self.field, &base, voxel, true);
+        let (mut start, mut reached) = (None, 0.9 * held);
+        for other in near.filter_map(Found::best) {
+            let q = self.symmetry.nearest(&other.orientation, &own.orientation);
+            let turn = q.times(&own.orientation.inverse()).rotation_vector();
+            let angle = turn.iter().map(|x| x * x).sum::<f64>().sqrt().to_degrees();
+            if !(0.03..1.0).contains(&angle) {
+                continue;
+            }
+            if let Some(s) = view.score(&self.field, turn, Bar::above(reached))
+                && s.confidence() > reached
+            {
+                (start, reached) = (Some(q), s.confidence());
+            }
+        }
+        let Some(start) = start else { return };
+        let Some(peak) = self.climb.walk(&self.field, scratch, voxel, start, &NEIGHBOUR) else { return };
+        if peak.score.confidence() < held {
+            return;
+        }
+        let peak = self.climb.centre(&self.field, scratch, voxel, peak);
+        if peak.score.confidence() > held
+            && let Some(best) = found.matches.first_mut()
+        {
+            (best.orientation, best.score) = (peak.orientation, peak.score);
+        }
+    }
+
     /// Tries the orientations of neighbours that differ and explain more there.
     fn ask(&self, voxels: &[Voxel], near: &[Vec<u32>], before: Vec<Found>, par: &Par) -> Result<Vec<Found>> {
         let out: Vec<Mutex<Option<Found>>> = voxels.iter().map(|_| Mutex::default()).collect();
@@ -208,6 +250,7 @@ impl<'a> LayerFit<'a> {
             let mut scratch = Scratch::default();
             for v in piece * PIECE..voxels.len().min(piece * PIECE + PIECE) {
                 let mut found = before[v].clone();
+                self.share(&mut scratch, &voxels[v], &mut found, near[v].iter().map(|n| &before[*n as usize]));
                 let mut tried: Vec<Quat> = found.matches.iter().map(|m| m.orientation).collect();
                 let mut asked = vec![];
                 for n in &near[v] {

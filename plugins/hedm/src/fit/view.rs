@@ -49,13 +49,15 @@ pub struct View {
     stand: Stand,
     /// For each spot the runs of the voxel's triangle and its first corner; none for voxels of one pixel.
     shapes: Vec<(Arc<[Run]>, [i32; 2])>,
+    /// Where the last block fell.
+    at: Placed,
 }
 
 impl View {
     /// The view of a voxel; `shapes` keeps the triangles that were met.
     pub(crate) fn new(field: &Field, base: &Base, voxel: &Voxel, shapes: &mut Shapes) -> View {
         let stand = stand(field.projector, field.volume.strides());
-        let mut view = View { blocks: vec![], spots: 0, stand, shapes: vec![] };
+        let mut view = View { blocks: vec![], spots: 0, stand, shapes: vec![], at: Placed::NONE };
         view.aim(field.projector, base, voxel, shapes, true);
         view
     }
@@ -124,33 +126,34 @@ impl View {
     }
 
     /// How much is lit for a turn in radians, all pixels of the voxel; less than the bar may be given up early.
-    pub(crate) fn score(&self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
+    pub(crate) fn score(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
         if self.is_wide() { self.all(field, turn, bar) } else { self.middle(field, turn, bar) }
     }
 
     /// As [`View::score`], but of the pixel at the voxel's centre alone.
-    pub(crate) fn middle(&self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
-        let (volume, last) = (field.volume, self.stand.count - 1);
+    pub(crate) fn middle(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
+        let (volume, count) = (field.volume, self.stand.count);
+        let last = count - 1;
         if !field.whole {
-            return self.walk(field, turn, bar, |_, at, i, known, sum| {
+            return self.walk(field, turn, bar, |view, _, at, i, known, sum| {
                 if at.on[i] == 0 {
                     return;
                 }
-                let lit = (0..=last).rev().all(|l| known & (1 << l) == 0 || self.is_lit(volume, at, l, i));
+                let lit = (0..=last).rev().all(|l| known & (1 << l) == 0 || view.is_lit(volume, at, l, i));
                 sum.total += 1;
                 sum.known += known.count_ones();
                 sum.lit += u32::from(lit);
             });
         }
-        self.blocks(turn, bar, |_, count, at, sum| {
-            let on = (0..count).fold(0u32, |mask, i| mask | (at.on[i] as u32) << i);
+        self.blocks(turn, bar, |view, _, spots, at, sum| {
+            let on = (0..spots).fold(0u32, |mask, i| mask | (at.on[i] as u32) << i);
             sum.total += on.count_ones();
-            sum.known += on.count_ones() * self.stand.count as u32;
+            sum.known += on.count_ones() * count as u32;
             let mut near = volume.tiles_lit(last, &at.slot, &at.tile) & on;
             while near != 0 {
                 let i = near.trailing_zeros() as usize;
                 near &= near - 1;
-                sum.lit += u32::from((0..=last).rev().all(|l| self.is_lit(volume, at, l, i)));
+                sum.lit += u32::from((0..=last).rev().all(|l| view.is_lit(volume, at, l, i)));
             }
         })
     }
@@ -162,15 +165,15 @@ impl View {
     }
 
     /// How much is lit of all pixels of the voxel's triangle.
-    fn all(&self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
+    fn all(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
         let size = field.volume.size().map(|n| n as i32);
-        self.walk(field, turn, bar, |k, at, i, known, sum| {
-            let (runs, first) = &self.shapes[k];
+        self.walk(field, turn, bar, |view, k, at, i, known, sum| {
+            let (runs, first) = &view.shapes[k];
             let frame = at.frame[i] as usize;
             for run in runs.iter() {
                 let mut mask = if run.len == 64 { !0u64 } else { (1 << run.len) - 1 };
                 let mut lit = !0u64;
-                for l in (0..self.stand.count).rev() {
+                for l in (0..view.stand.count).rev() {
                     let y = at.base[l][0][i] + first[0] + i32::from(run.y);
                     let z = at.base[l][1][i] + first[1] + i32::from(run.z);
                     if y < 0 || y >= size[0] || z >= size[1] || z + i32::from(run.len) <= 0 {
@@ -200,18 +203,18 @@ impl View {
     /// Goes through the spots whose frame is known.
     #[inline(always)]
     fn walk(
-        &self,
+        &mut self,
         field: &Field,
         turn: [f64; 3],
         bar: Bar,
-        mut one: impl FnMut(usize, &Placed, usize, u32, &mut Score),
+        mut one: impl FnMut(&View, usize, &Placed, usize, u32, &mut Score),
     ) -> Option<Score> {
         let all = (1u32 << self.stand.count) - 1;
-        self.blocks(turn, bar, |first, count, at, sum| {
+        self.blocks(turn, bar, |view, first, count, at, sum| {
             for i in (0..count).filter(|i| at.inside[*i] != 0) {
-                let known = if field.whole { all } else { self.known(field, at.frame[i] as usize) };
+                let known = if field.whole { all } else { view.known(field, at.frame[i] as usize) };
                 if known != 0 {
-                    one(first + i, at, i, known, sum);
+                    one(view, first + i, at, i, known, sum);
                 }
             }
         })
@@ -220,23 +223,25 @@ impl View {
     /// Goes through the spots in blocks and gives up where the bar is out of reach.
     #[inline(always)]
     fn blocks(
-        &self,
+        &mut self,
         turn: [f64; 3],
         bar: Bar,
-        mut some: impl FnMut(usize, usize, &Placed, &mut Score),
+        mut some: impl FnMut(&View, usize, usize, &Placed, &mut Score),
     ) -> Option<Score> {
         let turn = turn.map(|x| x as f32);
-        let (mut sum, mut seen, mut at) = (Score::default(), 0, Placed::NONE);
-        for (b, block) in self.blocks.iter().enumerate() {
-            place(block, &self.stand, turn, &mut at);
-            some(b * BLOCK, BLOCK.min(self.spots - b * BLOCK), &at, &mut sum);
+        let (mut sum, mut seen) = (Score::default(), 0);
+        for b in 0..self.blocks.len() {
+            place(&self.blocks[b], &self.stand, turn, &mut self.at);
+            some(self, b * BLOCK, BLOCK.min(self.spots - b * BLOCK), &self.at, &mut sum);
             seen += BLOCK;
             if bar.above > 0.0 && seen < self.spots {
                 // The spots to come weigh as much as those seen, and all may be lit.
                 let rest = sum.total as f32 * (self.spots - seen) as f32 / seen as f32;
                 let wanted = if seen <= 2 * BLOCK { bar.gate * seen as u32 / (2 * BLOCK as u32) } else { 0 };
                 let gated = sum.lit * (seen as u32) < wanted * sum.total;
-                if gated || sum.lit as f32 + rest < bar.above * (sum.total as f32 + rest) {
+                // Where a gate stands the rest is not expected to be much better than what was seen.
+                let dim = bar.gate > 0 && sum.lit as f32 + 1.5 < 0.8 * bar.above * sum.total as f32;
+                if gated || dim || sum.lit as f32 + rest < bar.above * (sum.total as f32 + rest) {
                     return None;
                 }
             }

@@ -105,7 +105,7 @@ impl Predictor {
                 continue;
             }
             let root = rest.sqrt();
-            if gz.abs() > self.pole * root.hypot(gz) {
+            if gz.abs() > self.pole * (rest + gz * gz).sqrt() {
                 continue;
             }
             // The rotation that puts the vector on the sphere of Ewald, either side of the beam.
