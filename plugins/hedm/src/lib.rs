@@ -11,4 +11,8 @@ pub mod files;
 
 pub mod fit;
 
+pub mod reduce;
+
+pub mod map;
+
 mod simd;

@@ -12,7 +12,8 @@ use isard_hedm::files::{
     write_grid, write_reflections, write_seeds, write_text_mic,
 };
 use isard_hedm::model::{Grid, Layout, Rules, reflections};
-use isard_orientation::{Cell, Quat, SpaceGroup};
+use isard_hedm::map::{GrainSearch, find_grains, write_grains};
+use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
 use sha2::{Digest, Sha256};
 
 const CELL: [f64; 6] = [4.08, 4.08, 4.08, 90.0, 90.0, 90.0];
@@ -126,4 +127,30 @@ fn the_text_map_is_written_as_it_was_read() {
     assert_eq!(write_text_mic(&head, &voxels), wanted);
     let binary = read_binary_mic(&bytes(folder, "reference_Au_bin_Reconstructed.mic")).unwrap();
     assert_eq!(write_text_mic(&head, &binary), wanted);
+}
+
+#[test]
+fn grains_are_those_of_the_lists() {
+    let Some(file) = reference("grains_are_those_of_the_lists", "reference_grains_nbr0.csv") else { return };
+    let folder = file.parent().unwrap();
+    let (head, voxels) = read_text_mic(&text(folder, "reference_Au_txt_Reconstructed.mic")).unwrap();
+    let cell = Cell::new(CELL).unwrap();
+    let symmetry = Symmetry::of(&SpaceGroup::of(225, &cell).unwrap(), &cell).unwrap();
+    for connected in [false, true] {
+        let search = GrainSearch { angle: 1.0, confidence: 0.7, connected, edge: head.edge };
+        let grains = find_grains(&voxels, &symmetry, &search);
+        let from = "reference_Au_txt_Reconstructed.mic";
+        let found = write_grains(&grains, &voxels, &cell, 225, &search, head.edge, from);
+        let wanted = text(folder, &format!("reference_grains_nbr{}.csv", u8::from(connected)));
+        assert_eq!(found.lines().count(), wanted.lines().count(), "connected: {connected}");
+        for (f, w) in found.lines().zip(wanted.lines()) {
+            if w.starts_with('%') {
+                assert_eq!(f, w);
+                continue;
+            }
+            let numbers = |l: &str| l.split(' ').map(|x| x.parse().unwrap()).collect::<Vec<f64>>();
+            let (f, w) = (numbers(f), numbers(w));
+            assert!(f.len() == w.len() && f.iter().zip(&w).all(|(a, b)| (a - b).abs() < 2e-6), "{f:?}\n{w:?}");
+        }
+    }
 }

@@ -192,7 +192,7 @@ mod tests {
                     met += 1;
                     for (a, b) in [(t.frame, s.frame), (t.centre[0], s.centre[0]), (t.centre[1], s.centre[1])] {
                         let slope = (a[0] - b[0]) / step;
-                        assert!((slope - b[1 + axis]).abs() < 2e-3 * slope.abs().max(200.0), "{slope} {b:?}");
+                        assert!((slope - b[1 + axis]).abs() < 5e-3 * slope.abs().max(200.0), "{slope} {b:?}");
                     }
                     let (a, b) = (t.shift(20.0, -10.0, 8000.0), s.shift(20.0, -10.0, 8000.0));
                     let slope = s.shifts(20.0, -10.0, 8000.0)[1 + axis];

@@ -1,0 +1,5 @@
+//! From voxels to grains and maps.
+
+mod grains;
+
+pub use grains::{Grain, GrainSearch, find_grains, write_grains};
