@@ -16,3 +16,5 @@ pub mod reduce;
 pub mod map;
 
 mod simd;
+
+mod stage;

@@ -76,9 +76,9 @@ impl Found {
 
 /// Fits the voxels of a layer.
 pub struct LayerFit<'a> {
-    field: Field<'a>,
-    symmetry: &'a Symmetry,
-    limits: Limits,
+    pub(super) field: Field<'a>,
+    pub(super) symmetry: &'a Symmetry,
+    pub(super) limits: Limits,
     climb: Climb,
 }
 
@@ -133,6 +133,23 @@ impl<'a> LayerFit<'a> {
 
     /// Fits every voxel from the seeds.
     pub fn fit(&self, voxels: &[Voxel], seeds: &[Quat], par: &Par) -> Result<Vec<Found>> {
+        let found = self.alone(voxels, seeds, par)?;
+        self.settled(voxels, found, par)
+    }
+
+    /// What was found after neighbours had their say, if they are asked.
+    pub(super) fn settled(&self, voxels: &[Voxel], mut found: Vec<Found>, par: &Par) -> Result<Vec<Found>> {
+        if self.limits.neighbours {
+            let near = neighbours(voxels, 2.05);
+            for _ in 0..2 {
+                found = self.ask(voxels, &near, found, par)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fits every voxel from the seeds, each for itself.
+    pub(super) fn alone(&self, voxels: &[Voxel], seeds: &[Quat], par: &Par) -> Result<Vec<Found>> {
         let lists = self.screen(voxels, seeds, par)?;
         // Seeds that many voxels share are predicted once; in long lists each is rare.
         let shared = if seeds.len() <= SEEDS { self.bases(seeds, par)? } else { vec![] };
@@ -163,15 +180,7 @@ impl<'a> LayerFit<'a> {
             }
             Ok(())
         })?;
-        let mut found: Vec<Found> =
-            out.into_iter().map(|f| f.into_inner().map_err(|_| poisoned())).collect::<Result<_>>()?;
-        if self.limits.neighbours {
-            let near = neighbours(voxels);
-            for _ in 0..2 {
-                found = self.ask(voxels, &near, found, par)?;
-            }
-        }
-        Ok(found)
+        out.into_iter().map(|f| f.into_inner().map_err(|_| poisoned())).collect()
     }
 
     /// Centres the best solutions on their plateaus and sorts them by their exact confidences.
@@ -300,8 +309,8 @@ impl<'a> LayerFit<'a> {
     }
 }
 
-/// The neighbours of each voxel: those within about two pitches.
-fn neighbours(voxels: &[Voxel]) -> Vec<Vec<u32>> {
+/// The neighbours of each voxel: those within so many pitches.
+pub(super) fn neighbours(voxels: &[Voxel], pitches: f64) -> Vec<Vec<u32>> {
     let nearest = |a: &Voxel, skip: usize| {
         let others = voxels.iter().enumerate().filter(|(k, _)| *k != skip);
         others.map(|(_, b)| (a.x - b.x).hypot(a.y - b.y)).fold(f64::INFINITY, f64::min)
@@ -312,7 +321,7 @@ fn neighbours(voxels: &[Voxel]) -> Vec<Vec<u32>> {
     if !pitch.is_finite() || pitch <= 0.0 {
         return vec![vec![]; voxels.len()];
     }
-    let reach = 2.05 * pitch;
+    let reach = pitches * pitch;
     let bin = |v: &Voxel| ((v.x / reach).floor() as i64, (v.y / reach).floor() as i64);
     let mut bins: std::collections::HashMap<(i64, i64), Vec<u32>> = std::collections::HashMap::new();
     for (k, v) in voxels.iter().enumerate() {

@@ -3,10 +3,12 @@
 mod base;
 mod climb;
 mod layer;
+mod search;
 mod shape;
 mod view;
 
 pub use base::Base;
 pub use climb::{Climb, Peak};
 pub use layer::{Found, LayerFit, Limits, Match, Par};
+pub use search::SearchLimits;
 pub use view::View;

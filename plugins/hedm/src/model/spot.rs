@@ -89,6 +89,14 @@ impl Predictor {
 
     /// Tells of every spot of an orientation matrix.
     pub(crate) fn hits(&self, orientation: &Matrix, mut told: impl FnMut(Hit)) {
+        self.hits_until(orientation, |hit| {
+            told(hit);
+            true
+        });
+    }
+
+    /// Tells of spots until it is told to stop; whether it came to the end.
+    pub(crate) fn hits_until(&self, orientation: &Matrix, mut told: impl FnMut(Hit) -> bool) -> bool {
         let [a, b, c] = orientation;
         let norm = |r: &[f64; 3]| r.iter().map(|x| x * x).sum::<f64>();
         // Matrices of printed quaternions stretch their vectors a little, and so do the files made of them.
@@ -121,11 +129,12 @@ impl Predictor {
                 }
                 let omega = wrap(turn[1].atan2(turn[0]).to_degrees());
                 let spot = Spot { y, z, omega, reflection: index };
-                if self.wanted(&spot) {
-                    told(Hit { spot, g, turn, across, along, scale });
+                if self.wanted(&spot) && !told(Hit { spot, g, turn, across, along, scale }) {
+                    return false;
                 }
             }
         }
+        true
     }
 
     fn wanted(&self, spot: &Spot) -> bool {
