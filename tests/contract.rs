@@ -12,10 +12,16 @@ const FAMILIES: [&str; 5] = ["isard-dct", "isard-files", "isard-image", "isard-p
 fn dct_holds_the_contract() {
     contract::check_all("isard-dct");
 }
+const FAMILIES: [&str; 5] = ["isard-files", "isard-hedm", "isard-image", "isard-powder", "isard"];
 
 #[test]
 fn files_hold_the_contract() {
     contract::check_all("isard-files");
+}
+
+#[test]
+fn hedm_holds_the_contract() {
+    contract::check_all("isard-hedm");
 }
 
 #[test]

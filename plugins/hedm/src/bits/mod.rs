@@ -1,0 +1,11 @@
+//! Which pixels of which frames are lit.
+
+mod file;
+mod paint;
+mod score;
+mod volume;
+
+pub use file::{BitReader, BitWriter};
+pub use paint::Painter;
+pub use score::{Score, Scorer};
+pub use volume::{Line, Volume};

@@ -1,0 +1,14 @@
+//! The orientation of every voxel: screening of seeds, refinement, and the search without seeds.
+
+mod base;
+mod climb;
+mod layer;
+mod search;
+mod shape;
+mod view;
+
+pub use base::Base;
+pub use climb::{Climb, Peak};
+pub use layer::{Found, LayerFit, Limits, Match, Par};
+pub use search::SearchLimits;
+pub use view::View;

@@ -1,0 +1,20 @@
+//! Near-field HEDM: orientation maps from reduced frames.
+//!
+//! Lengths are micrometres, angles degrees in parameters and radians in maps, wavelength and cells angstrom.
+//! Detector positions are (Y, Z) in pixels, both flipped against the stored image.
+
+pub mod model;
+
+pub mod bits;
+
+pub mod files;
+
+pub mod fit;
+
+pub mod reduce;
+
+pub mod map;
+
+mod simd;
+
+mod stage;

@@ -1,0 +1,11 @@
+//! From camera frames to lit pixels: background, median, edges, blobs.
+
+mod blobs;
+mod edges;
+mod frame;
+
+pub use blobs::{Blobs, blobs};
+pub use edges::Edges;
+pub use frame::{Cleaner, Settings, Worker};
+
+pub use crate::simd::median_of_frames;

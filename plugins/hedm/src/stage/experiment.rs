@@ -1,0 +1,230 @@
+//! `[shared.experiment]`: detector, scan and crystal, as stages take them.
+
+use isard_core::prelude::*;
+use isard_core::{schemars, serde};
+use isard_orientation::{Cell, SpaceGroup, Symmetry};
+
+use crate::model::{Detector, Predictor, Projector, Rules, Scan, Window, keep_rings, reflections};
+
+/// Whose rules hold where the existing program and the right answer differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(crate = "serde", rename_all = "lowercase")]
+#[schemars(crate = "schemars")]
+pub(crate) enum Compat {
+    /// The right answer.
+    #[default]
+    None,
+    /// What the MIDAS suite does.
+    Midas,
+}
+
+/// A near-field experiment: detector, scan and crystal.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(crate = "serde", deny_unknown_fields)]
+#[schemars(crate = "schemars")]
+pub(crate) struct Experiment {
+    /// Distances of the detector from the rotation axis, the reference first.
+    #[schemars(extend("x-unit" = "um"))]
+    pub distances: Vec<f64>,
+    /// The pixel (Y, Z) that the direct beam hits at each distance; both count against the stored image.
+    pub beam: Vec<[f64; 2]>,
+    /// Tilts of the detector about x, y and z.
+    #[serde(default)]
+    #[schemars(extend("x-unit" = "degree"))]
+    pub tilt: [f64; 3],
+    /// The edge of a pixel.
+    #[schemars(extend("x-unit" = "um"))]
+    pub pixel: f64,
+    /// Pixels along Y (columns) and Z (rows).
+    #[schemars(extend("x-unit" = "pixel"))]
+    pub size: [usize; 2],
+    /// The wavelength.
+    #[schemars(extend("x-unit" = "angstrom"))]
+    pub wavelength: f64,
+    /// The unit cell: a, b, c in angstrom and alpha, beta, gamma in degrees.
+    pub cell: [f64; 6],
+    /// The space group, by its number.
+    #[schemars(range(min = 1, max = 230))]
+    pub space_group: i64,
+    /// Reflections out to this radius on the detector are used.
+    #[schemars(extend("x-unit" = "um"))]
+    pub ring_radius: f64,
+    /// The distance at which `ring_radius` is meant; without it the first.
+    #[serde(default)]
+    #[schemars(extend("x-unit" = "um"))]
+    pub ring_distance: Option<f64>,
+    /// The rings that are used, from 1, in this order; none is all.
+    #[serde(default)]
+    pub rings: Vec<u32>,
+    /// The rotation at the beginning of the first frame.
+    #[schemars(extend("x-unit" = "degree"))]
+    pub omega_start: f64,
+    /// The rotation of a frame; negative for a scan that turns back.
+    #[schemars(extend("x-unit" = "degree"))]
+    pub omega_step: f64,
+    /// 1 if the rotation counts as in a right-handed frame about the vertical, -1 if against it.
+    ///
+    /// Nothing in a result shows a wrong sign: the map is mirrored.
+    #[serde(default = "one")]
+    #[schemars(range(min = -1, max = 1))]
+    pub omega_sign: f64,
+    /// Frames of one distance.
+    #[schemars(range(min = 1))]
+    pub frames: usize,
+    /// Where spots are looked for: omega from and to in degrees, Y from and to, Z from and to in micrometres.
+    pub windows: Vec<[f64; 6]>,
+    /// Spots nearer than this to the rotation axis are left out.
+    #[serde(default = "six")]
+    #[schemars(range(min = 0, max = 90), extend("x-unit" = "degree"))]
+    pub exclude_pole: f64,
+    /// The tilt of the rotation axis.
+    #[serde(default)]
+    #[schemars(extend("x-unit" = "degree"))]
+    pub wedge: f64,
+    /// Whose rules hold where the existing program and the right answer differ.
+    #[serde(default)]
+    #[schemars(extend("x-level" = "expert"))]
+    pub compat: Compat,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn six() -> f64 {
+    6.0
+}
+
+impl Experiment {
+    /// Faults of the experiment, under the parameter `experiment`.
+    pub fn check(&self, faults: &mut Faults) {
+        let mut add = |key: &str, message: String| faults.add(&format!("experiment.{key}"), message);
+        let n = self.distances.len();
+        if n == 0 || n > 8 || self.distances.iter().any(|d| !(d.is_finite() && *d > 0.0)) {
+            add("distances", format!("found {:?}, wanted one to eight of more than 0", self.distances));
+        }
+        if self.beam.len() != n {
+            add("beam", format!("found {} beam positions, wanted one for each of {n} distances", self.beam.len()));
+        }
+        for (key, value) in [("pixel", self.pixel), ("wavelength", self.wavelength), ("ring_radius", self.ring_radius)] {
+            if !(value.is_finite() && value > 0.0) {
+                add(key, format!("found {value}, wanted more than 0"));
+            }
+        }
+        if self.size.iter().any(|n| !(1..=65_536).contains(n)) {
+            add("size", format!("found {:?}, wanted 1 to 65536 pixels", self.size));
+        }
+        if !(self.omega_step.is_finite() && self.omega_step != 0.0) {
+            add("omega_step", format!("found {}, wanted a turn", self.omega_step));
+        }
+        if self.omega_sign.abs() != 1.0 {
+            add("omega_sign", format!("found {}, wanted 1 or -1", self.omega_sign));
+        }
+        if self.windows.is_empty() {
+            add("windows", "found none, wanted one or more".into());
+        }
+        let (a, b) = (self.omega_start, self.omega_start + self.omega_step * self.frames as f64);
+        let (low, high) = (a.min(b), a.max(b));
+        for w in &self.windows {
+            if [0, 2, 4].iter().any(|k| !(w[*k] < w[k + 1])) {
+                add("windows", format!("found {w:?}, wanted pairs that rise"));
+            } else if self.omega_sign == 1.0 {
+                let meets = |t: f64| w[0] + t < high && low < w[1] + t;
+                if ![0.0, 360.0, -360.0].iter().any(|t| meets(*t)) {
+                    let (from, to) = (w[0], w[1]);
+                    add("windows", format!("found omega from {from} to {to}, the scan goes from {low} to {high}"));
+                }
+            }
+        }
+        if let Err(error) = self.crystal() {
+            faults.add("experiment.space_group", error.to_string());
+        }
+    }
+
+    /// The cell, the space group and its symmetry.
+    pub fn crystal(&self) -> Result<(Cell, SpaceGroup, Symmetry)> {
+        let told = |e: isard_orientation::OrientationError| Error::recipe(e.to_string());
+        let cell = Cell::new(self.cell).map_err(told)?;
+        let group = SpaceGroup::of(self.space_group, &cell).map_err(told)?;
+        let symmetry = Symmetry::of(&group, &cell).map_err(told)?;
+        Ok((cell, group, symmetry))
+    }
+
+    /// What predicts and projects spots.
+    pub fn projector(&self) -> Result<Projector> {
+        let (cell, group, _) = self.crystal()?;
+        let midas = self.compat == Compat::Midas;
+        let rules = if midas { Rules::Midas } else { Rules::Right };
+        let lsd = self.ring_distance.unwrap_or(self.distances[0]);
+        let reach = midas.then_some(10);
+        let list = reflections(&cell, &group, self.wavelength, lsd, self.ring_radius, reach)
+            .map_err(|e| Error::recipe(e.to_string()))?;
+        let list = keep_rings(list, &self.rings);
+        if list.is_empty() {
+            return Err(Error::recipe("no reflection is left").help("check `ring_radius`, `rings` and the cell"));
+        }
+        let windows = self.windows.iter().map(|w| Window {
+            omega: [w[0], w[1]],
+            area: [w[2], w[3], w[4], w[5]],
+        });
+        let scan = Scan {
+            start: self.omega_start * self.omega_sign,
+            step: self.omega_step * self.omega_sign,
+            frames: self.frames,
+            windows: windows.collect(),
+            exclude_pole: self.exclude_pole,
+            wedge: self.wedge,
+            rules,
+        };
+        let detector = Detector::new(&self.distances, &self.beam, self.tilt, self.pixel, self.size);
+        let predictor = Predictor::new(list, scan, self.distances[0]);
+        Ok(Projector { predictor, detector, wavelength: self.wavelength, rules })
+    }
+
+    /// The distance and the frame of a frame number.
+    pub fn place(&self, number: u64) -> Result<(usize, usize)> {
+        let (l, f) = ((number / self.frames as u64) as usize, (number % self.frames as u64) as usize);
+        if l >= self.distances.len() {
+            let all = self.distances.len() * self.frames;
+            return Err(Error::data(format!("frame {number}: the scan has {all} frames"))
+                .help("check `frames` and `distances` of the experiment"));
+        }
+        Ok((l, f))
+    }
+}
+
+/// A small gold experiment that examples share.
+pub(crate) const EXAMPLE: &str = "distances = [3000.0, 4000.0]\nbeam = [[64.0, 6.0], [64.0, 6.0]]\npixel = 10.0\n\
+    size = [128, 128]\nwavelength = 0.18\ncell = [4.08, 4.08, 4.08, 90.0, 90.0, 90.0]\nspace_group = 225\n\
+    ring_radius = 800.0\nomega_start = -90.0\nomega_step = 2.0\nframes = 90\n\
+    windows = [[-90.0, 90.0, -600.0, 600.0, 50.0, 900.0]]\n";
+
+/// [`EXAMPLE`] as a table of parameters, behind other parameters.
+pub(crate) fn example(before: &str) -> String {
+    format!("{before}[experiment]\n{EXAMPLE}")
+}
+
+/// The small gold experiment.
+pub(crate) fn small() -> Experiment {
+    Experiment {
+        distances: vec![3000.0, 4000.0],
+        beam: vec![[64.0, 6.0], [64.0, 6.0]],
+        tilt: [0.0; 3],
+        pixel: 10.0,
+        size: [128, 128],
+        wavelength: 0.18,
+        cell: [4.08, 4.08, 4.08, 90.0, 90.0, 90.0],
+        space_group: 225,
+        ring_radius: 800.0,
+        ring_distance: None,
+        rings: vec![],
+        omega_start: -90.0,
+        omega_step: 2.0,
+        omega_sign: 1.0,
+        frames: 90,
+        windows: vec![[-90.0, 90.0, -600.0, 600.0, 50.0, 900.0]],
+        exclude_pole: 6.0,
+        wedge: 0.0,
+        compat: Compat::None,
+    }
+}

@@ -1,0 +1,18 @@
+//! The stages of this crate.
+
+mod experiment;
+mod table;
+
+mod grid;
+mod reflections;
+mod seeds;
+
+mod simulate;
+
+mod reduce;
+
+mod fit;
+mod grains;
+mod merge;
+
+mod mic;
