@@ -93,10 +93,19 @@ impl<I> Default for Shelf<I> {
 impl<I> Shelf<I> {
     /// Lends an item to some work.
     pub fn with<R>(&self, make: impl FnOnce() -> I, work: impl FnOnce(&mut I) -> R) -> R {
-        let taken = self.items.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut item = taken.unwrap_or_else(make);
+        let mut item = self.take().unwrap_or_else(make);
         let result = work(&mut item);
-        self.items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+        self.put(item);
         result
+    }
+
+    /// An item, if one is there.
+    pub fn take(&self) -> Option<I> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Puts an item back.
+    pub fn put(&self, item: I) {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
     }
 }

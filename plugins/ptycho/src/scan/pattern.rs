@@ -82,14 +82,14 @@ impl Pattern {
         if spacing.iter().any(|d| !(d.is_finite() && *d > 0.0)) {
             return Err(Error::recipe(format!("found a spacing of {spacing:?} m, wanted more than 0")));
         }
-        let extent = extent.unwrap_or([spacing[0] * steps[0] as f64, spacing[1] * steps[1] as f64]);
+        let reach = extent.map_or(spacing[0] * steps[0] as f64, |e| e[0]);
         let all = match self.model {
             Model::Round => round(spacing[0], steps[0] / 2),
-            Model::Spiral => spiral(spacing[0], extent[0] / 2.0),
+            Model::Spiral => spiral(spacing[0], reach / 2.0),
             Model::Raster => raster(spacing, steps),
         };
         let shifted = all.into_iter().map(|[y, x]| [y + self.offset, x + self.offset]);
-        let inside = |p: &[f64; 2]| (0..2).all(|k| p[k] >= -extent[k] / 2.0 && p[k] <= extent[k] / 2.0);
+        let inside = |p: &[f64; 2]| extent.is_none_or(|e| (0..2).all(|k| p[k].abs() <= e[k] / 2.0));
         Ok(shifted.filter(inside).take(self.count.unwrap_or(usize::MAX)).collect())
     }
 }

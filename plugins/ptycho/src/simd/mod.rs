@@ -68,8 +68,8 @@ kernels! {
     scale_by(f: &mut [C<T>], g: &[T]);
     /// Moves an exit wave by `w0 f + w1 a b + w2 psi`; gives the sum of squared moves.
     relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], b: &[C<T>], weights: [T; 3]) -> f64;
-    /// `num += conj(a) b` and `den += |a|²`.
-    gather(num: &mut [C<T>], den: &mut [T], a: &[C<T>], b: &[C<T>]);
+    /// `out += a`.
+    add(out: &mut [T], a: &[T]);
     /// `out += conj(a) b`.
     add_conj(out: &mut [C<T>], a: &[C<T>], b: &[C<T>]);
     /// `out += k conj(a) b`.

@@ -197,12 +197,11 @@ pub fn relax<T: Real>(
     sum(lanes)
 }
 
-/// `num += conj(a) b`, `den += |a|²`.
+/// `out += a`.
 #[inline(always)]
-pub fn gather<T: Real>(num: &mut [Complex<T>], den: &mut [T], a: &[Complex<T>], b: &[Complex<T>]) {
-    for (((num, den), a), b) in num.iter_mut().zip(den).zip(a).zip(b) {
-        *num = *num + mulc(*a, *b);
-        *den += abs2(*a);
+pub fn add<T: Real>(out: &mut [T], a: &[T]) {
+    for (o, a) in out.iter_mut().zip(a) {
+        *o += *a;
     }
 }
 
