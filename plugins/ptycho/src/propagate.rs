@@ -144,7 +144,7 @@ impl<T: Real> Propagator<T> {
 
 /// The phases before and behind the Fourier transform.
 fn far(geometry: &Geometry) -> (Vec<C<f64>>, Vec<C<f64>>) {
-    let (n, lz) = (geometry.n, geometry.wavelength() * geometry.distance);
+    let (n, over) = (geometry.n, 1.0 / (geometry.wavelength() * geometry.distance));
     let scaled = |centre, pixel: f64| grid(n, centre).into_iter().map(|x| x * pixel).collect::<Vec<f64>>();
     let x = scaled(Centre::Fftshift, geometry.resolution());
     let v = geometry.centre.map(|c| scaled(c, geometry.psize));
@@ -154,11 +154,11 @@ fn far(geometry: &Geometry) -> (Vec<C<f64>>, Vec<C<f64>>) {
     // Operations stand in the order of other programs: where a model is dark, even their rounding shows.
     for i in 0..n {
         for j in 0..n {
-            let curve = pi * (x[i] * x[i] + x[j] * x[j]) / lz;
-            let shift = -2.0 * pi * ((x[i] - x[0]) * v[0][0] + (x[j] - x[0]) * v[1][0]) / lz;
+            let curve = pi * (x[i] * x[i] + x[j] * x[j]) * over;
+            let shift = -2.0 * pi * ((x[i] - x[0]) * v[0][0] + (x[j] - x[0]) * v[1][0]) * over;
             pre.push(cis(curve) * cis(shift));
-            let curve = pi * (v[0][i] * v[0][i] + v[1][j] * v[1][j]) / lz;
-            let shift = -2.0 * pi * (x[0] * v[0][i] + x[0] * v[1][j]) / lz;
+            let curve = pi * (v[0][i] * v[0][i] + v[1][j] * v[1][j]) * over;
+            let shift = -2.0 * pi * (x[0] * v[0][i] + x[0] * v[1][j]) * over;
             post.push(cis(curve) * cis(shift));
         }
     }
