@@ -13,8 +13,8 @@ mod support;
 
 use isard_core::Result;
 
-use crate::model::Model;
-use crate::num::{Par, Real};
+use crate::model::{Layers, Model};
+use crate::num::{Complex, Par, Real};
 
 pub use positions::Positions;
 pub use settings::{Bound, Line, Method, Metric, Noise, Refinement, Rule, Search, Settings};
@@ -47,6 +47,25 @@ impl Told {
     pub fn frozen(&self) -> bool {
         self.frames > 0 && self.within == self.frames
     }
+}
+
+/// What an engine remembers from one iteration to the next.
+#[derive(Clone, Default)]
+pub struct Kept<T> {
+    /// Iterations done.
+    pub iteration: u64,
+    /// Exit waves, frame by frame.
+    pub exit: Vec<Vec<Complex<T>>>,
+    /// The probe after its last update.
+    pub before: Option<Vec<Vec<Complex<T>>>>,
+    /// Gradients of object and probe, steps of object and probe, and the length of the last step.
+    pub memory: Option<([Layers<T>; 4], f64)>,
+    /// The scale of the probe's steps.
+    pub scale: Option<f64>,
+    /// The smoothing of the object's gradient.
+    pub sigma: f64,
+    /// The brightness of each frame.
+    pub floats: Vec<f64>,
 }
 
 /// An engine at work.
@@ -129,5 +148,49 @@ impl<T: Real> Engine<T> {
             positions.all(model, par, iteration)?;
         }
         Ok(told)
+    }
+
+    /// What the next iteration depends on.
+    pub fn keep(&self) -> Kept<T> {
+        let none = Kept { iteration: self.iteration(), exit: vec![], ..Kept::default() };
+        match &self.kind {
+            Kind::Projection(e) => Kept { exit: e.exit.clone(), before: e.before.clone(), ..none },
+            Kind::Stochastic(e) => Kept { exit: e.exit.clone(), ..none },
+            Kind::Likelihood(e) => Kept {
+                memory: e
+                    .memory
+                    .clone()
+                    .map(|m| ([m.object_gradient, m.probe_gradient, m.object_step, m.probe_step], m.length)),
+                scale: e.scale,
+                sigma: e.sigma,
+                floats: e.floats.clone(),
+                ..none
+            },
+        }
+    }
+
+    /// Takes back what was kept.
+    pub fn take_back(&mut self, kept: Kept<T>) {
+        match &mut self.kind {
+            Kind::Projection(e) => {
+                (e.exit, e.before, e.iteration) = (kept.exit, kept.before, kept.iteration);
+            }
+            Kind::Stochastic(e) => (e.exit, e.iteration) = (kept.exit, kept.iteration),
+            Kind::Likelihood(e) => {
+                e.memory = kept.memory.map(
+                    |([object_gradient, probe_gradient, object_step, probe_step], length)| {
+                        likelihood::Memory {
+                            object_gradient,
+                            probe_gradient,
+                            object_step,
+                            probe_step,
+                            length,
+                        }
+                    },
+                );
+                (e.scale, e.sigma, e.floats, e.iteration) =
+                    (kept.scale, kept.sigma, kept.floats, kept.iteration);
+            }
+        }
     }
 }
