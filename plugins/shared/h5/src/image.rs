@@ -125,6 +125,14 @@ impl Image {
         made.map_err(|e| e.at(&path))
     }
 
+    /// Writes one truth value, as numpy has it.
+    pub fn boolean(&mut self, path: &str, value: bool) -> Result<()> {
+        let path = absolute(path)?;
+        let made = ffi::create_dataset(&self.file, &path, &Spec::boolean(&[]), None)
+            .and_then(|made| ffi::write_block(&made, Dtype::I8, &[], &[], &[u8::from(value)]));
+        made.map_err(|e| e.at(&path))
+    }
+
     /// Writes one string.
     pub fn text(&mut self, path: &str, text: &str) -> Result<()> {
         let path = absolute(path)?;
