@@ -98,7 +98,10 @@ fn difspots_are_laid_out_as_specified() {
         let (data, mask) = (numbers(&file, "Data"), numbers(&file, "Mask"));
         let masked = numbers(&file, "DataMasked");
         assert!(masked.iter().zip(&data).zip(&mask).all(|((m, d), on)| *m == d * on));
-        assert!(data.iter().zip(&mask).any(|(d, on)| *on == 0.0 && *d != 0.0), "values outside the mask are kept");
+        assert!(
+            data.iter().zip(&mask).any(|(d, on)| *on == 0.0 && *d != 0.0),
+            "values outside the mask are kept"
+        );
         // The brightest voxel, by hand from the data, counted from 1.
         let best = (0..masked.len()).max_by(|a, b| masked[*a].total_cmp(&masked[*b]).then(b.cmp(a))).unwrap();
         let (rows, columns) = (shape[1] as usize, shape[2] as usize);
@@ -222,8 +225,13 @@ fn faults_are_told_before_the_first_frame() {
             Err(error) => error.to_string(),
         }
     };
-    let long = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"scan\"\nset = { window = 21, edge = \"wrap\" }\n");
-    assert!(long.contains("covers 21 frames") && long.contains("has 20") && long.contains("test.toml"), "{long}");
+    let long = message(
+        "[stage.back]\nuse = \"dct.background\"\nfrom = \"scan\"\nset = { window = 21, edge = \"wrap\" }\n",
+    );
+    assert!(
+        long.contains("covers 21 frames") && long.contains("has 20") && long.contains("test.toml"),
+        "{long}"
+    );
     let even = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"scan\"\nset = { window = 6 }\n");
     assert!(even.contains("found 6, wanted an odd number") && even.contains("test.toml:"), "{even}");
     let dark = message(
@@ -236,6 +244,8 @@ fn faults_are_told_before_the_first_frame() {
          [stage.clean]\nuse = \"image.median\"\nfrom = \"scan\"\nin = { image = \"scan.image\", mask = \"other.head.dark\" }\n",
     );
     assert!(mask.contains("`mask` has shape [16, 32], the frames have [32, 32]"), "{mask}");
-    let missing = message("[stage.other]\nuse = \"hdf5.dataset\"\nset = { path = \"nowhere.h5::/2.3/measurement/marana\" }\n");
+    let missing = message(
+        "[stage.other]\nuse = \"hdf5.dataset\"\nset = { path = \"nowhere.h5::/2.3/measurement/marana\" }\n",
+    );
     assert!(missing.contains("nowhere.h5"), "{missing}");
 }

@@ -289,18 +289,15 @@ mod tests {
                 .collect();
             let mask: Vec<u8> = (0..rows * columns).map(|_| u8::from(dice.below(20) == 0)).collect();
             let set = format!("median_filter_y = {height}\nmedian_filter_x = {width}");
-            let input = |image: Array| {
-                Dict::new().with("image", image).with("mask", array(&[rows, columns], &mask))
-            };
+            let input =
+                |image: Array| Dict::new().with("image", image).with("mask", array(&[rows, columns], &mask));
             let shape = [1, rows, columns];
             let filter = tool::<Median>(&set).unwrap();
             let found = apply(&filter, input(array(&shape, &pixels))).unwrap();
             let found = numbers::<f32>(&found, "image");
             let double: Vec<f64> = pixels.iter().map(|v| f64::from(*v)).collect();
             let twice = numbers::<f64>(&apply(&filter, input(array(&shape, &double))).unwrap(), "image");
-            let bad = |y: usize, x: usize| {
-                pixels[y * columns + x].is_nan() || mask[y * columns + x] != 0
-            };
+            let bad = |y: usize, x: usize| pixels[y * columns + x].is_nan() || mask[y * columns + x] != 0;
             for y in 0..rows {
                 for x in 0..columns {
                     let mut near = vec![];

@@ -205,7 +205,13 @@ impl Fold for Background {
         }
     }
 
-    fn push(&mut self, cx: &Cx, span: &Span, input: BackgroundIn, emit: &mut Emit<BackgroundOut>) -> Result<()> {
+    fn push(
+        &mut self,
+        cx: &Cx,
+        span: &Span,
+        input: BackgroundIn,
+        emit: &mut Emit<BackgroundOut>,
+    ) -> Result<()> {
         self.state.frames.take(span.start, &input.image)?;
         loop {
             let ready = self.ready();
@@ -287,8 +293,9 @@ impl Background {
         let window = self.span();
         let all = ((window.length - 1) * window.stride + 1) as u64;
         if self.edge == Edge::Wrap && all > frames {
-            let error =
-                Error::recipe(format!("the window covers {all} frames, and the scan that wraps around has {frames}"));
+            let error = Error::recipe(format!(
+                "the window covers {all} frames, and the scan that wraps around has {frames}"
+            ));
             return Err(error.help("make `window` or `stride` smaller, or choose `edge = \"shift\"`"));
         }
         if self.method == Method::Interval && frames % self.interval.max(1) as u64 != 0 {
@@ -339,7 +346,13 @@ impl Background {
     }
 
     /// Emits the frames of a range that are there; `frames` is the length of the scan at its end.
-    fn emit(&self, cx: &Cx, range: Range<u64>, frames: Option<u64>, emit: &mut Emit<BackgroundOut>) -> Result<()> {
+    fn emit(
+        &self,
+        cx: &Cx,
+        range: Range<u64>,
+        frames: Option<u64>,
+        emit: &mut Emit<BackgroundOut>,
+    ) -> Result<()> {
         let held = &self.state.frames.held;
         // Before the end windows lie within what has come, wherever the scan ends.
         let length = frames.unwrap_or(self.state.frames.end) as usize;

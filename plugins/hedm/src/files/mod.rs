@@ -9,7 +9,9 @@ mod spots;
 
 pub use grid::{read_grid, write_grid};
 pub use hkls::{read_reflections, write_reflections};
-pub use mic::{Fitted, MicHead, read_binary_mic, read_text_mic, write_all_matches, write_binary_mic, write_text_mic};
+pub use mic::{
+    Fitted, MicHead, read_binary_mic, read_text_mic, write_all_matches, write_binary_mic, write_text_mic,
+};
 pub use params::{Params, Warning};
 pub use seeds::{read_grains, read_printed_seeds, read_seeds, write_seeds};
 pub use spots::{SpotFiles, read_spot_files, spot_files};

@@ -85,7 +85,11 @@ impl View {
         for (k, site) in base.sites.iter().enumerate() {
             let (block, i) = (&mut self.blocks[k / BLOCK], k % BLOCK);
             let n = if slopes { 4 } else { 1 };
-            let shifts = if slopes { site.shifts(voxel.x, voxel.y, lsd) } else { [site.shift(voxel.x, voxel.y, lsd); 4] };
+            let shifts = if slopes {
+                site.shifts(voxel.x, voxel.y, lsd)
+            } else {
+                [site.shift(voxel.x, voxel.y, lsd); 4]
+            };
             let shift = shifts[0];
             // A spot of which a corner lies off the detector does not count.
             let edge = (0..2).any(|a| {

@@ -117,7 +117,8 @@ impl Predictor {
                 continue;
             }
             // The rotation that puts the vector on the sphere of Ewald, either side of the beam.
-            let turn = |across: f64| [(across * gy - along * gx) / square, (along * gy + across * gx) / square];
+            let turn =
+                |across: f64| [(across * gy - along * gx) / square, (along * gy + across * gx) / square];
             let mut sides = [(root, turn(root)), (-root, turn(-root))];
             if sides[1].1[0] > sides[0].1[0] {
                 sides.swap(0, 1);
