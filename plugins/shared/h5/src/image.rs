@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::fletcher::fletcher32;
+use isard_codec::fletcher32;
+
 use crate::{Attr, Dtype, Error, Kind, Result, Spec, ffi};
 
 /// A file being built in memory; its bytes are the caller's to write.

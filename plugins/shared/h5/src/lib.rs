@@ -13,7 +13,6 @@ mod address;
 mod attr;
 mod dtype;
 mod error;
-mod fletcher;
 mod image;
 mod layout;
 mod master;
