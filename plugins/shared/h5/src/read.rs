@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::image::absolute;
 use crate::near::nearest;
+use crate::pieces::{beside, beyond, has_pattern, mapped, named};
 use crate::{Address, Attr, Dtype, Element, Error, Kind, Result, Storage, ffi};
 
 /// Virtual datasets of virtual datasets are followed this deep.
@@ -14,6 +15,8 @@ const DEEPEST: usize = 8;
 pub struct File {
     pub(crate) id: ffi::Id,
     name: String,
+    /// Somebody may be writing to it.
+    growing: bool,
 }
 
 /// A dataset opened for reading.
@@ -34,8 +37,28 @@ impl File {
         if let Err(e) = std::fs::metadata(path) {
             return Err(Error::new(Kind::Absent, format!("{name}: {e}")));
         }
-        let id = ffi::open_file(path).map_err(|e| e.at(&name))?;
-        Ok(Self { id, name })
+        let id = ffi::open_file(path).map_err(|e| advised(e).at(&name))?;
+        Ok(Self { id, name, growing: false })
+    }
+
+    /// Opens a file that somebody may be writing to, in the mode made for that (SWMR) or out of it.
+    ///
+    /// A file that cannot be read at this moment is an error like any other: ask again later. What was read stays as
+    /// it was until every handle of the file is dropped and it is opened anew.
+    pub fn open_growing(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        if let Err(e) = std::fs::metadata(path) {
+            return Err(Error::new(Kind::Absent, format!("{name}: {e}")));
+        }
+        let opened = ffi::open_file(path).or_else(|_| ffi::open_growing(path));
+        let id = opened.map_err(|e| e.at(&name))?;
+        Ok(Self { id, name, growing: true })
+    }
+
+    /// Opens another file in the same way.
+    pub(crate) fn like(&self, path: &Path) -> Result<Self> {
+        if self.growing { Self::open_growing(path) } else { Self::open(path) }
     }
 
     /// Opens bytes as a file; `name` is for messages.
@@ -44,7 +67,7 @@ impl File {
             return Err(Error::new(Kind::Library, format!("{name}: is empty")));
         }
         let id = ffi::open_image(bytes).map_err(|e| e.at(name))?;
-        Ok(Self { id, name: name.into() })
+        Ok(Self { id, name: name.into(), growing: false })
     }
 
     /// The name the file was opened by.
@@ -68,7 +91,8 @@ impl File {
             return Err(Error::new(Kind::Mismatch, format!("{name}: is a group, wanted a dataset")));
         }
         let parts = ffi::open_parts(&id).map_err(|e| e.at(&name))?;
-        if let Some((number, filter, _)) = parts.filters.iter().find(|(_, _, there)| !there) {
+        if let Some(stage) = parts.filters.iter().find(|stage| !stage.there) {
+            let (number, filter) = (stage.filter.number, &stage.name);
             let text =
                 format!("{name}: filter {number} `{filter}` is not built in, try `h5repack -f GZIP=1`");
             return Err(Error::new(Kind::Unsupported, text));
@@ -154,39 +178,78 @@ impl File {
         }
         let holder = PathBuf::from(ffi::file_name(dataset)?);
         let folder = holder.parent().unwrap_or(Path::new(""));
-        let mut open: Option<(String, Self)> = None;
+        let rows = ffi::open_parts(dataset)?.shape.and_then(|s| s.first().copied()).unwrap_or(1);
+        let mut open: Option<(PathBuf, Self)> = None;
         for source in ffi::virtual_sources(dataset)? {
-            if source.file.contains('%') || source.dataset.contains('%') {
-                let text = format!("source `{}::{}` is a pattern", source.file, source.dataset);
-                return Err(Error::new(Kind::Unsupported, text));
+            let blocks = match (&source.shown, has_pattern(&source)) {
+                (Some(slab), true) => mapped(slab, rows, true).into_iter().map(|(n, ..)| n).collect(),
+                // A pattern without blocks to count has one source.
+                _ => vec![0],
+            };
+            for number in &blocks {
+                self.source(&source, *number, folder, &mut open, depth)?;
             }
-            let found = if source.file == "." {
-                self.dataset_within(&source.dataset, depth - 1)
-            } else {
-                // Many mappings in a row often lie in one file.
-                if open.as_ref().is_none_or(|(name, _)| *name != source.file) {
-                    let file = Self::open(folder.join(&source.file));
-                    open = Some((source.file.clone(), file.map_err(|e| e.at("missing source"))?));
-                }
-                let (_, file) = open.as_ref().expect("the file was opened above");
-                file.dataset_within(&source.dataset, depth - 1)
-            };
-            let found = found.map_err(|e| e.at("missing source"))?;
-            let enough = match &source.reach {
-                None => found.shape.iter().product::<u64>() == source.points,
-                Some(reach) => {
-                    found.shape.len() == reach.len()
-                        && found.shape.iter().zip(reach).all(|(has, wants)| has >= wants)
-                }
-            };
-            if !enough {
-                let text =
-                    format!("shape {:?} is not what {} mapped elements want", found.shape, source.points);
-                return Err(found.fault(Kind::Range, &text).at("wrong source"));
+            // The library takes the first source that is missing for the end.
+            let next = blocks.last().map_or(0, |n| n + 1);
+            if !self.growing
+                && has_pattern(&source)
+                && let Some(later) = beyond(folder, &source.file, next)
+            {
+                let gone = named(&source.file, Some(next))?;
+                let text = format!("missing source: {gone} is not there or empty, though {later} is");
+                return Err(Error::new(Kind::Absent, text));
             }
         }
         Ok(())
     }
+
+    /// Checks that one source of a mapping is there and long enough.
+    fn source(
+        &self,
+        source: &ffi::Source,
+        number: u64,
+        folder: &Path,
+        open: &mut Option<(PathBuf, Self)>,
+        depth: usize,
+    ) -> Result<()> {
+        let (file, path) = (named(&source.file, Some(number))?, named(&source.dataset, Some(number))?);
+        let found = if file == "." {
+            self.dataset_within(&path, depth - 1)
+        } else {
+            let at = beside(folder, &file);
+            // Many mappings in a row often lie in one file.
+            if open.as_ref().is_none_or(|(name, _)| *name != at) {
+                let file = self.like(&at);
+                *open = Some((at, file.map_err(|e| e.at("missing source"))?));
+            }
+            let (_, file) = open.as_ref().expect("the file was opened above");
+            file.dataset_within(&path, depth - 1)
+        };
+        let found = found.map_err(|e| e.at("missing source"))?;
+        let enough = match &source.reach {
+            None => found.shape.iter().product::<u64>() == source.points || source.points == ffi::UNLIMITED,
+            Some(reach) => {
+                found.shape.len() == reach.len()
+                    && found.shape.iter().zip(reach).all(|(has, wants)| has >= wants)
+            }
+        };
+        if enough {
+            return Ok(());
+        }
+        let text = format!("shape {:?} is not what {} mapped elements want", found.shape, source.points);
+        Err(found.fault(Kind::Range, &text).at("wrong source"))
+    }
+}
+
+/// Adds what to try to a refusal that the library gives for files that are open elsewhere.
+fn advised(error: Error) -> Error {
+    if !error.to_string().contains("already open") {
+        return error;
+    }
+    let text = format!(
+        "{error}; it is still being written (then follow it), or its writer died (then `h5clear -s`)"
+    );
+    Error::new(error.kind(), text)
 }
 
 impl Dataset {
