@@ -396,3 +396,44 @@ fn integers(npz: &Npz, path: &Path, key: &str, most: u64) -> Result<Vec<u64>> {
     };
     bytes.chunks_exact(size).map(number).collect()
 }
+
+/// An archive of arrays that are not compressed: names, types, shapes, and elements in the order of this machine.
+pub fn archive(arrays: &[(&str, Dtype, &[u64], &[u8])]) -> Vec<u8> {
+    let (mut bytes, mut directory) = (vec![], vec![]);
+    for (name, dtype, shape, elements) in arrays {
+        let at = bytes.len() as u32;
+        let body = [crate::npy::header(*dtype, shape).as_slice(), elements].concat();
+        let mut sum = flate2::Crc::new();
+        sum.update(&body);
+        let (name, size) = (format!("{name}.npy"), body.len() as u32);
+        // Version 2.0, no flags, not compressed, the first of January 1980.
+        let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 33, 0];
+        for number in [sum.sum(), size, size] {
+            common.extend_from_slice(&number.to_le_bytes());
+        }
+        common.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        common.extend_from_slice(&[0, 0]);
+        bytes.extend_from_slice(&LOCAL_MARK);
+        bytes.extend_from_slice(&common);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(&body);
+        directory.extend_from_slice(&ENTRY_MARK);
+        directory.extend_from_slice(&[20, 0]);
+        directory.extend_from_slice(&common);
+        directory.extend_from_slice(&[0; 10]);
+        directory.extend_from_slice(&at.to_le_bytes());
+        directory.extend_from_slice(name.as_bytes());
+    }
+    let (begin, count) = (bytes.len() as u32, arrays.len() as u16);
+    bytes.extend_from_slice(&directory);
+    bytes.extend_from_slice(&END_MARK);
+    bytes.extend_from_slice(&[0; 4]);
+    for number in [count, count] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    for number in [directory.len() as u32, begin] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(&[0, 0]);
+    bytes
+}

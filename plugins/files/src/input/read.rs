@@ -52,7 +52,7 @@ fn npy(path: &Path) -> Result<Array> {
 }
 
 fn tiff(run: &RunCx, path: &Path) -> Result<Array> {
-    let tiff = scan(&path.to_owned())?;
+    let tiff = scan(path)?;
     let page = tiff.uniform().map_err(format)?;
     let (dtype, n, bytes) = (core(page.dtype), tiff.pages().len(), page.bytes());
     let shape = match n {
