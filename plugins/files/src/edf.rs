@@ -102,7 +102,8 @@ impl Edf {
         let place = self.frames.get(frame).ok_or_else(|| self.fault(format!("has no frame {frame}")))?;
         let from = file.get(place.offset as usize..(place.offset + place.bytes) as usize);
         let from = from.ok_or_else(|| self.fault(format!("frame {frame}: the file has become shorter")))?;
-        inflate::exactly(from, self.coding, out).map_err(|text| self.fault(format!("frame {frame}: {text}")))?;
+        inflate::exactly(from, self.coding, out)
+            .map_err(|text| self.fault(format!("frame {frame}: {text}")))?;
         self.arrange(out);
         Ok(())
     }
@@ -128,12 +129,14 @@ impl Edf {
         let values = parse(&text);
         let get = |keys: &[&str]| keys.iter().find_map(|key| values.get(&key.to_lowercase()));
         let count = |key: &str, text: &String| -> std::result::Result<u64, Fault> {
-            text.parse().map_err(|_| Fault::Bad(format!("header {number}: `{key}` is `{text}`, wanted a count")))
+            text.parse()
+                .map_err(|_| Fault::Bad(format!("header {number}: `{key}` is `{text}`, wanted a count")))
         };
         let begin = at + size;
         let Some(columns) = get(&["Dim_1"]) else {
             // A general header describes no frame; it may still be followed by bytes.
-            let skip = get(&["EDF_BinarySize", "Size"]).map_or(Ok(0), |text| count("EDF_BinarySize", text))?;
+            let skip =
+                get(&["EDF_BinarySize", "Size"]).map_or(Ok(0), |text| count("EDF_BinarySize", text))?;
             if number == 0 {
                 self.header.extend(values.clone());
             }
@@ -143,9 +146,12 @@ impl Edf {
         let columns = count("Dim_1", columns)?;
         let rows = get(&["Dim_2"]).map_or(Ok(1), |text| count("Dim_2", text))?;
         let deep = get(&["Dim_3"]).map_or(Ok(1), |text| count("Dim_3", text))?;
-        let kind = get(&["DataType"]).ok_or_else(|| Fault::Bad(format!("header {number}: has no `DataType`")))?;
+        let kind =
+            get(&["DataType"]).ok_or_else(|| Fault::Bad(format!("header {number}: has no `DataType`")))?;
         let dtype = dtype(kind).ok_or_else(|| {
-            Fault::Bad(format!("header {number}: pixels are `{kind}`, wanted such as UnsignedShort or FloatValue"))
+            Fault::Bad(format!(
+                "header {number}: pixels are `{kind}`, wanted such as UnsignedShort or FloatValue"
+            ))
         })?;
         let native = match get(&["ByteOrder"]).map(|text| text.to_lowercase()) {
             None => true,
@@ -180,16 +186,21 @@ impl Edf {
             None => return Err(Fault::Bad(format!("header {number}: a compressed frame has no `Size`"))),
         };
         if coding == Coding::Plain && stored < whole {
-            let text = format!("header {number}: `Size` is {stored}, {deep} x {rows} x {columns} {dtype} take {whole}");
+            let text = format!(
+                "header {number}: `Size` is {stored}, {deep} x {rows} x {columns} {dtype} take {whole}"
+            );
             return Err(Fault::Bad(text));
         }
         // Nothing deflates better than this; more is damage.
         if coding != Coding::Plain && (deep != 1 || frame / 1040 > stored) {
-            let text = format!("header {number}: {stored} compressed bytes for {deep} x {rows} x {columns} {dtype}");
+            let text =
+                format!("header {number}: {stored} compressed bytes for {deep} x {rows} x {columns} {dtype}");
             return Err(Fault::Bad(text));
         }
         let end = begin.checked_add(stored).filter(|end| *end <= length).ok_or_else(|| {
-            Fault::Cut(format!("frame {number}: wants {stored} bytes at {begin}, the file has {length}, is it cut short"))
+            Fault::Cut(format!(
+                "frame {number}: wants {stored} bytes at {begin}, the file has {length}, is it cut short"
+            ))
         })?;
         let shape = [rows as usize, columns as usize];
         if number == 0 {
@@ -233,7 +244,9 @@ fn header<R: Read>(reader: &mut R, number: usize) -> std::result::Result<Option<
         let Some(start) = bytes.iter().position(|b| !blank(b)) else {
             match bytes.len() {
                 n if n == before => return Ok(None),
-                n if n > HEADER => return Err(Fault::Bad(format!("header {number}: {n} blanks stand before it"))),
+                n if n > HEADER => {
+                    return Err(Fault::Bad(format!("header {number}: {n} blanks stand before it")));
+                }
                 _ => continue,
             }
         };
@@ -254,7 +267,9 @@ fn header<R: Read>(reader: &mut R, number: usize) -> std::result::Result<Option<
         }
         searched = bytes.len().saturating_sub(2);
         if bytes.len() == before {
-            return Err(Fault::Cut(format!("header {number}: has no end after {before} bytes, is the file cut short")));
+            return Err(Fault::Cut(format!(
+                "header {number}: has no end after {before} bytes, is the file cut short"
+            )));
         }
         if bytes.len() > HEADER {
             return Err(Fault::Bad(format!("header {number}: has no end in {} bytes", bytes.len())));
@@ -330,7 +345,13 @@ fn name(dtype: Dtype) -> Option<&'static str> {
 /// One header and its frame in the byte order of this machine; none for a type that the format does not hold.
 ///
 /// `lines` are further keys with their values.
-pub fn block(dtype: Dtype, shape: [usize; 2], pixels: &[u8], number: u64, lines: &[(&str, &str)]) -> Option<Vec<u8>> {
+pub fn block(
+    dtype: Dtype,
+    shape: [usize; 2],
+    pixels: &[u8],
+    number: u64,
+    lines: &[(&str, &str)],
+) -> Option<Vec<u8>> {
     let order = if cfg!(target_endian = "little") { "LowByteFirst" } else { "HighByteFirst" };
     let mut keys = vec![
         ("EDF_DataBlockID".to_owned(), format!("{number}.Image.Psd")),

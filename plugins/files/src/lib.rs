@@ -9,6 +9,7 @@ pub mod format;
 pub mod inflate;
 pub mod npy;
 pub mod npz;
+pub mod text;
 pub mod tiff;
 
 mod convert;

@@ -56,8 +56,11 @@ impl Npz {
         let end = end.ok_or_else(|| {
             bad(format!("is {length} bytes long and does not end as a zip archive, is it cut short"))
         })?;
-        let (mut count, mut size, mut begin) =
-            (u64::from(two(&tail, end + 10)), u64::from(four(&tail, end + 12)), u64::from(four(&tail, end + 16)));
+        let (mut count, mut size, mut begin) = (
+            u64::from(two(&tail, end + 10)),
+            u64::from(four(&tail, end + 12)),
+            u64::from(four(&tail, end + 16)),
+        );
         // Archives of more than 65535 arrays or 4 GiB put their counts into a longer record before.
         if end >= 20 && tail[end - 20..].starts_with(&LOCATOR_MARK) {
             let at = eight(&tail, end - 12);
@@ -70,7 +73,8 @@ impl Npz {
             (count, size, begin) = (eight(&long, 32), eight(&long, 40), eight(&long, 48));
         }
         let stop = begin.checked_add(size).filter(|stop| *stop <= length);
-        let stop = stop.ok_or_else(|| bad(format!("has a directory of {size} bytes at {begin}, past its end")))?;
+        let stop =
+            stop.ok_or_else(|| bad(format!("has a directory of {size} bytes at {begin}, past its end")))?;
         let directory = read_at(&mut file, begin, stop).map_err(io)?;
         let mut npz = Self { name: name.clone(), length, entries: BTreeMap::new() };
         let mut rest = directory.as_slice();
@@ -116,7 +120,11 @@ impl Npz {
         let npy = Npy::parse(&bytes, &format!("{}: `{key}`", self.name))?;
         let whole = self.entries[key].whole;
         if npy.offset as u64 + npy.len() as u64 != whole {
-            return Err(fault(format!("has {whole} bytes, wanted {} for {:?}", npy.offset + npy.len(), npy.shape)));
+            return Err(fault(format!(
+                "has {whole} bytes, wanted {} for {:?}",
+                npy.offset + npy.len(),
+                npy.shape
+            )));
         }
         Ok((npy, from))
     }
@@ -141,12 +149,19 @@ impl Npz {
         let strange = || self.fault(key, "is no text".into());
         let header = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
         let descr = header.split_once("'descr':").and_then(|(_, rest)| rest.split('\'').nth(1));
-        let at = header.find('\n').ok_or_else(strange)? + 1;
+        let at = match bytes.get(6).ok_or_else(strange)? {
+            1 => 10 + usize::from(two(&bytes, 8)),
+            _ => 12 + four(&bytes, 8) as usize,
+        };
         let body = bytes.get(at..).unwrap_or_default();
         let text: String = match descr.ok_or_else(strange)? {
             d if d.contains('U') => {
                 let word = |c: &[u8; 4]| {
-                    char::from_u32(if d.starts_with('>') { u32::from_be_bytes(*c) } else { u32::from_le_bytes(*c) })
+                    char::from_u32(if d.starts_with('>') {
+                        u32::from_be_bytes(*c)
+                    } else {
+                        u32::from_le_bytes(*c)
+                    })
                 };
                 body.as_chunks::<4>().0.iter().filter_map(word).collect()
             }
@@ -222,7 +237,8 @@ fn entry(bytes: &[u8]) -> std::result::Result<(String, Entry, &[u8]), String> {
     };
     let (mut stored, mut whole, mut local) =
         (u64::from(four(bytes, 20)), u64::from(four(bytes, 24)), u64::from(four(bytes, 42)));
-    let (name, extra, comment) = (two(bytes, 28).into(), usize::from(two(bytes, 30)), usize::from(two(bytes, 32)));
+    let (name, extra, comment) =
+        (two(bytes, 28).into(), usize::from(two(bytes, 30)), usize::from(two(bytes, 32)));
     let body = &bytes[46..];
     let (Some(key), Some(rest)) = (body.get(..name), body.get(name + extra + comment..)) else {
         return Err("the directory is cut short".into());
@@ -304,15 +320,20 @@ impl Sparse {
         };
         let pixels = rows.checked_mul(columns).and_then(|n| n.checked_mul(dtype.size() as u64));
         let bytes = pixels.filter(|n| *n > 0 && *n <= isize::MAX as u64);
-        let bytes = bytes.ok_or_else(|| npz.fault("shape", format!("{rows} x {columns} is nothing or too large")))?;
+        let bytes =
+            bytes.ok_or_else(|| npz.fault("shape", format!("{rows} x {columns} is nothing or too large")))?;
         // Every frame has three arrays of its own.
         if frames == 0 || npz.entries.len() as u64 / 3 < frames {
-            return Err(npz.fault("nframes", format!("is {frames}, the file holds {} arrays", npz.entries.len())));
+            return Err(
+                npz.fault("nframes", format!("is {frames}, the file holds {} arrays", npz.entries.len()))
+            );
         }
         let found = Self { shape: [rows as usize, columns as usize], frames, dtype };
         // A shape that says more than the file could is believed where pixels reach into its far half.
         if bytes > inflate::most(npz.length) && !found.reached(npz, path)? {
-            return Err(npz.fault("shape", format!("{rows} x {columns}, but no pixel lies in the far half of it")));
+            return Err(
+                npz.fault("shape", format!("{rows} x {columns}, but no pixel lies in the far half of it"))
+            );
         }
         Ok(Some(found))
     }
@@ -322,7 +343,8 @@ impl Sparse {
         for frame in 0..self.frames {
             for (axis, key) in ["row", "col"].into_iter().enumerate() {
                 let values = integers(npz, path, &format!("{frame}_{key}"), inflate::most(npz.length) / 8)?;
-                far[axis] |= values.iter().any(|v| *v >= self.shape[axis] as u64 / 2 && *v < self.shape[axis] as u64);
+                far[axis] |=
+                    values.iter().any(|v| *v >= self.shape[axis] as u64 / 2 && *v < self.shape[axis] as u64);
             }
             if far == [true; 2] {
                 return Ok(true);
@@ -336,7 +358,8 @@ impl Sparse {
         let [rows, columns] = self.shape;
         let most = (rows * columns) as u64;
         let key = |what: &str| format!("{frame}_{what}");
-        let (row, column) = (integers(npz, path, &key("row"), most)?, integers(npz, path, &key("col"), most)?);
+        let (row, column) =
+            (integers(npz, path, &key("row"), most)?, integers(npz, path, &key("col"), most)?);
         let (npy, data) = npz.read(path, &key("data"), most * 8)?;
         let size = self.dtype.size();
         if npy.dtype != self.dtype {
@@ -349,7 +372,9 @@ impl Sparse {
         out.fill(0);
         for ((r, c), value) in row.iter().zip(&column).zip(data.chunks_exact(size)) {
             if *r >= rows as u64 || *c >= columns as u64 {
-                return Err(npz.fault(&key("row"), format!("pixel ({r}, {c}) lies outside {rows} x {columns}")));
+                return Err(
+                    npz.fault(&key("row"), format!("pixel ({r}, {c}) lies outside {rows} x {columns}"))
+                );
             }
             let at = (*r as usize * columns + *c as usize) * size;
             out[at..at + size].copy_from_slice(value);

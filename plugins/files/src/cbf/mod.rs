@@ -75,7 +75,8 @@ impl Cbf {
             (number("X-Binary-Size-Fastest-Dimension")?, number("X-Binary-Size-Second-Dimension")?);
         let (stored, offset) = (number("X-Binary-Size")?, mark + MARK.len());
         let pixels = height.checked_mul(width).filter(|n| *n > 0);
-        let pixels = pixels.ok_or_else(|| bad(format!("is {height} x {width}, which is nothing or too large")))?;
+        let pixels =
+            pixels.ok_or_else(|| bad(format!("is {height} x {width}, which is nothing or too large")))?;
         if let Some(text) = field("X-Binary-Number-of-Elements")
             && text != pixels.to_string()
         {
@@ -87,10 +88,21 @@ impl Cbf {
         }
         let end = offset.checked_add(stored).and_then(|end| u64::try_from(end).ok());
         if end.is_none_or(|end| end > length) {
-            return Err(bad(format!("is {length} bytes long, wanted {stored} from {offset} on, is it cut short")));
+            return Err(bad(format!(
+                "is {length} bytes long, wanted {stored} from {offset} on, is it cut short"
+            )));
         }
         let md5 = field("Content-MD5").filter(|text| !text.is_empty());
-        Ok(Self { name: name.into(), dtype, height, width, offset, bytes: stored, md5, lines: lines(&head[..section]) })
+        Ok(Self {
+            name: name.into(),
+            dtype,
+            height,
+            width,
+            offset,
+            bytes: stored,
+            md5,
+            lines: lines(&head[..section]),
+        })
     }
 
     /// Bytes of the decoded frame.
@@ -121,8 +133,12 @@ impl Cbf {
         offset::decode(code, self.dtype, out).map_err(|damage| {
             bad(match damage {
                 Damage::Short(pixel) => format!("{} bytes of code end at {}", code.len(), place(pixel)),
-                Damage::Range(pixel, v) => format!("{} is {v}, which {} does not hold", place(pixel), self.dtype),
-                Damage::Left(n) => format!("{n} of {} bytes of code are left after the last pixel", code.len()),
+                Damage::Range(pixel, v) => {
+                    format!("{} is {v}, which {} does not hold", place(pixel), self.dtype)
+                }
+                Damage::Left(n) => {
+                    format!("{n} of {} bytes of code are left after the last pixel", code.len())
+                }
             })
         })
     }
@@ -136,7 +152,13 @@ pub(crate) fn ended(tail: &[u8]) -> bool {
 /// A file that holds one frame; none for a type that the code does not hold.
 ///
 /// `name` becomes the data block's name, `lines` the detector's lines `# key value`.
-pub fn file(dtype: Dtype, shape: [usize; 2], pixels: &[u8], name: &str, lines: &[(&str, &str)]) -> Option<Vec<u8>> {
+pub fn file(
+    dtype: Dtype,
+    shape: [usize; 2],
+    pixels: &[u8],
+    name: &str,
+    lines: &[(&str, &str)],
+) -> Option<Vec<u8>> {
     let code = offset::encode(pixels, dtype)?;
     let kind = match dtype {
         Dtype::U8 => "unsigned 8-bit integer",

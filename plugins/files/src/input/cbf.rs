@@ -195,18 +195,13 @@ struct OneFrame {
 }
 
 impl Decode for OneFrame {
-    fn read(
-        &self,
-        path: &Path,
-        file: &[u8],
-        _: u64,
-        out: &mut [u8],
-    ) -> std::result::Result<(), FormatError> {
+    fn read(&self, path: &Path, file: &[u8], _: u64, out: &mut [u8]) -> std::result::Result<(), FormatError> {
         let name = path.display().to_string();
         let cbf = Cbf::parse(file, file.len() as u64, &name)?;
         if (cbf.dtype, [cbf.height, cbf.width]) != (self.dtype, self.dims) {
             let (dtype, shape) = (cbf.dtype, [cbf.height, cbf.width]);
-            let text = format!("is {dtype} {shape:?}, wanted {} {:?} as the first file", self.dtype, self.dims);
+            let text =
+                format!("is {dtype} {shape:?}, wanted {} {:?} as the first file", self.dtype, self.dims);
             return Err(FormatError::new(&name, text));
         }
         cbf.read(file, self.md5, out)

@@ -259,7 +259,9 @@ impl Tail {
             return Ok(false);
         }
         if sequence.frames() == 0 {
-            return Err(error.help("the first file of a sequence must be whole: it shows what frames are like"));
+            return Err(
+                error.help("the first file of a sequence must be whole: it shows what frames are like")
+            );
         }
         self.lose(sequence, path, Reason::Corrupt, &error.to_string())?;
         Ok(false)

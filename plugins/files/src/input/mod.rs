@@ -17,6 +17,9 @@ mod npz;
 mod raw;
 mod tiff;
 
+mod table;
+
+mod kinds;
 mod read;
 
 pub use cbf::CbfSequence;
@@ -28,4 +31,5 @@ pub use npz::NpzStack;
 pub use raw::RawStack;
 pub use read::read_path;
 pub use series::{FramesOut, HeadedOut};
+pub use table::TableRows;
 pub use tiff::TiffSequence;

@@ -124,7 +124,11 @@ impl Scan for NpzFiles {
             let (npy, bytes) = npz.read(path, key, inflate::most(npz.length)).map_err(format)?;
             let shape = extents(&npy.shape);
             if shape.first().map(|n| *n as u64) != Some(found.frames) {
-                let text = format!("{}: `{key}` has shape {shape:?}, wanted {} records", path.display(), found.frames);
+                let text = format!(
+                    "{}: `{key}` has shape {shape:?}, wanted {} records",
+                    path.display(),
+                    found.frames
+                );
                 return Err(Error::data(text).at(format!("column `{name}`")));
             }
             let mut out = isard_core::Pool::unpooled().take(core(npy.dtype), &shape)?;
@@ -159,7 +163,8 @@ impl NpzFiles {
                     _ => {
                         let (n, name) = (stacks.len(), path.display());
                         let names: Vec<String> = npz.names().take(8).map(|n| format!("`{n}`")).collect();
-                        let error = Error::data(format!("{name}: holds {n} arrays of three axes, wanted one"));
+                        let error =
+                            Error::data(format!("{name}: holds {n} arrays of three axes, wanted one"));
                         return Err(error.help(format!("set `key` to one of {}", names.join(", "))));
                     }
                 }
@@ -171,7 +176,8 @@ impl NpzFiles {
             2 => (1, &shape[..]),
             3 => (npy.shape[0], &shape[1..]),
             n => {
-                let text = format!("{}: `{key}` has {n} axes {shape:?}, wanted [n y x] or [y x]", path.display());
+                let text =
+                    format!("{}: `{key}` has {n} axes {shape:?}, wanted [n y x] or [y x]", path.display());
                 return Err(Error::data(text));
             }
         };
@@ -200,7 +206,13 @@ struct SparseFrames {
 }
 
 impl Decode for SparseFrames {
-    fn read(&self, path: &Path, _: &[u8], frame: u64, out: &mut [u8]) -> std::result::Result<(), FormatError> {
+    fn read(
+        &self,
+        path: &Path,
+        _: &[u8],
+        frame: u64,
+        out: &mut [u8],
+    ) -> std::result::Result<(), FormatError> {
         self.sparse.read(&self.npz, path, frame, out)
     }
 }
@@ -218,9 +230,8 @@ struct Stream {
 
 impl Decode for Stream {
     fn read(&self, _: &Path, _: &[u8], frame: u64, out: &mut [u8]) -> std::result::Result<(), FormatError> {
-        let fault = |e: std::io::Error| {
-            self.npz.fault(&self.key, format!("frame {frame} does not decompress: {e}"))
-        };
+        let fault =
+            |e: std::io::Error| self.npz.fault(&self.key, format!("frame {frame} does not decompress: {e}"));
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         if at.1.is_none() || at.0 > frame {
             *at = (0, Some(self.npz.open(&self.path, &self.key)?.1));

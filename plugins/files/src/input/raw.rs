@@ -13,8 +13,7 @@ use crate::input::series::{Form, FramesOut, Places, example_file};
 use crate::input::tiff::{check, pulled};
 
 /// Endings of raw files.
-pub(crate) const ENDINGS: [&str; 9] =
-    [".raw", ".bin", ".dat", ".ge", ".ge1", ".ge2", ".ge3", ".ge4", ".ge5"];
+pub(crate) const ENDINGS: [&str; 9] = [".raw", ".bin", ".dat", ".ge", ".ge1", ".ge2", ".ge3", ".ge4", ".ge5"];
 
 /// Frames from raw files, whose layout the recipe states.
 ///
@@ -157,7 +156,8 @@ impl RawStack {
         let shape = self.shape.or(known.map(|k| k.1)).ok_or_else(absent)?;
         let bytes = shape[0].checked_mul(shape[1]).and_then(|n| n.checked_mul(dtype.size()));
         let bytes = bytes.filter(|n| isize::try_from(*n).is_ok());
-        let bytes = bytes.ok_or_else(|| Error::recipe(format!("frames of {shape:?} {dtype} are too large")))?;
+        let bytes =
+            bytes.ok_or_else(|| Error::recipe(format!("frames of {shape:?} {dtype} are too large")))?;
         let big = self.order.unwrap_or(Order::Little) == Order::Big;
         Ok(RawFiles {
             dtype,
@@ -247,7 +247,8 @@ impl Growing for GrowingRaw {
     fn look(&mut self) -> Result<Scanned> {
         let body = length(&self.1)?.saturating_sub(self.0.offset);
         // What is the footer in the end may look like a frame before.
-        let frames = body.saturating_add(self.0.gap).saturating_sub(self.0.footer) / (self.0.bytes + self.0.gap);
+        let frames =
+            body.saturating_add(self.0.gap).saturating_sub(self.0.footer) / (self.0.bytes + self.0.gap);
         match frames {
             0 => Err(Error::data(format!("{}: holds no whole frame yet", self.1.display()))),
             _ => Ok(self.0.scanned(frames)),

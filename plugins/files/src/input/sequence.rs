@@ -203,7 +203,9 @@ impl Sequence {
             let mut parts = vec![];
             for (index, start, count) in series.files_from(first).take_while(|(_, start, _)| *start < end) {
                 let (a, b) = (first.max(start), end.min(start + count));
-                if a < b && let Some(column) = self.columns[index].get(at) {
+                if a < b
+                    && let Some(column) = self.columns[index].get(at)
+                {
                     parts.push(column.records((a - start) as usize..(b - start) as usize)?);
                 }
             }

@@ -345,11 +345,15 @@ impl Series {
         let held = self.held.as_ref().filter(|held| held.index == index).map(|held| &held.open);
         match (&file.form, held) {
             (Form::Lost(..), _) => Err(Error::internal("a lost frame was read")),
-            (Form::Decoded(decode), Some(Open::Bytes(map))) => decode.read(&file.path, map, frame, out).map_err(format),
+            (Form::Decoded(decode), Some(Open::Bytes(map))) => {
+                decode.read(&file.path, map, frame, out).map_err(format)
+            }
             (Form::Decoded(decode), Some(Open::Whole(bytes))) => {
                 decode.read(&file.path, bytes, frame, out).map_err(format)
             }
-            (Form::Decoded(decode), _) if decode.ordered() => decode.read(&file.path, &[], frame, out).map_err(format),
+            (Form::Decoded(decode), _) if decode.ordered() => {
+                decode.read(&file.path, &[], frame, out).map_err(format)
+            }
             // Fresh memory for each file would cost as much as decoding it.
             (Form::Decoded(decode), _) => SCRATCH.with_borrow_mut(|bytes| {
                 bytes.clear();
