@@ -68,6 +68,11 @@ impl Follow {
         }
     }
 
+    /// Whether it says when the input is complete.
+    pub(crate) fn ends(&self) -> bool {
+        self.frames.is_some() || self.marker.is_some() || self.silence.is_some()
+    }
+
     /// How long a half-written or absent frame is waited for.
     pub fn patience(&self) -> Duration {
         seconds(self.patience)

@@ -10,6 +10,7 @@ mod sequence;
 mod series;
 
 mod cbf;
+mod dectris;
 mod edf;
 mod hdf5;
 mod npy;
@@ -23,9 +24,10 @@ mod kinds;
 mod read;
 
 pub use cbf::CbfSequence;
+pub use dectris::{DectrisMaster, DectrisOut};
 pub use edf::EdfSequence;
 pub use follow::{Follow, Quiet, Watch};
-pub use hdf5::{Hdf5Dataset, Hdf5Out};
+pub use hdf5::{Hdf5Dataset, Hdf5Out, Unwritten};
 pub use npy::NpyStack;
 pub use npz::NpzStack;
 pub use raw::RawStack;

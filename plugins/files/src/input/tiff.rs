@@ -98,17 +98,6 @@ pub(crate) fn pulled(sequence: Option<&mut Sequence>) -> Result<&mut Sequence> {
     sequence.ok_or_else(|| Error::internal("a source was pulled before it was opened"))
 }
 
-/// Puts what there is; nothing is the end.
-pub(crate) fn put<O: Ports>(runs: Vec<(u64, O)>, slots: &mut Slots<O>) -> Result<Pull> {
-    if runs.is_empty() {
-        return Ok(Pull::End);
-    }
-    for (first, frames) in runs {
-        slots.put(first, frames)?;
-    }
-    Ok(Pull::Ready)
-}
-
 /// Walks the directories of a file.
 pub(crate) fn scan(path: &Path) -> Result<Tiff> {
     let file = File::open(path).map_err(|e| Error::io("cannot open", path, &e))?;

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
 use isard_core::stage::{AnySource, AnyWriter, Arrival, Built, RunCx};
-use isard_files::input::Hdf5Dataset;
 
 /// An output that keeps its files in memory.
 #[derive(Default)]
@@ -79,20 +78,6 @@ pub trait Given {
     fn next(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Dict)>>;
 }
 
-macro_rules! given {
-    ($($source:ty),*) => {$(
-        impl Given for $source {
-            fn begin(&mut self, cx: &Cx, from: Position) -> Result<Opened> {
-                self.open(cx, (), from)
-            }
-            fn next(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Dict)>> {
-                Ok(self.next_frames(cx, room)?.into_iter().map(|(n, out)| (n, out.into_dict())).collect())
-            }
-        }
-    )*};
-}
-given!(Hdf5Dataset);
-
 /// A source as the engine sees it.
 impl Given for Box<dyn AnySource> {
     fn begin(&mut self, cx: &Cx, from: Position) -> Result<Opened> {
@@ -125,7 +110,6 @@ impl Given for Box<dyn AnySource> {
 pub fn source(name: &str, set: &str) -> Box<dyn Given> {
     assert_eq!(build(name, set).unwrap().stage().check(), []);
     match build(name, set).unwrap() {
-        _ if name == "hdf5.dataset" => Box::new(toml::from_str::<Hdf5Dataset>(set).unwrap()),
         Built::Source(source) => Box::new(source),
         _ => panic!("`{name}` is no source"),
     }

@@ -131,6 +131,15 @@ impl Chunks {
         (first..first + each).collect()
     }
 
+    /// The last record that a chunk holds a part of.
+    pub fn last_record(&self, number: u64) -> u64 {
+        let leading = self.leading();
+        let shape = &self.dataset.shape[..leading];
+        let start = self.start(number);
+        let last = (0..leading).map(|axis| (start[axis] + self.chunk[axis]).min(shape[axis]) - 1);
+        ravel(last, shape)
+    }
+
     /// Whether all chunks of a record have been written.
     pub fn written(&self, record: u64) -> Result<bool> {
         for number in self.of(record) {

@@ -1,19 +1,30 @@
 //! Through virtual datasets to where the records really are.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use crate::read::DEEPEST;
 use crate::{Dataset, Error, File, Kind, Result, Storage, ffi};
 
 /// Neighbouring records of a dataset, and the dataset that really holds them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// The first record.
     pub first: u64,
     /// How many there are.
     pub count: u64,
-    /// The dataset that holds them and its record for the first one; none where nothing is mapped.
-    pub source: Option<(Arc<Dataset>, u64)>,
+    /// What holds them; none where nothing is mapped.
+    pub source: Option<Source>,
+}
+
+/// A dataset by name, and the record of it that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// The path in the file.
+    pub dataset: String,
+    /// The first record.
+    pub first: u64,
 }
 
 impl File {
@@ -21,33 +32,16 @@ impl File {
     ///
     /// A virtual dataset that shows whole records one after the other is taken apart into its sources; any other one
     /// is a single piece, which the library puts together.
-    pub fn pieces(&self, path: &str, axes: usize) -> Result<(Arc<Dataset>, Vec<Piece>)> {
-        let dataset = Arc::new(self.dataset(path)?);
+    pub fn pieces(&self, path: &str, axes: usize) -> Result<(Dataset, Vec<Piece>)> {
+        let dataset = self.dataset(path)?;
         let records = dataset.records(axes)?;
-        let whole = || vec![Piece { first: 0, count: records, source: Some((dataset.clone(), 0)) }];
+        let source = Source { file: self.name().into(), dataset: path.into(), first: 0 };
+        let whole = vec![Piece { first: 0, count: records, source: Some(source) }];
         if dataset.parts.storage != Storage::Virtual || records == 0 {
-            return Ok((dataset.clone(), whole()));
+            return Ok((dataset, whole));
         }
-        let Some(mut shown) = self.shown(&dataset, axes).map_err(|e| e.at(&dataset.name))? else {
-            return Ok((dataset.clone(), whole()));
-        };
-        shown.sort_by_key(|piece| piece.first);
-        let (mut pieces, mut at) = (Vec::new(), 0);
-        for piece in shown {
-            if piece.first < at {
-                // Sources that overlap: which one shows is the library's affair.
-                return Ok((dataset.clone(), whole()));
-            }
-            if piece.first > at {
-                pieces.push(Piece { first: at, count: piece.first - at, source: None });
-            }
-            at = piece.first + piece.count;
-            pieces.push(piece);
-        }
-        if at < records {
-            pieces.push(Piece { first: at, count: records - at, source: None });
-        }
-        Ok((dataset, pieces))
+        let shown = self.shown(&dataset, axes).map_err(|e| e.at(&dataset.name))?;
+        Ok((dataset, shown.and_then(|shown| joined(shown, records)).unwrap_or(whole)))
     }
 
     /// The mapped records; none if a mapping does not show whole records.
@@ -58,84 +52,111 @@ impl File {
             return Ok(None);
         }
         let row = shape[1..leading].iter().product::<u64>();
-        let record = &shape[leading..];
         let folder = folder(dataset)?;
-        let mut opened: Option<(PathBuf, Self)> = None;
+        let mut sources = Sources::default();
         let mut pieces = vec![];
         for mapping in ffi::virtual_sources(&dataset.id)? {
-            let Some(slab) = mapping.shown.clone() else {
-                if mapping.points != shape.iter().product::<u64>() {
-                    return Ok(None);
+            let blocks = match &mapping.shown {
+                Some(slab) if (1..shape.len()).all(|axis| slab.run(axis) == Some((0, shape[axis]))) => {
+                    mapped(slab, shape[0], has_pattern(&mapping))
                 }
                 // All of the virtual dataset is one source.
-                let Some(piece) = self.piece(dataset, &folder, &mapping, &mut opened, None, axes)? else {
-                    return Ok(None);
-                };
-                pieces.push(Piece { count: piece.count.min(shape[0] * row), ..piece });
-                continue;
+                None if mapping.points == shape.iter().product::<u64>() => vec![(0, 0, shape[0])],
+                _ => return Ok(None),
             };
-            let full = |axis: usize| slab.run(axis) == Some((0, shape[axis]));
-            if !(1..shape.len()).all(full) {
-                return Ok(None);
-            }
-            for (number, start, rows) in mapped(&slab, shape[0], has_pattern(&mapping)) {
-                let found = self.piece(dataset, &folder, &mapping, &mut opened, Some(number), axes)?;
-                let alike = |p: &Piece| p.source.as_ref().is_none_or(|(s, _)| s.shape().ends_with(record));
-                let Some(piece) = found.filter(alike) else {
+            for (number, start, rows) in blocks {
+                let (name, path) =
+                    (named(&mapping.file, Some(number))?, named(&mapping.dataset, Some(number))?);
+                let file = if name == "." { PathBuf::from(self.name()) } else { beside(&folder, &name) };
+                let source = sources.dataset(self, &file, &path, DEEPEST)?;
+                let Some((first, count)) = used(&mapping, source, dataset, axes)? else {
                     return Ok(None);
                 };
-                let count = piece.count.min(rows * row);
+                let count = count.min(rows * row);
                 if count > 0 {
-                    pieces.push(Piece { first: start * row, count, ..piece });
+                    let source = Some(Source { file, dataset: path, first });
+                    pieces.push(Piece { first: start * row, count, source });
                 }
             }
         }
         Ok(Some(pieces))
     }
+}
 
-    /// The source of one block, as the piece of a dataset that begins with it.
-    fn piece(
-        &self,
-        dataset: &Dataset,
-        folder: &Path,
-        mapping: &ffi::Source,
-        opened: &mut Option<(PathBuf, Self)>,
-        number: Option<u64>,
-        axes: usize,
-    ) -> Result<Option<Piece>> {
-        let (file, path) = (named(&mapping.file, number)?, named(&mapping.dataset, number)?);
-        let source = if file == "." {
-            self.dataset(&path)?
-        } else {
-            let at = beside(folder, &file);
-            if opened.as_ref().is_none_or(|(name, _)| *name != at) {
-                let file = self.like(&at).map_err(|e| e.at("missing source"))?;
-                *opened = Some((at, file));
-            }
-            let (_, file) = opened.as_ref().expect("the file was opened above");
-            file.dataset(&path).map_err(|e| e.at("missing source"))?
-        };
-        let rank = source.shape().len();
-        if source.dtype()? != dataset.dtype()? || rank < axes {
-            return Ok(None);
+/// The records of a source that a mapping uses, if they are whole and in a row: the first, and how many.
+fn used(
+    mapping: &ffi::Source,
+    source: &Dataset,
+    dataset: &Dataset,
+    axes: usize,
+) -> Result<Option<(u64, u64)>> {
+    let (shape, rank) = (source.shape(), source.shape().len());
+    let record = &dataset.shape()[dataset.shape().len() - axes..];
+    if source.dtype()? != dataset.dtype()? || !shape.ends_with(record) {
+        return Ok(None);
+    }
+    let records = source.records(axes)?;
+    let Some(used) = &mapping.used else {
+        return Ok(mapping.whole.then_some((0, records)));
+    };
+    let rest = (1..rank).all(|axis| used.run(axis) == Some((0, shape[axis])));
+    let Some((first, rows)) = used.run(0).filter(|_| rest && rank > axes) else {
+        return Ok(None);
+    };
+    let each = shape[1..rank - axes].iter().product::<u64>();
+    let rows = rows.min(shape[0].saturating_sub(first));
+    Ok(Some((first * each, rows * each)))
+}
+
+/// Puts pieces in order, names the holes, joins what is one run of one source; none if pieces overlap.
+fn joined(mut shown: Vec<Piece>, records: u64) -> Option<Vec<Piece>> {
+    shown.sort_by_key(|piece| piece.first);
+    let (mut pieces, mut at): (Vec<Piece>, u64) = (Vec::new(), 0);
+    for piece in shown {
+        if piece.first < at {
+            // Which of two sources shows is the library's affair.
+            return None;
         }
-        let (first, count) = match &mapping.used {
-            None if mapping.whole => (0, source.records(axes)?),
-            None => return Ok(None),
-            Some(used) => {
-                // Whole records of the source, in a row.
-                let rest = (1..rank).all(|axis| used.run(axis) == Some((0, source.shape()[axis])));
-                let Some((first, n)) = used.run(0).filter(|_| rest && rank > axes) else {
-                    return Ok(None);
-                };
-                let each = source.shape()[1..rank - axes].iter().product::<u64>();
-                let there = source.shape()[0].saturating_sub(first);
-                let n = if n == ffi::UNLIMITED { there } else { n };
-                (first * each, n.min(there) * each)
-            }
-        };
-        let count = count.min(source.records(axes)?.saturating_sub(first));
-        Ok(Some(Piece { first: 0, count, source: Some((Arc::new(source), first)) }))
+        if piece.first > at {
+            pieces.push(Piece { first: at, count: piece.first - at, source: None });
+        }
+        at = piece.first + piece.count;
+        if let Some(Piece { count, source: Some(last), .. }) = pieces.last_mut()
+            && let Some(next) = &piece.source
+            && (&last.file, &last.dataset, last.first + *count) == (&next.file, &next.dataset, next.first)
+        {
+            *count += piece.count;
+            continue;
+        }
+        pieces.push(piece);
+    }
+    if at < records {
+        pieces.push(Piece { first: at, count: records - at, source: None });
+    }
+    Some(pieces)
+}
+
+/// Sources of mappings, of which the last one stays open: neighbours often share it.
+#[derive(Default)]
+pub(crate) struct Sources {
+    open: Option<(PathBuf, File)>,
+    dataset: Option<(String, Dataset)>,
+}
+
+impl Sources {
+    /// A dataset of a file that is opened like another one.
+    pub fn dataset(&mut self, like: &File, at: &Path, path: &str, depth: usize) -> Result<&Dataset> {
+        if self.open.as_ref().is_none_or(|(name, _)| *name != at) {
+            self.dataset = None;
+            let file = like.like(at).map_err(|e| e.at("missing source"))?;
+            self.open = Some((at.to_owned(), file));
+        }
+        if self.dataset.as_ref().is_none_or(|(name, _)| *name != path) {
+            let (_, file) = self.open.as_ref().expect("the file was opened above");
+            let found = file.dataset_within(path, depth).map_err(|e| e.at("missing source"))?;
+            self.dataset = Some((path.to_owned(), found));
+        }
+        Ok(&self.dataset.as_ref().expect("the dataset was opened above").1)
     }
 }
 
@@ -220,6 +241,22 @@ pub(crate) fn beyond(folder: &Path, pattern: &str, next: u64) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_of_one_source_are_joined() {
+        let piece = |first, count, file: &str, at| {
+            let source = Source { file: file.into(), dataset: "/d".into(), first: at };
+            Piece { first, count, source: Some(source) }
+        };
+        let hole = |first, count| Piece { first, count, source: None };
+        let shown = vec![piece(2, 1, "a", 1), piece(1, 1, "a", 0), piece(3, 2, "b", 0), piece(7, 1, "b", 2)];
+        let wanted =
+            vec![hole(0, 1), piece(1, 2, "a", 0), piece(3, 2, "b", 0), hole(5, 2), piece(7, 1, "b", 2)];
+        let more = [wanted.clone(), vec![hole(8, 1)]].concat();
+        assert_eq!(joined(shown.clone(), 8), Some(wanted));
+        assert_eq!(joined(shown, 9), Some(more));
+        assert_eq!(joined(vec![piece(0, 2, "a", 0), piece(1, 1, "b", 0)], 2), None);
+    }
 
     #[test]
     fn patterns_of_sources() {

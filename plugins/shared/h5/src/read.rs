@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::image::absolute;
 use crate::near::nearest;
-use crate::pieces::{beside, beyond, has_pattern, mapped, named};
+use crate::pieces::{Sources, beside, beyond, has_pattern, mapped, named};
 use crate::{Address, Attr, Dtype, Element, Error, Kind, Result, Storage, ffi};
 
 /// Virtual datasets of virtual datasets are followed this deep.
-const DEEPEST: usize = 8;
+pub(crate) const DEEPEST: usize = 8;
 
 /// A file opened for reading, without locks.
 #[derive(Debug)]
@@ -17,6 +17,20 @@ pub struct File {
     name: String,
     /// Somebody may be writing to it.
     growing: bool,
+}
+
+/// Where a name of a file leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To something in this file.
+    Here,
+    /// To a file, as the link names it, and a path there.
+    Elsewhere {
+        /// The file, relative to the folder of this one.
+        file: String,
+        /// The path in it.
+        path: String,
+    },
 }
 
 /// A dataset opened for reading.
@@ -51,9 +65,16 @@ impl File {
         if let Err(e) = std::fs::metadata(path) {
             return Err(Error::new(Kind::Absent, format!("{name}: {e}")));
         }
-        let opened = ffi::open_file(path).or_else(|_| ffi::open_growing(path));
-        let id = opened.map_err(|e| e.at(&name))?;
-        Ok(Self { id, name, growing: true })
+        let plain = ffi::open_file(path);
+        // Files of this format say in their head that a writer has them, and are refused then.
+        let closed = plain.is_ok() && superblock(path).is_some_and(|version| version >= 3);
+        let id = plain.or_else(|_| ffi::open_growing(path)).map_err(|e| e.at(&name))?;
+        Ok(Self { id, name, growing: !closed })
+    }
+
+    /// Whether somebody may be writing to it.
+    pub fn growing(&self) -> bool {
+        self.growing
     }
 
     /// Opens another file in the same way.
@@ -83,7 +104,7 @@ impl File {
         self.dataset_within(path, DEEPEST)
     }
 
-    fn dataset_within(&self, path: &str, depth: usize) -> Result<Dataset> {
+    pub(crate) fn dataset_within(&self, path: &str, depth: usize) -> Result<Dataset> {
         let path = absolute(path)?;
         let name = format!("{}::{path}", self.name);
         let id = ffi::open_object(&self.id, &path).map_err(|e| self.absent(&path, e))?;
@@ -104,6 +125,26 @@ impl File {
             return Err(Error::new(Kind::Mismatch, format!("{name}: is an empty dataset without a shape")));
         };
         Ok(Dataset { id, name, shape, parts })
+    }
+
+    /// Names of what a group holds, in order of name.
+    pub fn names(&self, path: &str) -> Result<Vec<String>> {
+        let path = absolute(path)?;
+        let group = ffi::open_object(&self.id, &path).map_err(|e| self.absent(&path, e))?;
+        if ffi::object_kind(&group) != ffi::Object::Group {
+            let text = format!("{}::{path}: is a dataset, wanted a group", self.name);
+            return Err(Error::new(Kind::Mismatch, text));
+        }
+        ffi::link_names(&group).map_err(|e| e.at(&format!("{}::{path}", self.name)))
+    }
+
+    /// Where the name at a path leads, whether that is there or not.
+    pub fn target(&self, path: &str) -> Result<Target> {
+        let path = absolute(path)?;
+        match ffi::link(&self.id, &path).map_err(|e| self.absent(&path, e))? {
+            ffi::Link::External { file, path } => Ok(Target::Elsewhere { file, path }),
+            _ => Ok(Target::Here),
+        }
     }
 
     /// Reads all strings of a dataset; a scalar gives one.
@@ -179,7 +220,7 @@ impl File {
         let holder = PathBuf::from(ffi::file_name(dataset)?);
         let folder = holder.parent().unwrap_or(Path::new(""));
         let rows = ffi::open_parts(dataset)?.shape.and_then(|s| s.first().copied()).unwrap_or(1);
-        let mut open: Option<(PathBuf, Self)> = None;
+        let mut open = Sources::default();
         for source in ffi::virtual_sources(dataset)? {
             let blocks = match (&source.shown, has_pattern(&source)) {
                 (Some(slab), true) => mapped(slab, rows, true).into_iter().map(|(n, ..)| n).collect(),
@@ -209,23 +250,17 @@ impl File {
         source: &ffi::Source,
         number: u64,
         folder: &Path,
-        open: &mut Option<(PathBuf, Self)>,
+        open: &mut Sources,
         depth: usize,
     ) -> Result<()> {
         let (file, path) = (named(&source.file, Some(number))?, named(&source.dataset, Some(number))?);
+        let own;
         let found = if file == "." {
-            self.dataset_within(&path, depth - 1)
+            own = self.dataset_within(&path, depth - 1).map_err(|e| e.at("missing source"))?;
+            &own
         } else {
-            let at = beside(folder, &file);
-            // Many mappings in a row often lie in one file.
-            if open.as_ref().is_none_or(|(name, _)| *name != at) {
-                let file = self.like(&at);
-                *open = Some((at, file.map_err(|e| e.at("missing source"))?));
-            }
-            let (_, file) = open.as_ref().expect("the file was opened above");
-            file.dataset_within(&path, depth - 1)
+            open.dataset(self, &beside(folder, &file), &path, depth - 1)?
         };
-        let found = found.map_err(|e| e.at("missing source"))?;
         let enough = match &source.reach {
             None => found.shape.iter().product::<u64>() == source.points || source.points == ffi::UNLIMITED,
             Some(reach) => {
@@ -239,6 +274,13 @@ impl File {
         let text = format!("shape {:?} is not what {} mapped elements want", found.shape, source.points);
         Err(found.fault(Kind::Range, &text).at("wrong source"))
     }
+}
+
+/// The version of the head of a file that begins with it.
+fn superblock(path: &Path) -> Option<u8> {
+    let mut head = [0; 9];
+    std::io::Read::read_exact(&mut std::fs::File::open(path).ok()?, &mut head).ok()?;
+    head.starts_with(b"\x89HDF\r\n\x1a\n").then_some(head[8])
 }
 
 /// Adds what to try to a refusal that the library gives for files that are open elsewhere.
