@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
+// Linked so that its stages are declared.
 use isard_core::stage::{AnySource, AnyWriter, Arrival, Built, RunCx};
+use isard_files as _;
 
 /// An output that keeps its files in memory.
 #[derive(Default)]
