@@ -3,45 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
+#[path = "common/frames.rs"]
+mod frames;
 
 use std::fs;
 use std::path::Path;
 
-use common::{bytes, context, h5py, pull, reference, source};
+use common::{bytes, h5py, pull, reference, source};
+use frames::{all, dataset};
 use isard_core::prelude::*;
-use isard_core::stage::{Arrival, Built};
 use isard_h5::{Compression, Dtype as H5, Image, Spec, Stacked};
-
-/// Every frame of a source in pulls of `room`, and the numbers of those that are lost.
-pub fn all(name: &str, set: &str, room: u64) -> Result<(Vec<u8>, Vec<(u64, String)>)> {
-    let Built::Source(mut source) = common::build(name, set)? else { panic!("`{name}` is no source") };
-    let run = context();
-    let cx = Cx::new(&run, "source");
-    source.open(&cx, Dict::new(), Position { next: 0 })?;
-    let (mut frames, mut lost) = (vec![], vec![]);
-    loop {
-        let mut slots = Slots::new(room, 0);
-        match source.pull(&cx, &mut slots)? {
-            Pull::End => return Ok((frames, lost)),
-            Pull::Wait(pause) => std::thread::sleep(pause),
-            Pull::Ready => {
-                for arrival in slots.take() {
-                    match arrival {
-                        Arrival::Frames { data, .. } => {
-                            let Some(Value::Array(image)) = data.get("image") else { panic!("no image") };
-                            frames.extend_from_slice(image.bytes());
-                        }
-                        Arrival::Lost { number, why, .. } => lost.push((number, why.to_string())),
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn dataset(file: &Path, path: &str, more: &str) -> String {
-    format!("path = \"{}::{path}\"\n{more}", file.display())
-}
 
 #[test]
 fn reference_scans_are_read_bit_for_bit() {

@@ -235,6 +235,10 @@ pub trait Output: Send + Sync {
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()>;
     /// What the run is: recipe, versions, seeds, as JSON text for the output to carry.
     fn record(&self) -> String;
+    /// Units of what is written, as the ports that feed it state them: by input, and by `input.column` for tables.
+    fn units(&self) -> std::collections::BTreeMap<String, String> {
+        std::collections::BTreeMap::new()
+    }
 }
 
 /// Writes records to files.

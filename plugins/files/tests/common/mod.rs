@@ -18,6 +18,8 @@ use isard_files as _;
 pub struct Memory {
     pub files: Mutex<BTreeMap<String, Vec<u8>>>,
     sealed: Mutex<Vec<String>>,
+    /// Units that the ports state.
+    pub units: BTreeMap<String, String>,
     /// How many of the next writes fail with an error that may pass.
     pub fail: Mutex<u32>,
 }
@@ -46,6 +48,9 @@ impl Output for Memory {
     fn record(&self) -> String {
         "{\"recipe\": \"test\"}".into()
     }
+    fn units(&self) -> BTreeMap<String, String> {
+        self.units.clone()
+    }
 }
 
 impl Memory {
@@ -58,7 +63,7 @@ impl Memory {
     /// An output with these files only, as a resume leaves it.
     pub fn rolled_back(files: BTreeMap<String, Vec<u8>>) -> Memory {
         let sealed = files.keys().filter(|n| n.contains(".parts/")).cloned().collect();
-        Memory { files: Mutex::new(files), sealed: Mutex::new(sealed), fail: Mutex::new(0) }
+        Memory { files: Mutex::new(files), sealed: Mutex::new(sealed), ..Memory::default() }
     }
     pub fn dump(&self, folder: &Path) {
         for (name, bytes) in self.files.lock().unwrap().iter() {

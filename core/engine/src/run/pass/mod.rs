@@ -3,6 +3,7 @@
 mod edges;
 mod open;
 mod place;
+mod units;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
