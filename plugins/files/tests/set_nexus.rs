@@ -16,12 +16,10 @@ fn pixels(n: u64) -> Vec<u16> {
 }
 
 fn written(set: &str) -> Memory {
-    let out = Arc::new(Memory {
-        units: [("image", "count"), ("omega", "degree"), ("peaks.row", "pixel")]
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .into(),
-        ..Memory::default()
-    });
+    let mut out = Memory::default();
+    let units = [("image", "count"), ("omega", "degree"), ("peaks.row", "pixel")];
+    out.units = units.map(|(name, unit)| (name.to_owned(), unit.to_owned())).into();
+    let out = Arc::new(out);
     let run = context();
     let cx = Cx::new(&run, "save");
     let mut writer = writer("hdf5.write", set);
