@@ -1,31 +1,14 @@
 //! Byte shuffle, HDF5 filter 2: all first bytes of the elements, then all second ones.
 
+use crate::simd;
+
 /// Sorts the bytes of elements of `size` bytes into planes; a rest stays behind them.
 pub fn shuffle(src: &[u8], size: usize, out: &mut [u8]) {
-    fn each<const N: usize>(src: &[u8], out: &mut [u8]) {
-        let (elements, _) = src.as_chunks::<N>();
-        for (k, plane) in out.chunks_exact_mut(elements.len()).take(N).enumerate() {
-            plane.iter_mut().zip(elements).for_each(|(o, e)| *o = e[k]);
-        }
-    }
     let n = src.len() / size.max(1);
     let whole = n * size;
     out[whole..].copy_from_slice(&src[whole..]);
-    if n == 0 {
-        return;
-    }
-    let (src, out) = (&src[..whole], &mut out[..whole]);
-    match size {
-        1 => out.copy_from_slice(src),
-        2 => each::<2>(src, out),
-        4 => each::<4>(src, out),
-        8 => each::<8>(src, out),
-        16 => each::<16>(src, out),
-        _ => {
-            for (k, plane) in out.chunks_exact_mut(n).enumerate() {
-                plane.iter_mut().zip(src[k..].iter().step_by(size)).for_each(|(o, b)| *o = *b);
-            }
-        }
+    if n > 0 {
+        simd::shuffle(&src[..whole], size, &mut out[..whole]);
     }
 }
 

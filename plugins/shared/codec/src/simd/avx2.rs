@@ -48,3 +48,9 @@ pub(super) fn bytes(planes: &[u8], out: &mut [u8]) {
     }
     scalar::bytes(planes, out, done);
 }
+
+/// Sorts bytes into planes: the scalar kernel, compiled for this machine.
+#[target_feature(enable = "avx2")]
+pub(super) fn shuffle(src: &[u8], size: usize, out: &mut [u8]) {
+    scalar::shuffle(src, size, out);
+}

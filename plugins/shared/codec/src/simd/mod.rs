@@ -44,6 +44,23 @@ pub(crate) fn bytes(planes: &[u8], out: &mut [u8]) {
     scalar::bytes(planes, out, 0);
 }
 
+/// Sorts the bytes of whole elements of `size` bytes into planes; both slices have the same length.
+pub(crate) fn shuffle(src: &[u8], size: usize, out: &mut [u8]) {
+    assert!(src.len() == out.len() && src.len().is_multiple_of(size), "planes of whole elements");
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the feature is there, and nothing else is asked for.
+            return unsafe { avx512::shuffle(src, size, out) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { avx2::shuffle(src, size, out) };
+        }
+    }
+    scalar::shuffle(src, size, out);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +129,38 @@ mod tests {
             assert_eq!(there, defined(&src), "{n}");
             bytes(&there, &mut back);
             assert_eq!(back, src, "{n}");
+        }
+    }
+
+    #[test]
+    fn byte_planes_agree_for_all_machines() {
+        for size in [1, 2, 3, 4, 8, 16] {
+            for n in [1, 7, 64, 65, 200] {
+                let src = some(n * size);
+                let mut wanted = vec![0; n * size];
+                for (i, byte) in src.iter().enumerate() {
+                    wanted[i % size * n + i / size] = *byte;
+                }
+                let mut out = [(); 4].map(|()| vec![0; n * size]);
+                scalar::shuffle(&src, size, &mut out[0]);
+                shuffle(&src, size, &mut out[1]);
+                out[2].clone_from(&wanted);
+                out[3].clone_from(&wanted);
+                #[cfg(target_arch = "x86_64")]
+                {
+                    if is_x86_feature_detected!("avx2") {
+                        out[2].fill(0);
+                        // SAFETY: the feature is there.
+                        unsafe { avx2::shuffle(&src, size, &mut out[2]) };
+                    }
+                    if is_x86_feature_detected!("avx512bw") {
+                        out[3].fill(0);
+                        // SAFETY: the feature is there.
+                        unsafe { avx512::shuffle(&src, size, &mut out[3]) };
+                    }
+                }
+                assert!(out.iter().all(|o| *o == wanted), "{size} {n}");
+            }
         }
     }
 }
