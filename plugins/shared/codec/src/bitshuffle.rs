@@ -31,6 +31,7 @@ fn default_block(size: usize) -> usize {
 pub struct Scratch {
     packed: Vec<u8>,
     planes: Vec<u8>,
+    encoded: Vec<u8>,
 }
 
 impl Scratch {
@@ -127,24 +128,23 @@ pub fn encode(src: &[u8], codec: Codec, size: usize, scratch: &mut Scratch, out:
                 simd::planes(bytes, bits);
             }
         }
-        let at = out.len() + 4;
-        let n = match codec {
+        // Encoded in a buffer that stays in the cache, then copied: less than to make room for the worst in `out`.
+        let encoded = &mut scratch.encoded;
+        let bound = match codec {
             Codec::None => {
                 out.extend_from_slice(packed);
                 continue;
             }
-            Codec::Lz4 => {
-                let bound = lz4::bound(packed.len()).expect("a block is far below the most that lz4 takes");
-                out.resize(at + bound, 0);
-                lz4::encode(packed, &mut out[at..])?
-            }
-            Codec::Zstd(level) => {
-                out.resize(at + zstd::bound(packed.len()), 0);
-                zstd::encode(packed, level, &mut out[at..])?
-            }
+            Codec::Lz4 => lz4::bound(packed.len()).expect("a block is far below the most that lz4 takes"),
+            Codec::Zstd(_) => zstd::bound(packed.len()),
         };
-        out[at - 4..at].copy_from_slice(&(n as u32).to_be_bytes());
-        out.truncate(at + n);
+        encoded.resize(encoded.len().max(bound), 0);
+        let n = match codec {
+            Codec::Zstd(level) => zstd::encode(packed, level, encoded)?,
+            _ => lz4::encode(packed, encoded)?,
+        };
+        out.extend_from_slice(&(n as u32).to_be_bytes());
+        out.extend_from_slice(&encoded[..n]);
     }
     out.extend_from_slice(rest);
     Ok(())
