@@ -7,8 +7,11 @@ use isard_core::stage::{Arrival, Built};
 
 use crate::common::{build, context};
 
+/// The bytes of all frames, and the numbers of lost ones with the reason.
+pub type All = (Vec<u8>, Vec<(u64, String)>);
+
 /// Every frame of a source in pulls of `room`, and the numbers of those that are lost.
-pub fn all(name: &str, set: &str, room: u64) -> Result<(Vec<u8>, Vec<(u64, String)>)> {
+pub fn all(name: &str, set: &str, room: u64) -> Result<All> {
     let Built::Source(mut source) = build(name, set)? else { panic!("`{name}` is no source") };
     let run = context();
     let cx = Cx::new(&run, "source");
