@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use isard_core::prelude::*;
+use isard_core::stage::Arrival;
 use isard_core::stage::RunCx;
 use isard_files::input::{FramesOut, NpyStack, TiffSequence};
 use isard_files::npy::header;
@@ -47,19 +48,20 @@ fn sum(pixels: &[u16]) -> u64 {
 }
 
 /// Sums what a source gives, frames over frames until there are none.
-fn source<S: Source<In = ()>>(path: &str, next: impl Fn(&mut S, &Cx) -> Vec<(u64, FramesOut)>) -> u64 {
+fn source<S: Source<In = (), Out = FramesOut>>(path: &str) -> u64 {
     let mut source: S = serde_json::from_value(serde_json::json!({ "path": path })).unwrap();
     let run = RunCx::default();
     let cx = Cx::new(&run, "frames");
     source.open(&cx, (), Position { next: 0 }).unwrap();
     let mut total = 0;
     loop {
-        let runs = next(&mut source, &cx);
-        if runs.is_empty() {
+        let mut slots = Slots::new(16, 0);
+        if source.pull(&cx, &mut slots).unwrap() == Pull::End {
             return total;
         }
-        for (_, frames) in runs {
-            let Some(Value::Array(image)) = frames.into_dict().take("image") else { continue };
+        for arrival in slots.take() {
+            let Arrival::Frames { mut data, .. } = arrival else { continue };
+            let Some(Value::Array(image)) = data.take("image") else { continue };
             total += sum(image.as_slice().unwrap());
         }
     }
@@ -79,9 +81,7 @@ fn plain(path: &PathBuf, offsets: &[u64]) -> u64 {
 #[divan::bench]
 fn tiff_source(bencher: Bencher) {
     let path = files().1.to_str().unwrap();
-    bencher
-        .counter(BytesCount::new(BYTES * FRAMES))
-        .bench(|| source(path, |s: &mut TiffSequence, cx| s.next_frames(cx, 16).unwrap()));
+    bencher.counter(BytesCount::new(BYTES * FRAMES)).bench(|| source::<TiffSequence>(path));
 }
 
 #[divan::bench]
@@ -95,9 +95,7 @@ fn tiff_plain_reads(bencher: Bencher) {
 #[divan::bench]
 fn npy_source(bencher: Bencher) {
     let path = files().2.to_str().unwrap();
-    bencher
-        .counter(BytesCount::new(BYTES * FRAMES))
-        .bench(|| source(path, |s: &mut NpyStack, cx| s.next_frames(cx, 16).unwrap()));
+    bencher.counter(BytesCount::new(BYTES * FRAMES)).bench(|| source::<NpyStack>(path));
 }
 
 #[divan::bench]

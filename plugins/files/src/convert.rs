@@ -65,3 +65,8 @@ pub(crate) fn h5(error: isard_h5::Error) -> Error {
         _ => Error::data(error_text),
     }
 }
+
+/// A fault of reading, where a missing file is a matter of the data and not of the recipe's names.
+pub(crate) fn h5_read(error: isard_h5::Error) -> Error {
+    Error::data(error.to_string())
+}

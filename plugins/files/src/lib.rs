@@ -3,8 +3,13 @@
 //! `tiff.sequence`, `npy.stack` and `hdf5.dataset` give frames; [`read_path`](input::read_path) reads whole arrays for
 //! static inputs. [`format`], [`npy`] and [`tiff`] are the formats themselves, without the engine.
 
+pub mod cbf;
+pub mod edf;
 pub mod format;
+pub mod inflate;
 pub mod npy;
+pub mod npz;
+pub mod text;
 pub mod tiff;
 
 mod convert;

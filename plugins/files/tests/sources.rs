@@ -220,7 +220,15 @@ fn static_inputs_are_read_whole() {
 
 #[test]
 fn examples_run() {
-    for name in ["tiff.sequence", "npy.stack", "hdf5.dataset"] {
+    for name in [
+        "tiff.sequence",
+        "edf.sequence",
+        "cbf.sequence",
+        "npy.stack",
+        "npz.stack",
+        "raw.stack",
+        "hdf5.dataset",
+    ] {
         let registry = isard_core::registry::Registry::built_in().unwrap();
         let example = (registry.find(name).unwrap().example)();
         let (opened, pulled) = pull(&mut *source(name, &example.set), 0, 3).unwrap();

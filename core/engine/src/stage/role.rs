@@ -263,6 +263,10 @@ pub trait Output: Send + Sync {
     fn end_drafts(&self, _: &[String]) -> Result<()> {
         Ok(())
     }
+    /// Units of what is written, as the ports that feed it state them: by input, and by `input.column` for tables.
+    fn units(&self) -> std::collections::BTreeMap<String, String> {
+        std::collections::BTreeMap::new()
+    }
 }
 
 /// Writes records to files.

@@ -30,13 +30,28 @@ pub(crate) fn files(text: &str, endings: &[&str]) -> Result<Vec<PathBuf>> {
     if path.exists() {
         return Ok(vec![path.to_owned()]);
     }
-    if !is_pattern(&name) {
+    if !is_pattern(text) {
         return Err(absent(path, above, &name));
     }
     let found = list(above, |file| fits(&name, file))?;
     match found.is_empty() {
         false => Ok(found),
-        true => Err(absent(path, above, &name).help("`*` stands for any characters, `?` for one")),
+        true => {
+            let error = absent(path, above, &name);
+            Err(error.help("`*` stands for any characters, `?` for one, `#` for a digit"))
+        }
+    }
+}
+
+/// The files of a folder or a pattern that are there now, in natural order; none is no fault.
+pub(crate) fn named(text: &str, endings: &[&str]) -> Result<Vec<PathBuf>> {
+    let path = Path::new(text);
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    match (path.is_dir(), above.is_dir()) {
+        (true, _) => list(path, |name| has_ending(name, endings)),
+        (_, true) => list(above, |file| fits(&name, file)),
+        _ => Ok(vec![]),
     }
 }
 
@@ -53,8 +68,9 @@ pub(crate) fn missing(path: &Path) -> Error {
     absent(path, above, &name)
 }
 
-fn is_pattern(name: &str) -> bool {
-    name.contains(['*', '?'])
+/// Whether the last name of a path stands for many.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.rsplit('/').next().unwrap_or(path).contains(['*', '?', '#'])
 }
 
 fn list(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
@@ -67,7 +83,12 @@ fn list(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
         let entry = entry.map_err(io)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         // Hidden files are the leavings of editors and copies.
-        if !name.starts_with('.') && wanted(&name) && entry.path().is_file() {
+        let file = |entry: &std::fs::DirEntry| match entry.file_type() {
+            // The type comes with the listing; only links have to be followed.
+            Ok(kind) if !kind.is_symlink() => kind.is_file(),
+            _ => entry.path().is_file(),
+        };
+        if !name.starts_with('.') && wanted(&name) && file(&entry) {
             found.push((name, entry.path()));
         }
     }
@@ -94,7 +115,7 @@ fn absent(path: &Path, above: &Path, name: &str) -> Error {
     }
 }
 
-/// Whether a pattern with `*` and `?` fits a whole name.
+/// Whether a pattern with `*`, `?` and `#` fits a whole name.
 fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
@@ -106,7 +127,7 @@ fn fits(pattern: &str, name: &str) -> bool {
                 back = Some((p, n));
                 p += 1;
             }
-            Some(c) if *c == '?' || *c == name[n] => {
+            Some(c) if *c == '?' || *c == name[n] || (*c == '#' && name[n].is_ascii_digit()) => {
                 p += 1;
                 n += 1;
             }
@@ -168,6 +189,9 @@ mod tests {
             ("a?_*_b.tif", "a1_x_b_b.tif", true),
             ("a?.tif", "a.tif", false),
             ("**", "", true),
+            ("a_##.tif", "a_07.tif", true),
+            ("a_##.tif", "a_7.tif", false),
+            ("a_#*.tif", "a_x.tif", false),
         ] {
             assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
         }

@@ -1,31 +1,49 @@
 //! HDF5 datasets as frames.
 
+mod frames;
+mod reader;
+mod value;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 
 use isard_core::prelude::*;
 use isard_core::schemars;
-use isard_h5::{Address, Attr, Dataset, Element as Kept, File};
+use isard_h5::{Address, File, Piece};
 
 use crate::convert::{core, extents, h5};
 use crate::input::folder::missing;
-use crate::input::series::{FileFrames, Form, Places, Series, example_file};
-use crate::input::tiff::put;
+use crate::input::follow::Follow;
+use crate::input::series::{Given, example_file};
 use crate::verdict;
+
+pub(crate) use frames::Frames;
+pub use frames::Unwritten;
+pub(crate) use reader::{Found, Look, Reader};
+use value::whole;
+pub(crate) use value::{constant, open};
 
 /// Frames from an HDF5 dataset, with constants and columns of the same file.
 ///
 /// The last `frame_axes` axes of the dataset make up a frame, the leading ones are flattened into the frame number; with
 /// `scan` they are named and every frame knows its place. `head` gives constants of the series, `columns` one value (or
-/// array) for each frame as outputs of their own. The file must be closed: it is mapped, not read again.
+/// array) for each frame as outputs of their own. Virtual datasets and links are followed; a source that is missing is
+/// an error. Frames that were never written are gaps unless `unwritten` says otherwise. A closed file is mapped, so it
+/// must not be cut while it is read.
+///
+/// With `follow` the file may still be written (SWMR or not), may not be there yet, and a virtual dataset may get more
+/// sources: frames whose chunks are not written are not there yet. A chunk of several frames is read once the next
+/// chunk has begun; a dataset without chunks does not tell what is written and is read when the series has ended.
 ///
 /// Frames that a recording marks as damaged are corrupt here too: stages see a gap.
 ///
 /// Keeps order and count. Frames that lie in the file as they do in memory (contiguous, or unfiltered chunks of whole
-/// frames) are handed out without a copy; compressed, virtual and foreign ones are read through the HDF5 library, which
-/// serves one reader at a time.
+/// frames) are handed out without a copy. Compressed chunks (deflate, LZF, LZ4, zstd, blosc, bitshuffle; shuffle and
+/// checksums) are read and decoded on all cores, about 1 ms for a megapixel, and no plug-in is needed; chunks of several
+/// frames are kept decoded, up to 512 MiB, until their last frame is given. Other byte orders go through the HDF5
+/// library, which serves one reader at a time.
 ///
-/// Source: the HDF5 file format, through the HDF5 library.
+/// Source: the HDF5 file format and its registered filters.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hdf5Dataset {
@@ -49,6 +67,12 @@ pub struct Hdf5Dataset {
     /// They are datasets with as many records as there are frames.
     #[serde(default)]
     columns: BTreeMap<String, String>,
+    /// What frames are that were never written.
+    #[serde(default)]
+    unwritten: Unwritten,
+    /// Reads on while the file is still being written.
+    #[serde(default)]
+    follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
     state: Option<State>,
@@ -71,22 +95,12 @@ pub struct Hdf5Out {
 
 /// An open dataset.
 struct State {
-    frames: u64,
-    next: u64,
-    body: Body,
+    reader: Reader,
     columns: Vec<(Key, Array)>,
     /// Frames that are marked as damaged.
     corrupt: Vec<u64>,
     /// The file, for messages.
     name: String,
-}
-
-/// How the frames are read.
-enum Body {
-    /// As they lie in the file.
-    Plain(Series),
-    /// Through the library.
-    Library { dataset: Dataset, dtype: Dtype, dims: Vec<usize> },
 }
 
 impl Stage for Hdf5Dataset {
@@ -115,6 +129,19 @@ impl Stage for Hdf5Dataset {
         if let Some(name) = self.scan.iter().enumerate().find(|(i, n)| self.scan[..*i].contains(n)) {
             faults.add("scan", format!("`{}` stands there twice, wanted different names", name.1));
         }
+        if let Some(follow) = &self.follow {
+            follow.check(faults);
+            if !self.columns.is_empty() {
+                faults.add_with_help(
+                    "columns",
+                    "cannot be read while the file grows",
+                    "read them with `table.rows` and join them",
+                );
+            }
+            if self.unwritten == Unwritten::Fill {
+                faults.add("unwritten", "is `fill`, which would be zeros in a file that grows");
+            }
+        }
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -125,21 +152,35 @@ impl Stage for Hdf5Dataset {
 impl Source for Hdf5Dataset {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
         let address = Address::parse(&self.path).map_err(|e| Error::recipe(e.to_string()))?;
-        if !address.file.exists() {
+        if self.follow.is_none() && !address.file.exists() {
             return Err(missing(&address.file));
         }
-        let file = File::open(&address.file).map_err(h5)?;
-        let dataset = file.dataset(&address.dataset).map_err(h5)?;
-        let dtype = core(dataset.dtype().map_err(h5)?);
-        let shape = extents(dataset.shape());
-        let frames = dataset.records(self.frame_axes).map_err(h5)?;
-        let (leading, dims) = shape.split_at(shape.len() - self.frame_axes);
+        let (axes, unwritten) = (self.frame_axes, self.unwritten);
+        let (place, wanted) = (address.clone(), address.dataset.clone());
+        let pieces = move |growing: bool| -> Result<Found> {
+            let file = if growing { File::open_growing(&place.file) } else { File::open(&place.file) };
+            let (dataset, pieces) = file.and_then(|f| f.pieces(&wanted, axes)).map_err(h5)?;
+            let dtype = core(dataset.dtype().map_err(h5)?);
+            let shape = extents(dataset.shape());
+            let watched = watched(&place.file, &pieces);
+            let frames = Frames::new(dtype, &shape[shape.len() - axes..], pieces, unwritten, growing);
+            Ok(Found { frames: frames.shown_by(place.file.clone(), &wanted), watched, announced: None })
+        };
+        let beside = address.file.parent().unwrap_or(Path::new(""));
+        let reader = Reader::new(cx, Box::new(pieces), self.follow.as_ref(), beside, from.next)?;
+        let growing = self.follow.is_some();
+        let file = if growing { File::open_growing(&address.file) } else { File::open(&address.file) };
+        let file = file.map_err(h5)?;
+        let shape = extents(file.dataset(&address.dataset).map_err(h5)?.shape());
+        let leading = &shape[..shape.len() - axes];
         let scan = self.axes(leading)?;
         let mut head = Dict::new();
         for (name, path) in &self.head {
             cx.check()?;
             head.set(name.clone(), constant(&file, path).map_err(|e| e.at(format!("head `{name}`")))?);
         }
+        let found = reader.found()?;
+        let (frames, dtype, dims) = (found.frames.frames, found.frames.dtype, found.frames.dims.clone());
         let mut columns = vec![];
         for (name, path) in &self.columns {
             cx.check()?;
@@ -147,44 +188,49 @@ impl Source for Hdf5Dataset {
                 self.column(&file, path, frames, leading).map_err(|e| e.at(format!("column `{name}`")))?;
             columns.push((Key::from(name.clone()), column));
         }
-        let mut shapes = Shapes::default().with("image", Shape::array(dtype, dims));
+        let mut shapes = Shapes::default().with("image", Shape::array(dtype, &dims));
         for (name, column) in &columns {
             shapes = shapes.with(name.as_str(), Shape::array(column.dtype(), &column.shape()[1..]));
         }
-        let next = from.next.min(frames);
-        let body = match dataset.layout(self.frame_axes).map_err(h5)? {
-            Some(layout) => {
-                let each = Places::Each(layout.records.iter().map(|r| r.offset).collect());
-                let form = Form::Plain { places: each, swap: 0 };
-                Body::Plain(Series::new(
-                    dtype,
-                    dims,
-                    vec![FileFrames { path: layout.file, frames, form }],
-                    next,
-                )?)
-            }
-            None => Body::Library { dataset, dtype, dims: dims.to_vec() },
-        };
-        let corrupt = verdict::read(&file, &address.dataset)?;
+        // A recording that still grows gets its marks when it is closed.
+        let corrupt = if growing { vec![] } else { verdict::read(&file, &address.dataset)? };
         if let Some(strange) = corrupt.last().filter(|last| **last >= frames) {
             let path = &self.path;
             return Err(Error::data(format!("{path}: frame {strange} of {frames} is marked as corrupt")));
         }
+        let frames = reader.total();
         let name = address.file.display().to_string();
-        self.state = Some(State { frames, next, body, columns, corrupt, name });
-        Ok(Opened { frames: Some(frames), head, shapes, live: false, scan })
+        self.state = Some(State { reader, columns, corrupt, name });
+        // Axes that still grow have no extent to state.
+        let scan = if growing { vec![] } else { scan };
+        Ok(Opened { frames, head, shapes, live: false, scan })
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<Hdf5Out>) -> Result<Pull> {
-        let runs = self.next_frames(cx, slots.room())?;
-        let Some(state) = self.state.as_ref().filter(|state| !state.corrupt.is_empty()) else {
-            return put(runs, slots);
+        let state = self.state.as_mut();
+        let state = state.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
+        let look = state.reader.look(cx, slots.room())?;
+        let state = &*state;
+        let made = |first: u64, image: Array| {
+            let end = first as usize + image.shape()[0];
+            let mut each = Dict::with_capacity(state.columns.len());
+            for (name, column) in &state.columns {
+                each.push(name.clone(), column.records(first as usize..end)?.into());
+            }
+            Ok(Hdf5Out { image, columns: each })
         };
-        let ends = runs.is_empty();
-        for (first, out) in runs {
-            state.give(first, out, slots)?;
+        match look {
+            Look::Given(given) if !state.corrupt.is_empty() => {
+                for one in given {
+                    match one {
+                        Given::Frames(first, image) => state.give(first, made(first, image)?, slots)?,
+                        lost => drop(put(Look::Given(vec![lost]), slots, made)?),
+                    }
+                }
+                Ok(Pull::Ready)
+            }
+            look => put(look, slots, made),
         }
-        Ok(if ends { Pull::End } else { Pull::Ready })
     }
 }
 declare!(Source, "hdf5.dataset", Kind::Source, Hdf5Dataset);
@@ -223,39 +269,36 @@ impl Hdf5Out {
     }
 }
 
-impl Hdf5Dataset {
-    /// The next frames after `open`, for whoever has no engine: runs with the number of their first; none at the end.
-    ///
-    /// Frames that are marked as damaged stand among them.
-    pub fn next_frames(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Hdf5Out)>> {
-        let state = self.state.as_mut();
-        let state = state.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
-        let left = state.frames - state.next;
-        if left == 0 {
-            return Ok(vec![]);
+/// Puts what a look brought.
+pub(crate) fn put<O: Ports>(
+    look: Look,
+    slots: &mut Slots<O>,
+    made: impl Fn(u64, Array) -> Result<O>,
+) -> Result<Pull> {
+    let given = match look {
+        Look::End => return Ok(Pull::End),
+        Look::Wait(pause) => return Ok(Pull::Wait(pause)),
+        Look::Given(given) => given,
+    };
+    for one in given {
+        match one {
+            Given::Frames(first, image) => slots.put(first, made(first, image)?)?,
+            Given::Lost(number, Reason::Missing, why) => slots.missing(number, why),
+            Given::Lost(number, _, why) => slots.corrupt(number, why, None),
         }
-        let runs = match &mut state.body {
-            Body::Plain(series) => series.pull(cx, room)?,
-            Body::Library { dataset, dtype, dims } => {
-                let n = room.clamp(1, left);
-                let mut out = cx.array(*dtype, &[&[n as usize], dims.as_slice()].concat())?;
-                dataset.read(dims.len(), state.next, n, out.bytes_mut()).map_err(h5)?;
-                vec![(state.next, out.freeze())]
-            }
-        };
-        let mut given = vec![];
-        for (first, image) in runs {
-            let end = first + image.shape()[0] as u64;
-            let mut columns = Dict::with_capacity(state.columns.len());
-            for (name, column) in &state.columns {
-                columns.push(name.clone(), column.records(first as usize..end as usize)?.into());
-            }
-            state.next = end;
-            given.push((first, Hdf5Out { image, columns }));
-        }
-        Ok(given)
     }
+    Ok(Pull::Ready)
+}
 
+/// The files that change when a series grows: the one that was named, and the last that holds frames.
+pub(crate) fn watched(file: &Path, pieces: &[Piece]) -> Vec<std::path::PathBuf> {
+    let mut files = vec![file.to_owned()];
+    let last = pieces.iter().rev().find_map(|piece| piece.source.as_ref());
+    files.extend(last.map(|source| source.file.clone()).filter(|last| *last != file));
+    files
+}
+
+impl Hdf5Dataset {
     /// The named leading axes.
     fn axes(&self, leading: &[usize]) -> Result<Vec<(String, u64)>> {
         if self.scan.is_empty() {
@@ -289,71 +332,6 @@ impl Hdf5Dataset {
     }
 }
 
-/// All elements of a dataset.
-pub(crate) fn whole(dataset: &Dataset) -> Result<Array> {
-    let dtype = core(dataset.dtype().map_err(h5)?);
-    let shape = extents(dataset.shape());
-    let mut out = isard_core::Pool::unpooled().take(dtype, &shape)?;
-    if !out.bytes_mut().is_empty() {
-        dataset.read(shape.len(), 0, 1, out.bytes_mut()).map_err(h5)?;
-    }
-    Ok(out.freeze())
-}
-
-/// What a dataset `/a/b` or an attribute `/a/b@c` holds; a scalar gives a number, strings give texts.
-pub(crate) fn constant(file: &File, path: &str) -> Result<Value> {
-    if let Some((object, name)) = path.split_once('@') {
-        let found = file.attribute(object, name).map_err(h5)?;
-        return match found {
-            Some(attr) => value(attr, path),
-            None => {
-                let names: Vec<String> =
-                    file.attributes(object).map_err(h5)?.into_iter().map(|(n, _)| format!("`{n}`")).collect();
-                let error = Error::data(format!("{}::{path}: no such attribute", file.name()));
-                Err(error.help(format!("there are: {}", names.join(", "))))
-            }
-        };
-    }
-    let dataset = file.dataset(path).map_err(h5)?;
-    match dataset.element() {
-        Kept::Text => {
-            let texts = file.texts(path).map_err(h5)?;
-            match (dataset.shape().is_empty(), texts.as_slice()) {
-                (true, [one]) => Ok(Value::from(one.as_str())),
-                _ => Ok(texts.into_iter().map(Value::from).collect::<Vec<_>>().into()),
-            }
-        }
-        _ => {
-            let corrupt = verdict::read(file, path)?;
-            if !corrupt.is_empty() && dataset.shape().len() > 1 {
-                let (name, n) = (file.name(), corrupt.len());
-                return Err(Error::data(format!("{name}::{path}: {n} frames are marked as corrupt"))
-                    .help("read it by `hdf5.dataset`, which leaves them out"));
-            }
-            let array = whole(&dataset)?;
-            if array.shape().is_empty() && !array.dtype().is_complex() {
-                array.scalar(0)
-            } else {
-                Ok(array.into())
-            }
-        }
-    }
-}
-
-fn value(attr: Attr, path: &str) -> Result<Value> {
-    Ok(match attr {
-        Attr::Text(text) => Value::from(text),
-        Attr::Texts(texts) => texts.into_iter().map(Value::from).collect::<Vec<_>>().into(),
-        Attr::Int(x) => Value::Int(x),
-        Attr::Ints(list) => Array::from_slice(&list).into(),
-        Attr::Float(x) => Value::Float(x),
-        Attr::Floats(list) => Array::from_slice(&list).into(),
-        Attr::Other(what) => {
-            return Err(Error::data(format!("{path}: is {what}, wanted numbers or text")));
-        }
-    })
-}
-
 /// The file of the example: four frames of 2 x 3 pixels, a mask, an angle for each frame.
 fn small() -> isard_h5::Result<Vec<u8>> {
     use isard_h5::{Dtype as H5, Image, Spec};
@@ -366,13 +344,4 @@ fn small() -> isard_h5::Result<Vec<u8>> {
     image.append(omega, &[0.0f64, 0.5, 1.0, 1.5].map(f64::to_ne_bytes).concat(), 4)?;
     image.attribute("/entry/omega", "units", "degree")?;
     image.into_bytes()
-}
-
-/// A file, opened for a static input.
-pub(crate) fn open(path: &str) -> Result<(File, Arc<str>)> {
-    let address = Address::parse(path).map_err(|e| Error::recipe(e.to_string()))?;
-    if !address.file.exists() {
-        return Err(missing(&address.file));
-    }
-    Ok((File::open(&address.file).map_err(h5)?, address.dataset.into()))
 }

@@ -2,17 +2,22 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use isard_core::prelude::*;
 use isard_core::schemars;
 
 use crate::convert::{core, extents, format};
-use crate::input::folder::files;
-use crate::input::series::{FileFrames, Form, FramesOut, Places, Series, alike, example_file};
-use crate::input::tiff::{next, put};
+use crate::input::follow::Follow;
+use crate::input::scan::{Growing, Scan, Scanned};
+use crate::input::sequence::Sequence;
+use crate::input::series::{Form, FramesOut, Places, example_file};
+use crate::input::tiff::{check, pulled};
 use crate::npy::{Npy, header};
 
+/// Endings of NPY files.
+pub(crate) const ENDINGS: [&str; 1] = [".npy"];
 /// Headers are shorter than this but for tables of hundreds of columns.
 const HEADER: u64 = 64 << 10;
 
@@ -20,7 +25,8 @@ const HEADER: u64 = 64 << 10;
 ///
 /// A file of three axes is a stack of frames, one of two axes a single frame; files of a folder or a pattern come in
 /// natural order (`a2` before `a10`), one after another. All must have the same frame shape and dtype. The files must be
-/// closed: they are mapped, not read again.
+/// closed, for they are mapped; with `follow` they may still appear and grow: a frame is given once all its bytes are
+/// there, so the writer must append them and not fill a file that has its full length from the beginning.
 ///
 /// Keeps order and count. A stack in this machine's byte order is handed out as it lies in the file without a copy;
 /// single frames and other byte orders are copied once.
@@ -30,11 +36,14 @@ const HEADER: u64 = 64 << 10;
 #[serde(deny_unknown_fields)]
 pub struct NpyStack {
     /// One file, a folder, or a pattern such as `scan/frame_*.npy`.
-    #[schemars(extend("x-path" = "input"))]
+    #[schemars(extend("x-path" = "input", "x-endings" = ENDINGS))]
     path: String,
+    /// Reads on while frames and files are still being written.
+    #[serde(default)]
+    follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    series: Option<Series>,
+    sequence: Option<Sequence>,
 }
 
 impl Stage for NpyStack {
@@ -48,9 +57,7 @@ impl Stage for NpyStack {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if self.path.is_empty() {
-            faults.add("path", "is empty, wanted a file, a folder or a pattern");
-        }
+        check(&self.path, self.follow.as_ref(), faults);
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -60,69 +67,88 @@ impl Stage for NpyStack {
 
 impl Source for NpyStack {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let paths = files(&self.path, &[".npy"])?;
-        let mut like: Option<(Dtype, Vec<usize>)> = None;
-        let mut found = vec![];
-        for path in &paths {
-            cx.check()?;
-            let npy = read_header(path)?;
-            let (dtype, shape) = (core(npy.dtype), extents(&npy.shape));
-            let dims = match shape.len() {
-                2 => shape.clone(),
-                3 => shape[1..].to_vec(),
-                n => {
-                    let path = path.display();
-                    return Err(Error::data(format!(
-                        "{path}: has {n} axes {shape:?}, wanted [n y x] or [y x]"
-                    ))
-                    .help("reshape it with numpy, or read it whole as a static input"));
-                }
-            };
-            let frames = if shape.len() == 3 { npy.shape[0] } else { 1 };
-            let (wanted, wanted_dims) = like.get_or_insert_with(|| (dtype, dims.clone()));
-            alike(&paths[0], (*wanted, wanted_dims), path, (dtype, &dims))?;
-            let places = Places::Block(npy.offset as u64);
-            let parts = if dtype.is_complex() { 2 } else { 1 };
-            let swap = if npy.native { 0 } else { dtype.size() / parts };
-            found.push(FileFrames { path: path.clone(), frames, form: Form::Plain { places, swap } });
-        }
-        let (dtype, dims) =
-            like.ok_or_else(|| Error::data(format!("{}: no npy file was found", self.path)))?;
-        let series = Series::new(dtype, &dims, found, from.next)?;
-        let opened = series.opened();
-        self.series = Some(series);
+        let (sequence, opened) =
+            Sequence::open(cx, &self.path, Arc::new(NpyFiles), self.follow.as_ref(), from)?;
+        self.sequence = Some(sequence);
         Ok(opened)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
-        put(self.next_frames(cx, slots.room())?, slots)
+        pulled(self.sequence.as_mut())?.pull(cx, slots)
     }
 }
 declare!(Source, "npy.stack", Kind::Source, NpyStack);
 
-impl NpyStack {
-    /// The next frames after `open`, for whoever has no engine: runs with the number of their first; none at the end.
-    pub fn next_frames(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, FramesOut)>> {
-        next(self.series.as_mut(), cx, room)
+/// NPY files as a kind.
+pub(crate) struct NpyFiles;
+
+impl Scan for NpyFiles {
+    fn endings(&self) -> &'static [&'static str] {
+        &ENDINGS
+    }
+
+    fn scan(&self, path: &Path) -> Result<Scanned> {
+        let (npy, length) = read_header(path)?;
+        let wanted = (npy.offset as u64).saturating_add(npy.len() as u64);
+        if length < wanted {
+            let name = path.display();
+            return Err(Error::data(format!(
+                "{name}: is {length} bytes long, wanted {wanted} for {:?}",
+                npy.shape
+            ))
+            .help("the file was cut short, or is still being written; copy it again"));
+        }
+        let frames = if npy.shape.len() == 3 { npy.shape[0] } else { 1 };
+        scanned(path, &npy, frames)
+    }
+
+    fn growing(self: Arc<Self>, path: &Path) -> Box<dyn Growing> {
+        Box::new(GrowingNpy(path.to_owned()))
     }
 }
 
-/// The header of a file, whose length must be what it says.
-fn read_header(path: &Path) -> Result<Npy> {
+/// A stack to which frames are appended.
+struct GrowingNpy(PathBuf);
+
+impl Growing for GrowingNpy {
+    fn look(&mut self) -> Result<Scanned> {
+        let (npy, length) = read_header(&self.0)?;
+        let mut found = scanned(&self.0, &npy, 1)?;
+        let each = (found.dims.iter().product::<usize>() * found.dtype.size()).max(1) as u64;
+        let there = length.saturating_sub(npy.offset as u64) / each;
+        // Some writers put the number of frames in at the end, and 0 before.
+        let said = if npy.shape.len() == 3 { npy.shape[0] } else { 1 };
+        found.frames = if said == 0 { there } else { there.min(said) };
+        match found.frames {
+            0 => Err(Error::data(format!("{}: holds no whole frame yet", self.0.display()))),
+            _ => Ok(found),
+        }
+    }
+}
+
+fn scanned(path: &Path, npy: &Npy, frames: u64) -> Result<Scanned> {
+    let (dtype, shape) = (core(npy.dtype), extents(&npy.shape));
+    let dims = match shape.len() {
+        2 => shape.as_slice(),
+        3 => &shape[1..],
+        n => {
+            let path = path.display();
+            return Err(Error::data(format!("{path}: has {n} axes {shape:?}, wanted [n y x] or [y x]"))
+                .help("reshape it with numpy, or read it whole as a static input"));
+        }
+    };
+    let parts = if dtype.is_complex() { 2 } else { 1 };
+    let swap = if npy.native { 0 } else { dtype.size() / parts };
+    let form = Form::Plain { places: Places::Block(npy.offset as u64), swap };
+    Ok(Scanned::bare(dtype, dims, frames, form))
+}
+
+/// The header of a file, and how long the file is.
+fn read_header(path: &Path) -> Result<(Npy, u64)> {
     let io = |e| Error::io("cannot read", path, &e);
-    let name = path.display().to_string();
     let file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut bytes = vec![];
     file.take(HEADER).read_to_end(&mut bytes).map_err(io)?;
-    let npy = Npy::parse(&bytes, &name).map_err(format)?;
-    let wanted = npy.offset as u64 + npy.len() as u64;
-    if length < wanted {
-        return Err(Error::data(format!(
-            "{name}: is {length} bytes long, wanted {wanted} for {:?}",
-            npy.shape
-        ))
-        .help("the file was cut short, or is still being written; copy it again"));
-    }
-    Ok(npy)
+    Ok((Npy::parse(&bytes, &path.display().to_string()).map_err(format)?, length))
 }

@@ -7,17 +7,26 @@ use isard_core::stage::RunCx;
 use isard_core::value::map_file;
 
 use crate::convert::{core, extents, format};
+use crate::inflate;
 use crate::input::folder::{has_ending, missing};
-use crate::input::hdf5;
-use crate::input::tiff::{ENDINGS, scan};
+use crate::input::kinds::{endings, kind, whole};
+use crate::input::{hdf5, npz, table};
 use crate::npy::Npy;
+use crate::npz::Npz;
+
+/// Endings of HDF5 files.
+pub(crate) const HDF5: [&str; 6] = [".h5", ".hdf5", ".nxs", ".cxi", ".nx5", ".emd"];
 
 /// Reads what a path names, whole: `dark.npy`, `mask.tif`, `scan.h5::/entry/mask`.
 ///
-/// An NPY file gives its array; a TIFF file its image, or `[n y x]` when it has several pages; an HDF5 dataset its
-/// array, number or text, and `file.h5::/path@name` an attribute. A loaded run hands this to [`RunCx::reader`].
+/// An NPY file gives its array; a TIFF, EDF, CBF or NPZ file its image, or `[n y x]` when it has several frames; an array of
+/// an archive is `file.npz::name`; an HDF5 dataset gives its array, number or text, and `file.h5::/path@name` an attribute;
+/// columns of text give a table. A loaded run hands this to [`RunCx::reader`].
 pub fn read_path(run: &RunCx, path: &str) -> Result<Value> {
-    if path.contains("::") {
+    if let Some((file, key)) = path.split_once("::") {
+        if has_ending(file, &npz::ENDINGS) {
+            return archived(Path::new(file), key).map(Value::Array);
+        }
         let (file, dataset) = hdf5::open(path)?;
         return hdf5::constant(&file, &dataset);
     }
@@ -28,13 +37,20 @@ pub fn read_path(run: &RunCx, path: &str) -> Result<Value> {
     if has_ending(path, &[".npy"]) {
         return npy(at).map(Value::Array);
     }
-    if has_ending(path, &ENDINGS) {
-        return tiff(run, at).map(Value::Array);
+    if has_ending(path, &HDF5) {
+        let error = Error::recipe(format!("{path}: no reader for this ending"));
+        return Err(error.help(format!("name the dataset in it: `{path}::/entry/data`")));
     }
-    let error = Error::recipe(format!("{path}: no reader for this ending"));
-    match has_ending(path, &[".h5", ".hdf5", ".nxs", ".cxi", ".nx5"]) {
-        true => Err(error.help(format!("name the dataset in it: `{path}::/entry/data`"))),
-        false => Err(error.help("wanted `.npy`, `.tif`, `.tiff` or `file.h5::/path`")),
+    if has_ending(path, &table::ENDINGS) {
+        return table::read(at).map(Value::Table);
+    }
+    match kind(at) {
+        Some(kind) => whole(run, at, &*(kind.scan)()).map(Value::Array),
+        None => {
+            let error = Error::recipe(format!("{path}: no reader for this ending"));
+            let texts = table::ENDINGS.map(|e| format!("`{e}`")).join(", ");
+            Err(error.help(format!("wanted {}, {texts} or `file.h5::/path`", endings())))
+        }
     }
 }
 
@@ -43,29 +59,26 @@ fn npy(path: &Path) -> Result<Array> {
     let map = map_file(path)?;
     let npy = Npy::parse(&map, &name).map_err(format)?;
     let (dtype, shape) = (core(npy.dtype), extents(&npy.shape));
-    if npy.native && npy.offset.is_multiple_of(dtype.size().min(8)) && map.len() >= npy.offset + npy.len() {
+    let end = npy.offset.saturating_add(npy.len());
+    if npy.native && npy.offset.is_multiple_of(dtype.size().min(8)) && map.len() >= end {
         return Array::over_map(map, npy.offset, dtype, &shape);
+    }
+    if map.len() < end {
+        let text = format!("{name}: is {} bytes long, wanted {end} for {:?}", map.len(), npy.shape);
+        return Err(Error::data(text));
     }
     let mut out = isard_core::Pool::unpooled().take(dtype, &shape)?;
     npy.read(&map, &name, out.bytes_mut()).map_err(format)?;
     Ok(out.freeze())
 }
 
-fn tiff(run: &RunCx, path: &Path) -> Result<Array> {
-    let tiff = scan(&path.to_owned())?;
-    let page = tiff.uniform().map_err(format)?;
-    let (dtype, n, bytes) = (core(page.dtype), tiff.pages().len(), page.bytes());
-    let shape = match n {
-        1 => vec![page.height, page.width],
-        _ => vec![n, page.height, page.width],
-    };
-    let map = map_file(path)?;
-    let mut out = isard_core::Pool::unpooled().take(dtype, &shape)?;
-    for (index, cell) in out.bytes_mut().chunks_mut(bytes).enumerate() {
-        if run.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Error::cancelled());
-        }
-        tiff.read(&map, index, cell).map_err(format)?;
+fn archived(path: &Path, key: &str) -> Result<Array> {
+    if !path.exists() {
+        return Err(missing(path));
     }
+    let npz = Npz::scan(path).map_err(format)?;
+    let (npy, bytes) = npz.read(path, key, inflate::most(npz.length)).map_err(format)?;
+    let mut out = isard_core::Pool::unpooled().take(core(npy.dtype), &extents(&npy.shape))?;
+    out.bytes_mut().copy_from_slice(&bytes);
     Ok(out.freeze())
 }

@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::Arc;
 
 use isard_core::prelude::*;
 use isard_core::schemars;
 
 use crate::convert::{core, format};
-use crate::input::folder::files;
-use crate::input::series::{FileFrames, Form, FramesOut, Places, Series, alike, example_file};
+use crate::format::FormatError;
+use crate::input::follow::Follow;
+use crate::input::scan::{Anew, Growing, Scan, Scanned};
+use crate::input::sequence::Sequence;
+use crate::input::series::{Decode, Form, FramesOut, Places, example_file};
 use crate::tiff::{Tiff, Writer};
 
 /// Endings of TIFF files.
@@ -19,21 +22,26 @@ pub(crate) const ENDINGS: [&str; 2] = [".tif", ".tiff"];
 /// Frames from TIFF files: the pages of one file, or the files of a folder.
 ///
 /// Every page is one frame; files come in natural order (`a2` before `a10`), their pages in the order of the file. All
-/// pages must have the same shape and dtype. The files must be closed: they are mapped, not read again.
+/// pages must have the same shape and dtype. The files must be closed, for they are mapped; with `follow` they may still
+/// appear and grow: a page is given once it is whole, and the next name is predicted from the number in it.
 ///
-/// Keeps order and count. Raw pages of this machine's byte order are handed out as they lie in the file without a
-/// copy; other raw pages are copied once; compressed ones (packbits, LZW, deflate) are decoded on all cores.
+/// Keeps order and count; a page that cannot be decoded is a corrupt frame. Raw pages of this machine's byte order are
+/// handed out as they lie in the file without a copy; other raw pages are copied once; compressed ones (packbits, LZW,
+/// deflate) are decoded on all cores.
 ///
 /// Source: TIFF revision 6.0 (1992) and BigTIFF.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TiffSequence {
     /// One file, a folder, or a pattern such as `scan/frame_*.tif`.
-    #[schemars(extend("x-path" = "input"))]
+    #[schemars(extend("x-path" = "input", "x-endings" = ENDINGS))]
     path: String,
+    /// Reads on while pages and files are still being written.
+    #[serde(default)]
+    follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    series: Option<Series>,
+    sequence: Option<Sequence>,
 }
 
 impl Stage for TiffSequence {
@@ -53,9 +61,7 @@ impl Stage for TiffSequence {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if self.path.is_empty() {
-            faults.add("path", "is empty, wanted a file, a folder or a pattern");
-        }
+        check(&self.path, self.follow.as_ref(), faults);
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -65,71 +71,75 @@ impl Stage for TiffSequence {
 
 impl Source for TiffSequence {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let paths = files(&self.path, &ENDINGS)?;
-        let cells: Vec<Mutex<Option<Tiff>>> = paths.iter().map(|_| Mutex::new(None)).collect();
-        cx.par(paths.len(), |i| {
-            let found = scan(&paths[i])?;
-            *cells[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(found);
-            Ok(())
-        })?;
-        let scanned = cells.into_iter().filter_map(|c| c.into_inner().ok().flatten());
-        let series = series(paths.iter().cloned().zip(scanned), from.next)?;
-        let opened = series.opened();
-        self.series = Some(series);
+        let (sequence, opened) =
+            Sequence::open(cx, &self.path, Arc::new(TiffFiles), self.follow.as_ref(), from)?;
+        self.sequence = Some(sequence);
         Ok(opened)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
-        put(self.next_frames(cx, slots.room())?, slots)
+        pulled(self.sequence.as_mut())?.pull(cx, slots)
     }
 }
 declare!(Source, "tiff.sequence", Kind::Source, TiffSequence);
 
-impl TiffSequence {
-    /// The next frames after `open`, for whoever has no engine: runs with the number of their first; none at the end.
-    pub fn next_frames(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, FramesOut)>> {
-        next(self.series.as_mut(), cx, room)
+/// Adds the faults of the parameters that all sources of files share.
+pub(crate) fn check(path: &str, follow: Option<&Follow>, faults: &mut Faults) {
+    if path.is_empty() {
+        faults.add("path", "is empty, wanted a file, a folder or a pattern");
+    }
+    if let Some(follow) = follow {
+        follow.check(faults);
     }
 }
 
-/// The next frames of an open series.
-pub(crate) fn next(series: Option<&mut Series>, cx: &Cx, room: u64) -> Result<Vec<(u64, FramesOut)>> {
-    let series = series.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
-    Ok(series.pull(cx, room)?.into_iter().map(|(first, image)| (first, FramesOut { image })).collect())
-}
-
-/// Puts what there is; nothing is the end.
-pub(crate) fn put<O: Ports>(runs: Vec<(u64, O)>, slots: &mut Slots<O>) -> Result<Pull> {
-    if runs.is_empty() {
-        return Ok(Pull::End);
-    }
-    for (first, frames) in runs {
-        slots.put(first, frames)?;
-    }
-    Ok(Pull::Ready)
+/// The sequence of a source that is pulled.
+pub(crate) fn pulled(sequence: Option<&mut Sequence>) -> Result<&mut Sequence> {
+    sequence.ok_or_else(|| Error::internal("a source was pulled before it was opened"))
 }
 
 /// Walks the directories of a file.
-pub(crate) fn scan(path: &PathBuf) -> Result<Tiff> {
+pub(crate) fn scan(path: &Path) -> Result<Tiff> {
     let file = File::open(path).map_err(|e| Error::io("cannot open", path, &e))?;
     Tiff::scan(BufReader::new(file), &path.display().to_string()).map_err(format)
 }
 
-/// The frames of scanned files.
-pub(crate) fn series(scanned: impl Iterator<Item = (PathBuf, Tiff)>, next: u64) -> Result<Series> {
-    let mut like: Option<(PathBuf, Dtype, Vec<usize>)> = None;
-    let mut files = vec![];
-    for (path, tiff) in scanned {
-        let page = tiff.uniform().map_err(format)?;
-        let (dtype, dims) = (core(page.dtype), vec![page.height, page.width]);
-        let (first, wanted, shape) = like.get_or_insert_with(|| (path.clone(), dtype, dims.clone()));
-        alike(first, (*wanted, shape), &path, (dtype, &dims))?;
-        let frames = tiff.pages().len() as u64;
-        let form = plain(&tiff).unwrap_or(Form::Tiff(tiff));
-        files.push(FileFrames { path, frames, form });
+/// TIFF files as a kind.
+pub(crate) struct TiffFiles;
+
+impl Scan for TiffFiles {
+    fn endings(&self) -> &'static [&'static str] {
+        &ENDINGS
     }
-    let (_, dtype, dims) = like.ok_or_else(|| Error::data("no tiff file was found"))?;
-    Series::new(dtype, &dims, files, next)
+
+    fn scan(&self, path: &Path) -> Result<Scanned> {
+        scanned(scan(path)?)
+    }
+
+    fn growing(self: Arc<Self>, path: &Path) -> Box<dyn Growing> {
+        Box::new(Anew(self, path.to_owned()))
+    }
+}
+
+fn scanned(tiff: Tiff) -> Result<Scanned> {
+    let page = tiff.uniform().map_err(format)?;
+    let (dtype, dims) = (core(page.dtype), [page.height, page.width]);
+    let head = Dict::new().with("compression", page.compression);
+    let frames = tiff.pages().len() as u64;
+    let form = plain(&tiff).unwrap_or_else(|| Form::Decoded(Arc::new(tiff)));
+    Ok(Scanned { head, ..Scanned::bare(dtype, &dims, frames, form) })
+}
+
+impl Decode for Tiff {
+    fn read(
+        &self,
+        _: &Path,
+        file: &[u8],
+        frame: u64,
+        out: &mut [u8],
+    ) -> std::result::Result<(), FormatError> {
+        Tiff::read(self, file, frame as usize, out)
+    }
 }
 
 /// The pages as plain frames, when each one is a single run.

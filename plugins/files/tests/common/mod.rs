@@ -9,14 +9,17 @@ use std::sync::{Arc, Mutex};
 
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
-use isard_core::stage::{AnyWriter, Built, RunCx};
-use isard_files::input::{Hdf5Dataset, NpyStack, TiffSequence};
+// Linked so that its stages are declared.
+use isard_core::stage::{AnySource, AnyWriter, Arrival, Built, RunCx};
+use isard_files as _;
 
 /// An output that keeps its files in memory.
 #[derive(Default)]
 pub struct Memory {
     pub files: Mutex<BTreeMap<String, Vec<u8>>>,
     sealed: Mutex<Vec<String>>,
+    /// Units that the ports state.
+    pub units: BTreeMap<String, String>,
     /// How many of the next writes fail with an error that may pass.
     pub fail: Mutex<u32>,
 }
@@ -45,6 +48,9 @@ impl Output for Memory {
     fn record(&self) -> String {
         "{\"recipe\": \"test\"}".into()
     }
+    fn units(&self) -> BTreeMap<String, String> {
+        self.units.clone()
+    }
 }
 
 impl Memory {
@@ -57,7 +63,7 @@ impl Memory {
     /// An output with these files only, as a resume leaves it.
     pub fn rolled_back(files: BTreeMap<String, Vec<u8>>) -> Memory {
         let sealed = files.keys().filter(|n| n.contains(".parts/")).cloned().collect();
-        Memory { files: Mutex::new(files), sealed: Mutex::new(sealed), fail: Mutex::new(0) }
+        Memory { files: Mutex::new(files), sealed: Mutex::new(sealed), ..Memory::default() }
     }
     pub fn dump(&self, folder: &Path) {
         for (name, bytes) in self.files.lock().unwrap().iter() {
@@ -79,27 +85,40 @@ pub trait Given {
     fn next(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Dict)>>;
 }
 
-macro_rules! given {
-    ($($source:ty),*) => {$(
-        impl Given for $source {
-            fn begin(&mut self, cx: &Cx, from: Position) -> Result<Opened> {
-                self.open(cx, (), from)
-            }
-            fn next(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Dict)>> {
-                Ok(self.next_frames(cx, room)?.into_iter().map(|(n, out)| (n, out.into_dict())).collect())
+/// A source as the engine sees it.
+impl Given for Box<dyn AnySource> {
+    fn begin(&mut self, cx: &Cx, from: Position) -> Result<Opened> {
+        self.open(cx, Dict::new(), from)
+    }
+    fn next(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Dict)>> {
+        loop {
+            let mut slots = Slots::new(room, 0);
+            match self.pull(cx, &mut slots)? {
+                Pull::End => return Ok(vec![]),
+                Pull::Wait(pause) => std::thread::sleep(pause),
+                Pull::Ready => {
+                    let arrivals = slots.take();
+                    if arrivals.is_empty() {
+                        continue;
+                    }
+                    let frames = |arrival| match arrival {
+                        Arrival::Frames { first, data, .. } => Ok((first, data)),
+                        Arrival::Lost { number, why, .. } => {
+                            Err(Error::data(format!("frame {number}: {why}")))
+                        }
+                    };
+                    return arrivals.into_iter().map(frames).collect();
+                }
             }
         }
-    )*};
+    }
 }
-given!(TiffSequence, NpyStack, Hdf5Dataset);
 
 pub fn source(name: &str, set: &str) -> Box<dyn Given> {
     assert_eq!(build(name, set).unwrap().stage().check(), []);
-    match name {
-        "tiff.sequence" => Box::new(toml::from_str::<TiffSequence>(set).unwrap()),
-        "npy.stack" => Box::new(toml::from_str::<NpyStack>(set).unwrap()),
-        "hdf5.dataset" => Box::new(toml::from_str::<Hdf5Dataset>(set).unwrap()),
-        other => panic!("`{other}` is no source"),
+    match build(name, set).unwrap() {
+        Built::Source(source) => Box::new(source),
+        _ => panic!("`{name}` is no source"),
     }
 }
 
@@ -172,4 +191,15 @@ pub fn skipped(what: &str) {
     use std::io::Write;
     // Nobody can be told that stderr is gone.
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
+}
+
+/// A folder or file of the reference data; none, with a printed line, where the data are absent.
+pub fn reference(test: &str, path: &str) -> Option<std::path::PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let path = std::env::var_os("ISARD_SHARED").map_or(beside, Into::into).join("data").join(path);
+    if !path.exists() {
+        skipped(&format!("{test} (no reference data)"));
+        return None;
+    }
+    Some(path)
 }

@@ -32,6 +32,11 @@ impl Error {
         Self { kind, text: text.into() }
     }
 
+    /// Work that somebody else stopped, in their words.
+    pub fn stopped(text: impl Into<String>) -> Self {
+        Self::new(Kind::Library, text)
+    }
+
     /// The sort of fault.
     pub fn kind(&self) -> Kind {
         self.kind

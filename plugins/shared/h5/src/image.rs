@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::fletcher::fletcher32;
+use isard_codec::fletcher32;
+
+use crate::pack::{Each, Packer, alone};
 use crate::{Attr, Dtype, Error, Kind, Result, Spec, ffi};
 
 /// A file being built in memory; its bytes are the caller's to write.
@@ -14,6 +16,7 @@ pub struct Image {
     columns: Vec<Column>,
     names: HashMap<String, Slot>,
     scratch: Vec<u8>,
+    packer: Packer,
 }
 
 /// A dataset of an [`Image`] that takes records.
@@ -47,7 +50,13 @@ impl Image {
         // page tables, so steps of 64 MiB cost nothing; small files stay small.
         let step = (bytes / 4).clamp(64 << 10, 64 << 20);
         let file = ffi::create_image(step)?;
-        Ok(Self { file, columns: Vec::new(), names: HashMap::new(), scratch: Vec::new() })
+        Ok(Self {
+            file,
+            columns: Vec::new(),
+            names: HashMap::new(),
+            scratch: Vec::new(),
+            packer: Packer::default(),
+        })
     }
 
     /// Makes a group, and those above it, unless it is there.
@@ -88,6 +97,11 @@ impl Image {
 
     /// Adds records, given in native byte order.
     pub fn append(&mut self, slot: Slot, bytes: &[u8], records: u64) -> Result<()> {
+        self.append_on(slot, bytes, records, &alone)
+    }
+
+    /// Adds records; chunks are compressed by `each`, which may use several threads.
+    pub fn append_on(&mut self, slot: Slot, bytes: &[u8], records: u64, each: Each) -> Result<()> {
         let column = &mut self.columns[slot.0];
         if (column.record_bytes as u64).checked_mul(records) != Some(bytes.len() as u64) {
             let text = format!(
@@ -99,18 +113,21 @@ impl Image {
             return Err(Error::new(Kind::Mismatch, text));
         }
         let whole = column.chunk as usize * column.record_bytes;
+        let mut tools =
+            Tools { file: &self.file, scratch: &mut self.scratch, packer: &mut self.packer, each };
         let mut rest = bytes;
         while column.pending.len() + rest.len() >= whole {
             if column.pending.is_empty() {
-                let (chunk, later) = rest.split_at(whole);
-                column.full(&self.file, chunk, &mut self.scratch)?;
+                let chunks = (rest.len() / whole).min(Packer::batch(whole));
+                let (chunks, later) = rest.split_at(chunks * whole);
+                column.full(&mut tools, chunks)?;
                 rest = later;
             } else {
                 let (more, later) = rest.split_at(whole - column.pending.len());
                 column.pending.extend_from_slice(more);
                 rest = later;
                 let chunk = std::mem::take(&mut column.pending);
-                column.full(&self.file, &chunk, &mut self.scratch)?;
+                column.full(&mut tools, &chunk)?;
             }
         }
         column.pending.extend_from_slice(rest);
@@ -179,8 +196,10 @@ impl Image {
 
     /// Finishes the file and gives its bytes.
     pub fn into_bytes(mut self) -> Result<Vec<u8>> {
+        let (file, scratch, packer) = (&self.file, &mut self.scratch, &mut self.packer);
+        let mut tools = Tools { file, scratch, packer, each: &alone };
         for column in &mut self.columns {
-            column.finish(&self.file).map_err(|e| e.at(&column.path))?;
+            column.finish(&mut tools).map_err(|e| e.at(&column.path))?;
         }
         // Chunks are filtered here. Closing datasets first would lose the error.
         ffi::flush(&self.file)?;
@@ -193,8 +212,16 @@ impl Image {
     }
 }
 
+/// What chunks are written with.
+struct Tools<'a> {
+    file: &'a ffi::Id,
+    scratch: &'a mut Vec<u8>,
+    packer: &'a mut Packer,
+    each: Each<'a>,
+}
+
 impl Column {
-    fn make(&mut self, file: &ffi::Id) -> Result<&ffi::Id> {
+    fn make(&mut self, file: &ffi::Id) -> Result<()> {
         if self.made.is_none() {
             let made = ffi::create_dataset(file, &self.path, &self.spec, Some(self.chunk))?;
             for (name, value) in self.attributes.drain(..) {
@@ -202,49 +229,71 @@ impl Column {
             }
             self.made = Some(made);
         }
-        Ok(self.made.as_ref().expect("the dataset was made above"))
+        Ok(())
     }
 
-    /// Writes one full chunk.
-    fn full(&mut self, file: &ffi::Id, bytes: &[u8], scratch: &mut Vec<u8>) -> Result<()> {
-        let (first, records) = (self.written, self.chunk);
-        let size = self.size(records);
-        let (dtype, plain, sum) = (self.spec.dtype, self.spec.plain(), self.spec.fletcher32);
-        let end = self.size(first + records);
+    /// Writes full chunks.
+    fn full(&mut self, tools: &mut Tools, bytes: &[u8]) -> Result<()> {
         let path = self.path.clone();
-        let made = self.make(file).map_err(|e| e.at(&path))?;
-        ffi::set_extent(made, &end)?;
-        let mut start = vec![0; size.len()];
-        start[0] = first;
-        // Uncompressed chunks go past the filter pipeline and its copies,
-        // and the checksum is the same four bytes the filter would append.
-        let done = if plain && sum {
-            scratch.clear();
-            scratch.extend_from_slice(bytes);
-            scratch.extend_from_slice(&fletcher32(bytes).to_le_bytes());
-            ffi::write_chunk(made, &start, scratch)
-        } else if plain {
-            ffi::write_chunk(made, &start, bytes)
+        let records = (bytes.len() / self.record_bytes) as u64;
+        let end = self.written + records;
+        self.make(tools.file).and_then(|()| self.chunks(tools, bytes, end)).map_err(|e| e.at(&path))
+    }
+
+    /// Writes full chunks into a dataset that then ends with record `end`.
+    fn chunks(&mut self, tools: &mut Tools, bytes: &[u8], end: u64) -> Result<()> {
+        let whole = self.chunk as usize * self.record_bytes;
+        let made = self.made.as_ref().expect("the dataset was made before its chunks");
+        ffi::set_extent(made, &self.size(end))?;
+        let (records, dtype, one) = (self.chunk, self.spec.dtype, self.size(self.chunk));
+        let mut start = vec![0; one.len()];
+        start[0] = self.written;
+        if Packer::knows(&self.spec) {
+            tools.packer.pack(&self.spec, bytes, whole, tools.each, |packed| {
+                ffi::write_chunk(made, &start, packed)?;
+                start[0] += records;
+                Ok(())
+            })?;
         } else {
-            ffi::write_block(made, dtype, &start, &size, bytes)
-        };
-        done.map_err(|e| e.at(&path))?;
-        self.written += records;
+            for chunk in bytes.chunks_exact(whole) {
+                // Uncompressed chunks go past the filter pipeline and its copies,
+                // and the checksum is the same four bytes the filter would append.
+                if self.spec.plain() && self.spec.fletcher32 {
+                    tools.scratch.clear();
+                    tools.scratch.extend_from_slice(chunk);
+                    tools.scratch.extend_from_slice(&fletcher32(chunk).to_le_bytes());
+                    ffi::write_chunk(made, &start, tools.scratch)?;
+                } else if self.spec.plain() {
+                    ffi::write_chunk(made, &start, chunk)?;
+                } else {
+                    ffi::write_block(made, dtype, &start, &one, chunk)?;
+                }
+                start[0] += records;
+            }
+        }
+        self.written = end;
         Ok(())
     }
 
     /// Writes what does not fill a chunk.
-    fn finish(&mut self, file: &ffi::Id) -> Result<()> {
+    fn finish(&mut self, tools: &mut Tools) -> Result<()> {
         let records = (self.pending.len() / self.record_bytes) as u64;
         if self.made.is_none() {
             self.chunk = self.spec.chunk_records(Some(records))?;
         }
-        let (first, size, end) = (self.written, self.size(records), self.size(self.written + records));
-        let (dtype, pending) = (self.spec.dtype, std::mem::take(&mut self.pending));
-        let made = self.make(file)?;
+        self.make(tools.file)?;
         if records == 0 {
             return Ok(());
         }
+        let (first, mut pending) = (self.written, std::mem::take(&mut self.pending));
+        if Packer::knows(&self.spec) {
+            // A chunk is stored in full; what is beyond the end is never seen.
+            pending.resize(self.chunk as usize * self.record_bytes, 0);
+            return self.chunks(tools, &pending, first + records);
+        }
+        let end = self.size(first + records);
+        let (size, dtype) = (self.size(records), self.spec.dtype);
+        let made = self.made.as_ref().expect("the dataset was made above");
         ffi::set_extent(made, &end)?;
         let mut start = vec![0; size.len()];
         start[0] = first;

@@ -1,5 +1,6 @@
 //! Where records lie in a file, for reads past the library.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::{Dataset, Kind, Result, Storage, ffi};
@@ -77,9 +78,14 @@ impl Dataset {
         if held.is_none() || records > most {
             return Ok(None);
         }
+        let size = held.and_then(|n| n.checked_mul(bytes)).unwrap_or(u64::MAX);
+        // Plain chunks all take their room in the file.
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let found = ffi::written_chunks(&self.id, chunk.len(), most).map_err(|e| e.at(&self.name))?;
+        let places: HashMap<Vec<u64>, u64> =
+            found.into_iter().filter(|c| c.bytes == size).map(|c| (c.start, c.offset)).collect();
         let mut out = Vec::with_capacity(records as usize);
         let mut index = vec![0_u64; self.shape.len()];
-        let mut last: Option<(Vec<u64>, u64)> = None;
         for _ in 0..records {
             let mut start = vec![0; index.len()];
             let mut inside = 0;
@@ -87,15 +93,9 @@ impl Dataset {
                 start[axis] = index[axis] / chunk[axis] * chunk[axis];
                 inside = inside * chunk[axis] + index[axis] % chunk[axis];
             }
-            if last.as_ref().is_none_or(|(known, _)| *known != start) {
-                match ffi::chunk_extent(&self.id, &start).map_err(|e| e.at(&self.name))? {
-                    Some(found) if held.and_then(|n| n.checked_mul(bytes)) == Some(found.bytes) => {
-                        last = Some((start, found.offset));
-                    }
-                    _ => return Ok(None),
-                }
-            }
-            let base = last.as_ref().expect("a chunk was found above").1;
+            let Some(base) = places.get(&start) else {
+                return Ok(None);
+            };
             out.push(Extent { offset: base + inside * bytes, bytes });
             for axis in (0..leading).rev() {
                 index[axis] += 1;

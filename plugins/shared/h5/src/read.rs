@@ -4,16 +4,33 @@ use std::path::{Path, PathBuf};
 
 use crate::image::absolute;
 use crate::near::nearest;
+use crate::pieces::{Sources, beside, beyond, has_pattern, mapped, named};
 use crate::{Address, Attr, Dtype, Element, Error, Kind, Result, Storage, ffi};
 
 /// Virtual datasets of virtual datasets are followed this deep.
-const DEEPEST: usize = 8;
+pub(crate) const DEEPEST: usize = 8;
 
 /// A file opened for reading, without locks.
 #[derive(Debug)]
 pub struct File {
     pub(crate) id: ffi::Id,
     name: String,
+    /// Somebody may be writing to it.
+    growing: bool,
+}
+
+/// Where a name of a file leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To something in this file.
+    Here,
+    /// To a file, as the link names it, and a path there.
+    Elsewhere {
+        /// The file, relative to the folder of this one.
+        file: String,
+        /// The path in it.
+        path: String,
+    },
 }
 
 /// A dataset opened for reading.
@@ -34,8 +51,35 @@ impl File {
         if let Err(e) = std::fs::metadata(path) {
             return Err(Error::new(Kind::Absent, format!("{name}: {e}")));
         }
-        let id = ffi::open_file(path).map_err(|e| e.at(&name))?;
-        Ok(Self { id, name })
+        let id = ffi::open_file(path).map_err(|e| advised(e).at(&name))?;
+        Ok(Self { id, name, growing: false })
+    }
+
+    /// Opens a file that somebody may be writing to, in the mode made for that (SWMR) or out of it.
+    ///
+    /// A file that cannot be read at this moment is an error like any other: ask again later. What was read stays as
+    /// it was until every handle of the file is dropped and it is opened anew.
+    pub fn open_growing(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        if let Err(e) = std::fs::metadata(path) {
+            return Err(Error::new(Kind::Absent, format!("{name}: {e}")));
+        }
+        let plain = ffi::open_file(path);
+        // Files of this format say in their head that a writer has them, and are refused then.
+        let closed = plain.is_ok() && superblock(path).is_some_and(|version| version >= 3);
+        let id = plain.or_else(|_| ffi::open_growing(path)).map_err(|e| e.at(&name))?;
+        Ok(Self { id, name, growing: !closed })
+    }
+
+    /// Whether somebody may be writing to it.
+    pub fn growing(&self) -> bool {
+        self.growing
+    }
+
+    /// Opens another file in the same way.
+    pub(crate) fn like(&self, path: &Path) -> Result<Self> {
+        if self.growing { Self::open_growing(path) } else { Self::open(path) }
     }
 
     /// Opens bytes as a file; `name` is for messages.
@@ -44,7 +88,7 @@ impl File {
             return Err(Error::new(Kind::Library, format!("{name}: is empty")));
         }
         let id = ffi::open_image(bytes).map_err(|e| e.at(name))?;
-        Ok(Self { id, name: name.into() })
+        Ok(Self { id, name: name.into(), growing: false })
     }
 
     /// The name the file was opened by.
@@ -60,7 +104,7 @@ impl File {
         self.dataset_within(path, DEEPEST)
     }
 
-    fn dataset_within(&self, path: &str, depth: usize) -> Result<Dataset> {
+    pub(crate) fn dataset_within(&self, path: &str, depth: usize) -> Result<Dataset> {
         let path = absolute(path)?;
         let name = format!("{}::{path}", self.name);
         let id = ffi::open_object(&self.id, &path).map_err(|e| self.absent(&path, e))?;
@@ -68,7 +112,8 @@ impl File {
             return Err(Error::new(Kind::Mismatch, format!("{name}: is a group, wanted a dataset")));
         }
         let parts = ffi::open_parts(&id).map_err(|e| e.at(&name))?;
-        if let Some((number, filter, _)) = parts.filters.iter().find(|(_, _, there)| !there) {
+        if let Some(stage) = parts.filters.iter().find(|stage| !stage.there) {
+            let (number, filter) = (stage.filter.number, &stage.name);
             let text =
                 format!("{name}: filter {number} `{filter}` is not built in, try `h5repack -f GZIP=1`");
             return Err(Error::new(Kind::Unsupported, text));
@@ -80,6 +125,26 @@ impl File {
             return Err(Error::new(Kind::Mismatch, format!("{name}: is an empty dataset without a shape")));
         };
         Ok(Dataset { id, name, shape, parts })
+    }
+
+    /// Names of what a group holds, in order of name.
+    pub fn names(&self, path: &str) -> Result<Vec<String>> {
+        let path = absolute(path)?;
+        let group = ffi::open_object(&self.id, &path).map_err(|e| self.absent(&path, e))?;
+        if ffi::object_kind(&group) != ffi::Object::Group {
+            let text = format!("{}::{path}: is a dataset, wanted a group", self.name);
+            return Err(Error::new(Kind::Mismatch, text));
+        }
+        ffi::link_names(&group).map_err(|e| e.at(&format!("{}::{path}", self.name)))
+    }
+
+    /// Where the name at a path leads, whether that is there or not.
+    pub fn target(&self, path: &str) -> Result<Target> {
+        let path = absolute(path)?;
+        match ffi::link(&self.id, &path).map_err(|e| self.absent(&path, e))? {
+            ffi::Link::External { file, path } => Ok(Target::Elsewhere { file, path }),
+            _ => Ok(Target::Here),
+        }
     }
 
     /// Reads all strings of a dataset; a scalar gives one.
@@ -154,39 +219,79 @@ impl File {
         }
         let holder = PathBuf::from(ffi::file_name(dataset)?);
         let folder = holder.parent().unwrap_or(Path::new(""));
-        let mut open: Option<(String, Self)> = None;
+        let rows = ffi::open_parts(dataset)?.shape.and_then(|s| s.first().copied()).unwrap_or(1);
+        let mut open = Sources::default();
         for source in ffi::virtual_sources(dataset)? {
-            if source.file.contains('%') || source.dataset.contains('%') {
-                let text = format!("source `{}::{}` is a pattern", source.file, source.dataset);
-                return Err(Error::new(Kind::Unsupported, text));
+            let blocks = match (&source.shown, has_pattern(&source)) {
+                (Some(slab), true) => mapped(slab, rows, true).into_iter().map(|(n, ..)| n).collect(),
+                // A pattern without blocks to count has one source.
+                _ => vec![0],
+            };
+            for number in &blocks {
+                self.source(&source, *number, folder, &mut open, depth)?;
             }
-            let found = if source.file == "." {
-                self.dataset_within(&source.dataset, depth - 1)
-            } else {
-                // Many mappings in a row often lie in one file.
-                if open.as_ref().is_none_or(|(name, _)| *name != source.file) {
-                    let file = Self::open(folder.join(&source.file));
-                    open = Some((source.file.clone(), file.map_err(|e| e.at("missing source"))?));
-                }
-                let (_, file) = open.as_ref().expect("the file was opened above");
-                file.dataset_within(&source.dataset, depth - 1)
-            };
-            let found = found.map_err(|e| e.at("missing source"))?;
-            let enough = match &source.reach {
-                None => found.shape.iter().product::<u64>() == source.points,
-                Some(reach) => {
-                    found.shape.len() == reach.len()
-                        && found.shape.iter().zip(reach).all(|(has, wants)| has >= wants)
-                }
-            };
-            if !enough {
-                let text =
-                    format!("shape {:?} is not what {} mapped elements want", found.shape, source.points);
-                return Err(found.fault(Kind::Range, &text).at("wrong source"));
+            // The library takes the first source that is missing for the end.
+            let next = blocks.last().map_or(0, |n| n + 1);
+            if !self.growing
+                && has_pattern(&source)
+                && let Some(later) = beyond(folder, &source.file, next)
+            {
+                let gone = named(&source.file, Some(next))?;
+                let text = format!("missing source: {gone} is not there or empty, though {later} is");
+                return Err(Error::new(Kind::Absent, text));
             }
         }
         Ok(())
     }
+
+    /// Checks that one source of a mapping is there and long enough.
+    fn source(
+        &self,
+        source: &ffi::Source,
+        number: u64,
+        folder: &Path,
+        open: &mut Sources,
+        depth: usize,
+    ) -> Result<()> {
+        let (file, path) = (named(&source.file, Some(number))?, named(&source.dataset, Some(number))?);
+        let own;
+        let found = if file == "." {
+            own = self.dataset_within(&path, depth - 1).map_err(|e| e.at("missing source"))?;
+            &own
+        } else {
+            open.dataset(self, &beside(folder, &file), &path, depth - 1)?
+        };
+        let enough = match &source.reach {
+            None => found.shape.iter().product::<u64>() == source.points || source.points == ffi::UNLIMITED,
+            Some(reach) => {
+                found.shape.len() == reach.len()
+                    && found.shape.iter().zip(reach).all(|(has, wants)| has >= wants)
+            }
+        };
+        if enough {
+            return Ok(());
+        }
+        let text = format!("shape {:?} is not what {} mapped elements want", found.shape, source.points);
+        Err(found.fault(Kind::Range, &text).at("wrong source"))
+    }
+}
+
+/// The version of the head of a file that begins with it.
+fn superblock(path: &Path) -> Option<u8> {
+    let mut head = [0; 9];
+    std::io::Read::read_exact(&mut std::fs::File::open(path).ok()?, &mut head).ok()?;
+    head.starts_with(b"\x89HDF\r\n\x1a\n").then_some(head[8])
+}
+
+/// Adds what to try to a refusal that the library gives for files that are open elsewhere.
+fn advised(error: Error) -> Error {
+    if !error.to_string().contains("already open") {
+        return error;
+    }
+    let text = format!(
+        "{error}; it is still being written (then follow it), or its writer died (then `h5clear -s`)"
+    );
+    Error::new(error.kind(), text)
 }
 
 impl Dataset {

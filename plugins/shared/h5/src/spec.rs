@@ -15,6 +15,8 @@ pub enum Compression {
     Deflate(u8),
     /// LZF: quick, moderate.
     Lzf,
+    /// Bitshuffle and LZ4: quick, and small for counts of detectors.
+    Bitshuffle,
 }
 
 /// A dataset to be: type, shape of one record, chunks and filters.
@@ -51,10 +53,10 @@ impl Spec {
         self
     }
 
-    /// Compresses each chunk, with bytes shuffled first.
+    /// Compresses each chunk, with bytes (or bits) shuffled first.
     pub fn compress(mut self, compression: Compression) -> Self {
         self.compression = compression;
-        self.shuffle = compression != Compression::None;
+        self.shuffle = !matches!(compression, Compression::None | Compression::Bitshuffle);
         self
     }
 

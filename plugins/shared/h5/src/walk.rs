@@ -107,7 +107,7 @@ fn info(path: &str, dataset: &ffi::Id) -> Result<Info> {
         element: parts.stored.element,
         storage: parts.storage,
         chunk: parts.chunk,
-        filters: parts.filters.into_iter().map(|(_, name, _)| name).collect(),
+        filters: parts.filters.into_iter().map(|stage| stage.name).collect(),
         attributes: attributes(dataset)?,
     })
 }

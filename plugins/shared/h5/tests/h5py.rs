@@ -74,3 +74,42 @@ print('read')
         assert_eq!(out, "read\n");
     }
 }
+
+#[test]
+fn hdf5plugin_reads_bitshuffled_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut image = Image::new().unwrap();
+    for (name, dtype) in [("a", Dtype::U8), ("b", Dtype::U16), ("c", Dtype::U32), ("d", Dtype::F64)] {
+        for (sum, chunk) in [(true, 1), (false, 2)] {
+            let spec =
+                Spec::new(dtype, &[31, 17]).compress(Compression::Bitshuffle).fletcher32(sum).chunk(chunk);
+            let slot = image.dataset(&format!("/{name}{chunk}"), &spec).unwrap();
+            let bytes: Vec<u8> = (0..5 * 31 * 17 * dtype.size()).map(|i| (i * i / 97 % 51) as u8).collect();
+            image.append(slot, &bytes, 5).unwrap();
+        }
+    }
+    fs::write(folder.path().join("a.h5"), image.into_bytes().unwrap()).unwrap();
+    let script = "
+import h5py, numpy as np
+try:
+    import hdf5plugin
+except ImportError:
+    print('none'); raise SystemExit
+with h5py.File('a.h5') as f:
+    for name, kind in zip('abcd', ['u1', 'u2', 'u4', 'f8']):
+        for chunk in [1, 2]:
+            d = f[f'{name}{chunk}']
+            assert (d.dtype, d.shape, d.chunks) == (np.dtype(kind), (5, 31, 17), (chunk, 31, 17)), d
+            assert '32008' in d._filters and d.fletcher32 == (chunk == 1), d._filters
+            i = np.arange(d.nbytes)
+            assert (i * i // 97 % 51).astype('u1').tobytes() == d[()].tobytes(), name
+print('read')
+";
+    match common::h5py("hdf5plugin_reads_bitshuffled_parts", folder.path(), script) {
+        Some(out) if out == "none\n" => {
+            common::skipped("hdf5plugin_reads_bitshuffled_parts (hdf5plugin not found)");
+        }
+        Some(out) => assert_eq!(out, "read\n"),
+        None => {}
+    }
+}

@@ -26,7 +26,7 @@ fn every_type_comes_back() {
 #[test]
 fn pieces_of_any_size_give_the_same_dataset() {
     let bytes = ramp(6 * 1000);
-    for filters in [Compression::None, Compression::Deflate(1), Compression::Lzf] {
+    for filters in [Compression::None, Compression::Deflate(1), Compression::Lzf, Compression::Bitshuffle] {
         for sum in [true, false] {
             for (chunk, piece) in [(1, 1), (1, 7), (16, 1), (16, 16), (16, 100), (64, 1000), (4096, 3)] {
                 let spec = Spec::new(Dtype::U32, &[6]).chunk(chunk).compress(filters).fletcher32(sum);
@@ -148,4 +148,56 @@ fn a_flipped_bit_is_found() {
     bytes[at] ^= 4;
     let file = File::from_bytes(&bytes, "part").unwrap();
     assert_eq!(file.dataset("/d").unwrap().read_all().unwrap_err().kind(), Kind::Library);
+}
+
+#[test]
+fn the_same_content_makes_the_same_bytes_at_any_time() {
+    let build = || {
+        let mut image = Image::new().unwrap();
+        let spec = Spec::new(Dtype::U16, &[64, 64]).compress(Compression::Bitshuffle);
+        let slot = image.dataset("/entry/deep/er/data", &spec).unwrap();
+        image.append(slot, &ramp(64 * 64 * 3 / 2), 3).unwrap();
+        image.nexus("/entry", "NXentry").unwrap();
+        image.text("/entry/some/where/title", "x").unwrap();
+        image.scalar("/entry/one", Dtype::F64, &1_f64.to_ne_bytes()).unwrap();
+        image.link("/links/a", "b.h5", "/c").unwrap();
+        image.alias("/names/d", "/entry").unwrap();
+        image.into_bytes().unwrap()
+    };
+    let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (first, begun) = (build(), second());
+    // HDF5 keeps times in whole seconds: the next one must have begun.
+    while second() == begun {
+        std::thread::yield_now();
+    }
+    let later = build();
+    let differ = first.iter().zip(&later).filter(|(a, b)| a != b).count();
+    assert!(first.len() == later.len() && differ == 0, "{differ} bytes differ");
+}
+
+#[test]
+fn threads_change_no_byte() {
+    let build = |each: isard_h5::Each| {
+        let mut image = Image::new().unwrap();
+        for (name, compression) in [("b", Compression::Bitshuffle), ("d", Compression::Deflate(4))] {
+            let slot =
+                image.dataset(name, &Spec::new(Dtype::U32, &[50]).chunk(4).compress(compression)).unwrap();
+            image.append_on(slot, &ramp(50 * 103), 103, each).unwrap();
+            image.append_on(slot, &ramp(50 * 3), 3, each).unwrap();
+        }
+        image.into_bytes().unwrap()
+    };
+    let alone = build(&|n, work| (0..n).try_for_each(work));
+    let two = build(&|n, work| {
+        std::thread::scope(|s| {
+            let odd = s.spawn(move || (1..n).step_by(2).try_for_each(work));
+            (0..n).step_by(2).try_for_each(work)?;
+            odd.join().unwrap()
+        })
+    });
+    assert!(alone == two);
+    let file = File::from_bytes(&two, "part").unwrap();
+    let all = [ramp(50 * 103), ramp(50 * 3)].concat();
+    assert!(file.dataset("b").unwrap().read_all().unwrap() == all);
+    assert!(file.dataset("d").unwrap().read_all().unwrap() == all);
 }

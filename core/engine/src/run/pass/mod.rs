@@ -4,6 +4,7 @@ mod detached;
 mod edges;
 mod open;
 mod place;
+mod units;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};

@@ -20,6 +20,7 @@ use crate::stage::{Built, Lag, Opened};
 use crate::value::{Key, Value};
 
 use super::Builder;
+use super::units::Measured;
 
 impl Builder<'_, '_> {
     /// Makes the thread of a stage, and of the engine's listeners behind it.
@@ -160,6 +161,7 @@ impl Builder<'_, '_> {
                 let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let ((output, committed), retry) = ((self.s.output)(&node.name), plan.run.retry);
+                let output = Measured::over(output, plan, id);
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || WriterNode { post, stage, inbox, output, committed, retry }.run());
             }

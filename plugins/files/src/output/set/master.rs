@@ -30,11 +30,9 @@ pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
     image.nexus("/entry", "NXentry").map_err(h5)?;
     super::common(&mut image, about, state)?;
     let axis = state.axis.as_ref().map_or("frame", Key::as_str);
-    match signal(about, state, axis)? {
+    match signal(about.signal, state, axis)? {
         Some((name, rank)) => {
-            let mut axes = vec![axis];
-            axes.resize(rank + 1, ".");
-            image.nexus_data("/entry/data", &name, &axes).map_err(h5)?;
+            image.nexus_data("/entry/data", &name, &axes(axis, rank)).map_err(h5)?;
             image.nexus_default("/entry/data").map_err(h5)?;
         }
         None => {
@@ -82,10 +80,17 @@ pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
     image.into_bytes().map_err(h5)
 }
 
+/// The axes of what is plotted: the record numbers, and pixels that have no axis of their own.
+pub(crate) fn axes(axis: &str, rank: usize) -> Vec<&str> {
+    let mut axes = vec![axis];
+    axes.resize(rank + 1, ".");
+    axes
+}
+
 /// The name and rank of what is plotted first.
-fn signal(about: &About, state: &State, axis: &str) -> Result<Option<(String, usize)>> {
+pub(crate) fn signal(wanted: Option<&str>, state: &State, axis: &str) -> Result<Option<(String, usize)>> {
     let plots = || state.leaves.iter().filter(|l| l.class == 0 && l.dtype.is_some() && l.name != axis);
-    if let Some(wanted) = about.signal {
+    if let Some(wanted) = wanted {
         if let Some(leaf) = plots().find(|l| l.name == wanted) {
             return Ok(Some((leaf.name.clone(), leaf.dims.len())));
         }

@@ -36,7 +36,8 @@ use state::State;
 /// corrupt again. (If an output called `verdict` is written, damaged frames are left out like any other gap.)
 ///
 /// Changes neither order nor count; records keep their numbers, so a gap shifts nothing. Texts are kept in memory, since
-/// the master repeats them. One copy and one checksum for each byte, more with compression.
+/// the master repeats them. One copy and one checksum for each byte, more with compression; bitshuffle and deflate use all
+/// cores.
 ///
 /// Source: NeXus (Koennecke et al., J. Appl. Cryst. 48, 2015, 301) and the HDF5 virtual dataset.
 #[derive(Deserialize, JsonSchema)]
@@ -58,12 +59,16 @@ pub struct Hdf5Write {
     /// What viewers plot first; else the first image, or the first curve.
     #[serde(default)]
     signal: Option<String>,
-    /// Units by name: `image = "count"`, `"peaks.row" = "pixel"`.
+    /// Units by name: `image = "count"`, `"peaks.row" = "pixel"`; others are those of the ports that are written.
     #[serde(default)]
     units: BTreeMap<String, String>,
     #[serde(skip)]
     #[schemars(skip)]
     out: Option<Arc<dyn Output>>,
+    /// The units of the ports, and over them those of the recipe.
+    #[serde(skip)]
+    #[schemars(skip)]
+    known: BTreeMap<String, String>,
     #[serde(skip)]
     #[schemars(skip)]
     state: State,
@@ -91,6 +96,8 @@ pub enum Packing {
     Deflate,
     /// LZF: quick, moderate.
     Lzf,
+    /// Bitshuffle and LZ4: as quick as the disk, small for counts; needs hdf5plugin to be read with h5py.
+    Bitshuffle,
 }
 
 fn part_bytes() -> u64 {
@@ -119,7 +126,7 @@ impl Stage for Hdf5Write {
 
     fn cost(&self, input: &Shapes) -> Cost {
         let seconds = match self.compression {
-            Packing::None => 1e-9,
+            Packing::None | Packing::Bitshuffle => 1e-9,
             Packing::Lzf => 5e-9,
             Packing::Deflate => 2e-8,
         };
@@ -136,6 +143,8 @@ impl Writer for Hdf5Write {
     fn open(&mut self, _: &Cx, out: Arc<dyn Output>, committed: Option<Dict>) -> Result<()> {
         self.state = committed.map(State::load).transpose()?.unwrap_or_default();
         (self.open, self.closed, self.taken) = (None, None, None);
+        self.known = out.units();
+        self.known.extend(self.units.clone());
         self.out = Some(out);
         Ok(())
     }
@@ -218,10 +227,11 @@ impl Hdf5Write {
             let items = items(&piece.span, &piece.data)?;
             self.state.settle(&piece.span, &items)?;
             if self.open.is_none() {
-                self.open = Some(Building::new(self.compression, &self.units, &self.state)?);
+                let signal = self.signal.as_deref();
+                self.open = Some(Building::new(self.compression, &self.known, signal, &self.state)?);
             }
             if let Some(part) = &mut self.open {
-                part.add(&self.state, &items, bytes)?;
+                part.add(cx, &self.state, &items, bytes)?;
             }
             at += n;
             self.taken = Some((span.start, at));
@@ -257,7 +267,7 @@ impl Hdf5Write {
             path: &self.path,
             title: self.title.as_deref(),
             signal: self.signal.as_deref(),
-            units: &self.units,
+            units: &self.known,
             record: out.record(),
             covers,
         };

@@ -1,7 +1,7 @@
 //! One part of a set, built in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use isard_core::prelude::*;
 use isard_h5::{Compression, Image, Slot, Spec};
@@ -9,6 +9,7 @@ use isard_h5::{Compression, Image, Slot, Spec};
 use crate::convert::{h5, lengths, stored};
 use crate::output::set::Packing;
 use crate::output::set::item::{Data, Item, Leaf};
+use crate::output::set::master::{axes, signal};
 use crate::output::set::state::State;
 use crate::verdict;
 
@@ -29,10 +30,22 @@ pub(crate) struct Building {
 
 impl Building {
     /// An empty part with the columns of a set.
-    pub fn new(packing: Packing, units: &BTreeMap<String, String>, state: &State) -> Result<Building> {
+    pub fn new(
+        packing: Packing,
+        units: &BTreeMap<String, String>,
+        wanted: Option<&str>,
+        state: &State,
+    ) -> Result<Building> {
         let mut image = Image::sized(16 << 20).map_err(h5)?;
         image.nexus("/entry", "NXentry").map_err(h5)?;
-        image.nexus("/entry/data", "NXdata").map_err(h5)?;
+        let axis = state.axis.as_ref().map_or("frame", Key::as_str);
+        match signal(wanted, state, axis)? {
+            Some((name, rank)) => {
+                image.nexus_data("/entry/data", &name, &axes(axis, rank)).map_err(h5)?;
+                image.nexus_default("/entry/data").map_err(h5)?;
+            }
+            None => image.nexus("/entry/data", "NXcollection").map_err(h5)?,
+        }
         let mut slots = vec![];
         for leaf in &state.leaves {
             slots.push(match dtype(leaf)? {
@@ -41,6 +54,7 @@ impl Building {
                         Packing::None => Compression::None,
                         Packing::Deflate => Compression::Deflate(4),
                         Packing::Lzf => Compression::Lzf,
+                        Packing::Bitshuffle => Compression::Bitshuffle,
                     };
                     let spec = Spec::new(stored(dtype), &lengths(&leaf.dims)).compress(compression);
                     let path = format!("/entry/{}", leaf.path);
@@ -58,7 +72,7 @@ impl Building {
     }
 
     /// Adds the columns of records; `bytes` is what the part holds with them.
-    pub fn add(&mut self, state: &State, items: &[Item], bytes: u64) -> Result<()> {
+    pub fn add(&mut self, cx: &Cx, state: &State, items: &[Item], bytes: u64) -> Result<()> {
         let totals = state.totals();
         let before: Vec<u64> = totals.iter().zip(&self.counts).map(|(t, c)| t + c).collect();
         let mut text = 0;
@@ -67,9 +81,7 @@ impl Building {
             let n = item.data.count();
             counts[item.leaf.class] = n;
             match (&item.data, slot) {
-                (Data::Numbers(array), Some(slot)) => {
-                    self.image.append(*slot, array.bytes(), n).map_err(h5)?
-                }
+                (Data::Numbers(array), Some(slot)) => append(&mut self.image, cx, *slot, array.bytes(), n)?,
                 (Data::Places { local, class }, Some(slot)) => {
                     let places: Vec<u8> =
                         local.iter().flat_map(|p| (p + before[*class]).to_ne_bytes()).collect();
@@ -107,6 +119,20 @@ impl Building {
         }
         Ok((bytes, self.counts))
     }
+}
+
+/// Adds records, with chunks packed by the threads of the run.
+fn append(image: &mut Image, cx: &Cx, slot: Slot, bytes: &[u8], n: u64) -> Result<()> {
+    let stopped = Mutex::new(None);
+    let added = image.append_on(slot, bytes, n, &|n, work| {
+        cx.par(n, |i| work(i).map_err(h5)).map_err(|error| {
+            let told = isard_h5::Error::stopped(error.to_string());
+            *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            told
+        })
+    });
+    let stopped = stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
+    added.map_err(|error| stopped.unwrap_or_else(|| h5(error)))
 }
 
 /// The dtype of a column; none for text.

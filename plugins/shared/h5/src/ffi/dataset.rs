@@ -5,24 +5,26 @@ use std::ffi::c_void;
 use hdf5::sync::sync;
 use hdf5_sys::h5::HADDR_UNDEF;
 use hdf5_sys::h5d::{
-    H5D_fill_time_t, H5D_layout_t, H5Dcreate2, H5Dget_chunk_info_by_coord, H5Dget_create_plist,
-    H5Dget_offset, H5Dget_space, H5Dget_storage_size, H5Dget_type, H5Dread, H5Dset_extent, H5Dwrite,
-    H5Dwrite_chunk,
+    H5D_fill_time_t, H5D_layout_t, H5Dcreate2, H5Dget_create_plist, H5Dget_offset, H5Dget_space,
+    H5Dget_storage_size, H5Dget_type, H5Dread, H5Dset_extent, H5Dwrite,
 };
 use hdf5_sys::h5p::{
     H5P_CLS_DATASET_CREATE, H5P_DEFAULT, H5Pcreate, H5Pget_chunk, H5Pget_external_count, H5Pget_filter2,
     H5Pget_layout, H5Pget_nfilters, H5Pget_virtual_count, H5Pget_virtual_dsetname, H5Pget_virtual_filename,
     H5Pget_virtual_srcspace, H5Pget_virtual_vspace, H5Pset_chunk, H5Pset_deflate, H5Pset_fill_time,
-    H5Pset_filter, H5Pset_fletcher32, H5Pset_shuffle, H5Pset_virtual,
+    H5Pset_filter, H5Pset_fletcher32, H5Pset_obj_track_times, H5Pset_shuffle, H5Pset_virtual,
 };
 use hdf5_sys::h5s::H5S_ALL;
 use hdf5_sys::h5z::{H5Z_FLAG_OPTIONAL, H5Zfilter_avail};
 
+use isard_codec::{Filter, number};
+
+use super::space::Slab;
 use super::{Id, c, check, count, file, handle, space, text, text_of, types};
 use crate::{Compression, Dtype, Error, Kind, Result, Spec, Storage};
 
-/// Number of the LZF filter.
-const LZF: i32 = 32000;
+/// No filter that is known here has more parameters.
+const MOST_VALUES: usize = 32;
 
 /// What the header of a dataset says.
 #[derive(Debug)]
@@ -31,26 +33,35 @@ pub(crate) struct Parts {
     pub stored: types::Stored,
     pub storage: Storage,
     pub chunk: Option<Vec<u64>>,
-    /// Number, name and presence of each filter.
-    pub filters: Vec<(i32, String, bool)>,
+    pub filters: Vec<Stage>,
     /// Whether raw data lie in other, plain files.
     pub external: bool,
 }
 
+/// A filter of a dataset.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub filter: Filter,
+    pub name: String,
+    /// Whether the library can run it.
+    pub there: bool,
+}
+
 /// One mapping of a virtual dataset.
+#[derive(Debug)]
 pub(crate) struct Source {
     pub file: String,
     pub dataset: String,
+    /// Where it is shown; none for all or for something irregular.
+    pub shown: Option<Slab>,
+    /// What is used of the source; none for all or for something irregular.
+    pub used: Option<Slab>,
+    /// Whether all of the source is used.
+    pub whole: bool,
     /// One past the last index used of each axis; none if all are used.
     pub reach: Option<Vec<u64>>,
     /// The number of elements used.
     pub points: u64,
-}
-
-/// Where a chunk lies.
-pub(crate) struct Chunk {
-    pub offset: u64,
-    pub bytes: u64,
 }
 
 /// Makes a chunked dataset that may grow, or a scalar.
@@ -59,8 +70,7 @@ pub(crate) fn create_dataset(file: &Id, path: &str, spec: &Spec, chunk: Option<u
     let Some(chunk) = chunk else {
         return create(file, path, &kind, &space::scalar()?, None);
     };
-    // SAFETY: the class is a global of the initialised library.
-    let list = handle("making a list", || unsafe { H5Pcreate(*H5P_CLS_DATASET_CREATE) })?;
+    let list = list_of_dataset()?;
     let with = |chunk| [&[chunk], spec.record.as_slice()].concat();
     let dims = with(chunk);
     // SAFETY: a list made above, and as many numbers as axes.
@@ -77,7 +87,12 @@ pub(crate) fn create_dataset(file: &Id, path: &str, spec: &Spec, chunk: Option<u
             Compression::Deflate(level) => H5Pset_deflate(list.0, u32::from(level)),
             Compression::Lzf => {
                 // Optional: what LZF cannot shrink is stored as it is.
-                H5Pset_filter(list.0, LZF, H5Z_FLAG_OPTIONAL, 0, std::ptr::null())
+                H5Pset_filter(list.0, number::LZF, H5Z_FLAG_OPTIONAL, 0, std::ptr::null())
+            }
+            Compression::Bitshuffle => {
+                // Version of the format, bytes of an element, default blocks, LZ4.
+                let values = [0, 4, spec.dtype.size() as u32, 0, 2];
+                H5Pset_filter(list.0, number::BITSHUFFLE, 0, values.len(), values.as_ptr())
             }
         });
         if spec.fletcher32 { worst.min(H5Pset_fletcher32(list.0)) } else { worst }
@@ -85,12 +100,28 @@ pub(crate) fn create_dataset(file: &Id, path: &str, spec: &Spec, chunk: Option<u
     create(file, path, &kind, &space::simple(&with(0), true)?, Some(&list))
 }
 
+/// A creation list without times, so that the same content makes the same bytes.
+fn list_of_dataset() -> Result<Id> {
+    // SAFETY: the class is a global of the initialised library.
+    let list = handle("making a list", || unsafe { H5Pcreate(*H5P_CLS_DATASET_CREATE) })?;
+    // SAFETY: a list made above.
+    check("making a list", || unsafe { H5Pset_obj_track_times(list.0, 0) })?;
+    Ok(list)
+}
+
 fn create(file: &Id, path: &str, kind: &Id, space: &Id, list: Option<&Id>) -> Result<Id> {
-    let (name, links) = (c(path)?, file::link_list()?);
-    let list = list.map_or(H5P_DEFAULT, |list| list.0);
+    let (name, links) = (c(path)?, file::link_list(file, path)?);
+    let own;
+    let list = match list {
+        Some(list) => list,
+        None => {
+            own = list_of_dataset()?;
+            &own
+        }
+    };
     // SAFETY: open handles and a zero-terminated name.
     handle("making a dataset", || unsafe {
-        H5Dcreate2(file.0, name.as_ptr(), kind.0, space.0, links.0, list, H5P_DEFAULT)
+        H5Dcreate2(file.0, name.as_ptr(), kind.0, space.0, links.0, list.0, H5P_DEFAULT)
     })
 }
 
@@ -102,8 +133,7 @@ pub(crate) fn create_virtual(
     record: &[u64],
     sources: &[(&str, &str, u64)],
 ) -> Result<Id> {
-    // SAFETY: the class is a global of the initialised library.
-    let list = handle("making a list", || unsafe { H5Pcreate(*H5P_CLS_DATASET_CREATE) })?;
+    let list = list_of_dataset()?;
     let with = |records| [&[records], record].concat();
     let whole = space::simple(&with(sources.iter().map(|s| s.2).sum()), false)?;
     let mut start = vec![0; record.len() + 1];
@@ -189,18 +219,20 @@ pub(crate) fn open_parts(dataset: &Id) -> Result<Parts> {
     Ok(Parts { shape, stored: types::stored(kind)?, storage, chunk, filters, external })
 }
 
-fn filter(list: &Id, index: u32) -> Result<(i32, String, bool)> {
-    let (mut name, mut values, mut flags) = ([0_u8; 64], 0_usize, 0);
-    // SAFETY: the name has 64 bytes and no values are asked for.
+fn filter(list: &Id, index: u32) -> Result<Stage> {
+    let (mut name, mut values, mut flags) = ([0_u8; 64], [0_u32; MOST_VALUES], 0);
+    let mut n = MOST_VALUES;
+    // SAFETY: the name has 64 bytes and the values the length that is passed.
     let id = count("reading filters", || unsafe {
-        let (flags, none) = (&raw mut flags, std::ptr::null_mut());
-        let name = name.as_mut_ptr().cast();
-        H5Pget_filter2(list.0, index, flags, &raw mut values, none, 64, name, std::ptr::null_mut())
+        let (flags, name) = (&raw mut flags, name.as_mut_ptr().cast());
+        H5Pget_filter2(list.0, index, flags, &raw mut n, values.as_mut_ptr(), 64, name, std::ptr::null_mut())
     })?;
     let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
     // SAFETY: no pointers are passed.
     let there = count("looking for a filter", || unsafe { H5Zfilter_avail(id) })? > 0;
-    Ok((id, String::from_utf8_lossy(&name[..end]).into_owned(), there))
+    let values = values[..n.min(MOST_VALUES)].into();
+    let name = String::from_utf8_lossy(&name[..end]).into_owned();
+    Ok(Stage { filter: Filter { number: id, values }, name, there })
 }
 
 /// The mappings of a virtual dataset.
@@ -223,8 +255,10 @@ pub(crate) fn virtual_sources(dataset: &Id) -> Result<Vec<Source>> {
         let part = handle("reading mappings", || unsafe { H5Pget_virtual_srcspace(list.0, index) })?;
         // SAFETY: as above.
         let shown = handle("reading mappings", || unsafe { H5Pget_virtual_vspace(list.0, index) })?;
+        let (used, reach) = (space::slab(&part)?, space::reach(&part)?);
+        let whole = reach.is_none();
         let points = space::points(&shown)?;
-        Ok(Source { file, dataset, reach: space::reach(&part)?, points })
+        Ok(Source { file, dataset, shown: space::slab(&shown)?, used, whole, reach, points })
     };
     (0..n).map(source).collect()
 }
@@ -283,14 +317,6 @@ pub(crate) fn write_block(
     })
 }
 
-/// Writes a chunk that has gone through the filters already.
-pub(crate) fn write_chunk(dataset: &Id, start: &[u64], bytes: &[u8]) -> Result<()> {
-    // SAFETY: callers pass as many numbers as axes; the bytes have a length.
-    check("writing a chunk", || unsafe {
-        H5Dwrite_chunk(dataset.0, H5P_DEFAULT, 0, start.as_ptr(), bytes.len(), bytes.as_ptr().cast())
-    })
-}
-
 /// Reads all strings of a dataset.
 pub(crate) fn read_text(dataset: &Id, memory: &Id, n: usize) -> Result<Vec<String>> {
     // SAFETY: an open dataset.
@@ -311,15 +337,4 @@ pub(crate) fn contiguous_offset(dataset: &Id) -> Option<u64> {
 pub(crate) fn stored_bytes(dataset: &Id) -> u64 {
     // SAFETY: an open dataset.
     sync(|| unsafe { H5Dget_storage_size(dataset.0) })
-}
-
-/// Where the chunk that begins at `start` lies, if it has been written.
-pub(crate) fn chunk_extent(dataset: &Id, start: &[u64]) -> Result<Option<Chunk>> {
-    let (mut mask, mut offset, mut bytes) = (0, HADDR_UNDEF, 0);
-    // SAFETY: callers pass as many numbers as axes; the rest are outputs.
-    check("looking for a chunk", || unsafe {
-        let (mask, offset) = (&raw mut mask, &raw mut offset);
-        H5Dget_chunk_info_by_coord(dataset.0, start.as_ptr(), mask, offset, &raw mut bytes)
-    })?;
-    Ok((offset != HADDR_UNDEF).then_some(Chunk { offset, bytes }))
 }

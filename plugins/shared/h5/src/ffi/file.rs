@@ -1,6 +1,6 @@
 //! Files, groups and links.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_uint};
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdf5::sync::sync;
 use hdf5_sys::h5::{H5_index_t, H5_iter_order_t};
 use hdf5_sys::h5f::{
-    H5F_ACC_RDONLY, H5F_ACC_TRUNC, H5F_libver_t, H5F_scope_t, H5Fcreate, H5Fflush, H5Fget_file_image,
-    H5Fget_name, H5Fopen,
+    H5F_ACC_RDONLY, H5F_ACC_SWMR_READ, H5F_ACC_TRUNC, H5F_libver_t, H5F_scope_t, H5Fcreate, H5Fflush,
+    H5Fget_file_image, H5Fget_name, H5Fopen,
 };
 use hdf5_sys::h5g::{H5G_info_t, H5Gcreate2, H5Gget_info};
 use hdf5_sys::h5i::{H5I_type_t, H5Iget_type};
@@ -19,9 +19,9 @@ use hdf5_sys::h5l::{
 };
 use hdf5_sys::h5o::{H5Ocopy, H5Oopen};
 use hdf5_sys::h5p::{
-    H5P_CLS_FILE_ACCESS, H5P_CLS_LINK_CREATE, H5P_DEFAULT, H5Pcreate, H5Pset_char_encoding,
-    H5Pset_create_intermediate_group, H5Pset_fapl_core, H5Pset_file_image, H5Pset_file_locking,
-    H5Pset_libver_bounds,
+    H5P_CLS_FILE_ACCESS, H5P_CLS_FILE_CREATE, H5P_CLS_GROUP_CREATE, H5P_CLS_LINK_CREATE, H5P_DEFAULT,
+    H5Pcreate, H5Pset_char_encoding, H5Pset_fapl_core, H5Pset_file_image, H5Pset_file_locking,
+    H5Pset_libver_bounds, H5Pset_obj_track_times,
 };
 use hdf5_sys::h5t::H5T_cset_t;
 
@@ -45,6 +45,7 @@ pub(crate) enum Object {
 }
 
 fn access() -> Result<Id> {
+    super::filter::register();
     // SAFETY: the class is a global of the initialised library.
     handle("making an access list", || unsafe { H5Pcreate(*H5P_CLS_FILE_ACCESS) })
 }
@@ -57,6 +58,15 @@ fn unique() -> Result<CString> {
 
 /// Opens a file for reading, without locks.
 pub(crate) fn open_file(path: &Path) -> Result<Id> {
+    open(path, H5F_ACC_RDONLY)
+}
+
+/// Opens a file that a writer has open in the mode made for that (SWMR).
+pub(crate) fn open_growing(path: &Path) -> Result<Id> {
+    open(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ)
+}
+
+fn open(path: &Path, flags: c_uint) -> Result<Id> {
     use std::os::unix::ffi::OsStrExt;
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::new(Kind::Mismatch, "the file name holds a zero byte"))?;
@@ -64,7 +74,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Id> {
     // SAFETY: a list made above and a zero-terminated name.
     check("turning locks off", || unsafe { H5Pset_file_locking(list.0, 0, 1) })?;
     // SAFETY: as above.
-    handle("opening", || unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, list.0) })
+    handle("opening", || unsafe { H5Fopen(name.as_ptr(), flags, list.0) })
 }
 
 /// Opens bytes as a file for reading.
@@ -90,10 +100,13 @@ pub(crate) fn create_image(step: usize) -> Result<Id> {
         H5Pset_fapl_core(list.0, step, 0).min(H5Pset_libver_bounds(list.0, version, version))
     })?;
     let name = unique()?;
+    // SAFETY: the class is a global of the initialised library.
+    let made = handle("making a list", || unsafe { H5Pcreate(*H5P_CLS_FILE_CREATE) })?;
+    // The root group keeps no times either.
+    // SAFETY: a list made above.
+    check("making a list", || unsafe { H5Pset_obj_track_times(made.0, 0) })?;
     // SAFETY: a zero-terminated name, which the core driver does not open.
-    handle("making a file in memory", || unsafe {
-        H5Fcreate(name.as_ptr(), H5F_ACC_TRUNC, H5P_DEFAULT, list.0)
-    })
+    handle("making a file in memory", || unsafe { H5Fcreate(name.as_ptr(), H5F_ACC_TRUNC, made.0, list.0) })
 }
 
 /// Brings everything written so far into the file.
@@ -123,15 +136,23 @@ pub(crate) fn file_name(object: &Id) -> Result<String> {
     text_of("asking for the file", |out, len| unsafe { H5Fget_name(object.0, out.cast(), len) })
 }
 
-/// A list that makes missing groups on the way and allows any name.
-pub(super) fn link_list() -> Result<Id> {
+/// A list for links of any name, once the groups above `path` are made.
+///
+/// The library would make them too, but with the time of their making in them.
+pub(super) fn link_list(file: &Id, path: &str) -> Result<Id> {
+    let mut above = String::new();
+    let mut parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    parts.pop();
+    for part in parts {
+        above = format!("{above}/{part}");
+        if link(file, &above).is_err() {
+            create_group(file, &above)?;
+        }
+    }
     // SAFETY: the class is a global of the initialised library.
     let list = handle("making a link list", || unsafe { H5Pcreate(*H5P_CLS_LINK_CREATE) })?;
     // SAFETY: a list made above.
-    check("making a link list", || unsafe {
-        let utf8 = H5T_cset_t::H5T_CSET_UTF8;
-        H5Pset_create_intermediate_group(list.0, 1).min(H5Pset_char_encoding(list.0, utf8))
-    })?;
+    check("making a link list", || unsafe { H5Pset_char_encoding(list.0, H5T_cset_t::H5T_CSET_UTF8) })?;
     Ok(list)
 }
 
@@ -146,15 +167,17 @@ pub(crate) fn copy_root(from: &Id, to: &Id, path: &str) -> Result<()> {
 }
 
 pub(crate) fn create_group(file: &Id, path: &str) -> Result<Id> {
-    let (list, name) = (link_list()?, c(path)?);
-    // SAFETY: open file, list and zero-terminated name.
-    handle("making a group", || unsafe {
-        H5Gcreate2(file.0, name.as_ptr(), list.0, H5P_DEFAULT, H5P_DEFAULT)
-    })
+    let (list, name) = (link_list(file, path)?, c(path)?);
+    // SAFETY: the class is a global of the initialised library.
+    let made = handle("making a list", || unsafe { H5Pcreate(*H5P_CLS_GROUP_CREATE) })?;
+    // SAFETY: a list made above.
+    check("making a list", || unsafe { H5Pset_obj_track_times(made.0, 0) })?;
+    // SAFETY: open file, lists and zero-terminated name.
+    handle("making a group", || unsafe { H5Gcreate2(file.0, name.as_ptr(), list.0, made.0, H5P_DEFAULT) })
 }
 
 pub(crate) fn external_link(file: &Id, path: &str, target: &str, inside: &str) -> Result<()> {
-    let (list, path, target, inside) = (link_list()?, c(path)?, c(target)?, c(inside)?);
+    let (list, path, target, inside) = (link_list(file, path)?, c(path)?, c(target)?, c(inside)?);
     // SAFETY: open file, list and zero-terminated names.
     check("making an external link", || unsafe {
         let (target, inside) = (target.as_ptr(), inside.as_ptr());
@@ -163,7 +186,7 @@ pub(crate) fn external_link(file: &Id, path: &str, target: &str, inside: &str) -
 }
 
 pub(crate) fn soft_link(file: &Id, path: &str, target: &str) -> Result<()> {
-    let (list, path, target) = (link_list()?, c(path)?, c(target)?);
+    let (list, path, target) = (link_list(file, path)?, c(path)?, c(target)?);
     // SAFETY: open file, list and zero-terminated names.
     check("making a soft link", || unsafe {
         H5Lcreate_soft(target.as_ptr(), file.0, path.as_ptr(), list.0, H5P_DEFAULT)

@@ -3,8 +3,10 @@
 //! Every call holds the library's lock. Handles are counted by [`Id`].
 
 mod attr;
+mod chunk;
 mod dataset;
 mod file;
+mod filter;
 mod space;
 mod text;
 mod types;
@@ -18,14 +20,17 @@ use hdf5_sys::h5i::{H5Idec_ref, hid_t};
 use crate::{Error, Kind, Result};
 
 pub(crate) use attr::{attribute_names, read_attribute, write_attribute};
+pub(crate) use chunk::{Written, chunk_bytes, read_chunk, write_chunk, written_chunks};
 pub(crate) use dataset::{
-    Parts, chunk_extent, contiguous_offset, create_dataset, create_virtual, open_parts, read_block,
-    read_text, set_extent, stored_bytes, virtual_sources, write_block, write_chunk, write_texts,
+    Parts, Source, contiguous_offset, create_dataset, create_virtual, open_parts, read_block, read_text,
+    set_extent, stored_bytes, virtual_sources, write_block, write_texts,
 };
 pub(crate) use file::{
     Link, Object, copy_root, create_group, create_image, external_link, file_name, flush, image_bytes, link,
-    link_names, object_kind, open_file, open_image, open_object, soft_link,
+    link_names, object_kind, open_file, open_growing, open_image, open_object, soft_link,
 };
+
+pub(crate) use space::{Slab, UNLIMITED};
 
 /// A counted handle of the library.
 #[derive(Debug)]
@@ -93,8 +98,10 @@ fn fault(what: &str) -> Error {
         H5Ewalk2(H5E_DEFAULT, walk, Some(first), (&raw mut text).cast());
         H5Eclear2(H5E_DEFAULT);
     }
-    if text.is_empty() {
-        text.push_str("the library gave no reason");
+    match filter::why() {
+        Some(why) => text = why,
+        None if text.is_empty() => text.push_str("the library gave no reason"),
+        None => {}
     }
     Error::new(Kind::Library, format!("{what}: {}", text.trim_end_matches('.')))
 }

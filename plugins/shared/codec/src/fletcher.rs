@@ -5,7 +5,7 @@ const BLOCK: usize = 720;
 const LANES: usize = 8;
 
 /// The sum that libhdf5 appends to a chunk, little-endian on disk.
-pub(crate) fn fletcher32(bytes: &[u8]) -> u32 {
+pub fn fletcher32(bytes: &[u8]) -> u32 {
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
     let (low, high) = blocks.iter().fold((0, 0), whole);
     let (low, high) = plain((low, high), rest);
