@@ -27,7 +27,7 @@ const RING: isard_draw::Colour = [255, 45, 85];
 #[serde(deny_unknown_fields)]
 pub struct PngWrite {
     /// The file, relative to the run's folder; must end in `.png`.
-    #[schemars(extend("x-path" = "output"))]
+    #[schemars(extend("x-path" = "output", "x-endings" = [".png"]))]
     path: String,
     /// Keeps every so many frames as files of their own; else only the latest is shown.
     #[serde(default)]
