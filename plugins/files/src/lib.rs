@@ -17,3 +17,5 @@ mod convert;
 pub mod input;
 
 pub mod output;
+
+pub mod info;

@@ -1,8 +1,10 @@
 //! The commands.
 
 pub mod check;
+pub mod convert;
 pub mod describe;
 pub mod doctor;
+pub mod info;
 pub mod list;
 pub mod new_plugin;
 pub mod resume;
@@ -54,6 +56,10 @@ enum Command {
     Describe(describe::DescribeArguments),
     /// Print the JSON schema of recipes, for editors.
     Schema(schema::SchemaArguments),
+    /// Say what a file holds, and the path a recipe would use.
+    Info(info::InfoArguments),
+    /// Convert files from any format that is read to any that is written.
+    Convert(convert::ConvertArguments),
     /// Run one stage on one file.
     Try(try_stage::TryArguments),
     /// Write a new plugin crate that builds and passes its own test.
@@ -105,6 +111,8 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::List(a) => list::run(&a),
         Command::Describe(a) => describe::run(&a),
         Command::Schema(a) => schema::run(&a),
+        Command::Info(a) => info::run(&a),
+        Command::Convert(a) => convert::run(&a),
         Command::Try(a) => try_stage::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
         Command::Resume(a) => resume::run(&a),

@@ -62,6 +62,18 @@ pub(crate) enum Form {
     Lost(Reason, Arc<str>),
 }
 
+impl Form {
+    /// How the frames lie, in words.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Form::Plain { swap: 0, .. } => "plain",
+            Form::Plain { .. } => "plain, in the other byte order",
+            Form::Decoded(_) => "encoded",
+            Form::Lost(..) => "lost",
+        }
+    }
+}
+
 /// Frames that are decoded out of a file's bytes.
 pub(crate) trait Decode: Send + Sync {
     /// Decodes a frame of the file `path`, whose bytes are `file`, into the byte order of this machine.

@@ -33,7 +33,7 @@ pub struct EdfWrite {
     path: String,
     /// Frames in one file.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-per-file" = true))]
     frames: u64,
     /// Further keys of every header, with their values.
     #[serde(default)]

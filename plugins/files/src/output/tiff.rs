@@ -32,7 +32,7 @@ pub struct TiffWrite {
     path: String,
     /// Frames in one file.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-per-file" = true))]
     pages: u64,
     /// Whether pages are compressed with deflate.
     #[serde(default)]

@@ -38,7 +38,7 @@ use state::State;
 #[serde(deny_unknown_fields)]
 pub struct Hdf5Write {
     /// The master, relative to the run's folder; must end in `.h5`, `.hdf5` or `.nxs`.
-    #[schemars(extend("x-path" = "output"))]
+    #[schemars(extend("x-path" = "output", "x-endings" = [".h5", ".hdf5", ".nxs"]))]
     path: String,
     /// How chunks are compressed.
     #[serde(default)]
