@@ -444,7 +444,7 @@ pub(crate) fn example_file(name: &str, bytes: &[u8]) -> String {
     let path = folder.join(name);
     // Examples are made by several tests at once: each writes beside and renames.
     let beside = folder.join(format!("{name}.{:?}", std::thread::current().id()));
-    let written = std::fs::create_dir_all(&folder)
+    let written = std::fs::create_dir_all(path.parent().unwrap_or(&folder))
         .and_then(|()| std::fs::write(&beside, bytes))
         .and_then(|()| std::fs::rename(&beside, &path));
     // After an error the example names a file that is not there, and running it says so.
