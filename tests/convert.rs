@@ -70,7 +70,11 @@ fn what_a_format_cannot_hold_is_said() {
     assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stderr).contains("f32, which CBF files do not hold"), "{}", text(&output.stderr));
     let output = isard(folder.path(), &["convert", "a.npy", "a.xyz"]);
-    assert!(text(&output.stderr).contains(".tif") && output.status.code() == Some(2), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains(".tif") && output.status.code() == Some(2),
+        "{}",
+        text(&output.stderr)
+    );
     // Units, columns, a mask: a NeXus set keeps them, a TIFF file cannot.
     use isard_h5::{Dtype, Image, Spec};
     let mut image = Image::new().unwrap();
@@ -92,7 +96,8 @@ fn what_a_format_cannot_hold_is_said() {
     // And once more, from what isard wrote.
     convert(folder.path(), &["out/kept.nxs", "again.nxs"]);
     for file in ["out/kept.nxs", "again.nxs"] {
-        let read = |path: &str| read_path(&RunCx::default(), &format!("{}::{path}", at(file).display())).unwrap();
+        let read =
+            |path: &str| read_path(&RunCx::default(), &format!("{}::{path}", at(file).display())).unwrap();
         assert_eq!(read("/entry/data/omega"), Array::from_slice(&[0.0, 0.5, 1.0, 1.5]).into());
         assert_eq!(read("/entry/data/image@units"), Value::from("count"));
         assert_eq!(read("/entry/data/omega@units"), Value::from("degree"));
@@ -145,4 +150,55 @@ fn real_frames_come_back() {
     convert(folder.path(), &["a.edf", "b.cbf"]);
     convert(folder.path(), &["b.cbf", "c.tif"]);
     assert_eq!(array(&folder.path().join("c.tif")).bytes(), array(Path::new(from)).bytes());
+}
+
+#[test]
+fn new_recipes_are_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["eiger", "pilatus", "lima", "folder"] {
+        let data = format!("somewhere/{kind}.h5::/entry/data");
+        let made = isard(folder.path(), &["new-recipe", kind, "--data", &data]);
+        assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+        let recipe = std::fs::read_to_string(folder.path().join(format!("{kind}.toml"))).unwrap();
+        assert!(recipe.contains(&format!("path = {data:?}")), "{recipe}");
+        let checked = isard(folder.path(), &["check", &format!("{kind}.toml")]);
+        assert_eq!(checked.status.code(), Some(0), "{kind}: {}", text(&checked.stderr));
+        let again = isard(folder.path(), &["new-recipe", kind]);
+        assert!(text(&again.stderr).contains("--out"), "{}", text(&again.stderr));
+    }
+    // A folder of frames runs as it stands.
+    let stack = Array::of(&[3, 2, 2], &[0u16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]).unwrap();
+    std::fs::write(folder.path().join("a.npy"), npy_bytes(&stack)).unwrap();
+    convert(folder.path(), &["a.npy", "frames.tif", "--write", "pages=1"]);
+    isard(folder.path(), &["new-recipe", "folder", "--data", "frames.parts", "--out", "mine.toml"]);
+    let run = isard(folder.path(), &["run", "mine.toml", "--quiet", "--out", "out"]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let sum = read_path(
+        &RunCx::default(),
+        &format!("{}::/entry/result/image", folder.path().join("out/sum.nxs").display()),
+    );
+    let Value::Array(sum) = sum.unwrap() else { panic!("an array") };
+    assert_eq!(sum.to_f64().unwrap(), [12.0, 15.0, 18.0, 21.0]);
+}
+
+/// The geometry of the case that pyFAI made: without tilts the beam's centre is the point of normal incidence.
+#[test]
+fn a_poni_file_becomes_lines_of_a_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let poni = "poni_version: 2\nDetector: Detector\nDetector_config: {\"pixel1\": 1e-4, \"pixel2\": 2e-4, \
+                \"max_shape\": [100, 50]}\nDistance: 0.25\nPoni1: 0.005\nPoni2: 0.004\nRot1: 0\nRot2: 0\nRot3: 0\n\
+                Wavelength: 1e-10\n";
+    std::fs::write(folder.path().join("a.poni"), poni).unwrap();
+    let made = isard(folder.path(), &["import", "poni", "a.poni"]);
+    let said = text(&made.stdout);
+    for wanted in [
+        "distance = \"250 mm\"",
+        "row = \"50 pixel\"",
+        "column = \"20 pixel\"",
+        "pixel_column = \"200 um\"",
+        "wavelength = \"1 angstrom\"",
+        "shape = [100, 50]",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said} {}", text(&made.stderr));
+    }
 }

@@ -4,9 +4,11 @@ pub mod check;
 pub mod convert;
 pub mod describe;
 pub mod doctor;
+pub mod import;
 pub mod info;
 pub mod list;
 pub mod new_plugin;
+pub mod new_recipe;
 pub mod resume;
 pub mod run;
 pub mod schema;
@@ -62,6 +64,10 @@ enum Command {
     Convert(convert::ConvertArguments),
     /// Run one stage on one file.
     Try(try_stage::TryArguments),
+    /// Write a recipe to start from: Eiger, Pilatus, LImA, a plain folder.
+    NewRecipe(new_recipe::NewRecipeArguments),
+    /// Take over parameters of other programs.
+    Import(import::ImportArguments),
     /// Write a new plugin crate that builds and passes its own test.
     NewPlugin(new_plugin::NewPluginArguments),
     /// Go on with a run that was stopped or cut off.
@@ -114,6 +120,8 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Info(a) => info::run(&a),
         Command::Convert(a) => convert::run(&a),
         Command::Try(a) => try_stage::run(&a),
+        Command::NewRecipe(a) => new_recipe::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
         Command::Resume(a) => resume::run(&a),
         Command::Verify(a) => verify::run(&a),
