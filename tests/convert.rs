@@ -156,7 +156,8 @@ fn real_frames_come_back() {
 fn new_recipes_are_in_order() {
     let folder = tempfile::tempdir().unwrap();
     for kind in ["eiger", "pilatus", "lima", "folder"] {
-        let data = format!("somewhere/{kind}.h5::/entry/data");
+        std::fs::write(folder.path().join(format!("{kind}.h5")), "").unwrap();
+        let data = format!("{kind}.h5::/entry/data");
         let made = isard(folder.path(), &["new-recipe", kind, "--data", &data]);
         assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
         let recipe = std::fs::read_to_string(folder.path().join(format!("{kind}.toml"))).unwrap();
@@ -166,6 +167,13 @@ fn new_recipes_are_in_order() {
         let again = isard(folder.path(), &["new-recipe", kind]);
         assert!(text(&again.stderr).contains("--out"), "{}", text(&again.stderr));
     }
+    // What is followed may still have to appear.
+    let recipe = std::fs::read_to_string(folder.path().join("pilatus.toml")).unwrap();
+    let recipe =
+        recipe.replace("# follow", "follow").replace("pilatus.h5::/entry/data", "later/scan_#####.cbf");
+    std::fs::write(folder.path().join("later.toml"), recipe).unwrap();
+    let checked = isard(folder.path(), &["check", "later.toml"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
     // A folder of frames runs as it stands.
     let stack = Array::of(&[3, 2, 2], &[0u16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]).unwrap();
     std::fs::write(folder.path().join("a.npy"), npy_bytes(&stack)).unwrap();

@@ -13,6 +13,7 @@ pub mod text;
 pub mod tiff;
 
 mod convert;
+mod verdict;
 
 pub mod input;
 

@@ -245,6 +245,13 @@ pub trait Writer: Stage {
     fn write(&mut self, cx: &Cx, span: &Span, input: Self::In) -> Result<()>;
     /// Hears of frames that will not come.
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()>;
+    /// Hears of a frame that came damaged, with its bytes; says whether it keeps them.
+    ///
+    /// Only a writer in the recording lane right behind a source is given them. One that can mark a record so that
+    /// every reader can tell it from a good one keeps the frame and says `true`; by default the frame is a gap.
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, _frame: Self::In) -> Result<bool> {
+        self.gap(cx, gap).map(|()| false)
+    }
     /// Puts everything taken so far safely on disk; what it returns reopens the output there.
     fn commit(&mut self, cx: &Cx) -> Result<Dict>;
     /// Commits and closes; `covers` are the frames behind the output.

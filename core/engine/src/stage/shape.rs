@@ -82,6 +82,11 @@ impl Shapes {
         self.0.iter().find(|(p, _)| p == port).map(|(_, s)| s.clone()).unwrap_or_default()
     }
 
+    /// Whether a port is there: an optional input that is not wired is not.
+    pub fn has(&self, port: &str) -> bool {
+        self.0.iter().any(|(p, _)| p == port)
+    }
+
     /// The ports with their shapes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Shape)> {
         self.0.iter().map(|(p, s)| (p.as_str(), s))

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::run::edge::{Inbox, Item};
 use crate::run::graph::none;
 use crate::run::kept::{chunk_dict, chunk_of};
@@ -89,7 +89,7 @@ impl FoldNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
             }
@@ -115,6 +115,9 @@ impl FoldNode {
     fn emit(&mut self, held: &mut Held, emit: Emit<Dict>, last: bool) -> Result<()> {
         held.gaps.extend(emit.gaps);
         for (span, output) in emit.items {
+            if !matches!(held.lag, Lag::Merged { .. }) {
+                self.post.scatter.check(Some(&span), &output)?;
+            }
             match held.lag {
                 Lag::Merged { axis } => {
                     let span = Span { axis: Key::Static(axis), start: held.next, len: span.len };
@@ -128,7 +131,8 @@ impl FoldNode {
                     if matches!(held.lag, Lag::Kept { .. }) {
                         self.send_gaps_before(held, span.start)?;
                     }
-                    for (part, carried) in held.release(&span)? {
+                    let released = held.release(&span).at(|| format!("stage `{}`", self.post.meter.name));
+                    for (part, carried) in released? {
                         let mut data = carried;
                         let mut cut = Dict::with_capacity(output.len());
                         for (key, value) in output.iter() {
