@@ -196,6 +196,7 @@ pub fn beside(path: &str) -> Result<Beside> {
         let last = at.rsplit_once('/').map_or(at, |(_, last)| last);
         let number =
             !["text", "other"].contains(&item.element.as_str()) && !item.element.starts_with("other");
+        let picture = frames.len() >= 2 && item.shape.len() == 2 && frames.ends_with(&item.shape);
         let key = if at == dataset {
             "image"
         } else if at.rsplit_once('/').map(|(above, _)| above) == Some(group)
@@ -209,13 +210,8 @@ pub fn beside(path: &str) -> Result<Beside> {
             }
             found.columns.insert(last.to_owned(), at.to_owned());
             last
-        } else if at.starts_with("/entry/constants/") {
-            found.head.insert(last.to_owned(), at.to_owned());
-            last
-        } else if frames.len() >= 2
-            && frames.ends_with(&item.shape)
-            && item.shape.len() == 2
-            && (last.contains("mask") || last.contains("flat"))
+        } else if at.starts_with("/entry/constants/")
+            || (picture && (last.contains("mask") || last.contains("flat")))
         {
             found.head.insert(last.to_owned(), at.to_owned());
             last

@@ -114,7 +114,7 @@ pub fn run(arguments: &ConvertArguments) -> Done {
                 Arrival::Frames { first, count, data } => {
                     let mut input: Dict = data.into_iter().filter(|(key, _)| takes(key.as_str())).collect();
                     if open && !opened.head.is_empty() {
-                        input.set("head", Value::Dict(opened.head.clone().into()));
+                        input.set("head", Value::Dict(opened.head.clone()));
                     }
                     stage.write(&cx, &Span::frames(first, count), input).at(wanted)?;
                     frames += count;

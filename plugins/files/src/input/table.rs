@@ -81,7 +81,11 @@ impl Source for TableRows {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
         let mut columns = self.read(cx)?;
         let numbers = match &self.number {
-            Some(name) => Some(numbers(columns.take_value(name), name, &self.path)?),
+            Some(name) => {
+                let column = columns.take(name);
+                columns.retain(|key| key != name);
+                Some(numbers(column, name, &self.path)?)
+            }
             None => None,
         };
         let rows = columns.values().find_map(Value::records).or(numbers.as_ref().map(Vec::len));
