@@ -270,12 +270,10 @@ fn edf_and_cbf_files_are_read_by_fabio() {
         assert_eq!(last.names(), [format!("a.{ending}")]);
         let folder = tempfile::tempdir().unwrap();
         out.dump(folder.path());
-        let script = format!(
-            "import fabio, glob\nt = 0\nfor n in sorted(glob.glob('a.parts/*')):\n  f = fabio.open(n)\n  for i in range(f.nframes):\n\
-             \x20   t += int(f.get_frame(i).data.astype('i8').sum())\nprint(t, f.header.get('Title'), f.nframes)"
-        );
+        let script = "import fabio, glob\nt = 0\nfor n in sorted(glob.glob('a.parts/*')):\n  f = fabio.open(n)\n  for i in range(f.nframes):\n\
+             \x20   t += int(f.get_frame(i).data.astype('i8').sum())\nprint(t, f.header.get('Title'), f.nframes)";
         let test = "edf_and_cbf_files_are_read_by_fabio";
-        let Some(said) = common::python(test, "fabio", folder.path(), &script) else { return };
+        let Some(said) = common::python(test, "fabio", folder.path(), script) else { return };
         let sum: u64 = wanted.chunks(2).map(|b| u64::from(u16::from_ne_bytes([b[0], b[1]]))).sum();
         assert!(said.starts_with(&format!("{sum} ")), "{name}: {said}, wanted {sum}");
     }
