@@ -91,8 +91,11 @@ fn slowly(path: &Path, bytes: &[u8]) {
     }
 }
 
+/// A source, an ending of its files, and what makes the file of one frame.
+type OneFrame = (&'static str, &'static str, fn(u64) -> Vec<u8>);
+
 /// The file of one frame in each format, and the source that reads it.
-fn formats() -> Vec<(&'static str, &'static str, fn(u64) -> Vec<u8>)> {
+fn formats() -> Vec<OneFrame> {
     let tiff = |n| {
         let mut pages = Pages::new(H5::U16, SHAPE, false).unwrap();
         pages.page(&frame(n)).unwrap();
