@@ -1,6 +1,7 @@
 //! Everything behind the `isard` command.
 
 pub mod command;
+pub mod formats;
 pub mod show;
 
 use isard_core::error::Result;

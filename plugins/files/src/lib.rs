@@ -18,3 +18,5 @@ mod verdict;
 pub mod input;
 
 pub mod output;
+
+pub mod info;

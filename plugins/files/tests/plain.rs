@@ -246,3 +246,35 @@ fn examples_are_written() {
         assert!(declaration.summary().len() <= 80, "{name}: {}", declaration.summary());
     }
 }
+
+/// The files of both writers as fabio reads them, and as the sources do.
+#[test]
+fn edf_and_cbf_files_are_read_by_fabio() {
+    for (name, source_name, ending, set) in [
+        ("edf.write", "edf.sequence", "edf", "frames = 3\nheader = { Title = \"a scan\" }"),
+        ("cbf.write", "cbf.sequence", "cbf", "header = { Exposure_time = \"0.1 s\" }"),
+    ] {
+        let set = format!("path = \"a.{ending}\"\n{set}");
+        let out = write(name, &set, &[(0, 2), (2, 4), (6, 11)], image);
+        let wanted: Vec<u8> = [image(0, 4), image(6, 11)]
+            .iter()
+            .flat_map(|d| match d.get("image") {
+                Some(Value::Array(a)) => a.bytes().to_vec(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(back(&out, source_name, "a.parts"), wanted, "{name}");
+        let last = snapshots(name, &set, 3, |n| {
+            image(n, n + 1).into_iter().map(|(k, v)| (k, v.unlead(0).unwrap())).collect()
+        });
+        assert_eq!(last.names(), [format!("a.{ending}")]);
+        let folder = tempfile::tempdir().unwrap();
+        out.dump(folder.path());
+        let script = "import fabio, glob\nt = 0\nfor n in sorted(glob.glob('a.parts/*')):\n  f = fabio.open(n)\n  for i in range(f.nframes):\n\
+             \x20   t += int(f.get_frame(i).data.astype('i8').sum())\nprint(t, f.header.get('Title'), f.nframes)";
+        let test = "edf_and_cbf_files_are_read_by_fabio";
+        let Some(said) = common::python(test, "fabio", folder.path(), script) else { return };
+        let sum: u64 = wanted.chunks(2).map(|b| u64::from(u16::from_ne_bytes([b[0], b[1]]))).sum();
+        assert!(said.starts_with(&format!("{sum} ")), "{name}: {said}, wanted {sum}");
+    }
+}

@@ -39,8 +39,13 @@ fn codec_files_are_read_as_fabio_reads_them() {
         let (opened, pulled) = pull(&mut *source(stage, &set(&folder.join(name), "")), 0, 4).unwrap();
         assert_eq!(opened.frames, Some(1), "{name}");
         assert_eq!(opened.shapes.get("image"), Shape::array(wanted.dtype(), wanted.shape()), "{name}");
-        assert_eq!(bytes(&pulled, "image"), wanted.bytes(), "{name}");
         read += 1;
+        if about["roundtrip_ok"] == false {
+            // Its writer took differences that overflow; fabio does not read back what went in either, but this.
+            assert_eq!(adler(&bytes(&pulled, "image")), EDGE, "{name}");
+            continue;
+        }
+        assert_eq!(bytes(&pulled, "image"), wanted.bytes(), "{name}");
     }
     assert!(read >= 12, "{read} files");
     // The header of a Pilatus, and counters of an EDF file, as they stand in the files.
@@ -62,6 +67,17 @@ fn codec_files_are_read_as_fabio_reads_them() {
     assert_eq!((column("monitor"), column("ct"), column("size")), (1.5, 2.5, 176.0));
     assert!(column("none").is_nan());
     assert_eq!(opened.head.get("title"), Some(&Value::from("t")));
+}
+
+/// zlib.adler32 of the pixels of `edge_i32.cbf` as fabio decodes them.
+const EDGE: u32 = 4_176_723_681;
+
+fn adler(bytes: &[u8]) -> u32 {
+    let (a, b) = bytes.iter().fold((1_u32, 0_u32), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65521;
+        (a, (b + a) % 65521)
+    });
+    b << 16 | a
 }
 
 /// The same piece of a frame in three formats; sum and zlib.adler32 of its pixels by tifffile.
@@ -131,17 +147,18 @@ fn sparse_frames_are_the_dense_ones() {
     let Some(Value::Array(omega)) = pulled[0].1.get("omega") else { panic!("omega") };
     assert_eq!(omega.to_f64().unwrap()[..4], [-115.0, -114.0, -114.0, -113.0]);
 
-    // Pixels above 0, counted in the README of the data.
-    for (name, pixels) in
-        [("mruby-0129_000004_ff1_000012-cachefile.npz", 125_700), ("mruby-0129_0004-ff2_0_0.npz", 237_023)]
-    {
+    // Pixels above 0, counted by numpy in the archives themselves.
+    for (name, from, pixels) in [
+        ("mruby-0129_000004_ff1_000012-cachefile.npz", 1400, 3704),
+        ("mruby-0129_0004-ff2_0_0.npz", 1200, 39_673),
+    ] {
         let mut count = 0;
         let mut source = source("npz.stack", &set(&folder.join(name), ""));
         let run = common::context();
         let cx = Cx::new(&run, "sparse");
-        assert_eq!(source.begin(&cx, Position { next: 0 }).unwrap().frames, Some(1440));
+        assert_eq!(source.begin(&cx, Position { next: from }).unwrap().frames, Some(1440));
         loop {
-            let runs = source.next(&cx, 16).unwrap();
+            let runs = source.next(&cx, 4).unwrap();
             if runs.is_empty() {
                 break;
             }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use common::{bytes, pull, source};
 use isard_core::prelude::*;
-use isard_core::stage::RunCx;
+use isard_core::stage::{Arrival, Built, RunCx};
 use isard_files::input::read_path;
 use isard_files::npy::header;
 use isard_files::tiff::Writer as Pages;
@@ -235,4 +235,51 @@ fn examples_run() {
         assert_eq!(opened.frames, Some(4), "{name}");
         assert_eq!(pulled.iter().map(|(_, d)| d.get("image").unwrap().records().unwrap()).sum::<usize>(), 4);
     }
+}
+
+#[test]
+fn rows_of_tables_take_their_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("motors.txt");
+    fs::write(&at, "# n omega name\n2 0.5 a\n3 1.0 b\n7 1.5 c\n").unwrap();
+    let rows = |set: &str| {
+        let Built::Source(mut source) = common::build("table.rows", &(path(&at) + set)).unwrap() else {
+            panic!("a source")
+        };
+        let run = common::context();
+        let cx = Cx::new(&run, "rows");
+        let opened = source.open(&cx, Dict::new(), Position { next: 0 }).unwrap();
+        let mut slots = Slots::<Dict>::new(2, 0);
+        while source.pull(&cx, &mut slots).unwrap() == Pull::Ready {}
+        (opened.frames, slots.take())
+    };
+    let (frames, given) = rows("\nnumber = \"n\"\ncolumns = { angle = \"omega\" }");
+    assert_eq!(frames, Some(8));
+    let said: Vec<String> = given
+        .iter()
+        .map(|arrival| match arrival {
+            Arrival::Frames { first, count, data } => format!("{first}+{count} {:?}", data.get("angle")),
+            Arrival::Lost { number, .. } => format!("lost {number}"),
+        })
+        .collect();
+    assert_eq!(said.len(), 5, "{said:?}");
+    assert!(said[0].starts_with("2+2") && said[4].starts_with("7+1"), "{said:?}");
+    assert_eq!(said[1..4], ["lost 4", "lost 5", "lost 6"]);
+    // Counted rows, texts among them; and datasets of one file.
+    let (frames, given) = rows("");
+    assert_eq!((frames, given.len()), (Some(3), 2));
+    let Arrival::Frames { data, .. } = &given[0] else { panic!("rows") };
+    assert_eq!(data.get("name"), Some(&vec![Value::from("a"), Value::from("b")].into()));
+    let scan_at = folder.path().join("scan.h5");
+    scan(&scan_at, Compression::None);
+    let set =
+        format!("path = \"{}::/entry/omega\"\ncolumns = {{ omega = \"/entry/omega\" }}", scan_at.display());
+    let Built::Source(mut source) = common::build("table.rows", &set).unwrap() else { panic!("a source") };
+    let run = RunCx { reader: Some(std::sync::Arc::new(read_path)), ..RunCx::default() };
+    let cx = Cx::new(&run, "rows");
+    assert_eq!(source.open(&cx, Dict::new(), Position { next: 3 }).unwrap().frames, Some(8));
+    let mut slots = Slots::<Dict>::new(16, 3);
+    source.pull(&cx, &mut slots).unwrap();
+    let Some(Arrival::Frames { first: 3, count: 5, data }) = slots.take().pop() else { panic!("rows") };
+    assert_eq!(data.get("omega"), Some(&Array::from_slice(&[3.0, 4.0, 5.0, 6.0, 7.0]).into()));
 }

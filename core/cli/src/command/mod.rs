@@ -1,12 +1,15 @@
 //! The commands.
 
 pub mod check;
+pub mod convert;
 pub mod describe;
 pub mod doctor;
 pub mod import;
+pub mod info;
 pub mod list;
 pub mod merge;
 pub mod new_plugin;
+pub mod new_recipe;
 pub mod resume;
 pub mod run;
 pub mod schema;
@@ -56,9 +59,15 @@ enum Command {
     Describe(describe::DescribeArguments),
     /// Print the JSON schema of recipes, for editors.
     Schema(schema::SchemaArguments),
+    /// Say what a file holds, and the path a recipe would use.
+    Info(info::InfoArguments),
+    /// Convert files from any format that is read to any that is written.
+    Convert(convert::ConvertArguments),
     /// Run one stage on one file.
     Try(try_stage::TryArguments),
-    /// Make a recipe from the parameter files of another program.
+    /// Write a recipe to start from: Eiger, Pilatus, LImA, a plain folder.
+    NewRecipe(new_recipe::NewRecipeArguments),
+    /// Take over the parameter files of other programs.
     Import(import::ImportArguments),
     /// Write a new plugin crate that builds and passes its own test.
     NewPlugin(new_plugin::NewPluginArguments),
@@ -114,7 +123,10 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::List(a) => list::run(&a),
         Command::Describe(a) => describe::run(&a),
         Command::Schema(a) => schema::run(&a),
+        Command::Info(a) => info::run(&a),
+        Command::Convert(a) => convert::run(&a),
         Command::Try(a) => try_stage::run(&a),
+        Command::NewRecipe(a) => new_recipe::run(&a),
         Command::Import(a) => import::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
         Command::Merge(a) => merge::run(&a),

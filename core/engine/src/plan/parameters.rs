@@ -298,6 +298,7 @@ impl<'a> Check<'a> {
             || (properties.is_none() && part.get("additionalProperties").is_none() && !prefix.is_empty());
         let full = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         let mut out = Map::new();
+        let before = self.faults.len();
         for (word, item) in &table.0 {
             match properties.and_then(|p| p.get(&word.text)) {
                 Some(schema) => {
@@ -313,6 +314,11 @@ impl<'a> Check<'a> {
                     None => self.unknown(word, properties),
                 },
             }
+        }
+        // What is followed may still have to appear.
+        if table.get("follow").is_some() && properties.is_some_and(|p| p.contains_key("follow")) {
+            let later = self.faults.split_off(before);
+            self.faults.extend(later.into_iter().filter(|fault| fault.code != "E0118"));
         }
         for (name, schema) in properties.into_iter().flatten() {
             if !out.contains_key(name) && table.get(name).is_none() {

@@ -73,8 +73,10 @@ pub(crate) fn input(text: &str, at: Place, folder: &Path, faults: &mut Vec<Diagn
     };
     let full = folder.join(file);
     // A pattern stands for many files; its folder has to be there.
-    let fixed: PathBuf =
-        full.iter().take_while(|part| !part.to_string_lossy().contains(['*', '?', '[', '%', '{'])).collect();
+    let fixed: PathBuf = full
+        .iter()
+        .take_while(|part| !part.to_string_lossy().contains(['*', '?', '#', '[', '%', '{']))
+        .collect();
     if !fixed.exists() && !fixed.as_os_str().is_empty() {
         let near = nearest_file(&fixed);
         let mut fault = Diagnostic::error("E0118", format!("no file `{file}`"))

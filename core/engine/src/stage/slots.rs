@@ -42,8 +42,8 @@ pub struct Slots<O> {
 }
 
 impl<O: Ports> Slots<O> {
-    /// Slots for so many frames, for whoever drives a source.
-    pub(crate) fn new(room: u64, next: u64) -> Self {
+    /// Slots for so many frames, for whoever drives a source: the engine, a command, a test.
+    pub fn new(room: u64, next: u64) -> Self {
         Slots { room, next, arrivals: vec![], kind: PhantomData }
     }
 
@@ -114,7 +114,7 @@ impl<O: Ports> Slots<O> {
     }
 
     /// What was put, for whoever drives a source.
-    pub(crate) fn take(&mut self) -> Vec<Arrival> {
+    pub fn take(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
     }
 }

@@ -43,6 +43,17 @@ pub(crate) fn files(text: &str, endings: &[&str]) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// The files of a path of any kind: itself, all of a folder with the ending of the first, or those a pattern fits.
+pub(crate) fn listed(text: &str) -> Result<Vec<PathBuf>> {
+    if !Path::new(text).is_dir() {
+        return files(text, &[]);
+    }
+    let all = list(Path::new(text), |_| true)?;
+    let ending = |path: &PathBuf| path.extension().map(|e| e.to_ascii_lowercase());
+    let first = all.first().map(ending);
+    Ok(all.into_iter().filter(|path| Some(ending(path)) == first).collect())
+}
+
 /// The files of a folder or a pattern that are there now, in natural order; none is no fault.
 pub(crate) fn named(text: &str, endings: &[&str]) -> Result<Vec<PathBuf>> {
     let path = Path::new(text);

@@ -48,7 +48,7 @@ pub(crate) use value::{constant, open};
 #[serde(deny_unknown_fields)]
 pub struct Hdf5Dataset {
     /// The file and the dataset in it, as `file.h5::/path/of/dataset`.
-    #[schemars(extend("x-path" = "input"))]
+    #[schemars(extend("x-path" = "input", "x-endings" = crate::input::HDF5))]
     path: String,
     /// How many of the last axes make up one frame.
     #[serde(default = "two")]

@@ -23,6 +23,11 @@ mod table;
 mod kinds;
 mod read;
 
+pub(crate) use folder::{has_ending, listed};
+pub(crate) use kinds::kind;
+pub(crate) use read::HDF5;
+pub(crate) use table::{ENDINGS as TEXTS, read as table_of};
+
 pub use cbf::CbfSequence;
 pub use dectris::{DectrisMaster, DectrisOut};
 pub use edf::EdfSequence;

@@ -43,7 +43,9 @@ pub struct NpzStack {
     /// The array that holds the frames of a dense file.
     #[serde(default)]
     key: Option<String>,
-    /// Outputs that hold one value (or array) for each frame, by name: arrays of the file with as many records.
+    /// Outputs that hold one value (or array) for each frame, by name.
+    ///
+    /// Each is an array of the file with as many records.
     #[serde(default)]
     columns: BTreeMap<String, String>,
     /// Reads on while files are still being written.

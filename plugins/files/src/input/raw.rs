@@ -216,7 +216,7 @@ impl Scan for RawFiles {
 
     fn scan(&self, path: &Path) -> Result<Scanned> {
         let length = length(path)?;
-        let body = length.checked_sub(self.offset.saturating_add(self.footer)).unwrap_or(0);
+        let body = length.saturating_sub(self.offset.saturating_add(self.footer));
         let step = self.bytes.saturating_add(self.gap);
         // The gap after the last frame may be left out.
         let (frames, excess) = match (body % step, body.saturating_add(self.gap) % step) {

@@ -62,6 +62,18 @@ pub(crate) enum Form {
     Lost(Reason, Arc<str>),
 }
 
+impl Form {
+    /// How the frames lie, in words.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Form::Plain { swap: 0, .. } => "plain",
+            Form::Plain { .. } => "plain, in the other byte order",
+            Form::Decoded(_) => "encoded",
+            Form::Lost(..) => "lost",
+        }
+    }
+}
+
 /// Frames that are decoded out of a file's bytes.
 pub(crate) trait Decode: Send + Sync {
     /// Decodes a frame of the file `path`, whose bytes are `file`, into the byte order of this machine.
@@ -432,7 +444,7 @@ pub(crate) fn example_file(name: &str, bytes: &[u8]) -> String {
     let path = folder.join(name);
     // Examples are made by several tests at once: each writes beside and renames.
     let beside = folder.join(format!("{name}.{:?}", std::thread::current().id()));
-    let written = std::fs::create_dir_all(&folder)
+    let written = std::fs::create_dir_all(path.parent().unwrap_or(&folder))
         .and_then(|()| std::fs::write(&beside, bytes))
         .and_then(|()| std::fs::rename(&beside, &path));
     // After an error the example names a file that is not there, and running it says so.

@@ -26,12 +26,14 @@ pub(crate) const ENDINGS: [&str; 5] = [".csv", ".tsv", ".txt", ".dat", ".xy"];
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableRows {
-    /// The table: `positions.csv`, `motors.txt`, `positions.npy`, or `scan.h5::/entry/omega`.
+    /// The table, such as `positions.csv`.
+    ///
+    /// Also `motors.txt`, `positions.npy` or `scan.h5::/entry/omega`.
     #[schemars(extend("x-path" = "input", "x-endings" = ENDINGS))]
     path: String,
-    /// The columns that are given, each under its name; else all of a text file, or one called `value`.
+    /// The columns that are given, each under its name.
     ///
-    /// Of a text file these are names of its columns; else paths of their own, such as `scan.h5::/entry/y`, or `/entry/y` in
+    /// Without it all of a text file, or one called `value`. Of a text file these are names of its columns; else paths of their own, such as `scan.h5::/entry/y`, or `/entry/y` in
     /// the file of `path`.
     #[serde(default)]
     columns: std::collections::BTreeMap<String, String>,
@@ -79,7 +81,11 @@ impl Source for TableRows {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
         let mut columns = self.read(cx)?;
         let numbers = match &self.number {
-            Some(name) => Some(numbers(columns.take_value(name), name, &self.path)?),
+            Some(name) => {
+                let column = columns.take(name);
+                columns.retain(|key| key != name);
+                Some(numbers(column, name, &self.path)?)
+            }
             None => None,
         };
         let rows = columns.values().find_map(Value::records).or(numbers.as_ref().map(Vec::len));

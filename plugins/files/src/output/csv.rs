@@ -26,7 +26,7 @@ const WIDEST: usize = 256;
 #[serde(deny_unknown_fields)]
 pub struct CsvWrite {
     /// The file, relative to the run's folder; must end in `.csv`.
-    #[schemars(extend("x-path" = "output"))]
+    #[schemars(extend("x-path" = "output", "x-endings" = [".csv"]))]
     path: String,
     /// A file that has grown to this is followed by another.
     #[serde(default = "file_bytes")]

@@ -26,7 +26,7 @@ use crate::output::run::{ImageIn, Pending, Run, next};
 #[serde(deny_unknown_fields)]
 pub struct NpyWrite {
     /// The file, relative to the run's folder; must end in `.npy`.
-    #[schemars(extend("x-path" = "output"))]
+    #[schemars(extend("x-path" = "output", "x-endings" = [".npy"]))]
     path: String,
     /// A part is closed when another record would make it larger than this.
     #[serde(default = "bytes")]

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use isard_core::prelude::*;
 use isard_core::schemars;
-use isard_core::span::{Ranges, SNAPSHOT};
+use isard_core::span::Ranges;
 
 use crate::convert::{format, stored};
 use crate::output::name;
-use crate::output::run::{ImageIn, Pending, Run, next};
+use crate::output::plain::{FrameFiles, fits, not_an_image};
+use crate::output::run::{ImageIn, Run};
 use crate::tiff::Writer as Pages;
+
+/// Endings of the files it writes.
+const ENDINGS: [&str; 2] = [".tif", ".tiff"];
 
 /// Writes images to TIFF files.
 ///
@@ -24,21 +28,18 @@ use crate::tiff::Writer as Pages;
 #[serde(deny_unknown_fields)]
 pub struct TiffWrite {
     /// The file, relative to the run's folder; must end in `.tif` or `.tiff`.
-    #[schemars(extend("x-path" = "output"))]
+    #[schemars(extend("x-path" = "output", "x-endings" = ENDINGS))]
     path: String,
     /// Frames in one file.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-per-file" = true))]
     pages: u64,
     /// Whether pages are compressed with deflate.
     #[serde(default)]
     compress: bool,
     #[serde(skip)]
     #[schemars(skip)]
-    out: Option<Arc<dyn Output>>,
-    #[serde(skip)]
-    #[schemars(skip)]
-    pending: Pending,
+    files: FrameFiles,
 }
 
 fn one() -> u64 {
@@ -56,18 +57,15 @@ impl Stage for TiffWrite {
     }
 
     fn check(&self, faults: &mut Faults) {
-        name::check(&self.path, &[".tif", ".tiff"], faults);
+        name::check(&self.path, &ENDINGS, faults);
         if self.pages == 0 {
             faults.add("pages", "is 0, wanted at least 1");
         }
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
-        let shape = input.get("image");
-        if let Some(dims) = shape.dims.filter(|dims| dims.len() != 2) {
-            return Err(not_an_image(&dims));
-        }
-        Ok(Shapes::default())
+        let real = |dtype| !matches!(dtype, isard_h5::Dtype::C32 | isard_h5::Dtype::C64);
+        fits(input, real, "TIFF").map(|()| Shapes::default())
     }
 
     fn cost(&self, input: &Shapes) -> Cost {
@@ -79,30 +77,12 @@ impl Stage for TiffWrite {
 
 impl Writer for TiffWrite {
     fn open(&mut self, _: &Cx, out: Arc<dyn Output>, committed: Option<Dict>) -> Result<()> {
-        self.pending = Pending::from(next(committed.as_ref()));
-        self.out = Some(out);
+        self.files.open(out, committed.as_ref());
         Ok(())
     }
 
     fn write(&mut self, _: &Cx, span: &Span, input: ImageIn) -> Result<()> {
-        let image = &input.image;
-        let dims = image.shape().get(1..).unwrap_or_default();
-        if dims.len() != 2 {
-            return Err(not_an_image(dims));
-        }
-        let job = self.job()?;
-        if span.axis == SNAPSHOT {
-            let last = image.record(image.shape()[0] - 1)?;
-            let run = Run {
-                first: 0,
-                frames: 1,
-                dtype: last.dtype(),
-                dims: dims.to_vec(),
-                bytes: last.bytes().to_vec(),
-            };
-            return job.out.replace(&self.path, &job.file(&run)?);
-        }
-        self.pending.take(span, image, self.pages, |run| job.seal(run))
+        self.files.write(&self.path, self.pages, span, &input.image, |run| file(run, self.compress))
     }
 
     fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
@@ -110,55 +90,24 @@ impl Writer for TiffWrite {
     }
 
     fn commit(&mut self, _: &Cx) -> Result<Dict> {
-        let job = self.job()?;
-        self.pending.close(|run| job.seal(run))?;
-        Ok(Dict::new().with("next", self.pending.next as i64))
+        self.files.commit(&self.path, |run| file(run, self.compress))
     }
 
-    fn finish(&mut self, _: &Cx, _: &Ranges) -> Result<()> {
-        let job = self.job()?;
-        self.pending.close(|run| job.seal(run))
+    fn finish(&mut self, cx: &Cx, _: &Ranges) -> Result<()> {
+        self.commit(cx).map(|_| ())
     }
 }
 declare!(Writer, "tiff.write", Kind::Writer, TiffWrite);
 
-impl TiffWrite {
-    fn job(&self) -> Result<Job> {
-        let out = self.out.clone();
-        let out = out.ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
-        Ok(Job { out, path: self.path.clone(), compress: self.compress })
+fn file(run: &Run, compress: bool) -> Result<Vec<u8>> {
+    let big = run.bytes.len() as u64 + 4096 * run.frames > u64::from(u32::MAX) - 65536;
+    let [rows, columns] = run.dims[..] else { return Err(not_an_image(&run.dims)) };
+    let mut pages = Pages::new(stored(run.dtype), [rows, columns], big).map_err(format)?;
+    if compress {
+        pages = pages.deflate();
     }
-}
-
-/// What it takes to write a file.
-struct Job {
-    out: Arc<dyn Output>,
-    path: String,
-    compress: bool,
-}
-
-impl Job {
-    fn seal(&self, run: &Run) -> Result<()> {
-        let ending = self.path.rsplit('.').next().unwrap_or("tif");
-        let part = format!("{}.parts/{:09}.{ending}", name::stem(&self.path), run.first);
-        self.out.seal(&part, &self.file(run)?)
+    for page in run.bytes.chunks(rows * columns * run.dtype.size()) {
+        pages.page(page).map_err(format)?;
     }
-
-    fn file(&self, run: &Run) -> Result<Vec<u8>> {
-        let big = run.bytes.len() as u64 + 4096 * run.frames > u64::from(u32::MAX) - 65536;
-        let [rows, columns] = run.dims[..] else { return Err(not_an_image(&run.dims)) };
-        let mut pages = Pages::new(stored(run.dtype), [rows, columns], big).map_err(format)?;
-        if self.compress {
-            pages = pages.deflate();
-        }
-        for page in run.bytes.chunks(rows * columns * run.dtype.size()) {
-            pages.page(page).map_err(format)?;
-        }
-        pages.into_bytes().map_err(format)
-    }
-}
-
-fn not_an_image(dims: &[usize]) -> Error {
-    Error::data(format!("found records of shape {dims:?}, wanted images [y x]"))
-        .help("`npy.write` and `hdf5.write` take any shape")
+    pages.into_bytes().map_err(format)
 }

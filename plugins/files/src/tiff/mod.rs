@@ -6,6 +6,7 @@
 
 mod decode;
 mod scan;
+mod walk;
 mod write;
 
 pub use write::Writer;

@@ -6,7 +6,7 @@ use isard_h5::Dtype;
 use tiff::decoder::{ChunkType, Decoder, Limits};
 use tiff::tags::{ByteOrder, CompressionMethod, SampleFormat, Tag};
 
-use super::{Page, Run, Tiff};
+use super::{Page, Run, Tiff, walk};
 use crate::format::{FormatError, Result};
 
 /// Nothing compresses better than this; more is damage.
@@ -30,6 +30,8 @@ impl Tiff {
             b"II\x2b\0" | b"MM\0\x2b" => true,
             other => return Err(bad(&format!("begins with {other:02x?}, not as a tiff file"))),
         };
+        let checked = walk::check(&mut reader, big, length);
+        checked.map_err(|(page, text)| bad(&format!("page {page}: {text}")))?;
         reader.seek(SeekFrom::Start(0)).map_err(|e| bad(&e))?;
         let mut decoder = Decoder::new(reader).map_err(|e| bad(&format!("page 0: directory: {e}")))?;
         decoder = decoder.with_limits(limits(length));
@@ -52,7 +54,7 @@ impl Tiff {
 /// the values of tags against the same limit, at 32 bytes for each value.
 pub(super) fn limits(length: u64) -> Limits {
     let mut limits = Limits::default();
-    limits.decoding_buffer_size = 4096 + 32 * length.min(64 << 20) as usize;
+    limits.decoding_buffer_size = 4096 + (32 * length.min(1 << 30)).min(48 << 20) as usize;
     limits.intermediate_buffer_size = usize::MAX;
     limits
 }
@@ -103,7 +105,7 @@ fn page<R: Read + Seek>(decoder: &mut Decoder<R>, length: u64) -> std::result::R
     // The decoder makes room for whole tiles, however small the image.
     let tile = decoder.chunk_dimensions();
     let tile = u64::from(tile.0).saturating_mul(u64::from(tile.1)).saturating_mul(dtype.size() as u64);
-    if !strips && tile > wanted.saturating_mul(4).max(64 << 20) {
+    if !strips && tile > wanted.saturating_mul(4).max(4 << 20) {
         return Err(format!("has tiles of {tile} bytes for an image of {wanted}"));
     }
     let raw = strips && method == 1;

@@ -175,10 +175,15 @@ impl Dice {
 
 /// Runs a script with h5py in a folder; nothing if h5py is not there.
 pub fn h5py(test: &str, folder: &Path, script: &str) -> Option<String> {
+    python(test, "h5py", folder, script)
+}
+
+/// Runs a script with a module of Python in a folder; nothing if the module is not there.
+pub fn python(test: &str, module: &str, folder: &Path, script: &str) -> Option<String> {
     let python = std::env::var("ISARD_PYTHON").unwrap_or_else(|_| "python3".into());
-    let there = Command::new(&python).args(["-c", "import h5py, numpy"]).output();
+    let there = Command::new(&python).args(["-c", &format!("import {module}, numpy")]).output();
     if !there.is_ok_and(|out| out.status.success()) {
-        skipped(&format!("{test} (python3 with h5py not found)"));
+        skipped(&format!("{test} (python3 with {module} not found)"));
         return None;
     }
     let out = Command::new(&python).args(["-c", script]).current_dir(folder).output().unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use isard_core::error::Error;
 
-use super::super::Done;
+use crate::command::Done;
 use crate::show::style;
 
 /// Parameter files, and where the recipe goes.
@@ -16,7 +16,7 @@ pub struct DctArguments {
     files: Vec<PathBuf>,
     /// The recipe; printed when it is not given.
     #[arg(long, short, value_name = "RECIPE.toml")]
-    output: Option<PathBuf>,
+    out: Option<PathBuf>,
 }
 
 /// Makes the recipe.
@@ -28,7 +28,7 @@ pub fn run(arguments: &DctArguments) -> Done {
     }
     let imported = isard_dct::import::recipe(&files)?;
     style::complain(&imported.notes.iter().map(|n| format!("{n}\n")).collect::<String>());
-    match &arguments.output {
+    match &arguments.out {
         None => style::print(&imported.recipe),
         Some(path) => {
             let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);

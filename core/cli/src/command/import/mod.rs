@@ -1,10 +1,11 @@
 //! `isard import`: recipes from the parameter files of other programs.
 
 mod dct;
+mod poni;
 
 use clap::{Args, Subcommand};
 
-use super::Done;
+use crate::command::Done;
 
 /// What is imported.
 #[derive(Args)]
@@ -17,11 +18,14 @@ pub struct ImportArguments {
 enum What {
     /// Parameter files (YAML) of the DCT pipeline.
     Dct(dct::DctArguments),
+    /// The geometry of a detector from a PONI file.
+    Poni(poni::PoniArguments),
 }
 
-/// Makes the recipe.
+/// Imports what was asked for.
 pub fn run(arguments: &ImportArguments) -> Done {
     match &arguments.what {
-        What::Dct(dct) => dct::run(dct),
+        What::Dct(arguments) => dct::run(arguments),
+        What::Poni(arguments) => poni::run(arguments),
     }
 }
