@@ -19,6 +19,13 @@ pub(crate) fn paths(maker: &mut Maker<'_>) {
     for draft in &maker.drafts {
         for (text, at) in &draft.outputs {
             let name = draft.name();
+            if let Err(error) = crate::store::tidy(text, false) {
+                let fault = Diagnostic::error("E0119", error.message().to_owned()).at(*at, "");
+                faults.push(match error.advice() {
+                    Some(help) => fault.help(help),
+                    None => fault,
+                });
+            }
             if let Some((first, pass)) = seen.get(text)
                 && !(path::has(text, "pass") && *pass != draft.pass)
             {
@@ -147,7 +154,7 @@ pub(crate) fn unread(maker: &mut Maker<'_>, results: &[(String, NodeId, Key)]) {
             && !keys.iter().any(|k| k == name);
         if draft.role() != Some(Role::Writer) && (!read[node] || passed_over) {
             faults.push(
-                Diagnostic::warning("W0201", format!("nobody reads stage `{name}`"))
+                Diagnostic::warning("W0201", format!("nobody reads what stage `{name}` gives"))
                     .at(draft.text.name.at, "its result is thrown away")
                     .help("read it by `from` or `in`, name it in `[out]`, or leave it out"),
             );

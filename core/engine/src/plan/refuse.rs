@@ -70,7 +70,7 @@ impl Wiring<'_, '_> {
     }
 
     pub(super) fn per_frame(&mut self, at: Place, full: &str, port: Option<&Port>) -> Option<Feed> {
-        let what = port.map(|p| format!("input `{}`", p.name)).unwrap_or("it".into());
+        let what = port.map_or_else(|| format!("`{full}`"), |p| format!("input `{}`", p.name));
         let axis = self.input.map_or("frame".into(), |f| f.axis.word().to_owned());
         let fault = Diagnostic::error(
             "E0144",
@@ -85,7 +85,7 @@ impl Wiring<'_, '_> {
     }
 
     pub(super) fn constant(&mut self, at: Place, full: &str, port: Option<&Port>) -> Option<Feed> {
-        let what = port.map(|p| format!("input `{}`", p.name)).unwrap_or("it".into());
+        let what = port.map_or_else(|| format!("`{full}`"), |p| format!("input `{}`", p.name));
         let axis = self.input.map_or("frame".into(), |f| f.axis.word().to_owned());
         let fault = Diagnostic::error(
             "E0144",

@@ -71,12 +71,24 @@ pub(crate) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> T
     }
     let (parsed, errors) = DeTable::parse_recoverable(text);
     let mut doubled: Option<usize> = None;
+    let mut broken = false;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let at = Place { file, start: span.start, end: span.end };
         if !error.message().contains("duplicate key") {
-            let message = format!("not valid TOML: {}", error.message());
-            faults.push(Diagnostic::error("E0101", message).at(at, "here"));
+            // One bracket that is not closed makes hundreds: what follows the first is guesses about the rest.
+            if !broken {
+                let message = format!("not valid TOML: {}", error.message());
+                let fault = Diagnostic::error("E0101", message).at(at, "here");
+                faults.push(match unclosed(text, at.start) {
+                    Some((open, bracket)) => fault.at(
+                        Place { file, start: open, end: open + 1 },
+                        format!("`{bracket}` is open since here"),
+                    ),
+                    None => fault,
+                });
+            }
+            broken = true;
             continue;
         }
         // What stands in a table that is there twice is there twice as well, and says nothing new.
@@ -90,6 +102,25 @@ pub(crate) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> T
         faults.push(twice(text, at));
     }
     item::table(parsed.get_ref(), file, 0)
+}
+
+/// The last bracket before a place that nothing has closed.
+fn unclosed(text: &str, before: usize) -> Option<(usize, char)> {
+    let (mut open, mut quote, mut comment) = (vec![], None, false);
+    for (at, c) in text.char_indices().take_while(|(at, _)| *at < before) {
+        match (c, quote) {
+            ('\n', _) => (quote, comment) = (None, false),
+            _ if comment => (),
+            (_, Some(q)) if c == q => quote = None,
+            (_, Some(_)) => (),
+            ('#', None) => comment = true,
+            ('"' | '\'', None) => quote = Some(c),
+            ('[' | '{', None) => open.push((at, c)),
+            (']' | '}', None) => drop(open.pop()),
+            _ => (),
+        }
+    }
+    open.pop()
 }
 
 /// A name that stands twice in one text; the first place is looked for among the lines above.

@@ -247,7 +247,12 @@ impl<'a> Execution<'a> {
         let disk = self.folder.free_bytes().ok();
         let budget = |opened: &BTreeMap<NodeId, Opened>, early: &BTreeMap<NodeId, Dict>| {
             let weighed = budget(plan, opened, early, machine_memory(), disk);
-            weighed.map(drop).map_err(|f| Error::new(crate::Blame::Resources, f.render(false).trim_end()))
+            // Shapes that do not fit are the recipe's fault; too little memory or disk is the machine's.
+            let blame = |codes: &[&str]| match codes.contains(&"E0162") {
+                true => crate::Blame::Recipe,
+                false => crate::Blame::Resources,
+            };
+            weighed.map(drop).map_err(|f| Error::new(blame(&f.codes()), f.render(false).trim_end()))
         };
         let whole = Scope::default();
         let ended = pass::run(&mut Surroundings {

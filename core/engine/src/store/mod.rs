@@ -28,6 +28,7 @@ pub use files::{Entry, Files, Op, RealFiles};
 pub use folder::{Folder, Opened, Sealed};
 pub use lock::Holder;
 pub use manifest::{Manifest, finish};
+pub(crate) use output::tidy;
 pub use part::Part;
 pub use provenance::{GapList, Input, PartUsed, PluginUsed, Provenance, Reused, difference};
 pub use rollback::Rollback;

@@ -27,7 +27,7 @@ const RING: isard_draw::Colour = [255, 45, 85];
 #[serde(deny_unknown_fields)]
 pub struct PngWrite {
     /// The file, relative to the run's folder; must end in `.png`.
-    #[schemars(extend("x-path" = "output"))]
+    #[schemars(extend("x-path" = "output", "x-endings" = [".png"]))]
     path: String,
     /// Keeps every so many frames as files of their own; else only the latest is shown.
     #[serde(default)]
@@ -150,6 +150,17 @@ impl Stage for PngWrite {
         Example::new("path = \"latest.png\"\nscale = \"sqrt\"\nbar = \"count\"")
             .frames("image", Array::of(&[2, 6, 8], &pixels).expect("96 pixels"))
             .frames("rings", rings.expect("one circle"))
+    }
+
+    fn shapes(&self, input: &Shapes) -> Result<Shapes> {
+        match input.get("image").dims {
+            Some(dims) if !matches!(dims.len(), 1 | 2) => {
+                let error =
+                    Error::recipe(format!("records of shape {dims:?} are no images [y x] or curves [x]"));
+                Err(error.help("what `run.per` gives has the axis in front: write it with `hdf5.write`"))
+            }
+            _ => Ok(Shapes::default()),
+        }
     }
 
     fn check(&self, faults: &mut Faults) {

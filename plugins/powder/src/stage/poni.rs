@@ -64,18 +64,18 @@ impl Writer for PoniWrite {
 
     fn write(&mut self, _: &Cx, span: &Span, input: PoniIn) -> Result<()> {
         let last = match &input.poni {
-            Value::List(list) => list.last().and_then(Value::text),
-            other => other.text(),
+            Value::List(list) => list.last().cloned().unwrap_or_default(),
+            other => other.clone(),
         };
-        let text = last.ok_or_else(|| {
-            let found = input.poni.describe();
-            Error::data(format!("{span}: found {found}, wanted the text of a geometry file for each record"))
-        })?;
-        // What cannot be read back would be found out much later, by another program.
-        Poni::parse(text).map_err(|e| Error::data(format!("{span}: no geometry file: {e}")))?;
-        let out = self.out.as_ref();
-        let out = out.ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
-        out.replace(&self.path, text.as_bytes())
+        let Value::List(values) = &last else { return self.put(&self.path, span, &last) };
+        let stem = &self.path[..self.path.len() - ".poni".len()];
+        for (n, value) in values.iter().enumerate() {
+            // A value of the axis that no geometry was found for leaves no file.
+            if *value != Value::None {
+                self.put(&format!("{stem}_{n}.poni"), span, value)?;
+            }
+        }
+        Ok(())
     }
 
     fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
@@ -92,6 +92,20 @@ impl Writer for PoniWrite {
     }
 }
 declare!(Writer, "poni.write", Kind::Writer, PoniWrite);
+
+impl PoniWrite {
+    fn put(&self, path: &str, span: &Span, value: &Value) -> Result<()> {
+        let text = value.text().ok_or_else(|| {
+            let found = value.describe();
+            Error::data(format!("found {found}, wanted the text of a geometry file for each record"))
+        })?;
+        // What cannot be read back would be found out much later, by another program.
+        Poni::parse(text).map_err(|e| Error::data(format!("{span}: no geometry file: {e}")))?;
+        let out = self.out.as_ref();
+        let out = out.ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
+        out.replace(path, text.as_bytes())
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -44,7 +44,7 @@ use state::State;
 #[serde(deny_unknown_fields)]
 pub struct Hdf5Write {
     /// The master, relative to the run's folder; must end in `.h5`, `.hdf5` or `.nxs`.
-    #[schemars(extend("x-path" = "output"))]
+    #[schemars(extend("x-path" = "output", "x-endings" = [".h5", ".hdf5", ".nxs"]))]
     path: String,
     /// How chunks are compressed.
     #[serde(default)]
@@ -122,6 +122,20 @@ impl Stage for Hdf5Write {
         if self.part_bytes == 0 {
             faults.add("part_bytes", "is 0, wanted at least 1");
         }
+    }
+
+    fn shapes(&self, input: &Shapes) -> Result<Shapes> {
+        // Columns of tables are known with the first record only.
+        let port = self.signal.as_ref().map(|s| s.split(['.', '/']).next().unwrap_or_default());
+        if let Some(port) = port
+            && !input.has(port)
+            && input.iter().next().is_some()
+        {
+            let names: Vec<String> = input.iter().map(|(name, _)| format!("`{name}`")).collect();
+            return Err(Error::recipe(format!("`signal` is `{port}`, which is not written"))
+                .help(format!("wanted one of {}", names.join(", "))));
+        }
+        Ok(Shapes::default())
     }
 
     fn cost(&self, input: &Shapes) -> Cost {

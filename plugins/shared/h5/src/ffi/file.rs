@@ -158,7 +158,7 @@ pub(super) fn link_list(file: &Id, path: &str) -> Result<Id> {
 
 /// Copies everything below the root of one file into a new group of another.
 pub(crate) fn copy_root(from: &Id, to: &Id, path: &str) -> Result<()> {
-    let (root, name, links) = (c(".")?, c(path)?, link_list()?);
+    let (root, name, links) = (c(".")?, c(path)?, link_list(to, path)?);
     // SAFETY: open handles and zero-terminated names.
     check("copying a file", || unsafe {
         H5Ocopy(from.0, root.as_ptr(), to.0, name.as_ptr(), H5P_DEFAULT, links.0)
