@@ -47,7 +47,8 @@ enum Differences {
 /// first ones, when the last frames are there. Otherwise order and count are kept, and a frame is held back by half the
 /// window and by `batch`. A window of 21 takes about 1 ns a pixel with 512-bit vectors, one of 51 about 2 ns. It keeps
 /// its window and `batch` frames, with `wrap` half the window's reach twice more. `compact` halves what goes on: it
-/// suits `image.median` and `dct.segment`; writers want one dtype.
+/// suits `image.median` without a mask (which rounds integers beside masked pixels) and `dct.segment`; writers want one
+/// dtype.
 ///
 /// Source: W. Ludwig et al., Rev. Sci. Instrum. 80 (2009) 033905, section III; a sorted window with delete-and-insert.
 #[derive(Deserialize, JsonSchema)]
