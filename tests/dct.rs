@@ -153,7 +153,7 @@ fn chunks_and_a_stop_change_no_file() {
     }
     // Stopped as soon as it has begun, again and again, and resumed.
     let out = folder.path().join("stopped");
-    let mut plan = shipped("small/dct-live.toml", &["scan.rate=400.0"]);
+    let mut plan = shipped("small/dct-live.toml", &["frames.rate=400.0"]);
     plan.run.checkpoint_s = 0.0;
     let stopping = |out: Out| {
         let mut options = Options::new(out);
@@ -188,10 +188,10 @@ fn the_dense_series_has_the_components_that_others_count() {
     for (threshold, neighbours, wanted) in [(50, 6, 904), (50, 26, 805), (500, 6, 306), (500, 26, 294)] {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
-            "isard = \"0.1\"\nname = \"count\"\n[stage.scan]\nuse = \"hdf5.dataset\"\n\
+            "isard = \"0.1\"\nname = \"count\"\n[stage.frames]\nuse = \"hdf5.dataset\"\n\
              set = {{ path = \"{}::entry/measurement/frames\", columns = {{ omega = \"entry/measurement/omega_start\" }} }}\n\
-             [stage.segment]\nuse = \"dct.segment\"\nfrom = \"scan\"\n\
-             in = {{ image = \"scan.image\", omega = \"scan.omega\" }}\n\
+             [stage.segment]\nuse = \"dct.segment\"\nfrom = \"frames\"\n\
+             in = {{ image = \"frames.image\", omega = \"frames.omega\" }}\n\
              set = {{ threshold = {threshold}, tolerance = 1.0, bb_max = [1, 1, 1], overlap = \"keep\", connectivity = {neighbours} }}\n\
              [stage.overview]\nuse = \"dct.overview\"\nfrom = \"segment\"\n\
              set = {{ shape = [2048, 2048], frames = 100, bins = 2 }}\n",
@@ -207,7 +207,7 @@ fn the_dense_series_has_the_components_that_others_count() {
 
 #[test]
 fn faults_are_told_before_the_first_frame() {
-    let scan = "isard = \"0.1\"\nname = \"fault\"\n[stage.scan]\nuse = \"dct.simulate\"\n\
+    let scan = "isard = \"0.1\"\nname = \"fault\"\n[stage.frames]\nuse = \"dct.simulate\"\n\
                 set = { frames = 20, shape = [32, 32], blobs = 3 }\n";
     let message = |rest: &str| {
         let folder = tempfile::tempdir().unwrap();
@@ -222,18 +222,18 @@ fn faults_are_told_before_the_first_frame() {
             Err(error) => error.to_string(),
         }
     };
-    let long = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"scan\"\nset = { window = 21, edge = \"wrap\" }\n");
+    let long = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"frames\"\nset = { window = 21, edge = \"wrap\" }\n");
     assert!(long.contains("covers 21 frames") && long.contains("has 20") && long.contains("test.toml"), "{long}");
-    let even = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"scan\"\nset = { window = 6 }\n");
+    let even = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"frames\"\nset = { window = 6 }\n");
     assert!(even.contains("found 6, wanted an odd number") && even.contains("test.toml:"), "{even}");
     let dark = message(
         "[stage.other]\nuse = \"dct.simulate\"\nset = { frames = 1, shape = [16, 32], blobs = 1 }\n\
-         [stage.offset]\nuse = \"dct.offset\"\nfrom = \"scan\"\nin = { image = \"scan.image\", dark = \"other.head.dark\" }\n",
+         [stage.offset]\nuse = \"dct.offset\"\nfrom = \"frames\"\nin = { image = \"frames.image\", dark = \"other.head.dark\" }\n",
     );
     assert!(dark.contains("`dark` has shape [16, 32], the frames have [32, 32]"), "{dark}");
     let mask = message(
         "[stage.other]\nuse = \"dct.simulate\"\nset = { frames = 1, shape = [16, 32], blobs = 1 }\n\
-         [stage.clean]\nuse = \"image.median\"\nfrom = \"scan\"\nin = { image = \"scan.image\", mask = \"other.head.dark\" }\n",
+         [stage.clean]\nuse = \"image.median\"\nfrom = \"frames\"\nin = { image = \"frames.image\", mask = \"other.head.dark\" }\n",
     );
     assert!(mask.contains("`mask` has shape [16, 32], the frames have [32, 32]"), "{mask}");
     let missing = message("[stage.other]\nuse = \"hdf5.dataset\"\nset = { path = \"nowhere.h5::/2.3/measurement/marana\" }\n");
