@@ -239,8 +239,13 @@ fn faults_are_told_before_the_first_frame() {
             Err(error) => error.to_string(),
         }
     };
-    let long = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"frames\"\nset = { window = 21, edge = \"wrap\" }\n");
-    assert!(long.contains("covers 21 frames") && long.contains("has 20") && long.contains("test.toml"), "{long}");
+    let long = message(
+        "[stage.back]\nuse = \"dct.background\"\nfrom = \"frames\"\nset = { window = 21, edge = \"wrap\" }\n",
+    );
+    assert!(
+        long.contains("covers 21 frames") && long.contains("has 20") && long.contains("test.toml"),
+        "{long}"
+    );
     let even = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"frames\"\nset = { window = 6 }\n");
     assert!(even.contains("found 6, wanted an odd number") && even.contains("test.toml:"), "{even}");
     let dark = message(
@@ -253,6 +258,8 @@ fn faults_are_told_before_the_first_frame() {
          [stage.clean]\nuse = \"image.median\"\nfrom = \"frames\"\nin = { image = \"frames.image\", mask = \"other.head.dark\" }\n",
     );
     assert!(mask.contains("`mask` has shape [16, 32], the frames have [32, 32]"), "{mask}");
-    let missing = message("[stage.other]\nuse = \"hdf5.dataset\"\nset = { path = \"nowhere.h5::/2.3/measurement/marana\" }\n");
+    let missing = message(
+        "[stage.other]\nuse = \"hdf5.dataset\"\nset = { path = \"nowhere.h5::/2.3/measurement/marana\" }\n",
+    );
     assert!(missing.contains("nowhere.h5"), "{missing}");
 }

@@ -97,7 +97,8 @@ fn main() {
                 }
             }
         }
-        let [a, b, c] = [times[0] / counts[0] as f64, times[1] / counts[1] as f64, times[2] / counts[1] as f64];
+        let [a, b, c] =
+            [times[0] / counts[0] as f64, times[1] / counts[1] as f64, times[2] / counts[1] as f64];
         println!(
             "{dtype:8} background {:4.0}/s   median {:4.0}/s   segment {:4.0}/s   chain {:4.0}/s   ({found} spots)",
             1.0 / a,

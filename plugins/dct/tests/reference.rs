@@ -38,7 +38,13 @@ fn fold(name: &str, set: Json) -> Box<dyn AnyFold> {
 type Frames = Vec<(u64, Array)>;
 
 /// Runs a fold over frames in chunks, with its state saved and taken back on the way.
-fn run_fold(cx: &Cx, make: &dyn Fn() -> Box<dyn AnyFold>, frames: &Frames, n: u64, chunk: usize) -> Vec<(Span, Dict)> {
+fn run_fold(
+    cx: &Cx,
+    make: &dyn Fn() -> Box<dyn AnyFold>,
+    frames: &Frames,
+    n: u64,
+    chunk: usize,
+) -> Vec<(Span, Dict)> {
     let (mut fold, mut out, mut emit) = (make(), vec![], Emit::default());
     // A gap comes where its frame would have been, and behind a ring before its turn.
     let mut gaps: Vec<u64> = (0..n).filter(|k| !frames.iter().any(|(number, _)| number == k)).collect();
@@ -108,8 +114,14 @@ fn load(folder: &Path, k: usize) -> Case {
     let (shape, n) = ([whole("ny"), whole("nx")], whole("n") as u64);
     let pixels = shape[0] * shape[1];
     let all = match set["float"].as_bool().unwrap() {
-        true => Array::of(&[set["numbers"].as_array().unwrap().len(), shape[0], shape[1]], &raw::<f32>(&at("frames"))),
-        false => Array::of(&[set["numbers"].as_array().unwrap().len(), shape[0], shape[1]], &raw::<u16>(&at("frames"))),
+        true => Array::of(
+            &[set["numbers"].as_array().unwrap().len(), shape[0], shape[1]],
+            &raw::<f32>(&at("frames")),
+        ),
+        false => Array::of(
+            &[set["numbers"].as_array().unwrap().len(), shape[0], shape[1]],
+            &raw::<u16>(&at("frames")),
+        ),
     };
     let all = all.unwrap();
     // The first arrival of a number wins, and frames are sorted: the work of the engine's sorter.
@@ -133,7 +145,8 @@ fn preprocess(cx: &Cx, case: &Case, chunk: usize) -> Frames {
     if case.set["float"].as_bool().unwrap() {
         let mut fixed = Dict::new();
         if let Some(stack) = &case.dark {
-            let Built::Task(mut task) = build("dct.dark", json!({ "dark_zwise_reduction": case.set["dark_reduce"] }))
+            let Built::Task(mut task) =
+                build("dct.dark", json!({ "dark_zwise_reduction": case.set["dark_reduce"] }))
             else {
                 panic!("`dct.dark` is a task")
             };
@@ -199,7 +212,11 @@ fn check(cx: &Cx, folder: &Path, k: usize, chunk: usize) -> usize {
         for (p, (found, wanted)) in floats(frame).into_iter().zip(wanted).enumerate() {
             // A sum of the margin in another order may turn the last bit of the factor.
             let near = normed && (found - wanted).abs() <= 2e-6 * wanted.abs().max(400.0);
-            assert!(found == *wanted || near, "case {k}, frame {number}, pixel {p}: {found}, wanted {wanted}\n{}", case.set);
+            assert!(
+                found == *wanted || near,
+                "case {k}, frame {number}, pixel {p}: {found}, wanted {wanted}\n{}",
+                case.set
+            );
         }
     }
     for (number, there) in there.iter().enumerate() {
@@ -207,7 +224,9 @@ fn check(cx: &Cx, folder: &Path, k: usize, chunk: usize) -> usize {
         assert_eq!(*there, !missing, "case {k}: frame {number}");
     }
     let mut set = json!({ "wrap": case.set["wrap"], "gap": case.set["gap"] });
-    for name in ["threshold", "tolerance", "bb_max", "connectivity", "overlap", "min_seed_voxels", "t_low", "t_high"] {
+    for name in
+        ["threshold", "tolerance", "bb_max", "connectivity", "overlap", "min_seed_voxels", "t_low", "t_high"]
+    {
         set[name] = case.set[name].clone();
     }
     if let Some(e) = case.set["exclude"].as_array() {
@@ -229,12 +248,22 @@ fn check(cx: &Cx, folder: &Path, k: usize, chunk: usize) -> usize {
     let mut voxels = 0;
     for (spot, wanted) in spots.iter().zip(rows.chunks_exact(19)) {
         let found = [
-            "peak_frame", "peak_row", "peak_column", "first_frame", "row", "column", "frames", "rows", "columns",
-            "voxels", "area",
+            "peak_frame",
+            "peak_row",
+            "peak_column",
+            "first_frame",
+            "row",
+            "column",
+            "frames",
+            "rows",
+            "columns",
+            "voxels",
+            "area",
         ];
         let wanted_whole = [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12].map(|k| wanted[k] as i64);
         assert_eq!(found.map(|name| whole(spot, name)), wanted_whole, "case {k}: {}", case.set);
-        let near = |a: f64, b: f64, by: f64| (a - b).abs() <= by * b.abs().max(1.0) || (a.is_nan() && b.is_nan());
+        let near =
+            |a: f64, b: f64, by: f64| (a - b).abs() <= by * b.abs().max(1.0) || (a.is_nan() && b.is_nan());
         assert!(near(real(spot, "peak"), wanted[0], if normed { 1e-5 } else { 0.0 }));
         assert!(near(real(spot, "threshold"), wanted[4], if normed { 1e-5 } else { 0.0 }));
         assert!(near(real(spot, "integral"), wanted[13], if normed { 1e-4 } else { 1e-9 }));

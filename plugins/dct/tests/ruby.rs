@@ -121,7 +121,8 @@ fn check(name: &str, wrap: bool, wanted: &[(f64, u64, u64, [u64; 3])]) {
         let found = count(&series, wrap, *threshold, 26);
         assert_eq!(found, [*voxels, *corners, *largest, *ten], "{name} above {threshold}");
     }
-    let _ = writeln!(std::io::stderr(), "{name}: {} segmentations in {:.1?}", 2 * wanted.len(), begun.elapsed());
+    let _ =
+        writeln!(std::io::stderr(), "{name}: {} segmentations in {:.1?}", 2 * wanted.len(), begun.elapsed());
 }
 
 #[test]

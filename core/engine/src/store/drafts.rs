@@ -118,9 +118,7 @@ impl StageOutput {
                 let _ = files.remove(&folder.path(&format!("{INNER}/aside/{path}")));
             }
         }
-        above
-            .iter()
-            .try_for_each(|dir| files.sync_dir(dir).map_err(|e| fault(files, "sync folder", dir, &e)))
+        above.iter().try_for_each(|dir| files.sync_dir(dir).map_err(|e| fault(files, "sync folder", dir, &e)))
     }
 }
 

@@ -88,7 +88,8 @@ impl Found {
         for (key, line, node) in map {
             let whole = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
             // The stages are no part of a name.
-            let name = ["preprocess.", "segment."].iter().find_map(|s| whole.strip_prefix(s)).unwrap_or(&whole);
+            let name =
+                ["preprocess.", "segment."].iter().find_map(|s| whole.strip_prefix(s)).unwrap_or(&whole);
             let stage = ["preprocess", "segment"].contains(&whole.as_str());
             let group = ["data", "dark", "omega", "background", "preprocessed", "output"].contains(&name);
             match node {

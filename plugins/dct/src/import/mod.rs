@@ -75,7 +75,9 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
     if found.text("preprocessed_save").as_deref() == Some("true") {
         let path = found.text("preprocessed_filepath").unwrap_or_else(|| "preprocessed.h5".into());
         let name = Path::new(&path).file_name().map_or(path.clone(), |n| n.to_string_lossy().into_owned());
-        line("\n[stage.preprocessed]\nuse = \"hdf5.write\"\nfrom = \"clean\"\nin = { image = \"clean.image\" }");
+        line(
+            "\n[stage.preprocessed]\nuse = \"hdf5.write\"\nfrom = \"clean\"\nin = { image = \"clean.image\" }",
+        );
         line(&format!("set = {{ path = {name:?}, signal = \"image\" }}"));
     }
     if found.text("threshold").is_some() {
@@ -114,8 +116,14 @@ mod tests {
         assert_eq!(stage("clean")["set"]["median_filter_x"].as_integer(), Some(3));
         assert_eq!(stage("segment")["set"]["exclude_box"]["y"][1].as_integer(), Some(1343));
         assert_eq!(stage("spots")["set"]["output"].as_str(), Some("both"));
-        assert!(imported.notes.iter().any(|n| n == "/data/s.yml::segment.threshold = 60"), "{:?}", imported.notes);
-        assert!(imported.notes.iter().any(|n| n.contains("confirm_execution") && n.contains("no counterpart")));
+        assert!(
+            imported.notes.iter().any(|n| n == "/data/s.yml::segment.threshold = 60"),
+            "{:?}",
+            imported.notes
+        );
+        assert!(
+            imported.notes.iter().any(|n| n.contains("confirm_execution") && n.contains("no counterpart"))
+        );
     }
 
     #[test]

@@ -76,7 +76,8 @@ fn block(lines: &[Line], at: &mut usize, indent: usize) -> Result<Node> {
             list.push(if rest.is_empty() { block(lines, at, indent + 1)? } else { flow(line.number, rest)? });
             continue;
         }
-        let Some((key, value)) = line.text.split_once(':').filter(|(_, v)| v.is_empty() || v.starts_with(' '))
+        let Some((key, value)) =
+            line.text.split_once(':').filter(|(_, v)| v.is_empty() || v.starts_with(' '))
         else {
             return Err(fault(line.number, "is no `key: value`"));
         };

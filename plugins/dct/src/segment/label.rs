@@ -120,13 +120,7 @@ impl Labels {
         seeds
     }
 
-    fn region(
-        &mut self,
-        number: u64,
-        position: i64,
-        (row, from, _): (u32, u32, u32),
-        values: &[f32],
-    ) -> u32 {
+    fn region(&mut self, number: u64, position: i64, (row, from, _): (u32, u32, u32), values: &[f32]) -> u32 {
         let mut best = 0;
         for (k, value) in values.iter().enumerate() {
             if *value > values[best] {
@@ -264,7 +258,9 @@ pub(crate) fn save_regions(regions: &[Region]) -> Dict {
 
 /// Regions from a state.
 pub(crate) fn load_regions(state: &Value) -> Result<Vec<Region>> {
-    let Value::Dict(state) = state else { return Err(Error::internal("regions were saved as another value")) };
+    let Value::Dict(state) = state else {
+        return Err(Error::internal("regions were saved as another value"));
+    };
     let (max, rest) = (super::state::array(state, "max")?, super::state::array(state, "rest")?);
     let rows = max.as_slice::<f32>()?.iter().zip(rest.as_slice::<i64>()?.chunks_exact(6));
     let region = |(max, r): (&f32, &[i64])| Region {

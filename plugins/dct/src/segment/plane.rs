@@ -271,8 +271,7 @@ impl Plane {
         let (mut values, mut marks) = (vec![], vec![]);
         for row in 0..self.rows.len() - 1 {
             rows.push(runs.len() as u32);
-            let across: Vec<&Area> =
-                areas.iter().filter(|a| (a.rows[0]..a.rows[1]).contains(&row)).collect();
+            let across: Vec<&Area> = areas.iter().filter(|a| (a.rows[0]..a.rows[1]).contains(&row)).collect();
             for run in self.row(row) {
                 let [from, to] = [run.from as usize, run.to as usize];
                 if across.iter().any(|a| from < a.columns[1] && to > a.columns[0]) {

@@ -181,8 +181,7 @@ fn sums_are_those_of_the_masked_values() {
         assert_eq!(blob.area, covered.count() as u64);
         for (axis, step) in [pixels, blob.size[2], 1].into_iter().enumerate() {
             let index = |k: usize| (k / step % blob.size[axis]) as f64;
-            let mean =
-                masked.iter().enumerate().map(|(k, v)| index(k) * v).sum::<f64>() / blob.integral;
+            let mean = masked.iter().enumerate().map(|(k, v)| index(k) * v).sum::<f64>() / blob.integral;
             assert!((blob.centroid[axis] - mean).abs() < 1e-12 || mean.is_nan());
         }
     }

@@ -133,7 +133,8 @@ pub(super) mod x86 {
                 let all = _mm512_set1_epi32(0x7fff_ffff);
                 let flipped = _mm512_and_si512(_mm512_srai_epi32::<31>(bits), all);
                 // The exponent of infinities and NaN is all ones.
-                let odd = _mm512_cmpge_epi32_mask(_mm512_and_si512(bits, all), _mm512_set1_epi32(0x7f80_0000));
+                let odd =
+                    _mm512_cmpge_epi32_mask(_mm512_and_si512(bits, all), _mm512_set1_epi32(0x7f80_0000));
                 _mm512_mask_mov_epi32(_mm512_xor_si512(bits, flipped), odd, all)
             })
         }
@@ -254,9 +255,7 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn keep_below(self, old: Self, other: Self) -> Self {
             // SAFETY: as above.
-            Keys256(unsafe {
-                _mm256_blendv_epi8(other.0, self.0, _mm256_cmpgt_epi32(old.0, self.0))
-            })
+            Keys256(unsafe { _mm256_blendv_epi8(other.0, self.0, _mm256_cmpgt_epi32(old.0, self.0)) })
         }
     }
 }

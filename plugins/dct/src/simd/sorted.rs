@@ -160,7 +160,9 @@ unsafe fn load<L: Lanes>(job: &Job<L::Pixel>, frame: u32, p: usize) -> L {
         let at = job.frames.get_unchecked(frame as usize).as_ptr().add(p);
         // More frames are read side by side than the processor follows on its own.
         #[cfg(target_arch = "x86_64")]
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast::<i8>().wrapping_add(AHEAD));
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            at.cast::<i8>().wrapping_add(AHEAD),
+        );
         L::load(at)
     }
 }

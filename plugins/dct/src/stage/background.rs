@@ -206,7 +206,13 @@ impl Fold for Background {
         }
     }
 
-    fn push(&mut self, cx: &Cx, span: &Span, input: BackgroundIn, emit: &mut Emit<BackgroundOut>) -> Result<()> {
+    fn push(
+        &mut self,
+        cx: &Cx,
+        span: &Span,
+        input: BackgroundIn,
+        emit: &mut Emit<BackgroundOut>,
+    ) -> Result<()> {
         self.state.frames.take(span.start, &input.image)?;
         loop {
             let ready = self.ready();
@@ -288,8 +294,9 @@ impl Background {
         let window = self.span();
         let all = ((window.length - 1) * window.stride + 1) as u64;
         if self.edge == Edge::Wrap && all > frames {
-            let error =
-                Error::recipe(format!("the window covers {all} frames, and the scan that wraps around has {frames}"));
+            let error = Error::recipe(format!(
+                "the window covers {all} frames, and the scan that wraps around has {frames}"
+            ));
             return Err(error.help("make `window` or `stride` smaller, or choose `edge = \"shift\"`"));
         }
         if self.method == Method::Interval && frames % self.interval.max(1) as u64 != 0 {
@@ -340,7 +347,13 @@ impl Background {
     }
 
     /// Emits the frames of a range that are there; `frames` is the length of the scan at its end.
-    fn emit(&self, cx: &Cx, range: Range<u64>, frames: Option<u64>, emit: &mut Emit<BackgroundOut>) -> Result<()> {
+    fn emit(
+        &self,
+        cx: &Cx,
+        range: Range<u64>,
+        frames: Option<u64>,
+        emit: &mut Emit<BackgroundOut>,
+    ) -> Result<()> {
         let held = &self.state.frames.held;
         // Before the end windows lie within what has come, wherever the scan ends.
         let length = frames.unwrap_or(self.state.frames.end) as usize;
@@ -369,9 +382,8 @@ impl Background {
             }
             _ => {
                 let frames = arrays.iter().map(|a| a.as_slice::<f32>()).collect::<Result<_>>()?;
-                let batch = Batch { frames, wanted };
-                let (image, medians, full) = self.floats(cx, &batch, arrays[0].shape())?;
-                self.put(&own, &image, medians.as_ref(), &full, emit)
+                let made = self.floats(cx, &Batch { frames, wanted }, arrays[0].shape())?;
+                self.put(&own, made, emit)
             }
         }
     }
@@ -386,42 +398,29 @@ impl Background {
         emit: &mut Emit<BackgroundOut>,
     ) -> Result<()> {
         if self.dtype == Differences::F32 {
-            let (image, medians, full) = self.floats(cx, &batch, shape)?;
-            return self.put(own, &image, medians.as_ref(), &full, emit);
+            return self.put(own, self.floats(cx, &batch, shape)?, emit);
         }
-        let n = own.len();
-        let mut image = cx.array(Dtype::I16, &[&[n], shape].concat())?;
-        let mut medians = self.medians(cx, n, shape)?;
-        let pixels: usize = shape.iter().product();
-        let words = image.as_slice_mut::<i16>()?.chunks_exact_mut(pixels.max(1)).collect();
-        let told = {
-            let medians = medians.as_mut().map(|m| m.as_slice_mut::<f32>()).transpose()?;
-            let medians = medians.map(|m| m.chunks_exact_mut(pixels.max(1)).collect());
-            batch.run(Level::best(), Into { floats: vec![], words, medians }, |n, work| cx.par(n, work))?
-        };
-        let (image, medians) = (image.freeze(), medians.map(ArrayMut::freeze));
-        // Runs of frames that are alike; what does not fit is made once more, as floats.
-        let mut from = 0;
-        while from < n {
-            let over = told.over[from];
-            let to = from + told.over[from..].iter().take_while(|o| **o == over).count();
-            let piece = match over {
-                false => image.records(from..to)?,
-                true => {
-                    let wanted = batch.wanted[from..to].to_vec();
-                    self.floats(cx, &Batch { frames: batch.frames.clone(), wanted }, shape)?.0
-                }
-            };
-            let medians = medians.as_ref().map(|m| m.records(from..to)).transpose()?;
-            self.put(&own[from..to], &piece, medians.as_ref(), &told.full[from..to], emit)?;
-            from = to;
+        let mut images = frames_of(cx, Dtype::I16, own.len(), shape)?;
+        let mut medians = self.medians(cx, own.len(), shape)?;
+        let into = Into { floats: vec![], words: slices(&mut images)?, medians: slices_of(&mut medians)? };
+        let told = batch.run(Level::best(), into, |n, work| cx.par(n, work))?;
+        for (k, image) in images.into_iter().enumerate() {
+            let mut image = image.freeze();
+            if told.over[k] {
+                // What does not fit is made once more, as floats.
+                let wanted = vec![batch.wanted[k].clone()];
+                let again = self.floats(cx, &Batch { frames: batch.frames.clone(), wanted }, shape)?;
+                image = again.into_iter().next().map_or(image, |made| made.image);
+            }
+            let background = medians.as_mut().map(|m| m.remove(0).freeze());
+            let made = BackgroundOut { image, saturated: Array::from_slice(&told.full[k..=k]), background };
+            emit.put(Span::frames(own[k], 1), made);
         }
         Ok(())
     }
 
-    fn medians(&self, cx: &Cx, n: usize, shape: &[usize]) -> Result<Option<ArrayMut>> {
-        let wanted = self.save_backgrounds.then(|| cx.array(Dtype::F32, &[&[n], shape].concat()));
-        wanted.transpose()
+    fn medians(&self, cx: &Cx, n: usize, shape: &[usize]) -> Result<Option<Vec<ArrayMut>>> {
+        self.save_backgrounds.then(|| frames_of(cx, Dtype::F32, n, shape)).transpose()
     }
 
     /// Differences and medians as floats.
@@ -430,40 +429,35 @@ impl Background {
         cx: &Cx,
         batch: &Batch<T>,
         shape: &[usize],
-    ) -> Result<(Array, Option<Array>, Vec<u32>)> {
+    ) -> Result<Vec<BackgroundOut>> {
         let n = batch.wanted.len();
-        let mut image = cx.array(Dtype::F32, &[&[n], shape].concat())?;
+        let mut images = frames_of(cx, Dtype::F32, n, shape)?;
         let mut medians = self.medians(cx, n, shape)?;
-        let pixels: usize = shape.iter().product();
-        let floats = image.as_slice_mut::<f32>()?.chunks_exact_mut(pixels.max(1)).collect();
-        let told = {
-            let medians = medians.as_mut().map(|m| m.as_slice_mut::<f32>()).transpose()?;
-            let medians = medians.map(|m| m.chunks_exact_mut(pixels.max(1)).collect());
-            batch.run(Level::best(), Into { floats, words: vec![], medians }, |n, work| cx.par(n, work))?
-        };
-        Ok((image.freeze(), medians.map(ArrayMut::freeze), told.full))
+        let into = Into { floats: slices(&mut images)?, words: vec![], medians: slices_of(&mut medians)? };
+        let told = batch.run(Level::best(), into, |n, work| cx.par(n, work))?;
+        let made = images.into_iter().zip(told.full).map(|(image, full)| BackgroundOut {
+            image: image.freeze(),
+            saturated: Array::from_slice(&[full]),
+            background: medians.as_mut().map(|m| m.remove(0).freeze()),
+        });
+        Ok(made.collect())
     }
 
-    /// Emits frames span by span: a span has no holes.
-    fn put(
-        &self,
-        own: &[u64],
-        image: &Array,
-        medians: Option<&Array>,
-        full: &[u32],
-        emit: &mut Emit<BackgroundOut>,
-    ) -> Result<()> {
-        let mut from = 0;
-        while from < own.len() {
-            let next = (from + 1..own.len()).find(|k| own[*k] != own[k - 1] + 1).unwrap_or(own.len());
-            let out = BackgroundOut {
-                image: image.records(from..next)?,
-                saturated: Array::from_slice(&full[from..next]),
-                background: medians.map(|m| m.records(from..next)).transpose()?,
-            };
-            emit.put(Span::frames(own[from], (next - from) as u64), out);
-            from = next;
-        }
+    fn put(&self, own: &[u64], made: Vec<BackgroundOut>, emit: &mut Emit<BackgroundOut>) -> Result<()> {
+        own.iter().zip(made).for_each(|(k, made)| emit.put(Span::frames(*k, 1), made));
         Ok(())
     }
+}
+
+/// Frames to be filled, each an array of its own: whoever keeps one keeps no others, and the pool has them back.
+fn frames_of(cx: &Cx, dtype: Dtype, n: usize, shape: &[usize]) -> Result<Vec<ArrayMut>> {
+    (0..n).map(|_| cx.array(dtype, &[&[1], shape].concat())).collect()
+}
+
+fn slices<T: Element>(frames: &mut [ArrayMut]) -> Result<Vec<&mut [T]>> {
+    frames.iter_mut().map(ArrayMut::as_slice_mut).collect()
+}
+
+fn slices_of(frames: &mut Option<Vec<ArrayMut>>) -> Result<Option<Vec<&mut [f32]>>> {
+    frames.as_mut().map(|f| slices(f)).transpose()
 }

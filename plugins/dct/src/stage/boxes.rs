@@ -53,8 +53,9 @@ impl Box {
             return Ok(());
         }
         let Area { rows: y, columns: x } = area;
-        let text =
-            format!("`{parameter}`: found a box of rows {y:?} and columns {x:?} on frames of {rows} x {columns}");
+        let text = format!(
+            "`{parameter}`: found a box of rows {y:?} and columns {x:?} on frames of {rows} x {columns}"
+        );
         Err(Error::recipe(text).help("boxes are given as (x, y): columns first"))
     }
 }

@@ -84,7 +84,9 @@ struct State {
 #[derive(Ports)]
 pub struct DifspotsIn {
     /// Spots of `dct.segment`.
-    #[port(columns = "first_frame: i64, last_frame: i64, frames: i64, row: i64, rows: i64, column: i64, columns: i64")]
+    #[port(
+        columns = "first_frame: i64, last_frame: i64, frames: i64, row: i64, rows: i64, column: i64, columns: i64"
+    )]
     spots: Table,
 }
 
@@ -116,7 +118,8 @@ impl Writer for Difspots {
             return Err(Error::internal("the summary of spots was saved as other values"));
         };
         let columns = Row::names().count();
-        let rows = numbers.as_slice::<f64>()?.chunks_exact(columns).zip(rest.as_slice::<u64>()?.chunks_exact(3));
+        let rows =
+            numbers.as_slice::<f64>()?.chunks_exact(columns).zip(rest.as_slice::<u64>()?.chunks_exact(3));
         self.state.spots = rows
             .map(|(numbers, rest)| Summary {
                 draft: rest[0],
@@ -165,11 +168,8 @@ impl Writer for Difspots {
         self.out()?.commit_drafts(&fresh)?;
         self.state.safe = self.state.spots.len();
         let numbers: Vec<f64> = self.state.spots.iter().flat_map(|s| s.numbers.clone()).collect();
-        let rest: Vec<u64> =
-            self.state.spots.iter().flat_map(|s| [s.draft, s.voxels, s.number_at]).collect();
-        Ok(Dict::new()
-            .with("numbers", Array::from_slice(&numbers))
-            .with("rest", Array::from_slice(&rest)))
+        let rest: Vec<u64> = self.state.spots.iter().flat_map(|s| [s.draft, s.voxels, s.number_at]).collect();
+        Ok(Dict::new().with("numbers", Array::from_slice(&numbers)).with("rest", Array::from_slice(&rest)))
     }
 
     fn finish(&mut self, cx: &Cx, _: &Ranges) -> Result<()> {

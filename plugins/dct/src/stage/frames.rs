@@ -34,9 +34,11 @@ pub(super) fn same_shape(name: &str, input: &Shapes) -> Result<()> {
 
 /// Pixels as floats.
 pub(super) fn floats(array: &Array) -> Result<Vec<f32>> {
-    Ok(dispatch!(array.dtype(), T => array.as_slice::<T>()?.iter().map(|v| v.as_f32()).collect(), complex => {
-        return Err(Error::data("found complex pixels, wanted real ones"));
-    }))
+    Ok(
+        dispatch!(array.dtype(), T => array.as_slice::<T>()?.iter().map(|v| v.as_f32()).collect(), complex => {
+            return Err(Error::data("found complex pixels, wanted real ones"));
+        }),
+    )
 }
 
 /// Whether each pixel of a mask is bad.

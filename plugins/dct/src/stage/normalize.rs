@@ -120,7 +120,8 @@ impl Stage for Normalize {
     fn example() -> Example {
         Example::new("margin_boxes = [{ x = [0, 2], y = [0, 1] }]").frames(
             "image",
-            Array::of(&[3, 1, 3], &[10.0f32, 12.0, 5.0, 20.0, 24.0, 5.0, 5.0, 6.0, 5.0]).expect("nine pixels"),
+            Array::of(&[3, 1, 3], &[10.0f32, 12.0, 5.0, 20.0, 24.0, 5.0, 5.0, 6.0, 5.0])
+                .expect("nine pixels"),
         )
     }
 
@@ -163,7 +164,13 @@ impl Fold for Normalize {
         Lag::Kept { lag: 0 }
     }
 
-    fn push(&mut self, cx: &Cx, span: &Span, input: NormalizeIn, emit: &mut Emit<NormalizeOut>) -> Result<()> {
+    fn push(
+        &mut self,
+        cx: &Cx,
+        span: &Span,
+        input: NormalizeIn,
+        emit: &mut Emit<NormalizeOut>,
+    ) -> Result<()> {
         let [n, rows, columns] = size(&input.image)?;
         self.begin(&input, rows, columns)?;
         for k in 0..n {
@@ -182,7 +189,8 @@ impl Fold for Normalize {
             };
             let target = self.state.target.or_else(|| (mean.is_finite() && mean > 0.0).then_some(mean));
             let Some(target) = target.filter(|t| mean.is_finite() && mean > 0.05 * t) else {
-                let why = format!("no beam: the mean is {mean:.1}, wanted more than a twentieth of the target");
+                let why =
+                    format!("no beam: the mean is {mean:.1}, wanted more than a twentieth of the target");
                 let span = Span::frames(number, 1);
                 emit.give_up(Gap { span, reason: Reason::Missing, why: why.into() });
                 continue;
@@ -248,8 +256,7 @@ impl Normalize {
                 return Err(error.help("wire `reference` to the flat-field stack"));
             }
             (_, _, Some(reference)) => {
-                let stack =
-                    if reference.shape().len() == 2 { reference.lead() } else { reference.clone() };
+                let stack = if reference.shape().len() == 2 { reference.lead() } else { reference.clone() };
                 let [n, y, x] = size(&stack).map_err(|e| e.at("`reference`"))?;
                 same("reference", &[y, x], rows, columns)?;
                 let means: f64 = (0..n)

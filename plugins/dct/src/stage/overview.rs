@@ -143,7 +143,9 @@ impl Reduce for Overview {
     }
 
     fn save(&self, part: &Part) -> Result<Dict> {
-        Ok(Dict::new().with("sum", Array::from_slice(&part.sum)).with("count", Array::from_slice(&part.count)))
+        Ok(Dict::new()
+            .with("sum", Array::from_slice(&part.sum))
+            .with("count", Array::from_slice(&part.count)))
     }
 
     fn load(&self, _: &Cx, state: Dict) -> Result<Part> {

@@ -28,7 +28,9 @@ impl Frames {
             {
                 let (found, wanted) = (frame.shape(), other.shape());
                 let number = first + k as u64;
-                return Err(Error::data(format!("frame {number}: found {found:?}, wanted {wanted:?} as before")));
+                return Err(Error::data(format!(
+                    "frame {number}: found {found:?}, wanted {wanted:?} as before"
+                )));
             }
             self.held.insert(first + k as u64, kept(frame)?);
         }

@@ -210,11 +210,7 @@ impl Stage for Segment {
     fn cost(&self, input: &Shapes) -> Cost {
         let (pixels, size) = (pixels(input), input.get("image").dtype.map_or(4, Dtype::size) as u64);
         let frames = (self.bb_max[0] * if self.wrap { 2 } else { 1 } + 2) as u64;
-        Cost {
-            memory: frames * pixels * size,
-            seconds_per_record: 0.5e-9 * pixels as f64,
-            ..Cost::default()
-        }
+        Cost { memory: frames * pixels * size, seconds_per_record: 0.5e-9 * pixels as f64, ..Cost::default() }
     }
 }
 
@@ -282,7 +278,11 @@ impl Fold for Segment {
         let lasting = segmenter.lasting();
         if lasting > 0 {
             let frames = 4 * self.bb_max[0];
-            tracing::warn!(regions = lasting, frames, "Pixels are lit for longer than four spots: mask hot pixels.");
+            tracing::warn!(
+                regions = lasting,
+                frames,
+                "Pixels are lit for longer than four spots: mask hot pixels."
+            );
         }
         let blobs = segmenter.finish(self.state.end);
         let counts = segmenter.counts();

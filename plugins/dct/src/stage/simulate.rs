@@ -145,7 +145,8 @@ impl Stage for Simulate {
 
 impl Source for Simulate {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let blobs = (self.frames as f64 * 6.0 * (self.shape[0] * self.shape[1]) as f64 / 4_194_304.0).max(1.0);
+        let blobs =
+            (self.frames as f64 * 6.0 * (self.shape[0] * self.shape[1]) as f64 / 4_194_304.0).max(1.0);
         let settings = Settings {
             frames: self.frames,
             shape: self.shape,

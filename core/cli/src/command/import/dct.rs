@@ -32,7 +32,8 @@ pub fn run(arguments: &DctArguments) -> Done {
         None => style::print(&imported.recipe),
         Some(path) => {
             let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-            let written = file.and_then(|mut f| std::io::Write::write_all(&mut f, imported.recipe.as_bytes()));
+            let written =
+                file.and_then(|mut f| std::io::Write::write_all(&mut f, imported.recipe.as_bytes()));
             written.map_err(|e| Error::io("write", path, &e).help("a recipe that exists is not replaced"))?;
         }
     }
