@@ -98,7 +98,13 @@ impl StageOutput {
             });
             Ok(())
         };
-        let written = list.map(&mut write).collect::<Result<()>>();
+        let mut written = Ok(());
+        for item in list {
+            written = write(item);
+            if written.is_err() {
+                break;
+            }
+        }
         let written = written.and_then(|()| match parts.first() {
             Some(first) => files.sync_many(&parts).map_err(|e| fault(files, "sync", first, &e)),
             None => Ok(()),

@@ -148,7 +148,7 @@ impl Stage for Background {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if self.window % 2 == 0 || self.window > MOST {
+        if self.window.is_multiple_of(2) || self.window > MOST {
             faults.add_with_help(
                 "window",
                 format!("found {}, wanted an odd number from 1 to {MOST}", self.window),
@@ -162,7 +162,7 @@ impl Stage for Background {
             faults.add("batch", format!("found {}, wanted 1 to 64", self.batch));
         }
         if self.method == Method::Interval
-            && (self.interval == 0 || self.range % (2 * self.interval.max(1)) != 0)
+            && (self.interval == 0 || !self.range.is_multiple_of(2 * self.interval.max(1)))
         {
             faults.add_with_help(
                 "range",
@@ -238,11 +238,9 @@ impl Fold for Background {
         }
         self.fits(frames)?;
         let from = self.state.next.max(self.begin());
-        let mut parts = vec![from..frames];
-        if self.edge == Edge::Wrap {
-            parts.push(0..self.begin().min(frames));
-        }
-        for part in parts {
+        // The first frames of a ring come last.
+        let wrapped = if self.edge == Edge::Wrap { self.begin().min(frames) } else { 0 };
+        for part in [from..frames, 0..wrapped] {
             let mut at = part.start;
             while at < part.end {
                 let end = part.end.min(at + self.batch as u64);
@@ -299,7 +297,7 @@ impl Background {
             ));
             return Err(error.help("make `window` or `stride` smaller, or choose `edge = \"shift\"`"));
         }
-        if self.method == Method::Interval && frames % self.interval.max(1) as u64 != 0 {
+        if self.method == Method::Interval && !frames.is_multiple_of(self.interval.max(1) as u64) {
             let text = format!("{frames} frames are no whole number of intervals of {}", self.interval);
             return Err(Error::recipe(text).help("choose an `interval` that divides the number of frames"));
         }
