@@ -238,7 +238,7 @@ fn differ(a: &[u32], b: &[u32]) -> Option<(bool, [u32; 2])> {
 }
 
 /// Cuts every frame into blocks and gives them block by block.
-fn cut<'a, O>(frames: Vec<&'a mut [O]>) -> impl Iterator<Item = Vec<&'a mut [O]>> {
+fn cut<O>(frames: Vec<&mut [O]>) -> impl Iterator<Item = Vec<&mut [O]>> {
     let mut parts: Vec<_> = frames.into_iter().map(|f| f.chunks_mut(BLOCK)).collect();
     std::iter::from_fn(move || {
         let block: Vec<&mut [O]> = parts.iter_mut().filter_map(Iterator::next).collect();

@@ -124,6 +124,14 @@ trait Keyed: Pixel {
     type Key: Ord + Copy;
     fn key(self) -> Self::Key;
     fn of(key: Self::Key) -> Self;
+    /// The pixels themselves, where they are their own keys.
+    fn keys(_: &[Self]) -> Option<&[Self::Key]> {
+        None
+    }
+    /// The same to write to.
+    fn keys_mut(_: &mut [Self]) -> Option<&mut [Self::Key]> {
+        None
+    }
 }
 
 macro_rules! integers {
@@ -135,6 +143,12 @@ macro_rules! integers {
             }
             fn of(key: $t) -> $t {
                 key
+            }
+            fn keys(pixels: &[$t]) -> Option<&[$t]> {
+                Some(pixels)
+            }
+            fn keys_mut(pixels: &mut [$t]) -> Option<&mut [$t]> {
+                Some(pixels)
             }
         }
     )*};
@@ -183,6 +197,17 @@ impl<'a, T: Keyed> Filter<'a, T> {
             return;
         }
         let half = height / 2;
+        let rows_near = |y: usize| {
+            (y as i64 - half as i64..=(y + half) as i64).map(move |r| r.clamp(0, rows as i64 - 1) as usize)
+        };
+        if let (Some(from), Some(to)) = (T::keys(from), T::keys_mut(to)) {
+            for (y, to) in to.chunks_exact_mut(columns).enumerate() {
+                let near: Vec<&[T::Key]> =
+                    rows_near(y).map(|r| &from[r * columns..(r + 1) * columns]).collect();
+                median_row(self.level, &near, width, to, &mut self.scratch);
+            }
+            return;
+        }
         let mut known = 0;
         for y in 0..rows {
             while known < rows.min(y + half + 1) {
@@ -191,8 +216,7 @@ impl<'a, T: Keyed> Filter<'a, T> {
                 keys.extend(from[known * columns..(known + 1) * columns].iter().map(|v| v.key()));
                 known += 1;
             }
-            let near = (y as i64 - half as i64..=(y + half) as i64).map(|r| r.clamp(0, rows as i64 - 1));
-            let near: Vec<&[T::Key]> = near.map(|r| self.keys[r as usize % height].as_slice()).collect();
+            let near: Vec<&[T::Key]> = rows_near(y).map(|r| self.keys[r % height].as_slice()).collect();
             self.out.resize(columns, near[0][0]);
             median_row(self.level, &near, width, &mut self.out, &mut self.scratch);
             for (to, key) in to[y * columns..(y + 1) * columns].iter_mut().zip(&self.out) {

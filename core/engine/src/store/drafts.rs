@@ -98,7 +98,13 @@ impl StageOutput {
             });
             Ok(())
         };
-        let written = list.map(&mut write).collect::<Result<()>>();
+        let mut written = Ok(());
+        for item in list {
+            written = write(item);
+            if written.is_err() {
+                break;
+            }
+        }
         let written = written.and_then(|()| match parts.first() {
             Some(first) => files.sync_many(&parts).map_err(|e| fault(files, "sync", first, &e)),
             None => Ok(()),
@@ -135,5 +141,40 @@ impl Folder {
         if walked.is_ok() {
             folders.iter().rev().chain([&root]).for_each(|dir| drop(self.files.remove_dir(dir)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::RealFiles;
+
+    #[test]
+    fn drafts_are_shown_until_their_last_form_is_written() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = Folder::create(Arc::new(RealFiles), &scratch.path().join("out"), false).unwrap();
+        let out = folder.output("spots");
+        let drafts: Vec<String> = (0..12).map(|k| format!("spots/live/{k}.bin")).collect();
+        for name in &drafts {
+            out.draft(name, b"first").unwrap();
+            out.draft(name, name.as_bytes()).unwrap();
+            assert_eq!(std::fs::read(folder.path(name)).unwrap(), name.as_bytes());
+        }
+        out.commit_drafts(&drafts).unwrap();
+        assert!(folder.sealed().is_empty(), "drafts are no output");
+        let list = drafts.iter().enumerate();
+        out.seal_all(&mut list.map(|(k, name)| Ok((format!("spots/{k}.bin"), out.drafted(name)?)))).unwrap();
+        out.end_drafts(&drafts).unwrap();
+        assert_eq!(folder.sealed().len(), 12);
+        assert_eq!(std::fs::read(folder.path("spots/3.bin")).unwrap(), drafts[3].as_bytes());
+        assert!(!folder.path("spots/live").exists());
+        // What is sealed is not written again, and an error leaves none of its list behind.
+        let twice = ["spots/new.bin", "spots/3.bin"].map(|p| Ok((p.to_owned(), vec![1])));
+        assert!(out.seal_all(&mut twice.into_iter()).is_err());
+        assert!(!folder.path("spots/new.bin").exists() && folder.sealed().len() == 12);
+        folder.drop_drafts();
+        assert!(!folder.path(".isard/drafts").exists());
     }
 }

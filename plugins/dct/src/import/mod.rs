@@ -36,13 +36,13 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
         let _ = writeln!(out, "{text}");
     };
     line("# Made from parameter files of the DCT pipeline by `isard import dct`.");
-    line("isard = \"0.1\"\nname = \"dct\"\n\n[stage.scan]");
-    line(&format!("use = \"{}\"\n\n[stage.scan.set]\npath = {data:?}", found.reader("data")?));
+    line("isard = \"0.1\"\nname = \"dct\"\n\n[stage.frames]");
+    line(&format!("use = \"{}\"\n\n[stage.frames.set]\npath = {data:?}", found.reader("data")?));
     let omega = found.text("omega_datalink");
     if let Some(link) = &omega {
         line(&format!("columns = {{ omega = {link:?} }}"));
     }
-    let mut from = "scan";
+    let mut from = "frames";
     let dark = found.source("dark");
     let method = found.text("normalization").unwrap_or_else(|| "none".into());
     let float = method != "none" || found.text("pixel_mask").is_some();
@@ -51,11 +51,11 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
             line(&format!("\n[stage.dark]\nuse = \"dct.dark\"\nin = {{ stack = {dark:?} }}"));
             found.set(&mut line, "dark", &["dark_zwise_reduction"]);
         }
-        let mut inputs = vec!["image = \"scan.image\"".to_owned()];
+        let mut inputs = vec!["image = \"frames.image\"".to_owned()];
         inputs.extend(dark.is_some().then(|| "dark = \"dark.dark\"".to_owned()));
         inputs.extend(found.text("pixel_mask").map(|m| format!("mask = {m:?}")));
         let inputs = inputs.join(", ");
-        line(&format!("\n[stage.offset]\nuse = \"dct.offset\"\nfrom = \"scan\"\nin = {{ {inputs} }}"));
+        line(&format!("\n[stage.offset]\nuse = \"dct.offset\"\nfrom = \"frames\"\nin = {{ {inputs} }}"));
         from = "offset";
     }
     if method != "none" {
@@ -81,7 +81,7 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
         line(&format!("set = {{ path = {name:?}, signal = \"image\" }}"));
     }
     if found.text("threshold").is_some() {
-        let omega = if omega.is_some() { ", omega = \"scan.omega\"" } else { "" };
+        let omega = if omega.is_some() { ", omega = \"frames.omega\"" } else { "" };
         line(&format!(
             "\n[stage.segment]\nuse = \"dct.segment\"\nfrom = \"clean\"\nin = {{ image = \"clean.image\"{omega} }}"
         ));
@@ -109,7 +109,7 @@ mod tests {
         let imported = recipe(&files).unwrap();
         let table: toml::Table = imported.recipe.parse().unwrap();
         let stage = |name: &str| table["stage"][name].clone();
-        assert_eq!(stage("scan")["set"]["path"].as_str(), Some("/data/a.h5::/2.3/measurement/marana"));
+        assert_eq!(stage("frames")["set"]["path"].as_str(), Some("/data/a.h5::/2.3/measurement/marana"));
         assert_eq!(stage("dark")["in"]["stack"].as_str(), Some("/data/a.h5::/4.1/measurement/marana"));
         assert_eq!(stage("even")["set"]["margin_boxes"][0][1][0].as_integer(), Some(1322));
         assert_eq!(stage("background")["set"]["edge"].as_str(), Some("wrap"));

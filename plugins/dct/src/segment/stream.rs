@@ -76,8 +76,9 @@ impl Segmenter {
         plane.linked = false;
         if let Some([first, last]) = self.ends {
             let missing = self.missing(first, last, number)?;
-            let jump = self.jumps(plane.omega, missing);
-            if !jump {
+            // That a ring closes is said by `wrap`; the angle of its seam may be off by a step.
+            let jump = number > last && self.jumps(plane.omega, missing);
+            if !jump && number > last {
                 self.angle[1] = self.turned(plane.omega - self.angle[0]) / (missing + 1) as f64;
             }
             plane.linked = !jump && (missing == 0 || self.rules.bridge);
@@ -116,8 +117,7 @@ impl Segmenter {
             (false, false) => frames as i64 - lead,
         };
         let joined = self.rules.bridge || (last + 1) % frames == first;
-        let begin = self.planes.get(&0).map_or(f64::NAN, |p| p.omega);
-        let ring = self.rules.wrap && length > 1 && joined && !self.jumps(begin, 0);
+        let ring = self.rules.wrap && length > 1 && joined;
         if let Some(plane) = self.planes.get_mut(&0) {
             plane.linked = ring;
         }
@@ -257,7 +257,7 @@ impl Segmenter {
     /// Lets go of frames that no blob can need any more, and of most of those that few can need.
     fn evict(&mut self) {
         let limit = self.rules.limit[0] as i64;
-        let head = if self.rules.wrap { limit.max(1) } else { 0 };
+        let head = if self.rules.wrap { limit } else { 0 };
         let old = self.next - 1 - limit;
         let [_, rows, columns] = self.rules.limit;
         let detector = self.detector;

@@ -309,7 +309,7 @@ impl<L: Lanes<Pixel = f32, Key = i32>> Work<L> for Floats<'_, '_, '_> {
     unsafe fn step(&mut self, window: &[L], step: &Step, p: usize) {
         let (mut low, mut high) = ([0i32; WIDEST], [0i32; WIDEST]);
         let samples = step.samples as usize;
-        let mut both = samples % 2 == 0;
+        let mut both = samples.is_multiple_of(2);
         // SAFETY: the buffers take the widest vector.
         unsafe {
             window[samples - 1].store(high.as_mut_ptr());

@@ -47,7 +47,8 @@ enum Differences {
 /// first ones, when the last frames are there. Otherwise order and count are kept, and a frame is held back by half the
 /// window and by `batch`. A window of 21 takes about 1 ns a pixel with 512-bit vectors, one of 51 about 2 ns. It keeps
 /// its window and `batch` frames, with `wrap` half the window's reach twice more. `compact` halves what goes on: it
-/// suits `image.median` and `dct.segment`; writers want one dtype.
+/// suits `image.median` without a mask (which rounds integers beside masked pixels) and `dct.segment`; writers want one
+/// dtype.
 ///
 /// Source: W. Ludwig et al., Rev. Sci. Instrum. 80 (2009) 033905, section III; a sorted window with delete-and-insert.
 #[derive(Deserialize, JsonSchema)]
@@ -147,7 +148,7 @@ impl Stage for Background {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if self.window % 2 == 0 || self.window > MOST {
+        if self.window.is_multiple_of(2) || self.window > MOST {
             faults.add_with_help(
                 "window",
                 format!("found {}, wanted an odd number from 1 to {MOST}", self.window),
@@ -161,7 +162,7 @@ impl Stage for Background {
             faults.add("batch", format!("found {}, wanted 1 to 64", self.batch));
         }
         if self.method == Method::Interval
-            && (self.interval == 0 || self.range % (2 * self.interval.max(1)) != 0)
+            && (self.interval == 0 || !self.range.is_multiple_of(2 * self.interval.max(1)))
         {
             faults.add_with_help(
                 "range",
@@ -237,11 +238,9 @@ impl Fold for Background {
         }
         self.fits(frames)?;
         let from = self.state.next.max(self.begin());
-        let mut parts = vec![from..frames];
-        if self.edge == Edge::Wrap {
-            parts.push(0..self.begin().min(frames));
-        }
-        for part in parts {
+        // The first frames of a ring come last.
+        let wrapped = if self.edge == Edge::Wrap { self.begin().min(frames) } else { 0 };
+        for part in [from..frames, 0..wrapped] {
             let mut at = part.start;
             while at < part.end {
                 let end = part.end.min(at + self.batch as u64);
@@ -298,7 +297,7 @@ impl Background {
             ));
             return Err(error.help("make `window` or `stride` smaller, or choose `edge = \"shift\"`"));
         }
-        if self.method == Method::Interval && frames % self.interval.max(1) as u64 != 0 {
+        if self.method == Method::Interval && !frames.is_multiple_of(self.interval.max(1) as u64) {
             let text = format!("{frames} frames are no whole number of intervals of {}", self.interval);
             return Err(Error::recipe(text).help("choose an `interval` that divides the number of frames"));
         }
@@ -381,9 +380,8 @@ impl Background {
             }
             _ => {
                 let frames = arrays.iter().map(|a| a.as_slice::<f32>()).collect::<Result<_>>()?;
-                let batch = Batch { frames, wanted };
-                let (image, medians, full) = self.floats(cx, &batch, arrays[0].shape())?;
-                self.put(&own, &image, medians.as_ref(), &full, emit)
+                let made = self.floats(cx, &Batch { frames, wanted }, arrays[0].shape())?;
+                self.put(&own, made, emit)
             }
         }
     }
@@ -398,42 +396,29 @@ impl Background {
         emit: &mut Emit<BackgroundOut>,
     ) -> Result<()> {
         if self.dtype == Differences::F32 {
-            let (image, medians, full) = self.floats(cx, &batch, shape)?;
-            return self.put(own, &image, medians.as_ref(), &full, emit);
+            return self.put(own, self.floats(cx, &batch, shape)?, emit);
         }
-        let n = own.len();
-        let mut image = cx.array(Dtype::I16, &[&[n], shape].concat())?;
-        let mut medians = self.medians(cx, n, shape)?;
-        let pixels: usize = shape.iter().product();
-        let words = image.as_slice_mut::<i16>()?.chunks_exact_mut(pixels.max(1)).collect();
-        let told = {
-            let medians = medians.as_mut().map(|m| m.as_slice_mut::<f32>()).transpose()?;
-            let medians = medians.map(|m| m.chunks_exact_mut(pixels.max(1)).collect());
-            batch.run(Level::best(), Into { floats: vec![], words, medians }, |n, work| cx.par(n, work))?
-        };
-        let (image, medians) = (image.freeze(), medians.map(ArrayMut::freeze));
-        // Runs of frames that are alike; what does not fit is made once more, as floats.
-        let mut from = 0;
-        while from < n {
-            let over = told.over[from];
-            let to = from + told.over[from..].iter().take_while(|o| **o == over).count();
-            let piece = match over {
-                false => image.records(from..to)?,
-                true => {
-                    let wanted = batch.wanted[from..to].to_vec();
-                    self.floats(cx, &Batch { frames: batch.frames.clone(), wanted }, shape)?.0
-                }
-            };
-            let medians = medians.as_ref().map(|m| m.records(from..to)).transpose()?;
-            self.put(&own[from..to], &piece, medians.as_ref(), &told.full[from..to], emit)?;
-            from = to;
+        let mut images = frames_of(cx, Dtype::I16, own.len(), shape)?;
+        let mut medians = self.medians(cx, own.len(), shape)?;
+        let into = Into { floats: vec![], words: slices(&mut images)?, medians: slices_of(&mut medians)? };
+        let told = batch.run(Level::best(), into, |n, work| cx.par(n, work))?;
+        for (k, image) in images.into_iter().enumerate() {
+            let mut image = image.freeze();
+            if told.over[k] {
+                // What does not fit is made once more, as floats.
+                let wanted = vec![batch.wanted[k].clone()];
+                let again = self.floats(cx, &Batch { frames: batch.frames.clone(), wanted }, shape)?;
+                image = again.into_iter().next().map_or(image, |made| made.image);
+            }
+            let background = medians.as_mut().map(|m| m.remove(0).freeze());
+            let made = BackgroundOut { image, saturated: Array::from_slice(&told.full[k..=k]), background };
+            emit.put(Span::frames(own[k], 1), made);
         }
         Ok(())
     }
 
-    fn medians(&self, cx: &Cx, n: usize, shape: &[usize]) -> Result<Option<ArrayMut>> {
-        let wanted = self.save_backgrounds.then(|| cx.array(Dtype::F32, &[&[n], shape].concat()));
-        wanted.transpose()
+    fn medians(&self, cx: &Cx, n: usize, shape: &[usize]) -> Result<Option<Vec<ArrayMut>>> {
+        self.save_backgrounds.then(|| frames_of(cx, Dtype::F32, n, shape)).transpose()
     }
 
     /// Differences and medians as floats.
@@ -442,40 +427,35 @@ impl Background {
         cx: &Cx,
         batch: &Batch<T>,
         shape: &[usize],
-    ) -> Result<(Array, Option<Array>, Vec<u32>)> {
+    ) -> Result<Vec<BackgroundOut>> {
         let n = batch.wanted.len();
-        let mut image = cx.array(Dtype::F32, &[&[n], shape].concat())?;
+        let mut images = frames_of(cx, Dtype::F32, n, shape)?;
         let mut medians = self.medians(cx, n, shape)?;
-        let pixels: usize = shape.iter().product();
-        let floats = image.as_slice_mut::<f32>()?.chunks_exact_mut(pixels.max(1)).collect();
-        let told = {
-            let medians = medians.as_mut().map(|m| m.as_slice_mut::<f32>()).transpose()?;
-            let medians = medians.map(|m| m.chunks_exact_mut(pixels.max(1)).collect());
-            batch.run(Level::best(), Into { floats, words: vec![], medians }, |n, work| cx.par(n, work))?
-        };
-        Ok((image.freeze(), medians.map(ArrayMut::freeze), told.full))
+        let into = Into { floats: slices(&mut images)?, words: vec![], medians: slices_of(&mut medians)? };
+        let told = batch.run(Level::best(), into, |n, work| cx.par(n, work))?;
+        let made = images.into_iter().zip(told.full).map(|(image, full)| BackgroundOut {
+            image: image.freeze(),
+            saturated: Array::from_slice(&[full]),
+            background: medians.as_mut().map(|m| m.remove(0).freeze()),
+        });
+        Ok(made.collect())
     }
 
-    /// Emits frames span by span: a span has no holes.
-    fn put(
-        &self,
-        own: &[u64],
-        image: &Array,
-        medians: Option<&Array>,
-        full: &[u32],
-        emit: &mut Emit<BackgroundOut>,
-    ) -> Result<()> {
-        let mut from = 0;
-        while from < own.len() {
-            let next = (from + 1..own.len()).find(|k| own[*k] != own[k - 1] + 1).unwrap_or(own.len());
-            let out = BackgroundOut {
-                image: image.records(from..next)?,
-                saturated: Array::from_slice(&full[from..next]),
-                background: medians.map(|m| m.records(from..next)).transpose()?,
-            };
-            emit.put(Span::frames(own[from], (next - from) as u64), out);
-            from = next;
-        }
+    fn put(&self, own: &[u64], made: Vec<BackgroundOut>, emit: &mut Emit<BackgroundOut>) -> Result<()> {
+        own.iter().zip(made).for_each(|(k, made)| emit.put(Span::frames(*k, 1), made));
         Ok(())
     }
+}
+
+/// Frames to be filled, each an array of its own: whoever keeps one keeps no others, and the pool has them back.
+fn frames_of(cx: &Cx, dtype: Dtype, n: usize, shape: &[usize]) -> Result<Vec<ArrayMut>> {
+    (0..n).map(|_| cx.array(dtype, &[&[1], shape].concat())).collect()
+}
+
+fn slices<T: Element>(frames: &mut [ArrayMut]) -> Result<Vec<&mut [T]>> {
+    frames.iter_mut().map(ArrayMut::as_slice_mut).collect()
+}
+
+fn slices_of(frames: &mut Option<Vec<ArrayMut>>) -> Result<Option<Vec<&mut [f32]>>> {
+    frames.as_mut().map(|f| slices(f)).transpose()
 }

@@ -23,7 +23,8 @@ enum Break {
 /// Connected voxels above `threshold` make a region. Its spot is what is connected to its maximum and reaches
 /// `tolerance` times that maximum, within `bb_max` voxels of it: bright spots do not swell into their halo, and weak
 /// ones are not lost. Where spots meet, `overlap` says who takes what, the brightest first, and of equals the first in
-/// frames, rows and columns. A jump of `omega` by more than one and a half steps parts what it cuts, whatever `gap`
+/// frames, rows and columns. A jump of `omega` by more than one and a half steps parts what it cuts (but for the seam of
+/// a ring), whatever `gap`
 /// says. Voxels are compared as 32-bit floats; NaN belongs to nothing.
 ///
 /// Gives spots as records of their own, each once it is decided: usually `bb_max` frames after its maximum, with

@@ -13,8 +13,11 @@ pub(super) const WRAPS: u32 = 4;
 /// Values outside the mask are not kept.
 pub(super) const MASKED: u32 = 8;
 
-/// The columns of whole numbers with what they hold.
-const WHOLE: [(&str, fn(&Blob) -> i64); 15] = [
+/// A column and what it holds.
+type Of<T> = (&'static str, fn(&Blob) -> T);
+
+/// The columns of whole numbers.
+const WHOLE: [Of<i64>; 15] = [
     ("first_frame", |b| b.first_frame as i64),
     ("last_frame", |b| b.last_frame as i64),
     ("frames", |b| b.size[0] as i64),
@@ -32,8 +35,8 @@ const WHOLE: [(&str, fn(&Blob) -> i64); 15] = [
     ("flags", |b| i64::from(flags(b))),
 ];
 
-/// The columns of numbers with what they hold.
-const REAL: [(&str, fn(&Blob) -> f64); 7] = [
+/// The columns of numbers.
+const REAL: [Of<f64>; 7] = [
     ("integral", |b| b.integral),
     ("centroid_frame", |b| b.centroid[0]),
     ("centroid_row", |b| b.centroid[1]),
