@@ -142,18 +142,47 @@ fn lists_descriptions_and_schema_are_readable_by_programs() {
     assert!(text(&near.stderr).contains("did you mean `image.peaks`"), "{}", text(&near.stderr));
 }
 
-#[test]
-fn one_stage_is_tried_on_one_file() {
-    let folder = tempfile::tempdir().unwrap();
-    // Written by hand from the NPY format's specification: 2 frames of 1 x 2 pixels, uint16.
+/// Bytes of an NPY file of version 1.0, written by hand from the format's specification: 2 frames of 1 x 2 pixels.
+fn npy(pixels: [u16; 4]) -> Vec<u8> {
     let mut file =
         b"\x93NUMPY\x01\x00\x76\x00{'descr': '<u2', 'fortran_order': False, 'shape': (2, 1, 2), }".to_vec();
     file.resize(127, b' ');
     file.push(b'\n');
-    for pixel in [1u16, 2, 10, 20] {
-        file.extend(pixel.to_le_bytes());
+    pixels.iter().for_each(|pixel| file.extend(pixel.to_le_bytes()));
+    file
+}
+
+#[test]
+fn a_given_path_starts_from_the_working_directory_also_when_resumed_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recipes, data) = (folder.path().join("recipes"), folder.path().join("data"));
+    for path in [&recipes, &data] {
+        std::fs::create_dir(path).unwrap();
     }
-    std::fs::write(folder.path().join("in.npy"), file).unwrap();
+    let recipe = "name = \"given\"\n[stage.read]\nuse = \"npy.stack\"\nset = { path = { in = \"frames\" } }\n\
+                  [stage.sum]\nuse = \"image.sum\"\nfrom = \"read\"\n[out]\nsum = \"sum.image\"\n\
+                  [in]\nframes = \"default.npy\"\n";
+    std::fs::write(recipes.join("given.toml"), recipe).unwrap();
+    std::fs::write(recipes.join("default.npy"), npy([1, 2, 3, 4])).unwrap();
+    std::fs::write(data.join("given.npy"), npy([5, 6, 7, 8])).unwrap();
+    let default = isard(&data, &["run", "../recipes/given.toml", "--out", "default", "--quiet"]);
+    assert_eq!(code(&default), Some(0), "{}", text(&default.stderr));
+    let given = ["run", "../recipes/given.toml", "--out", "given", "--quiet", "--in", "frames=given.npy"];
+    assert_eq!(code(&isard(&data, &given)), Some(0));
+    let record = |run: &str| {
+        let record = std::fs::read(data.join(run).join("run.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&record).unwrap()
+    };
+    assert_ne!(record("default")["content"]["sum"], record("given")["content"]["sum"]);
+    // Resumed from another folder it means the same file: what it says is that the run is done.
+    let resumed = isard(&recipes, &["resume", "../data/given"]);
+    assert!(text(&resumed.stderr).contains("is done"), "{}", text(&resumed.stderr));
+}
+
+#[test]
+fn one_stage_is_tried_on_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in.npy"), npy([1, 2, 10, 20])).unwrap();
     let sum = isard(folder.path(), &["try", "image.sum", "--in", "in.npy", "--out", "image=sum.npy"]);
     assert_eq!(code(&sum), Some(0), "{}", text(&sum.stderr));
     let written = std::fs::read(folder.path().join("sum.npy")).unwrap();

@@ -6,6 +6,12 @@ use isard_core::contract;
 use isard_core::registry::Registry;
 
 /// Families are tested side by side; a new one is caught by the test after them.
+const FAMILIES: [&str; 5] = ["isard-dct", "isard-files", "isard-image", "isard-powder", "isard"];
+
+#[test]
+fn dct_holds_the_contract() {
+    contract::check_all("isard-dct");
+}
 const FAMILIES: [&str; 5] = ["isard-files", "isard-hedm", "isard-image", "isard-powder", "isard"];
 
 #[test]

@@ -5,6 +5,7 @@
 mod shared;
 
 mod pulls;
+mod template;
 
 use isard as _;
 

@@ -1,5 +1,6 @@
 //! One stage of each role that misbehaves in an operation of choice, in a mood that no recipe knows of.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use isard_core::prelude::*;
 use isard_core::span::Ranges;
 
-use super::analysis::{ImageIn, ImageOut, Mood};
+use super::analysis::{ImageIn, Mood};
 use super::set::Set;
 
 /// The mood of all moody stages of this process.
@@ -24,6 +25,8 @@ impl Cure {
             "panic" => 2,
             "hang" => 3,
             "shape" => 4,
+            "dtype" => 5,
+            "missing" => 6,
             _ => 0,
         };
         self.0.store(number, Ordering::Release);
@@ -34,10 +37,70 @@ impl Cure {
             1 => Mood::Error,
             2 => Mood::Panic,
             3 => Mood::Hang,
-            4 => Mood::Shape,
             _ => Mood::Good,
         }
     }
+
+    /// What a stage gives in this mood instead of what it should.
+    fn spoil<P: Ports>(&self, good: P) -> Loose<P> {
+        let mut dict = good.into_dict();
+        let port = dict.keys().next().cloned().expect("every moody stage has an output");
+        let value = dict.get(port.as_str()).cloned().expect("it is there");
+        let bad = match (self.0.load(Ordering::Acquire), value) {
+            (4, Value::Array(array)) => {
+                // One axis too many, of two copies, where a frame has two.
+                let bytes =
+                    array.to_f64().expect("numbers").iter().flat_map(|x| [*x as u16; 2]).collect::<Vec<_>>();
+                let shape = [array.shape(), &[2]].concat();
+                Some(Array::of(&shape, &bytes).expect("two for each").into())
+            }
+            (4, _) => Some(Array::from_slice(&[1.0, 2.0]).into()),
+            (5, Value::Array(array)) => {
+                let pixels = array.to_f64().expect("numbers");
+                Some(Array::of(array.shape(), &pixels).expect("as many").into())
+            }
+            (5, _) => Some("a word".into()),
+            (6, _) => None,
+            (_, value) => Some(value),
+        };
+        match bad {
+            Some(bad) => dict.set(port, bad),
+            None => dict.retain(|_| false),
+        }
+        Loose(dict, PhantomData)
+    }
+}
+
+/// An output that need not be what its ports promise.
+pub struct Loose<P>(Dict, PhantomData<fn() -> P>);
+
+impl<P> Loose<P> {
+    fn good(output: P) -> Loose<P>
+    where
+        P: Ports,
+    {
+        Loose(output.into_dict(), PhantomData)
+    }
+}
+
+impl<P: Ports> Ports for Loose<P> {
+    fn ports() -> Vec<isard_core::port::Port> {
+        P::ports()
+    }
+    fn from_dict(dict: &mut Dict) -> Result<Self> {
+        Ok(Loose(std::mem::take(dict), PhantomData))
+    }
+    fn into_dict(self) -> Dict {
+        self.0
+    }
+}
+
+/// One image of 16-bit counts out.
+#[derive(Ports)]
+pub struct PixelsOut {
+    /// Pixels.
+    #[port(dtype = "u16", axes = "y x")]
+    pub image: Array,
 }
 
 /// The frame at which operations on frames go wrong.
@@ -59,6 +122,11 @@ fn act(chosen: &str, op: &str, span: Option<&Span>) -> Result<()> {
     }
 }
 
+/// Frames as they should be, or as the mood of the moment makes those around the frame.
+fn at<P: Ports>(span: &Span, output: P) -> Loose<P> {
+    if span.range().contains(&AT) { CURED.spoil(output) } else { Loose::good(output) }
+}
+
 fn pixels() -> Array {
     Array::of(&[40, 1, 1], &(0..40).collect::<Vec<u16>>()).expect("40 pixels")
 }
@@ -78,20 +146,16 @@ pub struct MoodyMap {}
 
 impl Stage for MoodyMap {
     type In = ImageIn;
-    type Out = ImageOut;
+    type Out = Loose<PixelsOut>;
     fn example() -> Example {
         Example::new("").frames("image", pixels())
     }
 }
 
 impl Map for MoodyMap {
-    fn apply(&self, _: &Cx, span: &Span, input: ImageIn) -> Result<ImageOut> {
+    fn apply(&self, _: &Cx, span: &Span, input: ImageIn) -> Result<Self::Out> {
         act("apply", "apply", Some(span))?;
-        let image = input.image;
-        if CURED.get() == Mood::Shape && span.range().contains(&AT) {
-            return Ok(ImageOut { image: image.records(0..span.len as usize - 1)? });
-        }
-        Ok(ImageOut { image })
+        Ok(at(span, PixelsOut { image: input.image }))
     }
 }
 declare!(Map, "moody.map", Kind::Reducer, MoodyMap);
@@ -116,7 +180,7 @@ pub struct MoodyFold {
 
 impl Stage for MoodyFold {
     type In = ImageIn;
-    type Out = ImageOut;
+    type Out = Loose<PixelsOut>;
     fn example() -> Example {
         Example::new("").frames("image", pixels())
     }
@@ -126,16 +190,17 @@ impl Fold for MoodyFold {
     fn lag(&self) -> Lag {
         Lag::Kept { lag: 0 }
     }
-    fn push(&mut self, _: &Cx, span: &Span, input: ImageIn, emit: &mut Emit<ImageOut>) -> Result<()> {
+    fn push(&mut self, _: &Cx, span: &Span, input: ImageIn, emit: &mut Emit<Self::Out>) -> Result<()> {
         act(&self.op, "push", Some(span))?;
         self.seen += span.len as f64;
-        emit.put(span.clone(), ImageOut { image: input.image });
+        let output = PixelsOut { image: input.image };
+        emit.put(span.clone(), if self.op == "push" { at(span, output) } else { Loose::good(output) });
         Ok(())
     }
-    fn gap(&mut self, _: &Cx, _: &Gap, _: &mut Emit<ImageOut>) -> Result<()> {
+    fn gap(&mut self, _: &Cx, _: &Gap, _: &mut Emit<Self::Out>) -> Result<()> {
         Ok(())
     }
-    fn finish(&mut self, _: &Cx, _: &mut Emit<ImageOut>) -> Result<()> {
+    fn finish(&mut self, _: &Cx, _: &mut Emit<Self::Out>) -> Result<()> {
         act(&self.op, "finish", None)
     }
     fn save(&self) -> Result<Dict> {
@@ -159,7 +224,7 @@ pub struct MoodyReduce {
 
 impl Stage for MoodyReduce {
     type In = ImageIn;
-    type Out = SumOut;
+    type Out = Loose<SumOut>;
     fn example() -> Example {
         Example::new("").frames("image", pixels())
     }
@@ -180,12 +245,12 @@ impl Reduce for MoodyReduce {
         *part += later;
         Ok(())
     }
-    fn peek(&self, _: &Cx, part: &f64) -> Result<Option<SumOut>> {
-        Ok(Some(SumOut { sum: *part }))
+    fn peek(&self, _: &Cx, part: &f64) -> Result<Option<Self::Out>> {
+        Ok(Some(Loose::good(SumOut { sum: *part })))
     }
-    fn finish(&self, _: &Cx, part: f64) -> Result<SumOut> {
+    fn finish(&self, _: &Cx, part: f64) -> Result<Self::Out> {
         act(&self.op, "finish", None)?;
-        Ok(SumOut { sum: part })
+        Ok(CURED.spoil(SumOut { sum: part }))
     }
     fn save(&self, part: &f64) -> Result<Dict> {
         act(&self.op, "save", None)?;
@@ -210,7 +275,7 @@ pub struct MoodyFit {
 
 impl Stage for MoodyFit {
     type In = ImageIn;
-    type Out = SumOut;
+    type Out = Loose<SumOut>;
     fn example() -> Example {
         Example::new("").frames("image", pixels()).tolerance("sum", 1e-9)
     }
@@ -232,9 +297,9 @@ impl Fit for MoodyFit {
         act(&self.op, "refine", None)?;
         Ok(Fitness { cost: 0.0, more: false })
     }
-    fn snapshot(&self, _: &Cx) -> Result<Option<SumOut>> {
+    fn snapshot(&self, _: &Cx) -> Result<Option<Self::Out>> {
         act(&self.op, "snapshot", None)?;
-        Ok(Some(SumOut { sum: self.sum }))
+        Ok(Some(CURED.spoil(SumOut { sum: self.sum })))
     }
     fn save(&self) -> Result<Dict> {
         act(&self.op, "save", None)?;
@@ -281,6 +346,9 @@ impl Writer for MoodyWriter {
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()> {
         self.set.gap(cx, gap)
     }
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool> {
+        self.set.corrupt(cx, gap, frame)
+    }
     fn commit(&mut self, cx: &Cx) -> Result<Dict> {
         act(&self.op, "commit", None)?;
         self.set.commit(cx)
@@ -305,7 +373,7 @@ pub struct MoodySource {
 
 impl Stage for MoodySource {
     type In = ();
-    type Out = ImageOut;
+    type Out = Loose<PixelsOut>;
     fn example() -> Example {
         Example::new("")
     }
@@ -318,12 +386,13 @@ impl Source for MoodySource {
         let shapes = Shapes::default().with("image", Shape::array(Dtype::U16, &[1, 1]));
         Ok(Opened { frames: Some(120), head: Dict::new(), shapes, live: false, scan: vec![] })
     }
-    fn pull(&mut self, _: &Cx, slots: &mut Slots<ImageOut>) -> Result<Pull> {
+    fn pull(&mut self, _: &Cx, slots: &mut Slots<Self::Out>) -> Result<Pull> {
         if self.next >= 120 {
             return Ok(Pull::End);
         }
         act(&self.op, "pull", Some(&Span::frames(self.next, 1)))?;
-        slots.put(self.next, ImageOut { image: Array::of(&[1, 1, 1], &[self.next as u16])? })?;
+        let output = PixelsOut { image: Array::of(&[1, 1, 1], &[self.next as u16])? };
+        slots.put(self.next, at(&Span::frames(self.next, 1), output))?;
         self.next += 1;
         Ok(Pull::Ready)
     }
@@ -344,16 +413,16 @@ pub struct ValueIn {
 
 impl Stage for MoodyTask {
     type In = ValueIn;
-    type Out = SumOut;
+    type Out = Loose<SumOut>;
     fn example() -> Example {
         Example::new("")
     }
 }
 
 impl Task for MoodyTask {
-    fn run(&mut self, _: &Cx, input: ValueIn) -> Result<SumOut> {
+    fn run(&mut self, _: &Cx, input: ValueIn) -> Result<Self::Out> {
         act("run", "run", None)?;
-        Ok(SumOut { sum: input.value.unwrap_or(1.0) })
+        Ok(CURED.spoil(SumOut { sum: input.value.unwrap_or(1.0) }))
     }
 }
 declare!(Task, "moody.task", Kind::Tool, MoodyTask);

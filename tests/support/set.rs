@@ -9,7 +9,7 @@ use isard_core::store::sha256;
 
 /// Writes a line a record into parts, and a master that lists the parts.
 ///
-/// The master also says what is in them.
+/// The master also says what is in them. A frame that came damaged has a line of its own kind.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Set {
@@ -110,6 +110,12 @@ impl Writer for Set {
             }
         }
         Ok(())
+    }
+    fn corrupt(&mut self, _: &Cx, gap: &Gap, frame: Dict) -> Result<bool> {
+        let image = frame.iter().find_map(|(_, v)| if let Value::Array(a) = v { Some(a) } else { None });
+        let pixels = image.map_or(Ok(vec![]), Array::to_f64)?;
+        self.state.lines.push(format!("corrupt {} {pixels:?}", gap.span.start));
+        Ok(true)
     }
     fn gap(&mut self, _: &Cx, gap: &Gap) -> Result<()> {
         self.state.lines.extend(gap.span.range().map(|n| format!("gap {n} {}", gap.reason.word())));

@@ -7,6 +7,7 @@ use isard_core::error::Result;
 use isard_core::registry::Registry;
 
 // Naming a plugin crate links it: its declarations are found through the inventory.
+use isard_dct as _;
 use isard_files as _;
 use isard_hedm as _;
 use isard_image as _;

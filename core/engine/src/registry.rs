@@ -140,7 +140,8 @@ inventory::collect!(Entry);
 
 /// Declares a stage: its role, its name, its kind and its struct.
 ///
-/// `declare!(Map, "image.mask", Kind::Reducer, Mask);` A `Task` that is cheap and pure may add `early`.
+/// `declare!(Map, "image.mask", Kind::Reducer, Mask);` A `Task` that is cheap and pure may add `early`:
+/// `isard check` runs it when its inputs are constants, and an error of it is a fault of the recipe.
 #[macro_export]
 macro_rules! declare {
     ($role:ident, $name:literal, $kind:expr, $stage:ty $(, $early:ident)?) => {
@@ -185,6 +186,13 @@ impl Registry {
             let (name, a, b) = (&declaration.name, &other.origin, &declaration.origin);
             return Err(Error::plugin(format!("stage `{name}` is declared twice: by `{a}` and by `{b}`"))
                 .help("rename one of them, or load only one"));
+        }
+        if declaration.early && declaration.role != Role::Task {
+            let Declaration { name, role, origin, .. } = &declaration;
+            return Err(Error::plugin(format!(
+                "stage `{name}` of `{origin}` is a {role} and is declared early"
+            ))
+            .help("only a task runs in `isard check`: leave out `early`"));
         }
         self.stages.insert(declaration.name.clone(), Arc::new(declaration));
         Ok(())

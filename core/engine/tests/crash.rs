@@ -158,11 +158,11 @@ fn undisturbed() -> Answer {
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     assert_eq!(ledger(&report, "raw"), "177 of 180 done, 2 missing, 1 corrupt");
     let answer = answer(&*files, out);
-    // What stands in the files is every frame once and in order: lost and corrupt ones as gaps.
+    // What stands in the files is every frame once and in order: lost ones as gaps, the damaged one marked.
     let wanted: Vec<String> = (0..180)
         .map(|n| match n {
             37 | 90 => format!("gap {n} missing"),
-            55 => format!("gap {n} corrupt"),
+            55 => format!("corrupt {n} [55.0, "),
             _ => format!("frame {n} "),
         })
         .collect();

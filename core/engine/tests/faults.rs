@@ -13,18 +13,24 @@ use isard_core::diagnostic::Diagnostics;
 use isard_core::plan::{self, Plan};
 use isard_core::recipe::{self, Overrides, Recipe};
 use isard_core::registry::Role;
+use isard_core::run::{self, Options, Out};
 use isard_core::stage::{Opened, Shape, Shapes};
 use isard_core::value::{Dtype, Value};
 
 const RECIPES: &str = "../../tests/recipes";
 const PAGES: &str = "../../docs/errors";
 
-/// Reads, plans and, when the recipe sets limits, counts memory and disk.
+/// Reads, plans, runs early tasks and, when the recipe sets limits, counts memory and disk.
 fn check(read: Result<Recipe, Diagnostics>) -> Diagnostics {
     let made = read.and_then(|recipe| plan::make(&recipe, &stages::registry()));
     match made {
         Err(faults) => faults,
-        Ok((plan, warnings)) => plan::budget(&plan, &opened(&plan), None, None).err().unwrap_or(warnings),
+        Ok((plan, warnings)) => {
+            let options = Options::new(Out::Numbered("never".into()));
+            let weighed = run::early(&plan, &options)
+                .and_then(|early| plan::budget(&plan, &opened(&plan), &early, None, None));
+            weighed.err().unwrap_or(warnings)
+        }
     }
 }
 
@@ -117,7 +123,7 @@ fn codes() -> BTreeSet<String> {
         }
     }
     let mut codes = BTreeSet::new();
-    for folder in ["src/recipe", "src/plan"] {
+    for folder in ["src/recipe", "src/plan", "src/run"] {
         walk(Path::new(folder), &mut codes);
     }
     codes

@@ -42,19 +42,24 @@ fn account(report: &Report, stage: &str) -> Ledger {
     report.stages.iter().find(|s| s.name == stage).and_then(|s| s.ledger.clone()).unwrap()
 }
 
-/// Runs it and sees that neither the detector nor the recorder lost anything; gives the time of the last frame.
-fn recorded(frames: u64, more: &str, wanted: &Outcome) -> (Report, f64) {
+/// What a stage had done when the last frame was fetched from the detector: records, and seconds in its own code.
+///
+/// A stage that holds the detector up has nearly all behind it then, however busy the machine is.
+type Then = (u64, f64);
+
+/// Runs it and sees that neither the detector nor the recorder lost anything; says how far `beside` was at the end.
+fn recorded(frames: u64, beside: &str, more: &str, wanted: &Outcome) -> (Report, Then) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let fetched = Arc::new(Mutex::new(0.0));
-    let when = fetched.clone();
+    let then: Arc<Mutex<Option<Then>>> = Arc::default();
+    let (noted, beside) = (then.clone(), beside.to_owned());
     let mut options = options(&out);
     options.observer = Some(Box::new(move |progress| {
-        let source = progress.stages.iter().find(|s| &*s.meter.name == "frames");
-        let all = source.is_some_and(|s| s.meter.records.load(Ordering::Relaxed) == frames);
-        let mut when = when.lock().unwrap();
-        if all && *when == 0.0 {
-            *when = progress.seconds;
+        let stage = |name: &str| progress.stages.iter().find(|s| &*s.meter.name == name);
+        let all = stage("frames").is_some_and(|s| s.meter.records.load(Ordering::Relaxed) == frames);
+        if all && let Some(s) = stage(&beside) {
+            let now = (s.meter.records.load(Ordering::Relaxed), s.meter.busy().as_secs_f64());
+            noted.lock().unwrap().get_or_insert(now);
         }
     }));
     let report = run::run(&plan(&recipe(frames, more)), options).unwrap();
@@ -64,8 +69,8 @@ fn recorded(frames: u64, more: &str, wanted: &Outcome) -> (Report, f64) {
     let lines = set::lines(&out, "raw.txt");
     assert_eq!(lines.len() as u64, frames);
     assert!(lines.iter().enumerate().all(|(n, line)| line.starts_with(&format!("frame {n} "))));
-    let fetched = *fetched.lock().unwrap();
-    (report, fetched)
+    let then = then.lock().unwrap().expect("the last frame was fetched");
+    (report, then)
 }
 
 /// The ring is what makes this test able to fail: a detector that is not fetched from in time loses frames.
@@ -88,9 +93,9 @@ fn a_slow_viewer_slows_nothing() {
             "[stage.view]\nuse = \"toy.pass\"\nfrom = \"frames\"\nset = {{ mood = \"slow\", pause = 100 }}\n\
              run = {{ overflow = \"{overflow}\" }}\n[stage.seen]\nuse = \"toy.total\"\nfrom = \"view\""
         );
-        let (report, fetched) = recorded(1000, &view, &Outcome::Done);
-        // The viewer alone needs 25 s for all pictures.
-        assert!(fetched < 8.0, "{overflow}: the last frame was fetched after {fetched} s of 1 s");
+        let (report, (seen, _)) = recorded(1000, "view", &view, &Outcome::Done);
+        // Had it held the detector up, no more than a queue would have been left.
+        assert!(seen < 500, "{overflow}: {seen} of 1000 were seen when the last frame was fetched");
         let seen = account(&report, "seen");
         assert_eq!(seen.done.count() + seen.dropped.count(), 1000, "{seen}");
         assert!(seen.dropped.count() > 500, "{seen}");
@@ -102,13 +107,13 @@ fn a_slow_viewer_slows_nothing() {
 fn a_stuck_viewer_is_given_up() {
     for overflow in ["latest", "block"] {
         let view = format!(
-            "[stage.view]\nuse = \"toy.pass\"\nfrom = \"frames\"\nset = {{ mood = \"hang\", at = 100, pause = 9000 }}\n\
+            "[stage.view]\nuse = \"toy.pass\"\nfrom = \"frames\"\nset = {{ mood = \"hang\", at = 100, pause = 90000 }}\n\
              run = {{ overflow = \"{overflow}\", on_error = \"detach\", queue = 400 }}\n\
              [stage.seen]\nuse = \"toy.total\"\nfrom = \"view\""
         );
         let begun = Instant::now();
-        let (report, _) = recorded(1600, &view, &Outcome::Detached);
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        let (report, _) = recorded(1600, "view", &view, &Outcome::Detached);
+        assert!(begun.elapsed() < Duration::from_secs(45), "it was waited for: {:?}", begun.elapsed());
         let error = report.stages.iter().find(|s| s.name == "view").unwrap().detached.clone().unwrap();
         assert!(error.to_string().contains("stage `view` hangs: `apply`"), "{error}");
     }
@@ -123,7 +128,7 @@ fn a_failing_branch_costs_the_recorder_nothing() {
              run = {{ on_error = \"detach\" }}\n[stage.total]\nuse = \"toy.total\"\nfrom = \"bad\"\n\
              [stage.other]\nuse = \"toy.total\"\nfrom = \"frames\""
         );
-        let (report, _) = recorded(300, &branch, &Outcome::Detached);
+        let (report, _) = recorded(300, "other", &branch, &Outcome::Detached);
         assert_eq!(report.outcome.exit_code(), 9);
         assert_eq!(ledger(&report, "other"), "300 of 300 done", "{mood}");
     }
@@ -133,9 +138,10 @@ fn a_failing_branch_costs_the_recorder_nothing() {
 #[test]
 fn a_slow_fitter_never_stops_the_detector() {
     let fit = "[stage.fit]\nuse = \"toy.line\"\nfrom = \"frames\"\nset = { pause = 50 }\nrun = { snapshot_s = 0.1, queue = 64 }";
-    let (report, fetched) = recorded(1000, fit, &Outcome::Done);
-    // Refining after every chunk would take 12 s.
-    assert!(fetched < 6.0, "the last frame was fetched after {fetched} s of 1 s");
+    let (report, (_, busy)) = recorded(1000, "fit", fit, &Outcome::Done);
+    // A refinement after each of the 250 chunks, but for the 64 that may wait, would be 9 s.
+    let refined = busy / 0.05;
+    assert!(refined < 125.0, "{refined} refinements when the last of 250 chunks was fetched");
     assert_eq!(ledger(&report, "fit"), "1000 of 1000 done");
     let fit = report.stages.iter().find(|s| s.name == "fit").unwrap();
     assert!(fit.snapshots > 3, "{} snapshots", fit.snapshots);

@@ -72,6 +72,12 @@ fn cases() -> Vec<(&'static str, String)> {
         add(op, format!("[stage.bad]\nuse = \"moody.source\"\nset = {{ op = \"{op}\" }}"));
     }
     add("run", "[stage.bad]\nuse = \"moody.task\"".into());
+    add(
+        "run",
+        "[stage.sum]\nuse = \"toy.total\"\nfrom = \"frames\"\n[stage.bad]\nuse = \"moody.task\"\nfrom = \"sum\"\n\
+         in = { value = \"sum.total\" }"
+            .into(),
+    );
     let total = "[stage.total]\nuse = \"toy.total\"\nfrom = \"frames\"\n";
     add("run", format!("{total}[stage.bad]\nuse = \"moody.task\"\nin = {{ value = \"total.total\" }}"));
     cases
@@ -106,12 +112,10 @@ fn whole(report: &Report, out: &Path, what: &str) {
 /// One mood in every place: named, nothing committed lost, cured on resume with the content of an undisturbed run.
 fn check(mood: &str, blame: &[Blame]) {
     for (what, stage) in cases() {
-        // A wrong shape can only come from what returns values.
-        if mood == "shape" && !["apply", "finish", "push"].contains(&what) {
-            continue;
-        }
-        if mood == "shape" && (stage.contains("writer") || stage.contains("reduce") || stage.contains("fold"))
-        {
+        // A wrong value can only come from what returns values.
+        let gives = ["apply", "push", "snapshot", "pull", "run"].contains(&what)
+            || (what == "finish" && stage.contains("reduce"));
+        if ["shape", "dtype", "missing"].contains(&mood) && !gives {
             continue;
         }
         // Each hang takes more than a second: one operation of each role, unless there is time.
@@ -142,7 +146,12 @@ fn check(mood: &str, blame: &[Blame]) {
                 assert!(said.contains("panicked") && said.contains("a very bad day"), "{label}: {said}")
             }
             "hang" => assert!(said.contains("hangs") && said.contains(what), "{label}: {said}"),
-            _ => (),
+            _ => {
+                let port = if ["apply", "push", "pull"].contains(&what) { "image" } else { "sum" };
+                for word in [&format!("port `{port}`"), "found", "wanted"] {
+                    assert!(said.contains(word), "{label}: no {word} in: {said}");
+                }
+            }
         }
         assert!(took < Duration::from_secs(8), "{label}: {took:?}");
         if out.join("run.json").exists() {
@@ -160,6 +169,8 @@ fn check(mood: &str, blame: &[Blame]) {
 fn every_role_and_operation_may_fail_or_panic() {
     check("error", &[Blame::Data]);
     check("panic", &[Blame::Plugin]);
-    check("shape", &[Blame::Plugin, Blame::Data]);
+    check("shape", &[Blame::Plugin]);
+    check("dtype", &[Blame::Plugin]);
+    check("missing", &[Blame::Plugin]);
     check("hang", &[Blame::Plugin]);
 }

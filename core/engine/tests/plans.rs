@@ -95,6 +95,8 @@ fn shared_values_and_units_reach_the_stage() {
     let expected: Vec<(&str, f64)> =
         plan.tests[0].expect.iter().map(|e| (e.what.text.as_str(), e.within)).collect();
     assert_eq!(expected, [("fit.lsd", 0.5), ("ledger.done", 0.0)]);
+    // 2 kHz by hand in Hz: one key of a shared table.
+    assert_eq!(plan.nodes[node(&plan, "detector")].set["rate"], 2000.0);
 }
 
 /// Inputs are kept as full paths, so that a run can be resumed from anywhere.
@@ -130,6 +132,50 @@ fn arguments_reach_parameters_and_ports() {
     assert_eq!(plan.nodes[0].set["frames"], 3);
     assert_eq!(plan.arguments["frames"], Value::Int(3));
     assert_eq!(plan.resolved["in"]["frames"], 3);
+}
+
+#[test]
+fn a_default_path_starts_from_its_recipe_and_a_given_one_from_the_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (path, text) in [
+        (
+            "recipe/main.toml",
+            "include = \"parts/source.toml\"\n[in]\nmotor = \"motor.csv\"\n[out]\na = \"read.angle\"",
+        ),
+        (
+            "recipe/parts/source.toml",
+            "[stage.read]\nuse = \"motor.read\"\nset = { path = { in = \"motor\" } }",
+        ),
+        ("recipe/motor.csv", ""),
+        ("caller/motor.csv", ""),
+    ] {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let made = |overrides: &Overrides| {
+        let recipe = recipe::load(&root.join("recipe/main.toml"), overrides).unwrap();
+        plan::make(&recipe, &stages::registry()).map(|(plan, _)| plan.nodes[0].set["path"].clone())
+    };
+    let path = |path: &str| serde_json::Value::from(root.join(path).display().to_string());
+    // The default stands in the recipe, one folder above the stage that reads it.
+    assert_eq!(made(&Overrides::default()).unwrap(), path("recipe/motor.csv"));
+    let given = |text: &str, folder: &str| Overrides {
+        arguments: BTreeMap::from([("motor".to_owned(), Value::from(text))]),
+        folder: root.join(folder),
+        ..Overrides::default()
+    };
+    assert_eq!(made(&given("motor.csv", "caller")).unwrap(), path("caller/motor.csv"));
+    assert_eq!(made(&given("../recipe/motor.csv", "caller")).unwrap(), path("caller/../recipe/motor.csv"));
+    let faults = made(&given("motr.csv", "caller")).unwrap_err();
+    assert_eq!(faults.codes(), ["E0118"]);
+    let shown = faults.render(false);
+    assert!(shown.contains("caller/motr.csv") && shown.contains("`motor.csv`"), "{shown}");
+    // A default that is not there is shown where it stands.
+    std::fs::remove_file(root.join("recipe/motor.csv")).unwrap();
+    let shown = made(&Overrides::default()).unwrap_err().render(false);
+    assert!(shown.contains("main.toml:3:9"), "{shown}");
 }
 
 /// A plan of a text over the stages of the tests.
@@ -224,10 +270,10 @@ fn tasks_run_before_streams_and_after_them() {
 
 #[test]
 fn a_budget_adds_up() {
-    let plan = plan_of("good.toml");
+    let mut plan = plan_of("good.toml");
     let shapes = Shapes::default().with("image", Shape::array(Dtype::U16, &[512, 512]));
-    let opened = Opened { frames: Some(600), shapes, ..Opened::default() };
-    let budget = plan::budget(&plan, &BTreeMap::from([(0, opened)]), None, None).unwrap();
+    let opened = BTreeMap::from([(0, Opened { frames: Some(600), shapes, ..Opened::default() })]);
+    let budget = plan::budget(&plan, &opened, &BTreeMap::new(), None, None).unwrap();
     // One frame is 512 * 512 * 2 bytes; four fit in a chunk of 2 MiB, the reorder buffer holds 64.
     let frame = 512 * 512 * 2;
     assert_eq!(budget.shares[0].memory, (64 + 4) * frame);
@@ -236,6 +282,9 @@ fn a_budget_adds_up() {
     assert_eq!(plan.nodes[3].role(), Some(Role::Writer));
     // The writer takes one image and, as the test's writer says, a byte for each letter of its path.
     assert_eq!(budget.disk, frame + "mean.h5".len() as u64);
+    plan.nodes[0].run.keep = true;
+    let kept = plan::budget(&plan, &opened, &BTreeMap::new(), None, None).unwrap();
+    assert_eq!(kept.disk - budget.disk, 600 * frame);
 }
 
 #[test]

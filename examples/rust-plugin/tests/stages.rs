@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use isard_core::contract::pull;
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
 use isard_core::stage::{Arrival, Built, RunCx};
@@ -46,9 +47,11 @@ fn the_decay_of_the_simulated_beam_is_found_again() {
     let run = RunCx { seed: 3, ..RunCx::default() };
     let cx = Cx::new(&run, "decay");
     source.open(&cx, Dict::new(), Position { next: 0 }).unwrap();
-    let mut slots = Slots::new(16, 0);
-    while source.pull(&cx, &mut slots).unwrap() != Pull::End {}
-    for arrival in slots.take() {
+    let mut arrivals = vec![];
+    while let (Pull::Ready, all) = pull(&mut *source, &cx, 16, 0).unwrap() {
+        arrivals.extend(all);
+    }
+    for arrival in arrivals {
         let Arrival::Frames { first, count, data } = arrival else { panic!("good frames") };
         let Value::Array(image) = data.need("image").unwrap() else { panic!("images") };
         for i in (0..count).filter(|i| (first + i) % 10 != 9) {

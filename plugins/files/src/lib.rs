@@ -8,6 +8,7 @@ pub mod npy;
 pub mod tiff;
 
 mod convert;
+mod verdict;
 
 pub mod input;
 

@@ -22,7 +22,7 @@ fn check_doc(what: &str, doc: &str) {
 fn the_family_is_complete() {
     let names: Vec<String> = stages().iter().map(|d| d.name.clone()).collect();
     let wanted =
-        "bin correct crop dark flat gain histogram mask max mean min orient peaks repair std sum threshold";
+        "bin correct crop dark flat gain histogram mask max mean median min orient peaks repair std sum threshold";
     let wanted: Vec<String> = wanted.split(' ').map(|n| format!("image.{n}")).collect();
     assert_eq!(names, wanted);
 }

@@ -43,25 +43,36 @@ pub(crate) struct Terms {
 
 /// The fixed images of a correction.
 #[derive(Default)]
-pub(crate) struct Fixed<'a> {
-    pub(crate) dark: Option<&'a Array>,
-    pub(crate) flat: Option<&'a Array>,
-    pub(crate) gain: Option<&'a Array>,
-    pub(crate) mask: Option<&'a Array>,
+pub(crate) struct Fixed {
+    pub(crate) dark: Option<Array>,
+    pub(crate) flat: Option<Array>,
+    pub(crate) gain: Option<Array>,
+    pub(crate) mask: Option<Array>,
     pub(crate) normalise: bool,
+}
+
+impl Prepared<Terms> {
+    /// The corrected frames, by terms that are made anew only for other fixed images than last time.
+    pub(crate) fn correct(&self, cx: &Cx, image: &Array, fixed: &Fixed, real: Real) -> Result<Corrected> {
+        let size = Size::of(image)?;
+        let named = [&fixed.dark, &fixed.flat, &fixed.gain, &fixed.mask];
+        let terms = self.get(&named, || Terms::new(size, fixed))?;
+        terms.check(size)?;
+        Ok(Corrected { image: terms.apply(cx, image, real)? })
+    }
 }
 
 impl Terms {
     /// The terms of fixed images, for frames of this size.
-    pub(crate) fn new(size: Size, fixed: &Fixed) -> Result<Terms> {
-        let named = [("dark", fixed.dark), ("flat", fixed.flat), ("gain", fixed.gain), ("mask", fixed.mask)];
-        for (name, array) in named {
-            array.map_or(Ok(()), |a| size.same(name, a))?;
+    fn new(size: Size, fixed: &Fixed) -> Result<Terms> {
+        let Fixed { dark, flat, gain, mask, normalise } = fixed;
+        for (name, array) in [("dark", dark), ("flat", flat), ("gain", gain), ("mask", mask)] {
+            array.as_ref().map_or(Ok(()), |a| size.same(name, a))?;
         }
-        let offset = fixed.dark.map(Array::to_f64).transpose()?;
-        let bad = fixed.mask.map(mask_bytes).transpose()?;
+        let offset = dark.as_ref().map(Array::to_f64).transpose()?;
+        let bad = mask.as_ref().map(mask_bytes).transpose()?;
         let mut factor = None;
-        for (array, normalise) in [(fixed.flat, fixed.normalise), (fixed.gain, false)] {
+        for (array, normalise) in [(flat, *normalise), (gain, false)] {
             let Some(array) = array else { continue };
             let values = array.to_f64()?;
             let good =
@@ -90,7 +101,7 @@ impl Terms {
     }
 
     /// The corrected frames.
-    pub(crate) fn apply(&self, cx: &Cx, image: &Array, real: Real) -> Result<Array> {
+    fn apply(&self, cx: &Cx, image: &Array, real: Real) -> Result<Array> {
         let size = Size::of(image)?;
         let mut out = cx.array(real.dtype(), image.shape())?;
         dispatch!(image.dtype(), T => match real {
@@ -211,20 +222,15 @@ impl Map for Correct {
             )
             .help("wire one under `in`: `in = { dark = \"dark.npy\" }`"));
         }
-        let size = Size::of(&image)?;
-        let terms = self.terms.get(&[&dark, &flat, &gain, &mask], || {
-            let (dark, flat, gain, mask) = (dark.as_ref(), flat.as_ref(), gain.as_ref(), mask.as_ref());
-            Terms::new(size, &Fixed { dark, flat, gain, mask, normalise: self.normalise })
-        })?;
-        terms.check(size)?;
-        Ok(Corrected { image: terms.apply(cx, &image, self.dtype)? })
+        let fixed = Fixed { dark, flat, gain, mask, normalise: self.normalise };
+        self.terms.correct(cx, &image, &fixed, self.dtype)
     }
 }
 declare!(Map, "image.correct", Kind::Reducer, Correct);
 
 impl Terms {
     /// An error unless the terms were made for frames of this size.
-    pub(crate) fn check(&self, size: Size) -> Result<()> {
+    fn check(&self, size: Size) -> Result<()> {
         let found = self.offset.as_ref().or(self.factor.as_ref()).map_or(size.pixels(), Vec::len);
         if found == size.pixels() {
             return Ok(());

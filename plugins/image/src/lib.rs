@@ -6,11 +6,13 @@
 mod frames;
 mod pixel;
 mod prepared;
+mod simd;
 
 mod bin;
 mod correct;
 mod crop;
 mod mask;
+mod median;
 mod orient;
 mod repair;
 mod single;

@@ -3,7 +3,7 @@
 use isard_core::prelude::*;
 
 use crate::correct::{Corrected, Fixed, Real, Terms};
-use crate::frames::{Size, cost};
+use crate::frames::cost;
 use crate::prepared::Prepared;
 
 fn image(v: &[u16]) -> Array {
@@ -62,11 +62,8 @@ impl Stage for Dark {
 
 impl Map for Dark {
     fn apply(&self, cx: &Cx, _: &Span, input: DarkIn) -> Result<Corrected> {
-        let (size, dark) = (Size::of(&input.image)?, Some(input.dark));
-        let fixed = Fixed { dark: dark.as_ref(), ..Fixed::default() };
-        let terms = self.terms.get(&[&dark], || Terms::new(size, &fixed))?;
-        terms.check(size)?;
-        Ok(Corrected { image: terms.apply(cx, &input.image, self.dtype)? })
+        let fixed = Fixed { dark: Some(input.dark), ..Fixed::default() };
+        self.terms.correct(cx, &input.image, &fixed, self.dtype)
     }
 }
 declare!(Map, "image.dark", Kind::Reducer, Dark);
@@ -125,11 +122,8 @@ impl Stage for Flat {
 
 impl Map for Flat {
     fn apply(&self, cx: &Cx, _: &Span, input: FlatIn) -> Result<Corrected> {
-        let (size, flat) = (Size::of(&input.image)?, Some(input.flat));
-        let fixed = Fixed { flat: flat.as_ref(), normalise: self.normalise, ..Fixed::default() };
-        let terms = self.terms.get(&[&flat], || Terms::new(size, &fixed))?;
-        terms.check(size)?;
-        Ok(Corrected { image: terms.apply(cx, &input.image, self.dtype)? })
+        let fixed = Fixed { flat: Some(input.flat), normalise: self.normalise, ..Fixed::default() };
+        self.terms.correct(cx, &input.image, &fixed, self.dtype)
     }
 }
 declare!(Map, "image.flat", Kind::Reducer, Flat);
@@ -182,11 +176,8 @@ impl Stage for Gain {
 
 impl Map for Gain {
     fn apply(&self, cx: &Cx, _: &Span, input: GainIn) -> Result<Corrected> {
-        let (size, gain) = (Size::of(&input.image)?, Some(input.gain));
-        let fixed = Fixed { gain: gain.as_ref(), ..Fixed::default() };
-        let terms = self.terms.get(&[&gain], || Terms::new(size, &fixed))?;
-        terms.check(size)?;
-        Ok(Corrected { image: terms.apply(cx, &input.image, self.dtype)? })
+        let fixed = Fixed { gain: Some(input.gain), ..Fixed::default() };
+        self.terms.correct(cx, &input.image, &fixed, self.dtype)
     }
 }
 declare!(Map, "image.gain", Kind::Reducer, Gain);

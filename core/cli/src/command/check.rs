@@ -1,11 +1,13 @@
 //! `isard check`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use clap::Args;
 use isard_core::error::Error;
-use isard_core::plan::{Plan, Stream, What};
+use isard_core::plan::{self, Plan, Stream, What};
 use isard_core::registry::Registry;
+use isard_core::run;
 
 use crate::command::self_check::{Trouble, differences};
 use crate::command::{Done, RecipeArguments, Stop, overrides, planned, run_options};
@@ -30,19 +32,25 @@ pub struct CheckArguments {
 /// Finds every fault of a recipe.
 pub fn run(arguments: &CheckArguments) -> Done {
     let (_, plan, registry) = planned(&arguments.recipe, arguments.json)?;
+    let faults = |faults| Stop::Faults(faults, arguments.json);
+    let options = run_options(run::Out::Numbered(std::env::temp_dir()));
+    let early = run::early(&plan, &options).map_err(faults)?;
     let opened = match arguments.open {
-        true => {
-            let options = run_options(isard_core::run::Out::Numbered(std::env::temp_dir()));
-            Some(isard_core::run::open(&plan, &options)?)
-        }
-        false => None,
+        true => run::open(&plan, &options)?,
+        false => BTreeMap::new(),
     };
+    // Without --open only what the recipe itself says is weighed.
+    let memory = if arguments.open { run::machine_memory() } else { None };
+    plan::budget(&plan, &opened, &early, memory, None).map_err(faults)?;
     if arguments.json {
         style::print(&format!("{:#}\n", plan.resolved));
         return Ok(0);
     }
     let mut text = outline(&plan);
-    if let Some(opened) = opened {
+    for node in early.keys() {
+        let _ = writeln!(text, "task `{}`: ran", plan.nodes[*node].name);
+    }
+    if arguments.open {
         for (node, opened) in opened {
             let extent = opened.frames.map_or_else(|| "an unknown number of".into(), |n| n.to_string());
             let name = &plan.nodes[node].name;

@@ -13,7 +13,7 @@ use crate::show::style;
 /// Arguments of `isard describe`.
 #[derive(Args)]
 pub struct DescribeArguments {
-    /// The stage: `family.what`.
+    /// The stage: `family.what`; `run` explains how a recipe and its stages run, `flow.join` how streams meet.
     #[arg(required_unless_present = "all")]
     stage: Option<String>,
     /// All stages, as the reference page.
@@ -37,6 +37,10 @@ pub fn run(arguments: &DescribeArguments) -> Done {
         return Ok(0);
     }
     let name = arguments.stage.as_deref().unwrap_or_default();
+    if let Some(page) = words(&registry, name) {
+        style::print(&page);
+        return Ok(0);
+    }
     let declaration = registry.find(name)?;
     if arguments.json {
         style::print(&format!(
@@ -68,7 +72,38 @@ pub fn reference(registry: &Registry) -> String {
             let _ = write!(out, "\n### {}\n\n", page(stage, true).trim_end().trim_start_matches("# "));
         }
     }
+    out.push_str("\n## Words of the framework\n");
+    for name in WORDS {
+        let page = words(registry, name).unwrap_or_default();
+        let _ = write!(out, "\n### {}\n", page.trim_end().trim_start_matches("# "));
+    }
     out
+}
+
+/// What the framework itself knows beside stages.
+const WORDS: [&str; 2] = ["run", "flow.join"];
+
+/// The page of a word of the framework, from the schema of recipes.
+fn words(registry: &Registry, name: &str) -> Option<String> {
+    if !WORDS.contains(&name) {
+        return None;
+    }
+    let schema = isard_core::plan::recipe_schema(registry);
+    let table = |place: &str| parameters(schema.pointer(place).unwrap_or(&Value::Null), true);
+    Some(match name {
+        "run" => format!(
+            "# run\n\nHow a recipe and its stages run.\n\nIn `[run]`, for the whole recipe:\n{}\n\
+             In `run = {{ .. }}` of a stage:\n{}",
+            table("/properties/run"),
+            table("/$defs/stage/properties/run")
+        ),
+        _ => format!(
+            "# flow.join\n\nBrings two streams together, by number or by time.\n\n\
+             It reads two stages, `from = [\"a\", \"b\"]`, and gives the keys of both.\n\
+             A half that stays alone is missing, with the reason.\n\nParameters:\n{}",
+            table("/$defs/set.flow.join")
+        ),
+    })
 }
 
 /// One stage in Markdown that reads well in a terminal too.
@@ -136,6 +171,9 @@ fn list(out: &mut String, root: &Value, schema: &Value, indent: &str, expert: bo
         let listed = target.get("enum").is_some() || property.get("enum").is_some();
         if let Some(range) = range(property).filter(|_| !listed) {
             words.push(range);
+        }
+        if let Some(shared) = property.get("x-shared").and_then(Value::as_str) {
+            words.push(format!("or from `shared.{shared}`"));
         }
         match property.get("default") {
             Some(Value::Null) => words.push("optional".into()),

@@ -3,7 +3,9 @@
 pub mod check;
 pub mod describe;
 pub mod doctor;
+pub mod import;
 pub mod list;
+pub mod merge;
 pub mod new_plugin;
 pub mod resume;
 pub mod run;
@@ -56,8 +58,12 @@ enum Command {
     Schema(schema::SchemaArguments),
     /// Run one stage on one file.
     Try(try_stage::TryArguments),
+    /// Make a recipe from the parameter files of another program.
+    Import(import::ImportArguments),
     /// Write a new plugin crate that builds and passes its own test.
     NewPlugin(new_plugin::NewPluginArguments),
+    /// Make one run of the parts that `isard run --part` left, bit for bit that of a single run.
+    Merge(merge::MergeArguments),
     /// Go on with a run that was stopped or cut off.
     Resume(resume::ResumeArguments),
     /// Re-read everything a run wrote and compare it with its digests.
@@ -85,12 +91,15 @@ pub struct RecipeArguments {
     /// Change a parameter: `--set stage.key=value`.
     #[arg(long, value_name = "STAGE.KEY=VALUE")]
     pub set: Vec<String>,
-    /// A value for one of the recipe's own parameters: `--in name=value`.
+    /// A value for one of the recipe's own parameters: `--in name=value`; paths start from the working directory.
     #[arg(long = "in", value_name = "NAME=VALUE")]
     pub arguments: Vec<String>,
     /// A file with the site's defaults.
     #[arg(long, value_name = "FILE", env = "ISARD_SITE")]
     pub site: Option<PathBuf>,
+    /// The folder that paths given with `--in` start from.
+    #[arg(skip)]
+    pub folder: PathBuf,
     /// Where plugins come from.
     #[command(flatten)]
     pub plugins: Plugins,
@@ -106,7 +115,9 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Describe(a) => describe::run(&a),
         Command::Schema(a) => schema::run(&a),
         Command::Try(a) => try_stage::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
+        Command::Merge(a) => merge::run(&a),
         Command::Resume(a) => resume::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Doctor(a) => doctor::run(&a),
@@ -159,8 +170,8 @@ pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan,
 
 /// What the command line changes in a recipe.
 pub fn overrides(arguments: &RecipeArguments) -> Result<Overrides, Error> {
-    let mut overrides =
-        Overrides { set: arguments.set.clone(), site: arguments.site.clone(), ..Overrides::default() };
+    let (set, site, folder) = (arguments.set.clone(), arguments.site.clone(), arguments.folder.clone());
+    let mut overrides = Overrides { set, site, folder, ..Overrides::default() };
     for argument in &arguments.arguments {
         let (name, value) = argument.split_once('=').ok_or_else(|| {
             Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")

@@ -40,20 +40,9 @@ pub fn run(arguments: &ResumeArguments) -> Done {
         return Ok(0);
     }
     let record = Provenance::read(&RealFiles, &arguments.folder)?;
-    let written = record.written.first().map(|(path, _)| PathBuf::from(path)).unwrap_or_default();
-    let texts = |key: &str| -> Vec<String> {
-        let list = record.options.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
-        list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
-    };
-    let recipe = RecipeArguments {
-        recipe: arguments.recipe.clone().unwrap_or(written),
-        set: texts("set"),
-        arguments: texts("in"),
-        site: texts("site").first().map(PathBuf::from),
-        plugins: arguments.plugins.clone(),
-    };
-    let (_, plan, _) =
-        planned(&recipe, arguments.show.json).map_err(|stop| changed(&record, &recipe.recipe, stop))?;
+    let recipe = recipe_of(&record, arguments.recipe.as_deref(), &arguments.plugins);
+    let (_, plan, _) = planned(&recipe, arguments.show.json)
+        .map_err(|stop| changed(&record, &recipe.recipe, stop, "resume with the recipe as it was"))?;
     let said = said(&recipe);
     let out = Out::Folder { path: arguments.folder.clone(), overwrite: false };
     match &arguments.restart_from {
@@ -68,8 +57,25 @@ pub fn run(arguments: &ResumeArguments) -> Done {
     }
 }
 
+/// The recipe that a run had, and what the command line changed in it.
+pub fn recipe_of(record: &Provenance, moved: Option<&Path>, plugins: &Plugins) -> RecipeArguments {
+    let written = record.written.first().map(|(path, _)| PathBuf::from(path)).unwrap_or_default();
+    let texts = |key: &str| -> Vec<String> {
+        let list = record.options.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
+        list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    };
+    RecipeArguments {
+        recipe: moved.map_or(written, Path::to_owned),
+        set: texts("set"),
+        arguments: texts("in"),
+        site: texts("site").first().map(PathBuf::from),
+        folder: texts("folder").first().map(PathBuf::from).unwrap_or_default(),
+        plugins: plugins.clone(),
+    }
+}
+
 /// Faults of a recipe that had none when its run began come from a change, and the change says more than they do.
-fn changed(record: &Provenance, recipe: &Path, stop: Stop) -> Stop {
+pub fn changed(record: &Provenance, recipe: &Path, stop: Stop, cure: &str) -> Stop {
     let (Stop::Faults(..), Some((_, before)), Ok(now)) =
         (&stop, record.written.first(), std::fs::read_to_string(recipe))
     else {
@@ -80,6 +86,6 @@ fn changed(record: &Provenance, recipe: &Path, stop: Stop) -> Stop {
     }
     let shown = difference(before, &now);
     Error::recipe(format!("the recipe has changed since the run began\n{shown}"))
-        .help("resume with the recipe as it was, or start anew with another `--out`")
+        .help(format!("{cure}, or start anew with another `--out`"))
         .into()
 }

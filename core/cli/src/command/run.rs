@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use isard_core::error::Error;
 use isard_core::plan::Plan;
-use isard_core::run::{self, Options, Out, Report};
+use isard_core::run::{self, Options, Out, Report, Reuse};
+use isard_core::store::Part;
 
 use crate::command::{Done, RecipeArguments, Stop, planned, run_options};
-use crate::show::{log, progress::Progress, style, table};
+use crate::show::{log, progress::Progress, style, table, view};
 
 /// Arguments of `isard run`.
 #[derive(Args)]
@@ -24,6 +25,15 @@ pub struct RunArguments {
     /// Remove what an earlier run left in the output folder.
     #[arg(long, requires = "out")]
     overwrite: bool,
+    /// Run one part of the frames, such as `2/8`; `isard merge` makes one run of all parts.
+    #[arg(long, value_name = "I/N")]
+    part: Option<Part>,
+    /// Take a kept output of an earlier run instead of running the stage and what only it needs.
+    #[arg(long, value_name = "STAGE=PATH", conflicts_with = "part")]
+    reuse: Vec<String>,
+    /// Reuse outputs even if another recipe made them.
+    #[arg(long, requires = "reuse")]
+    reuse_anyway: bool,
     #[command(flatten)]
     show: ShowArguments,
 }
@@ -40,6 +50,9 @@ pub struct ShowArguments {
     /// Show no progress.
     #[arg(short, long)]
     pub quiet: bool,
+    /// Show a live picture of each stage, or of the ports named: in the terminal, elsewhere as OUT/view.png.
+    #[arg(long, value_name = "STAGE.PORT,..", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub view: Option<String>,
 }
 
 /// Runs a recipe.
@@ -50,10 +63,24 @@ pub fn run(arguments: &RunArguments) -> Done {
         None => Out::Numbered("runs".into()),
     };
     let said = said(&arguments.recipe);
+    let reuse = arguments.reuse.iter().map(|text| reused(text, arguments.reuse_anyway));
+    let reuse = reuse.collect::<Result<Vec<Reuse>, Error>>()?;
     go(&plan, out, &arguments.show, |plan, mut options| {
-        options.said = said;
+        (options.said, options.part, options.reuse) = (said, arguments.part, reuse);
         run::run(plan, options)
     })
+}
+
+/// `STAGE=PATH`.
+fn reused(text: &str, anyway: bool) -> Result<Reuse, Error> {
+    let (stage, path) = text
+        .split_once('=')
+        .filter(|(stage, path)| !stage.is_empty() && !path.is_empty())
+        .ok_or_else(|| {
+            Error::recipe(format!("`--reuse {text}` names no stage and path"))
+                .help("write `--reuse stage=runs/NAME-001`")
+        })?;
+    Ok(Reuse { stage: stage.to_owned(), path: path.into(), anyway })
 }
 
 /// What the command line says beside the recipe: kept, so that `resume` means the same recipe.
@@ -62,6 +89,11 @@ pub fn said(recipe: &RecipeArguments) -> BTreeMap<String, serde_json::Value> {
     let lists = [("set", &recipe.set), ("in", &recipe.arguments)];
     for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         said.insert(key.to_owned(), list.clone().into());
+    }
+    if !recipe.arguments.is_empty() {
+        // A run is resumed from anywhere, and must mean the same files.
+        let folder = std::path::absolute(recipe.folder.join(".")).unwrap_or_else(|_| recipe.folder.clone());
+        said.insert("folder".to_owned(), vec![folder.display().to_string()].into());
     }
     if let Some(site) = &recipe.site {
         said.insert("site".to_owned(), vec![site.display().to_string()].into());
@@ -78,13 +110,25 @@ pub fn go(
 ) -> Done {
     let mut options = run_options(out);
     listen(&options.stop, &options.cancel).map_err(Stop::Error)?;
-    let progress = Progress::new(plan, show)?;
+    let watch = show.view.as_ref().map(|ports| view::watch(plan, ports)).transpose()?;
+    let (board, folder, picture) = match watch {
+        Some(watch) => (watch.board, watch.folder, Some(watch.view)),
+        None => Default::default(),
+    };
+    options.view = picture;
+    let progress = Progress::new(plan, show, board.clone())?;
     options.observer = Some(Box::new({
         let mut progress = progress;
         move |seen| progress.see(seen)
     }));
-    options.started = Some(Box::new(|folder| log::into(Some(folder.path("log.txt")))));
+    options.started = Some(Box::new(move |out| {
+        log::into(Some(out.path("log.txt")));
+        // It is told once: a run has one folder.
+        let _ = folder.set(out.root().to_owned());
+    }));
+    view::activate(board);
     let report = start(plan, options);
+    style::complain(&view::activate(None));
     log::into(None);
     let report = report?;
     if show.json {

@@ -4,3 +4,4 @@ pub mod log;
 pub mod progress;
 pub mod style;
 pub mod table;
+pub mod view;

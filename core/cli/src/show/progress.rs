@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use crate::command::run::ShowArguments;
 use crate::show::table::short;
+use crate::show::view::Board;
 
 /// Shows a run's progress.
 pub struct Progress {
@@ -30,6 +32,8 @@ enum Way {
     Quiet,
     Lines,
     Bars(MultiProgress, Vec<(usize, ProgressBar)>),
+    /// Below a live picture.
+    Board(Arc<Board>),
 }
 
 /// What one stage did since the last look.
@@ -45,12 +49,13 @@ struct Rate {
 
 impl Progress {
     /// Progress for a plan, in the way that suits the output.
-    pub fn new(plan: &Plan, show: &ShowArguments) -> Result<Progress, Error> {
+    pub fn new(plan: &Plan, show: &ShowArguments, board: Option<Arc<Board>>) -> Result<Progress, Error> {
         let terminal = std::io::stderr().is_terminal();
-        let way = match (show.quiet, terminal) {
-            (true, _) => Way::Quiet,
-            (false, true) => Way::Bars(MultiProgress::new(), vec![]),
-            (false, false) => Way::Lines,
+        let way = match (show.quiet, board, terminal) {
+            (true, ..) => Way::Quiet,
+            (false, Some(board), _) => Way::Board(board),
+            (false, None, true) => Way::Bars(MultiProgress::new(), vec![]),
+            (false, None, false) => Way::Lines,
         };
         let metrics = match &show.metrics {
             Some(path) => {
@@ -101,6 +106,9 @@ impl Progress {
                 let words: Vec<String> = rates.iter().map(plain).collect();
                 let slow = slowest.map(|s| format!("; {s}")).unwrap_or_default();
                 super::style::complain(&format!("{:6.1} s  {}{slow}\n", seen.seconds, words.join(", ")));
+            }
+            Way::Board(board) => {
+                board.progress(rates.iter().map(|r| below(r, slowest.as_deref())).collect());
             }
             Way::Bars(all, bars) => {
                 if bars.is_empty() {
@@ -178,6 +186,16 @@ fn bottleneck(rates: &[Rate]) -> Option<String> {
 fn plain(rate: &Rate) -> String {
     let expected = rate.expected.map(|n| format!("/{n}")).unwrap_or_default();
     format!("{} {}{expected}", rate.name, rate.records)
+}
+
+/// A line below a live picture, in the form of the bars.
+fn below(rate: &Rate, slowest: Option<&str>) -> String {
+    let (name, records, text) = (&rate.name, rate.records, message(rate, slowest));
+    let Some(expected) = rate.expected else {
+        return format!("{name:16} {records:>7}                 {text}");
+    };
+    let done = (24 * records.min(expected) / expected.max(1)) as usize;
+    format!("{name:16} {:24} {records:>7}/{expected:<7} {text}", "=".repeat(done))
 }
 
 fn message(rate: &Rate, slowest: Option<&str>) -> String {

@@ -23,6 +23,10 @@ pub fn print(text: &str) {
 
 /// Prints a message to the user.
 pub fn complain(text: &str) {
+    // While a picture is in the terminal, its own thread writes what is said above it.
+    if let Some(board) = super::view::active() {
+        return board.note(text);
+    }
     // Nobody can be told that stderr is gone.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

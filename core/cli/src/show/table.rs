@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use isard_core::error::Blame;
 use isard_core::plan::{Plan, What};
 use isard_core::run::{Outcome, Report, StageReport};
 use isard_core::value::Value;
@@ -60,7 +61,12 @@ fn verdict(report: &Report, bold: &str, end: &str) -> String {
         }
         Outcome::Stopped => format!("{bold}stopped{end} after {seconds}; go on with: isard resume {out}"),
         Outcome::Failed(error) => {
-            format!("{bold}failed{end} after {seconds}: {error}\ngo on with: isard resume {out}")
+            // A changed recipe is another run: there is nothing to go on with.
+            let next = match error.blame() {
+                Blame::Recipe => "correct the recipe and run it again".to_owned(),
+                _ => format!("go on with: isard resume {out}"),
+            };
+            format!("{bold}failed{end} after {seconds}: {error}\n{next}")
         }
     }
 }
@@ -81,9 +87,7 @@ fn results(out: &mut String, plan: &Plan, stage: &StageReport) {
         let sigma = stage.results.get(&format!("{}_sigma", port.name)).and_then(Value::number);
         let text = match (stage.results.get(&port.name), sigma) {
             (Some(Value::Float(x)), Some(sigma)) => with_sigma(*x, sigma),
-            (Some(Value::Float(x)), None) => {
-                format!("{x:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
-            }
+            (Some(Value::Float(x)), None) => plain(*x),
             (Some(Value::Int(n)), _) => n.to_string(),
             (Some(Value::Bool(b)), _) => b.to_string(),
             (Some(Value::Text(t)), _) if !t.contains('\n') => t.to_string(),
@@ -100,6 +104,14 @@ fn results(out: &mut String, plan: &Plan, stage: &StageReport) {
     for (name, text) in lines {
         let _ = writeln!(out, "  {name:width$}  {}", text.trim_end());
     }
+}
+
+/// A value to six digits behind the point, or as a power of ten where those would hide it.
+fn plain(x: f64) -> String {
+    if x != 0.0 && !(1e-3..1e12).contains(&x.abs()) {
+        return format!("{x:.6e}");
+    }
+    format!("{x:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A value and its uncertainty, both to two digits of the uncertainty.
@@ -142,6 +154,14 @@ mod tests {
     fn uncertainty_says_how_many_digits_count() {
         assert_eq!(with_sigma(79.999767, 0.000181), "79.99977 ± 0.00018");
         assert_eq!(with_sigma(262.3, 12.0), "262 ± 12");
+    }
+
+    #[test]
+    fn small_and_large_values_keep_their_digits() {
+        assert_eq!(
+            [plain(0.0), plain(2.5), plain(-0.125), plain(1.5e-9), plain(6.02e23)],
+            ["0", "2.5", "-0.125", "1.500000e-9", "6.020000e23"]
+        );
     }
 
     #[test]

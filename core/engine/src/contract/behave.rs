@@ -13,7 +13,7 @@ use crate::plan::{Feed, Node, Pass, Plan, RunOptions, StageOptions, Step, Stream
 use crate::registry::{Declaration, Role};
 use crate::run::{self, Options, Out, Outcome, Report};
 use crate::stage::{Built, Example, Lag};
-use crate::value::{Key, Value};
+use crate::value::{Array, Key, Value};
 
 /// How one run of the example differs from the first.
 #[derive(Clone)]
@@ -165,7 +165,13 @@ fn plan(declaration: &Arc<Declaration>, example: &Example, variant: &Variant, wa
         example.fixed.iter().map(|(key, value)| (key.clone(), Feed::Value(value.clone()))).collect();
     let mut from = vec![];
     if !alone {
-        let source = play::declaration(example.frames.clone(), example.span(), way);
+        let mut frames = example.frames.clone();
+        if frames.values().all(|v| v.records().is_none()) {
+            // Tables alone do not tell a source's frames apart; numbers that nobody reads do.
+            let numbers: Vec<u64> = example.span().range().collect();
+            frames.set("number", Array::from_slice(&numbers));
+        }
+        let source = play::declaration(frames, example.span(), way);
         nodes.push(node("play", Arc::new(source), serde_json::json!({}), vec![], vec![], None));
         from.push(Stream::Live(0));
         for key in example.frames.keys() {

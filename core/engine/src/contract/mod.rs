@@ -9,7 +9,9 @@ mod words;
 
 use std::sync::Arc;
 
+use crate::error::Result;
 use crate::registry::{Declaration, Registry};
+use crate::stage::{AnySource, Arrival, Cx, Pull, Slots};
 
 /// Everything a stage breaks of the contract, in words; empty when it holds.
 pub fn check(declaration: &Arc<Declaration>) -> Vec<String> {
@@ -18,6 +20,15 @@ pub fn check(declaration: &Arc<Declaration>) -> Vec<String> {
         broken.extend(behave::check(declaration));
     }
     broken
+}
+
+/// Pulls an opened source once, as the engine does, for tests that look at what it gives.
+///
+/// `room` is how many frames are wanted, `next` the number that is waited for.
+pub fn pull(source: &mut dyn AnySource, cx: &Cx, room: u64, next: u64) -> Result<(Pull, Vec<Arrival>)> {
+    let mut slots = Slots::new(room, next);
+    let pulled = source.pull(cx, &mut slots)?;
+    Ok((pulled, slots.take()))
 }
 
 /// Checks every stage that a crate declares; panics with all that is broken.

@@ -171,6 +171,9 @@ pub struct Column {
 }
 
 /// What a stage can be asked to do.
+///
+/// `GAP` of a writer may come with an input: the bytes of a frame that came damaged, as a recorder is given them. One
+/// that keeps them, marked so that a reader can tell, puts `kept = true`; one that puts nothing has noted a gap.
 #[allow(missing_docs)]
 pub mod op {
     pub const CHECK: u32 = 1;

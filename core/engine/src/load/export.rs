@@ -332,7 +332,13 @@ impl Incoming<'_> {
                 writer.write(cx, &self.span()?, self.input()?)?;
                 self.done()
             }
-            (Built::Writer(writer), op::GAP) => writer.gap(cx, &self.gap()?).and_then(|()| self.done()),
+            (Built::Writer(writer), op::GAP) => match self.maybe_input()? {
+                Some(frame) => {
+                    let kept = writer.corrupt(cx, &self.gap()?, frame)?;
+                    self.give(&Dict::new().with("kept", kept))
+                }
+                None => writer.gap(cx, &self.gap()?).and_then(|()| self.done()),
+            },
             (Built::Writer(writer), op::COMMIT) => self.give(&writer.commit(cx)?),
             (Built::Writer(writer), op::FINISH) => {
                 writer.finish(cx, &words::covers_of(&self.input()?)?)?;

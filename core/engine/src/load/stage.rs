@@ -355,6 +355,12 @@ impl AnyWriter for Loaded {
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()> {
         self.0.on_gap(cx, gap).dict().map(drop)
     }
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool> {
+        // A library that knows of no bytes beside a gap sees a gap.
+        let mut request = Request { records: lend_gap(gap), ..Request::new(op::GAP) };
+        let reply = self.0.call(cx, &mut request, Some(&frame)).dict()?;
+        Ok(reply.get("kept") == Some(&Value::Bool(true)))
+    }
     fn commit(&mut self, cx: &Cx) -> Result<Dict> {
         self.0.simple(cx, op::COMMIT, None).dict()
     }

@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::plan::{Feed, NodeId, Plan, Stream, What};
 use crate::registry::Role;
 use crate::stage::{Cost, Opened, Shape, Shapes, guard};
+use crate::value::Dict;
 
 /// What one stage takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,17 +36,19 @@ pub struct Budget {
 
 /// What a plan takes, or the faults of a plan that takes more than there is.
 ///
-/// `opened` holds what the opened sources said; `memory` and `disk` are what the machine has, and the recipe's own
-/// limits come before them.
+/// `opened` holds what the opened sources said, `early` what tasks gave that have run; `memory` and `disk` are what the
+/// machine has, and the recipe's own limits come before them.
 pub fn budget(
     plan: &Plan,
     opened: &BTreeMap<NodeId, Opened>,
+    early: &BTreeMap<NodeId, Dict>,
     memory: Option<u64>,
     disk: Option<u64>,
 ) -> Result<Budget, Diagnostics> {
     let mut work = Work {
         plan,
         opened,
+        early,
         budget: Budget::default(),
         frames: vec![None; plan.nodes.len()],
         faults: vec![],
@@ -78,6 +81,7 @@ pub fn budget(
 struct Work<'a> {
     plan: &'a Plan,
     opened: &'a BTreeMap<NodeId, Opened>,
+    early: &'a BTreeMap<NodeId, Dict>,
     budget: Budget,
     frames: Vec<Option<u64>>,
     faults: Vec<Diagnostic>,
@@ -95,7 +99,7 @@ impl Work<'_> {
             (Some(Role::Reduce | Role::Fit | Role::Task), _) => Some(1),
             _ => before.and_then(|n| self.frames[n]),
         };
-        let input = self.inputs(id);
+        let input = self.inputs(id).with_records(before.and_then(|n| self.frames[n]));
         let queue = node.run.queue.map_or_else(|| self.queue(stream_bytes(node, &input)), |q| q as u64);
         // What waits in the queue is shared with the other readers of the same chunk; one reader's worth is counted
         // at the reader, so the sum is an upper bound.
@@ -122,6 +126,11 @@ impl Work<'_> {
                 let fault = fault.at(node.at, error.message().to_owned()).note(list(&input));
                 self.faults.push(error.advice().map_or(fault.clone(), |help| fault.help(help)));
             }
+        }
+        if let Some(output) = self.early.get(&id) {
+            let known = output.iter().map(|(port, value)| (port.as_str(), Shape::of(value)));
+            self.budget.shapes[id] =
+                known.fold(Shapes::default(), |all, (port, shape)| all.with(port, shape));
         }
         let values = self.values(id);
         if let Some(values) = values
@@ -210,12 +219,13 @@ impl Work<'_> {
         }
     }
 
-    /// What later passes play again is kept on disk.
+    /// What later passes play again is kept on disk, and what the recipe says is to be kept.
     fn kept(&mut self) {
         let plan = self.plan;
         let streams = plan.nodes.iter().flat_map(|n| &n.from);
         let mut kept: Vec<NodeId> =
             streams.filter_map(|s| if let Stream::Kept(node) = s { Some(*node) } else { None }).collect();
+        kept.extend((0..plan.nodes.len()).filter(|id| plan.nodes[*id].run.keep));
         kept.sort_unstable();
         kept.dedup();
         for node in kept {

@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::error::nearest;
 use crate::plan::axis::{Axis, Flow};
 use crate::plan::names::Given;
-use crate::plan::parameters::{Check, OutPath, Owner};
+use crate::plan::parameters::{Check, Origin, OutPath, Owner};
 use crate::plan::{
     Feed, Loop, Node, NodeId, Pass, Plan, StageOptions, Step, Stream, What, join, looped, options, output,
     per, wire,
@@ -229,10 +229,18 @@ impl<'a> Maker<'a> {
                 set.set(name, first);
             }
         }
-        let arguments = |name: &str| self.arguments.get(name).map(Value::to_json);
+        let recipe = self.recipe;
+        let arguments = |name: &str| {
+            let origin = match recipe.parameters.get(name) {
+                Some(default) if !recipe.arguments.contains_key(name) => Origin::Default(default.at),
+                _ => Origin::Caller,
+            };
+            Some((self.arguments.get(name)?.to_json(), origin))
+        };
         let mut check = Check::new(&owner, &declaration.schema, &self.recipe.files);
         check.shared = Some(&self.recipe.shared);
         check.arguments = Some(&arguments);
+        check.caller = &recipe.folder;
         let json = check.table(&set, text.set_at);
         let (mut faults, outputs) = (check.faults, check.outputs);
         draft.outputs = outputs;
@@ -286,7 +294,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// A table under `[shared]` that no stage takes.
+    /// Tables and keys under `[shared]` that no stage takes.
     fn unread_shared(&mut self) {
         let mut known: Vec<String> = vec![];
         for declaration in self.drafts.iter().filter_map(Draft::declaration) {
@@ -299,15 +307,32 @@ impl<'a> Maker<'a> {
         if self.drafts.iter().any(|d| d.what.is_none()) {
             return;
         }
-        for (word, _) in self.recipe.shared.0.iter().filter(|(w, _)| !known.contains(&w.text)) {
-            // A site's file serves many recipes.
-            if self.recipe.site != Some(word.at.file) {
-                self.faults.push(
-                    Diagnostic::warning("W0202", format!("no stage takes `[shared.{}]`", word.text))
-                        .at(word.at, "")
-                        .similar(nearest(&word.text, known.iter().map(String::as_str))),
-                );
+        for (word, item) in &self.recipe.shared.0 {
+            let table = &word.text;
+            let keys: Vec<&str> =
+                known.iter().filter_map(|k| k.strip_prefix(table.as_str())?.strip_prefix('.')).collect();
+            if known.contains(table) {
+                continue;
             }
+            if keys.is_empty() {
+                self.unread(word, &format!("`[shared.{table}]`"), known.iter().map(String::as_str));
+            } else if let Some(inner) = item.table() {
+                for (key, _) in inner.0.iter().filter(|(k, _)| !keys.contains(&k.text.as_str())) {
+                    let what = format!("`{}` of `[shared.{table}]`", key.text);
+                    self.unread(key, &what, keys.iter().copied());
+                }
+            } else {
+                let message = format!("`shared.{table}` is {}", item.describe());
+                self.faults.push(Diagnostic::error("E0104", message).at(item.at, "wanted a table"));
+            }
+        }
+    }
+
+    fn unread<'w>(&mut self, word: &Word, what: &str, known: impl Iterator<Item = &'w str>) {
+        // A site's file serves many recipes.
+        if self.recipe.site != Some(word.at.file) {
+            let fault = Diagnostic::warning("W0202", format!("no stage takes {what}")).at(word.at, "");
+            self.faults.push(fault.similar(nearest(&word.text, known)));
         }
     }
 

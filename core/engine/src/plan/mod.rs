@@ -356,4 +356,6 @@ pub struct StageOptions {
     pub per: Option<String>,
     /// Runs in a child process.
     pub isolate: bool,
+    /// What it gives is kept, for a later run to reuse.
+    pub keep: bool,
 }

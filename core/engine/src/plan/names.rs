@@ -3,7 +3,7 @@
 use crate::diagnostic::{Diagnostic, Place};
 use crate::error::nearest;
 use crate::plan::make::Maker;
-use crate::plan::{NodeId, Stream, What};
+use crate::plan::{NodeId, Stream, What, path};
 use crate::recipe::{Item, Typed, Word};
 use crate::registry::Role;
 use crate::value::Value;
@@ -131,7 +131,8 @@ impl Maker<'_> {
             Typed::Table(table) if table.0.len() == 1 => match (table.get("file"), table.get("value")) {
                 (Some(file), None) if file.text().is_some() => {
                     let text = file.text().unwrap_or_default();
-                    Given::File(crate::plan::path::input(text, file.at, &self.recipe.files, &mut self.faults))
+                    let folder = path::folder(&self.recipe.files, file.at);
+                    Given::File(path::input(text, file.at, &folder, &mut self.faults))
                 }
                 (None, Some(value)) => match Value::from_json(&value.to_json()) {
                     Ok(value) => Given::Value(value),

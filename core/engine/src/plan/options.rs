@@ -13,7 +13,7 @@ pub(crate) fn run_schema() -> Json {
     let count = |doc: &str| json!({ "type": "integer", "minimum": 0, "description": doc });
     let seconds = |doc: &str| json!({ "type": "number", "minimum": 0, "x-unit": "s", "description": doc });
     let bytes = |doc: &str| json!({ "type": "integer", "minimum": 1, "x-unit": "byte", "description": doc });
-    json!({
+    let mut schema = json!({
         "type": "object", "additionalProperties": false, "description": "How the whole recipe runs.",
         "properties": {
             "chunk": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Frames to a chunk; up to 16 that fit in 2 MiB by default." },
@@ -34,11 +34,23 @@ pub(crate) fn run_schema() -> Json {
                     "missing": count("Frames that never came."),
                     "corrupt": count("Frames that came damaged."),
                     "late": count("Frames that came after they were given up."),
-                    "dropped": count("Frames let go by a declared overflow."),
+                    "dropped": count("Frames let go by a declared overflow; any number by default."),
                     "extra": count("Repeats and numbers outside the scan."),
                 } },
         },
-    })
+    });
+    // Said once, in the types, and shown everywhere.
+    let defaults = [("", json!(RunOptions::default())), ("/properties/limits", json!(Limits::default()))];
+    for (place, values) in defaults {
+        for (name, value) in values.as_object().into_iter().flatten() {
+            let property = schema.pointer_mut(&format!("{place}/properties/{name}"));
+            let property = property.expect("every run option has a schema");
+            if !value.is_null() && value.as_u64() != Some(u64::MAX) && property["type"] != "object" {
+                property["default"] = value.clone();
+            }
+        }
+    }
+    schema
 }
 
 /// The schema of a stage's `run`.
@@ -47,17 +59,22 @@ pub(crate) fn stage_schema() -> Json {
         "type": "object", "additionalProperties": false, "description": "How the stage runs.",
         "properties": {
             "pass": { "type": "string", "description": "The pass it belongs to; the first by default." },
-            "overflow": { "enum": ["block", "latest", "drop", "replay"],
-                "description": "What happens when its queue is full." },
-            "queue": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Chunks in its queue." },
+            "overflow": { "enum": ["block", "latest", "drop", "replay"], "default": "block",
+                "description": "What happens when its queue is full: wait, keep the newest, drop the newest, or put aside on disk and read back later." },
+            "queue": { "type": "integer", "minimum": 1, "maximum": 65536,
+                "description": "Chunks in its queue; 2 to 16 by their size by default." },
             "lane": { "enum": ["record"], "description": "The recording lane: first delivery, never held up." },
-            "on_error": { "enum": ["fail", "detach"], "description": "`detach` ends this branch only." },
+            "on_error": { "enum": ["fail", "detach"], "default": "fail",
+                "description": "What an error ends: the run, or with `detach` this branch only." },
             "snapshot_s": { "type": "number", "exclusiveMinimum": 0, "x-unit": "s",
                 "description": "Seconds between snapshots." },
             "snapshot_frames": { "type": "integer", "minimum": 1, "description": "Frames between snapshots." },
-            "take": { "enum": ["final", "every", "latest"], "description": "Which snapshots it takes." },
+            "take": { "enum": ["final", "every", "latest"], "default": "final",
+                "description": "Which snapshots it takes." },
             "per": { "type": "string", "description": "A fresh instance for each value of this scan axis." },
-            "isolate": { "type": "boolean", "description": "Runs in a child process." },
+            "isolate": { "type": "boolean", "description": "Runs in a child process; refused by this version." },
+            "keep": { "type": "boolean",
+                "description": "What it gives is kept on disk, for a later run to take with `--reuse`." },
         },
     })
 }
@@ -122,6 +139,7 @@ pub(crate) fn stage(recipe: &Recipe, text: &StageText, faults: &mut Vec<Diagnost
         },
         per: json.get("per").and_then(Json::as_str).map(str::to_owned),
         isolate: json.get("isolate") == Some(&Json::Bool(true)),
+        keep: json.get("keep") == Some(&Json::Bool(true)),
     }
 }
 
@@ -154,6 +172,9 @@ pub(crate) fn by_role(
         refuse("overflow", "a stage that reads a stream");
         refuse("queue", "a stage that reads a stream");
         refuse("take", "a stage that reads a stream");
+    }
+    if role == Some(Role::Writer) {
+        refuse("keep", "a stage that gives something");
     }
     if role == Some(Role::Source) {
         refuse("on_error", "a stage behind a source");

@@ -1,5 +1,7 @@
 //! Parameters against the JSON schema of a declaration: every fault, with its place.
 
+use std::path::Path;
+
 use serde_json::{Map, Value as Json};
 
 use crate::diagnostic::{Diagnostic, Files, Place};
@@ -32,8 +34,17 @@ impl Owner {
 /// An output path of a stage: the text and where it stands.
 pub(crate) type OutPath = (String, Place);
 
-/// Finds the value of one of the recipe's own parameters.
-pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<Json> + 'a;
+/// Finds the value of one of the recipe's own parameters, and where it is from.
+pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<(Json, Origin)> + 'a;
+
+/// Where a value of one of the recipe's own parameters is from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    /// Its default, which stands there.
+    Default(Place),
+    /// Whoever calls the recipe.
+    Caller,
+}
 
 /// Checks values against a schema.
 pub(crate) struct Check<'a> {
@@ -42,6 +53,10 @@ pub(crate) struct Check<'a> {
     pub files: &'a Files,
     pub shared: Option<&'a Table>,
     pub arguments: Option<&'a Lookup<'a>>,
+    /// Where the value that is being checked is from, when it stands elsewhere.
+    pub origin: Option<Origin>,
+    /// The folder of whoever calls the recipe.
+    pub caller: &'a Path,
     pub faults: Vec<Diagnostic>,
     pub outputs: Vec<OutPath>,
 }
@@ -49,7 +64,17 @@ pub(crate) struct Check<'a> {
 impl<'a> Check<'a> {
     /// A check of an owner's values against a root schema.
     pub(crate) fn new(owner: &'a Owner, root: &'a Json, files: &'a Files) -> Check<'a> {
-        Check { owner, root, files, shared: None, arguments: None, faults: vec![], outputs: vec![] }
+        Check {
+            owner,
+            root,
+            files,
+            shared: None,
+            arguments: None,
+            origin: None,
+            caller: Path::new(""),
+            faults: vec![],
+            outputs: vec![],
+        }
     }
 
     /// A table of parameters with the defaults filled in; `at` is where a missing one is reported.
@@ -82,7 +107,11 @@ impl<'a> Check<'a> {
 
     pub(super) fn inner(&mut self, part: &Json, item: &Item, name: &str) -> Json {
         if let Some(given) = self.argument(item) {
-            return given.map_or(Json::Null, |given| self.inner(part, &given, name));
+            let Some((given, origin)) = given else { return Json::Null };
+            let before = self.origin.replace(origin);
+            let json = self.inner(part, &given, name);
+            self.origin = before;
+            return json;
         }
         if let Some(variants) = schema::variants(self.root, part) {
             return match item.table() {
@@ -140,7 +169,7 @@ impl<'a> Check<'a> {
     }
 
     /// `{ in = "energy" }` stands for one of the recipe's own parameters.
-    fn argument(&mut self, item: &Item) -> Option<Option<Item>> {
+    fn argument(&mut self, item: &Item) -> Option<Option<(Item, Origin)>> {
         let table = item.table().filter(|t| t.0.len() == 1)?;
         let (name, text) = (table.get("in")?, table.get("in")?.text()?);
         let given = (self.arguments?)(text);
@@ -153,7 +182,7 @@ impl<'a> Check<'a> {
                     )),
             );
         }
-        Some(given.map(|json| Item::of_json(&json, item.at)))
+        Some(given.map(|(json, origin)| (Item::of_json(&json, item.at), origin)))
     }
 
     fn with_unit(&mut self, part: &Json, item: &Item, name: &str, text: &str, wanted: &str) -> Json {
@@ -211,7 +240,13 @@ impl<'a> Check<'a> {
     }
 
     fn input(&mut self, item: &Item, text: &str) -> String {
-        path::input(text, item.at, self.files, &mut self.faults)
+        // A path is relative to where it was written: the recipe of a default, the folder of whoever calls it.
+        let (at, folder) = match self.origin {
+            None => (item.at, path::folder(self.files, item.at)),
+            Some(Origin::Default(at)) => (at, path::folder(self.files, at)),
+            Some(Origin::Caller) => (item.at, self.caller.to_owned()),
+        };
+        path::input(text, at, &folder, &mut self.faults)
     }
 
     fn list(&mut self, part: &Json, item: &Item, name: &str, list: &[Item]) -> Json {
@@ -299,8 +334,8 @@ impl<'a> Check<'a> {
     ) {
         let flat = schema::flat(self.root, schema);
         let shared = flat.get("x-shared").and_then(Json::as_str);
-        if let Some((key, item)) = shared.and_then(|s| self.shared?.entry(s))
-            && let Some(shared) = shared
+        if let Some(shared) = shared
+            && let Some((key, item)) = self.shared.and_then(|table| entry(table, shared))
         {
             let owner = Owner { name: "`[shared]`".into(), ..self.owner.clone() };
             let mut check = Check { owner: &owner, faults: vec![], outputs: vec![], ..*self };
@@ -323,7 +358,12 @@ impl<'a> Check<'a> {
                 fault = fault.note(format!("`{full}`: {doc}"));
             }
             fault = match shared {
-                Some(shared) => fault.help(format!("add `[shared.{shared}]`, or `{full}` here")),
+                Some(shared) => fault.help(match shared.split_once('.') {
+                    Some((table, key)) => {
+                        format!("add `{key} = ..` under `[shared.{table}]`, or `{full} = ..` here")
+                    }
+                    None => format!("add `[shared.{shared}]`, or `{full}` here"),
+                }),
                 None => fault.help(format!("add `{full} = ..`, {}", describe(&flat))),
             };
             self.faults.push(fault);
@@ -341,6 +381,14 @@ impl<'a> Check<'a> {
             None if all.is_empty() => fault.help(format!("{owner} takes none")),
             None => fault.help(format!("known here: {all}")),
         });
+    }
+}
+
+/// What `[shared]` holds under a name, or under `table.name`.
+fn entry<'a>(shared: &'a Table, path: &str) -> Option<&'a (Word, Item)> {
+    match path.split_once('.') {
+        Some((table, key)) => shared.get(table)?.table()?.entry(key),
+        None => shared.entry(path),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Paths in recipes: inputs must be there, outputs know a closed set of placeholders.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Files, Place};
 use crate::error::nearest;
@@ -49,8 +49,13 @@ pub(crate) fn placeholders(
     }
 }
 
-/// The full path of an input; what is not there is a fault.
-pub(crate) fn input(text: &str, at: Place, files: &Files, faults: &mut Vec<Diagnostic>) -> String {
+/// The folder of the file that a place is in.
+pub(crate) fn folder(files: &Files, at: Place) -> PathBuf {
+    files.get(at.file).map(|f| f.folder.clone()).unwrap_or_default()
+}
+
+/// The full path of an input, relative to a folder; what is not there is a fault.
+pub(crate) fn input(text: &str, at: Place, folder: &Path, faults: &mut Vec<Diagnostic>) -> String {
     // Addresses of network sources are no paths.
     if text.contains("://") {
         return text.to_owned();
@@ -62,14 +67,13 @@ pub(crate) fn input(text: &str, at: Place, files: &Files, faults: &mut Vec<Diagn
         );
         return text.to_owned();
     }
-    let folder = files.get(at.file).map(|f| f.folder.clone()).unwrap_or_default();
     let (file, inside) = match text.split_once("::") {
         Some((file, inside)) => (file, format!("::{inside}")),
         None => (text, String::new()),
     };
     let full = folder.join(file);
     // A pattern stands for many files; its folder has to be there.
-    let fixed: std::path::PathBuf =
+    let fixed: PathBuf =
         full.iter().take_while(|part| !part.to_string_lossy().contains(['*', '?', '[', '%', '{'])).collect();
     if !fixed.exists() && !fixed.as_os_str().is_empty() {
         let near = nearest_file(&fixed);
@@ -78,12 +82,12 @@ pub(crate) fn input(text: &str, at: Place, files: &Files, faults: &mut Vec<Diagn
             .note(format!("looked for {}", fixed.display()))
             .similar(near.as_deref());
         if near.is_none() {
-            fault = fault.help("paths of inputs are relative to the recipe they stand in");
+            fault = fault.help("paths of inputs are relative to the recipe they stand in, given values to the caller's folder");
         }
         faults.push(fault);
     }
     // A run is resumed from anywhere: what it reads must not depend on where it was started.
-    let full: std::path::PathBuf = full.components().filter(|c| *c != std::path::Component::CurDir).collect();
+    let full: PathBuf = full.components().filter(|c| *c != std::path::Component::CurDir).collect();
     let full = std::path::absolute(&full).unwrap_or(full);
     format!("{}{inside}", full.display())
 }

@@ -25,6 +25,8 @@ pub struct Overrides {
     pub site: Option<PathBuf>,
     /// Values of the recipe's own parameters, its `[in]`.
     pub arguments: BTreeMap<String, Value>,
+    /// The folder that paths among these values start from; empty is the working directory.
+    pub folder: PathBuf,
 }
 
 /// What was typed: a recipe with its includes, the site's defaults and the overrides.
@@ -56,6 +58,8 @@ pub struct Recipe {
     pub site: Option<usize>,
     /// Values given for its parameters.
     pub arguments: BTreeMap<String, Value>,
+    /// The folder that paths among these values start from.
+    pub folder: PathBuf,
     /// Faults that did not keep it from being read.
     pub faults: Vec<Diagnostic>,
 }
@@ -160,6 +164,7 @@ pub fn parse_with(text: &str, path: &Path, overrides: &Overrides) -> Result<Reci
         overrides::apply(&mut recipe, text, &mut files, &mut faults);
     }
     recipe.arguments = overrides.arguments.clone();
+    recipe.folder = overrides.folder.clone();
     overrides::arguments(&recipe, &mut files, &mut faults);
     // With a word missing from the text, what follows would be guesses about the rest of it.
     let fatal = faults.iter().any(|f| matches!(f.code, "E0100" | "E0101" | "E0106" | "E0107"));

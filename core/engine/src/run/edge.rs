@@ -12,6 +12,7 @@ use crossbeam_channel::{
 use crate::error::{Error, Result};
 use crate::plan::{Overflow, Take};
 use crate::run::spill::Spill;
+use crate::run::view::Tap;
 use crate::run::wire::wants;
 use crate::span::{Chunk, Gap, Reason, SNAPSHOT, Span};
 use crate::value::{Dict, Key};
@@ -23,6 +24,8 @@ pub enum Item {
     Chunk(Chunk),
     /// Frames that will not come.
     Gap(Gap),
+    /// A frame that came damaged, with its bytes: on the way from a source to a recorder, and nowhere else.
+    Corrupt(Gap, Dict),
     /// A mark: every stage saves its state when it passes.
     Mark(u64),
     /// Something waits in this slot of a `latest` edge.
@@ -64,6 +67,8 @@ pub struct Edge {
     let_go: Option<Gap>,
     spill: Option<Arc<Spill>>,
     gauge: Gauge,
+    /// Whether it leads to a recorder, which may keep the bytes of damaged frames.
+    recorder: bool,
 }
 
 /// How long a full edge waits before it looks whether its branch was given up.
@@ -108,10 +113,16 @@ pub fn edge(
     let gauge = Gauge::default();
     let inbox = Inbox { rx, spill: spill.clone(), gauge: gauge.clone(), next: Cell::default() };
     let (slot, let_go) = (None, None);
-    (Edge { tx, overflow, take, keep, detached, latest, slot, queue, let_go, spill, gauge }, inbox)
+    let recorder = false;
+    (Edge { tx, overflow, take, keep, detached, latest, slot, queue, let_go, spill, gauge, recorder }, inbox)
 }
 
 impl Edge {
+    /// The edge, leading to a recorder or not.
+    pub fn for_recorder(self, recorder: bool) -> Edge {
+        Edge { recorder, ..self }
+    }
+
     /// Sends an item, as the edge's overflow rule says.
     fn send(&mut self, item: &Item) -> Result<()> {
         if self.detached.load(Ordering::Relaxed) {
@@ -123,6 +134,12 @@ impl Edge {
                 let chunk = self.project(chunk);
                 self.send_chunk(chunk)
             }
+            Item::Corrupt(gap, data) if self.recorder => {
+                let data = self.projected(data);
+                self.block(Item::Corrupt(gap.clone(), data))
+            }
+            // A damaged frame reaches stages as a gap, never as data.
+            Item::Corrupt(gap, _) => self.send(&Item::Gap(gap.clone())),
             other => {
                 // What is in the slot belongs before this item, what comes next belongs behind it.
                 self.slot = None;
@@ -191,18 +208,24 @@ impl Edge {
 
     /// The chunk with only the keys that are read behind this edge; a final snapshot alone is record 0.
     fn project(&self, chunk: &Chunk) -> Chunk {
-        let mut data = Dict::with_capacity(self.keep.len());
-        for (key, value) in chunk.data.iter() {
-            if wants(&self.keep, key.as_str()) {
-                data.push(key.clone(), value.clone());
-            }
-        }
+        let data = self.projected(&chunk.data);
         let mut span = chunk.span.clone();
         if self.take == Take::Final && span.axis == SNAPSHOT {
             // How many snapshots came before depends on timing; what is final must not.
             span = Span { start: 0, ..span };
         }
         Chunk { span, data, covers: chunk.covers.clone(), last: chunk.last }
+    }
+
+    /// The values that are read behind this edge.
+    fn projected(&self, all: &Dict) -> Dict {
+        let mut data = Dict::with_capacity(self.keep.len());
+        for (key, value) in all.iter() {
+            if wants(&self.keep, key.as_str()) {
+                data.push(key.clone(), value.clone());
+            }
+        }
+        data
     }
 }
 
@@ -230,12 +253,24 @@ fn off_frames(chunk: &Chunk) -> bool {
 #[derive(Default)]
 pub struct Outlet {
     edges: Vec<Edge>,
+    /// Where a viewer looks.
+    pub tap: Option<Arc<Tap>>,
 }
 
 impl Outlet {
+    /// The edges that a stage has so far, and where a viewer looks.
+    pub fn with_tap(edges: Option<Outlet>, tap: Option<Arc<Tap>>) -> Outlet {
+        Outlet { tap, ..edges.unwrap_or_default() }
+    }
+
     /// Adds an edge; recorders are added first.
     pub fn add(&mut self, edge: Edge) {
         self.edges.push(edge);
+    }
+
+    /// Whether a recorder listens.
+    pub fn records(&self) -> bool {
+        self.edges.iter().any(|edge| edge.recorder)
     }
 
     /// Whether nobody listens.
@@ -245,6 +280,9 @@ impl Outlet {
 
     /// Sends to every consumer.
     pub fn send(&mut self, item: Item) -> Result<()> {
+        if let (Some(tap), Item::Chunk(chunk)) = (&self.tap, &item) {
+            tap.put(chunk);
+        }
         self.edges.iter_mut().try_for_each(|edge| edge.send(&item))
     }
 }

@@ -1,106 +1,26 @@
 //! Step after step: checkpoints, finals, skipped passes, the record of the run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::plan::{NodeId, Plan, What, budget};
 use crate::registry::Role;
+use crate::run::commits::Commits;
 use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
-use crate::run::options::{Options, Out, Progress};
+use crate::run::options::{Options, Progress};
+use crate::run::parts;
 use crate::run::pass::{self, PassEnd, Surroundings, Watched};
-use crate::run::record::{machine_memory, provenance};
+use crate::run::record::machine_memory;
 use crate::run::report::{Outcome, Report, StageReport};
+use crate::run::scope::Scope;
+use crate::run::view::Watching;
 use crate::stage::{Opened, RunCx};
-use crate::store::{self, Checkpoint, Files, Folder, GapList, Provenance, Sealed, checkpoint};
+use crate::store::{self, Checkpoint, Folder, GapList, Provenance, Sealed, checkpoint};
 use crate::value::{Dict, Key, Pool, Value};
-
-/// Runs a plan from its beginning.
-pub fn run(plan: &Plan, options: Options) -> Result<Report> {
-    let files = options.files.clone();
-    let folder = match &options.out {
-        Out::Numbered(base) => Folder::numbered(files, base, &plan.name)?,
-        Out::Folder { path, overwrite } => Folder::create(files, path, *overwrite)?,
-    };
-    let record = provenance(plan, &options);
-    Execution::new(plan, folder, record, options)?.go(None)
-}
-
-/// Goes on with the run of a folder from its last checkpoint; refuses a changed recipe.
-pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
-    let Out::Folder { path, .. } = &options.out else {
-        return Err(Error::internal("a run is resumed in its own folder"));
-    };
-    let opened = Folder::open(options.files.clone(), path)?;
-    if let Some((_, why)) = &opened.stale {
-        tracing::warn!(%why, "The lock of an earlier run was taken over.");
-    }
-    let folder = opened.folder;
-    let now = provenance(plan, &options);
-    // A run that was cut off before it wrote its record has nothing to go on from but its beginning.
-    let mut record = match Provenance::read(&**folder.files(), folder.root()) {
-        Ok(before) => {
-            before.same_recipe(&now)?;
-            // A run that was cut off between its record and its manifest has its last part to do again.
-            let whole = folder.files().exists(&folder.path(store::MANIFEST)).unwrap_or(false);
-            if before.status == "done" && whole {
-                return Err(Error::recipe(format!("the run in {} is done", folder.root().display()))
-                    .help("`isard verify` checks it, `isard run` starts another"));
-            }
-            before
-        }
-        Err(_) => now,
-    };
-    goes_on(&mut record);
-    let loaded = checkpoint::load(&folder)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let checkpoint = loaded.checkpoint.unwrap_or_default();
-    folder.rollback(&checkpoint)?;
-    let from = (!checkpoint.step.is_empty()).then_some(checkpoint);
-    Execution::new(plan, folder, record, options)?.go(from)
-}
-
-/// The names a run can be restarted from, in order: the passes that it began.
-pub fn restart_names(files: &dyn Files, root: &std::path::Path) -> Result<Vec<String>> {
-    Ok(checkpoint::boundaries(files, root)?.into_iter().map(|c| c.step).collect())
-}
-
-/// Goes back to the beginning of a pass, and runs on from there.
-pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
-    let Out::Folder { path, .. } = &options.out else {
-        return Err(Error::internal("a run is restarted in its own folder"));
-    };
-    let folder = Folder::open(options.files.clone(), path)?.folder;
-    let mut record = Provenance::read(&**folder.files(), folder.root())?;
-    record.same_recipe(&provenance(plan, &options))?;
-    let kept = checkpoint::boundaries(&**folder.files(), folder.root())?;
-    let names: Vec<&str> = kept.iter().map(|c| c.step.as_str()).collect();
-    let Some(from) = kept.iter().find(|c| c.step == step) else {
-        let names = names.join("`, `");
-        return Err(
-            Error::recipe(format!("no pass `{step}` to restart from")).help(format!("there are `{names}`"))
-        );
-    };
-    checkpoint::restart(&folder, from)?;
-    folder.rollback(from)?;
-    goes_on(&mut record);
-    Execution::new(plan, folder, record, options)?.go(Some(from.clone()))
-}
-
-/// Takes back what a record says of the end of a run.
-fn goes_on(record: &mut Provenance) {
-    record.resumed.push(store::utc_now());
-    record.status = "running".into();
-    (record.ended, record.exit, record.error) = (None, None, None);
-}
-
-/// Files of writers by stage and mark.
-type Commits = Arc<Mutex<HashMap<(String, Option<u64>), Vec<Sealed>>>>;
 
 /// The account of frames of one stage in one step.
 struct Account {
@@ -111,23 +31,36 @@ struct Account {
     detached: bool,
 }
 
-struct Execution<'a> {
+/// A run under way.
+pub(super) struct Execution<'a> {
     plan: &'a Plan,
     folder: Arc<Folder>,
     record: Provenance,
+    /// What of each step runs here; a step without one runs whole.
+    scopes: Vec<Scope>,
     options: Options,
     run: Arc<RunCx>,
+    watching: Option<Watching>,
     finals: Arc<Finals>,
-    commits: Commits,
+    commits: Arc<Commits>,
     begun: Instant,
     mark: u64,
+    /// Branches that ended by themselves in earlier steps: the stage and its error.
+    detached: Vec<(String, String)>,
     /// The accounts of frames of the steps so far.
     accounts: Vec<Account>,
     report: Report,
 }
 
 impl<'a> Execution<'a> {
-    fn new(plan: &'a Plan, folder: Arc<Folder>, record: Provenance, mut options: Options) -> Result<Self> {
+    /// A run that is about to begin or to go on.
+    pub fn new(
+        plan: &'a Plan,
+        folder: Arc<Folder>,
+        record: Provenance,
+        scopes: Vec<Scope>,
+        mut options: Options,
+    ) -> Result<Self> {
         let threads =
             plan.run.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
         let pool = rayon::ThreadPoolBuilder::new()
@@ -159,28 +92,33 @@ impl<'a> Execution<'a> {
             results: Dict::new(),
             peak_buffers: 0,
         };
-        let (finals, commits) = (Arc::default(), Commits::default());
+        let watching = options.view.take().map(Watching::start).transpose()?;
+        let (finals, commits) = (Arc::default(), Arc::default());
         let begun = Instant::now();
         Ok(Execution {
             plan,
             folder,
             record,
+            scopes,
             options,
             run,
+            watching,
             finals,
             commits,
             begun,
             mark: 0,
+            detached: vec![],
             accounts: vec![],
             report,
         })
     }
 
     /// Runs all steps, or those from a checkpoint on.
-    fn go(mut self, mut from: Option<Checkpoint>) -> Result<Report> {
+    pub fn go(mut self, mut from: Option<Checkpoint>) -> Result<Report> {
         self.folder.set_record(self.record.to_json());
         self.folder.put_run(&self.record.to_json())?;
-        self.log(&format!("isard {} runs `{}`", self.record.isard, self.plan.name))?;
+        let part = self.record.part.map_or_else(String::new, |part| format!(", {part}"));
+        self.log(&format!("isard {} runs `{}`{part}", self.record.isard, self.plan.name))?;
         let mut first = 0;
         if let Some(checkpoint) = &from {
             let known = self.plan.steps.iter().position(|s| s.name == checkpoint.step);
@@ -195,6 +133,13 @@ impl<'a> Execution<'a> {
                     .map(|(k, v)| (k.to_string(), v.text().unwrap_or_default().to_owned()))
                     .collect();
             }
+            if let Some(Value::Dict(detached)) = checkpoint.more.get("detached") {
+                for (stage, error) in detached.iter() {
+                    let error = error.text().unwrap_or_default();
+                    tracing::warn!(%stage, error, "A branch had ended in an earlier pass.");
+                    self.detached.push((stage.to_string(), error.to_owned()));
+                }
+            }
             for (name, saved) in checkpoint.ledger.iter() {
                 if let Value::Dict(saved) = saved {
                     let (name, ledger) = (name.to_string(), Ledger::load(saved)?);
@@ -207,7 +152,9 @@ impl<'a> Execution<'a> {
         }
         let mut failure = None;
         let mut stopped = false;
-        for step in first..self.plan.steps.len() {
+        // The frames of the first pass are what parts share; whatever comes later is for their merge.
+        let steps = if self.record.part.is_some() { 1 } else { self.plan.steps.len() };
+        for step in first..steps {
             if step > first && self.options.stop.load(Ordering::Relaxed) {
                 // Between two passes there is nothing to drain, but the checkpoint has to say where to go on.
                 stopped = true;
@@ -261,13 +208,7 @@ impl<'a> Execution<'a> {
             let (folder, commits, name) = (folder.clone(), commits.clone(), stage.to_owned());
             let committed: Committed = Arc::new({
                 let folder = folder.clone();
-                move |mark| {
-                    let files = folder.commit(&name);
-                    commits
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert((name.clone(), mark), files);
-                }
+                move |mark| commits.note(&name, mark, folder.commit(&name))
             });
             committed
         };
@@ -287,18 +228,11 @@ impl<'a> Execution<'a> {
         let mut save = |mark: u64, nodes: Dict| {
             let mut files: Vec<Sealed> =
                 files_before.iter().filter(|f| !writers.contains(&f.stage)).cloned().collect();
-            let mut commits = save_commits.lock().unwrap_or_else(PoisonError::into_inner);
             for writer in &writers {
-                let of_mark = commits.remove(&(writer.clone(), Some(mark)));
-                let ended = || commits.get(&(writer.clone(), None)).cloned();
-                match of_mark.or_else(ended) {
-                    Some(list) => files.extend(list),
-                    // A writer that had ended before the checkpoint resumed from keeps its files.
-                    None => files.extend(files_before.iter().filter(|f| f.stage == *writer).cloned()),
-                }
+                // A writer that had ended before the checkpoint resumed from keeps its files.
+                let before = || files_before.iter().filter(|f| f.stage == *writer).cloned().collect();
+                files.extend(save_commits.at(writer, mark).unwrap_or_else(before));
             }
-            commits.retain(|(_, m), _| m.is_none_or(|m| m > mark));
-            drop(commits);
             newest = mark;
             // Values that this step has come to stand with the stages that have ended: what the step began with must
             // stay what it was, or a stage that reads what an earlier turn left would read its own turn's instead.
@@ -311,10 +245,11 @@ impl<'a> Execution<'a> {
             }
         };
         let disk = self.folder.free_bytes().ok();
-        let budget = |opened: &BTreeMap<NodeId, Opened>| match budget(plan, opened, machine_memory(), disk) {
-            Ok(_) => Ok(()),
-            Err(faults) => Err(Error::new(crate::Blame::Resources, faults.render(false).trim_end())),
+        let budget = |opened: &BTreeMap<NodeId, Opened>, early: &BTreeMap<NodeId, Dict>| {
+            let weighed = budget(plan, opened, early, machine_memory(), disk);
+            weighed.map(drop).map_err(|f| Error::new(crate::Blame::Resources, f.render(false).trim_end()))
         };
+        let whole = Scope::default();
         let ended = pass::run(&mut Surroundings {
             plan,
             step,
@@ -331,6 +266,8 @@ impl<'a> Execution<'a> {
             watch: &mut watch,
             budget: &budget,
             resume: resumed.map(|c| c.nodes),
+            taps: self.watching.as_ref().map(Watching::taps),
+            scope: self.scopes.get(at).unwrap_or(&whole),
         });
         self.mark = newest + 1;
         self.options.observer = observer;
@@ -341,6 +278,9 @@ impl<'a> Execution<'a> {
     fn boundary(&self, step: usize) -> Checkpoint {
         let text = |(k, v): (&String, &String)| (Key::from(k.clone()), Value::from(v.as_str()));
         let content: Dict = self.report.content.iter().map(text).collect();
+        let detached = |(stage, error): &(String, String)| (Key::from(stage.clone()), error.as_str().into());
+        let detached: Dict = self.detached.iter().map(detached).collect();
+        let more = Dict::new().with("finals", self.finals.save()).with("content", content);
         let account = |a: &Account| (Key::from(a.name.clone()), Value::Dict(a.ledger.save()));
         Checkpoint {
             recipe: self.record.recipe_digest(),
@@ -348,7 +288,7 @@ impl<'a> Execution<'a> {
             mark: self.mark,
             nodes: Dict::new(),
             ledger: self.accounts.iter().filter(|a| !a.detached).map(account).collect(),
-            more: Dict::new().with("finals", self.finals.save()).with("content", content),
+            more: more.with("detached", detached),
             files: self.folder.sealed(),
         }
     }
@@ -387,6 +327,12 @@ impl<'a> Execution<'a> {
                 content,
             });
         }
+        for (node, error) in &end.detached {
+            if let Some(node) = plan.nodes.get(*node) {
+                let name = if many { format!("{step}.{}", node.name) } else { node.name.clone() };
+                self.detached.push((name, error.to_string()));
+            }
+        }
         for (node, port, changes) in &end.latched {
             let key = format!("latched {}.{port}", plan.nodes[*node].name);
             let changes: Vec<_> =
@@ -405,6 +351,8 @@ impl<'a> Execution<'a> {
 
     /// Weighs the outcome, writes the record and, for a run that is over, the manifest.
     fn finish(mut self, failure: Option<Error>, stopped: bool) -> Result<Report> {
+        // The last look comes before the folder is closed.
+        drop(self.watching.take());
         let mut unbalanced = None;
         let mut limits = vec![];
         for account in &self.accounts {
@@ -422,7 +370,7 @@ impl<'a> Execution<'a> {
             (None, _) if stopped => Outcome::Stopped,
             (None, Some(error)) => Outcome::Failed(error),
             _ if !limits.is_empty() => Outcome::Limits(limits),
-            _ if self.report.stages.iter().any(|s| s.detached.is_some()) => Outcome::Detached,
+            _ if !self.detached.is_empty() => Outcome::Detached,
             _ => Outcome::Done,
         };
         for (name, node, port) in &self.plan.results {
@@ -449,18 +397,24 @@ impl<'a> Execution<'a> {
             .filter(|(_, _, set)| !set.is_empty())
             .map(|(n, word, set)| GapList::new(n, word, set))
             .collect();
+        let goes_on = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped);
+        let left = match self.record.part.is_some() && !goes_on {
+            true => parts::leave_accounts(&self.folder, &self.report.stages),
+            false => Ok(()),
+        };
         let told = self.log(&format!(
             "{}{}",
             outcome.word(),
             outcome.message().map_or(String::new(), |m| format!(": {m}"))
         ));
-        let written = told.and_then(|()| self.folder.put_run(&self.record.to_json())).and_then(|()| {
-            // Only a run that will not go on gets its manifest; the others are resumed from their checkpoint.
-            match self.report.outcome {
-                Outcome::Failed(_) | Outcome::Stopped => Ok(()),
-                _ => store::finish(&self.folder, &self.report.content).map(drop),
-            }
-        });
+        let written =
+            left.and(told).and_then(|()| self.folder.put_run(&self.record.to_json())).and_then(|()| {
+                // Only a run that will not go on gets its manifest; the others are resumed from their checkpoint.
+                match goes_on {
+                    true => Ok(()),
+                    false => store::finish(&self.folder, &self.report.content).map(drop),
+                }
+            });
         if let Err(error) = written
             && !matches!(self.report.outcome, Outcome::Failed(_))
         {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::plan::{Feed, NodeId, Overflow, Plan, Stream, What};
 use crate::registry::Role;
+use crate::run::scope::Scope;
 use crate::run::wire::full_key;
 use crate::span::Span;
 use crate::value::Key;
@@ -12,8 +13,9 @@ use crate::value::Key;
 /// The wiring of one pass.
 pub struct Graph<'a> {
     plan: &'a Plan,
-    /// The stages of the pass.
-    pub nodes: &'a [NodeId],
+    scope: &'a Scope,
+    /// The stages of the pass that run here, or whose streams are played here.
+    pub nodes: Vec<NodeId>,
     consumers: HashMap<NodeId, Vec<NodeId>>,
     /// Stages whose stream a later pass plays again.
     pub kept: BTreeSet<NodeId>,
@@ -25,29 +27,35 @@ pub struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// The wiring of a pass.
-    pub fn new(plan: &'a Plan, pass: usize) -> Graph<'a> {
-        let nodes = plan.passes[pass].nodes.as_slice();
+    /// The wiring of a pass, as far as it runs here.
+    pub fn new(plan: &'a Plan, pass: usize, scope: &'a Scope) -> Graph<'a> {
+        let all = plan.passes[pass].nodes.as_slice();
+        let nodes: Vec<NodeId> = all.iter().copied().filter(|id| !scope.absent.contains(id)).collect();
         let mut graph = Graph {
             plan,
-            nodes,
+            scope,
+            nodes: nodes.clone(),
             consumers: HashMap::new(),
             kept: BTreeSet::new(),
             captured: BTreeSet::new(),
             latched: BTreeSet::new(),
             needs: HashMap::new(),
         };
-        for &id in nodes {
+        let mut read: BTreeSet<NodeId> = BTreeSet::new();
+        for &id in all {
             for stream in &plan.nodes[id].from {
-                if let Stream::Live(from) = stream {
+                let Stream::Live(from) = stream else { continue };
+                read.insert(*from);
+                if scope.reads(id) {
                     graph.consumers.entry(*from).or_default().push(id);
                 }
             }
         }
-        for node in &plan.nodes {
+        for (reader, node) in plan.nodes.iter().enumerate() {
             for stream in &node.from {
                 if let Stream::Kept(from) = stream
                     && nodes.contains(from)
+                    && scope.reads(reader)
                 {
                     graph.kept.insert(*from);
                 }
@@ -70,15 +78,22 @@ impl<'a> Graph<'a> {
         }
         wanted.extend(plan.results.iter().map(|(_, node, _)| *node));
         wanted.extend(plan.passes.iter().filter_map(|p| p.needs.as_ref()).map(|(node, _)| *node));
-        for &id in nodes {
+        graph.kept.extend(nodes.iter().filter(|id| plan.nodes[**id].run.keep));
+        for &id in &nodes {
             let role = plan.nodes[id].role();
             let settles = matches!(role, Some(Role::Fit | Role::Reduce | Role::Task));
-            let leaf = graph.consumers(id).is_empty() && role != Some(Role::Writer);
+            let leaf = !read.contains(&id) && role != Some(Role::Writer);
             if settles || leaf || wanted.contains(&id) {
                 graph.captured.insert(id);
             }
         }
-        for &id in nodes {
+        if scope.part.is_some() {
+            // Final values, digests and what later passes read come from the merge: a part keeps what it needs for them.
+            graph.kept = scope.keep.keys().copied().collect();
+            graph.captured.clear();
+            graph.latched.clear();
+        }
+        for &id in &nodes {
             graph.need(id);
         }
         graph
@@ -117,9 +132,20 @@ impl<'a> Graph<'a> {
         keys.into()
     }
 
-    /// The keys that the players of a kept stream read.
+    /// The keys that a kept stream carries: those that its players read, here or in a later run.
     pub fn kept_keys(&self, id: NodeId) -> Arc<[Key]> {
+        if let Some(keys) = self.scope.keep.get(&id) {
+            return keys.clone();
+        }
         let mut keys = vec![];
+        if self.plan.nodes[id].run.keep {
+            keys.extend(self.own_keys(id));
+            for (reader, node) in self.plan.nodes.iter().enumerate() {
+                if node.from.contains(&Stream::Live(id)) {
+                    collect_needs(self.plan, reader, &mut keys);
+                }
+            }
+        }
         for (pass, _) in self.plan.passes.iter().enumerate() {
             for &reader in &self.plan.passes[pass].nodes {
                 if self.plan.nodes[reader].from.contains(&Stream::Kept(id)) {
@@ -169,6 +195,9 @@ impl<'a> Graph<'a> {
     pub fn fuses(&self, id: NodeId) -> Option<NodeId> {
         let node = &self.plan.nodes[id];
         let [Stream::Live(from)] = node.from[..] else { return None };
+        if self.scope.plays(from) || !self.scope.reads(id) {
+            return None;
+        }
         let plain = node.run.overflow == Overflow::Block && node.run.queue.is_none() && !node.run.detach;
         let maps = node.role() == Some(Role::Map) && self.plan.nodes[from].role() == Some(Role::Map);
         let alone =
@@ -177,11 +206,16 @@ impl<'a> Graph<'a> {
         (plain && maps && alone && !latched).then_some(from)
     }
 
-    /// The stages whose stream begins at a stage, itself included.
+    /// The stages that cannot go on without a stage, itself included: whose stream begins at it, who wait for its end.
     pub fn downstream(&self, id: NodeId) -> BTreeSet<NodeId> {
         let mut all = BTreeSet::from([id]);
-        for consumer in self.consumers(id) {
-            all.extend(self.downstream(*consumer));
+        let waits = |other: &&NodeId| {
+            let inputs = self.plan.nodes[**other].inputs.iter();
+            **other != id
+                && inputs.into_iter().any(|(_, f)| matches!(f, Feed::Final { node, .. } if *node == id))
+        };
+        for next in self.consumers(id).iter().chain(self.nodes.iter().filter(waits)) {
+            all.extend(self.downstream(*next));
         }
         all
     }
@@ -205,7 +239,7 @@ impl<'a> Graph<'a> {
 }
 
 /// The keys a stage and those behind it read from the stage's stream.
-fn collect_needs(plan: &Plan, id: NodeId, keys: &mut Vec<Key>) {
+pub fn collect_needs(plan: &Plan, id: NodeId, keys: &mut Vec<Key>) {
     let node = &plan.nodes[id];
     let mut add = |key: &Key| {
         if !keys.contains(key) {

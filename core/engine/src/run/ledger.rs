@@ -16,6 +16,8 @@ use crate::value::{Array, Dict, Value};
 pub struct Ledger {
     /// How many frames are expected, counted from 0; none when the source does not know.
     pub expected: Option<u64>,
+    /// The frames that are accounted for here, in a part of a run; none accounts for all.
+    pub part: Option<Range<u64>>,
     /// Delivered, absorbed or committed.
     pub done: Ranges,
     /// Not used by choice of the recipe or a stage.
@@ -54,16 +56,16 @@ impl Ledger {
             Reason::Dropped => &mut self.dropped,
         };
         set.add(gap.span.range());
+        self.reason(gap.span.range(), gap.reason, gap.why.clone());
+    }
+
+    fn reason(&mut self, frames: Range<u64>, reason: Reason, why: Arc<str>) {
         let listed = self.reasons.len();
         match self.reasons.last_mut() {
-            Some((range, reason, why))
-                if range.end == gap.span.start && *reason == gap.reason && *why == gap.why =>
-            {
-                range.end = gap.span.end();
+            Some((range, r, w)) if range.end == frames.start && *r == reason && *w == why => {
+                range.end = frames.end;
             }
-            _ if listed < LISTED => {
-                self.reasons.push((gap.span.range(), gap.reason, gap.why.clone()));
-            }
+            _ if listed < LISTED => self.reasons.push((frames, reason, why)),
             _ => (),
         }
     }
@@ -107,6 +109,16 @@ impl Ledger {
             return Err(Error::internal(format!(
                 "the ledger does not balance: {twice} frames in two classes ({self})"
             )));
+        }
+        if let Some(part) = &self.part {
+            let (found, wanted) = (all.count(), part.end - part.start);
+            return match found == wanted && all.iter().all(|r| part.start <= r.start && r.end <= part.end) {
+                true => Ok(()),
+                false => Err(Error::internal(format!(
+                    "the ledger does not balance: {found} frames in {wanted} of the part from {} to {} ({self})",
+                    part.start, part.end
+                ))),
+            };
         }
         match self.expected {
             Some(n) if all.count() != n || all.iter().any(|r| r.end > n) => {
@@ -153,6 +165,9 @@ impl Ledger {
     /// The account as it stands in `run.json`.
     pub fn to_json(&self) -> serde_json::Value {
         let mut out = json!({ "expected": self.expected });
+        if let Some(part) = &self.part {
+            out["part"] = json!({ "from": part.start, "to": part.end });
+        }
         for (word, set) in self.classes() {
             out[word] = json!({ "count": set.count(), "frames": set.to_string() });
         }
@@ -189,7 +204,36 @@ impl Ledger {
         for (word, ranges) in self.classes() {
             out.set(word, set(ranges));
         }
+        if let Some(part) = &self.part {
+            out.set("part", Array::from_slice(&[part.start, part.end]));
+        }
         out
+    }
+
+    /// The account of all frames from those of the parts, in order.
+    pub fn sum(parts: impl IntoIterator<Item = Ledger>) -> Ledger {
+        let mut all = Ledger::default();
+        for part in parts {
+            all.expected = part.expected.or(all.expected);
+            let sets = [
+                (&mut all.done, &part.done),
+                (&mut all.skipped, &part.skipped),
+                (&mut all.dropped, &part.dropped),
+                (&mut all.missing, &part.missing),
+                (&mut all.corrupt, &part.corrupt),
+                (&mut all.late, &part.late),
+            ];
+            for (set, more) in sets {
+                more.iter().for_each(|r| set.add(r.clone()));
+            }
+            all.extra += part.extra;
+            let room = LISTED.saturating_sub(all.extra_numbers.len());
+            all.extra_numbers.extend(part.extra_numbers.into_iter().take(room));
+            for (range, reason, why) in part.reasons {
+                all.reason(range, reason, why);
+            }
+        }
+        all
     }
 
     /// The account that was kept at a mark.
@@ -216,8 +260,16 @@ impl Ledger {
             }
         }
         let whole = |word: &str| state.get(word).and_then(Value::number).map(|n| n as u64);
+        let part = match state.get("part") {
+            Some(Value::Array(bounds)) => match *bounds.as_slice::<u64>()? {
+                [start, end] => Some(start..end),
+                _ => None,
+            },
+            _ => None,
+        };
         Ok(Ledger {
             expected: whole("expected"),
+            part,
             done: set("done")?,
             skipped: set("skipped")?,
             dropped: set("dropped")?,
@@ -233,7 +285,7 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.expected {
+        match self.part.as_ref().map(|p| p.end - p.start).or(self.expected) {
             Some(n) => write!(f, "{} of {n} done", self.done.count())?,
             None => write!(f, "{} done, extent unknown", self.done.count())?,
         }
@@ -265,6 +317,29 @@ mod tests {
         assert_eq!(Ledger::load(&ledger.save()).unwrap(), ledger);
         assert_eq!(ledger.again().to_string(), "4-5");
         assert_eq!(ledger.exceeds(&Limits { missing: 1, late: 1, ..Limits::default() }).len(), 1);
+    }
+
+    #[test]
+    fn the_accounts_of_parts_add_up_to_that_of_the_whole() {
+        let gap =
+            |start, len| Gap { span: Span::frames(start, len), reason: Reason::Missing, why: "".into() };
+        let (mut a, mut b) = (Ledger::default(), Ledger::default());
+        for (ledger, part) in [(&mut a, 0..64), (&mut b, 64..100)] {
+            (ledger.expected, ledger.part) = (Some(100), Some(part));
+        }
+        a.done(0..60);
+        a.gap(&gap(60, 4));
+        b.gap(&gap(64, 6));
+        b.done(70..99);
+        assert!(a.balance().is_ok() && b.balance().is_err());
+        b.done(99..100);
+        assert!(b.balance().is_ok());
+        assert_eq!(Ledger::load(&b.save()).unwrap(), b);
+        let mut whole = Ledger { expected: Some(100), ..Ledger::default() };
+        whole.done(0..60);
+        whole.gap(&gap(60, 10));
+        whole.done(70..100);
+        assert_eq!(Ledger::sum([a, b]), whole);
     }
 
     #[test]

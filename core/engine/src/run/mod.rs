@@ -1,26 +1,38 @@
 //! Running a plan.
 
+mod begin;
+mod commits;
 mod control;
+mod early;
 mod edge;
 mod execute;
 mod graph;
+mod index;
 mod kept;
 mod ledger;
+
 mod node;
 mod once;
 mod options;
+mod parts;
 mod pass;
 mod per;
 mod record;
 mod report;
+mod reuse;
+mod scope;
 mod sorter;
 mod spill;
+mod view;
 mod wire;
 
+pub use begin::{merge, restart, restart_names, resume, run};
 pub use control::{Call, Meter};
-pub use execute::{restart, restart_names, resume, run};
+pub use early::early;
 pub use ledger::Ledger;
 pub use once::{once, open};
-pub use options::{Observer, Options, Out, Progress};
+pub use options::{Observer, Options, Out, Progress, Reuse};
 pub use pass::Watched;
+pub use record::machine_memory;
 pub use report::{Outcome, Report, StageReport};
+pub use view::{Sight, View, Viewer};

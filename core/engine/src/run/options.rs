@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::run::pass::Watched;
+use crate::run::view::View;
 use crate::stage::{Prepared, Reader};
-use crate::store::{Files, Folder, RealFiles};
+use crate::store::{Files, Folder, Part, RealFiles};
 
 /// Where a run leaves its outputs.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct Options {
     pub cancel: Arc<AtomicBool>,
     /// Sees progress.
     pub observer: Option<Box<Observer>>,
+    /// Sees the newest values of stages; nothing waits for it.
+    pub view: Option<View>,
     /// Reads what paths in a recipe name.
     pub reader: Option<Arc<Reader>>,
     /// Costly set-up, shared with other runs of this process.
@@ -56,6 +59,21 @@ pub struct Options {
     pub said: BTreeMap<String, serde_json::Value>,
     /// Told where the outputs go, before anything runs.
     pub started: Option<Box<Started>>,
+    /// The part of the frames to run; none takes all.
+    pub part: Option<Part>,
+    /// Outputs of earlier runs to take instead of running their stages.
+    pub reuse: Vec<Reuse>,
+}
+
+/// An output of an earlier run to take instead of running its stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    /// The stage.
+    pub stage: String,
+    /// The folder of the earlier run, or the kept output in it.
+    pub path: PathBuf,
+    /// Take it even if the recipe that made it differs.
+    pub anyway: bool,
 }
 
 /// Told where the outputs go.
@@ -70,10 +88,13 @@ impl Options {
             stop: Arc::default(),
             cancel: Arc::default(),
             observer: None,
+            view: None,
             reader: None,
             prepared: Arc::default(),
             said: BTreeMap::new(),
             started: None,
+            part: None,
+            reuse: vec![],
         }
     }
 }

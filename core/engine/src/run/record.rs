@@ -31,6 +31,7 @@ pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
         inputs: inputs(plan),
         options: options.said.clone(),
         seed: plan.run.seed,
+        part: options.part,
         started: store::utc_now(),
         host: store::Holder::this().host,
         status: "running".into(),
@@ -67,7 +68,7 @@ fn inputs(plan: &Plan) -> Vec<Input> {
 }
 
 /// Half of the memory that can be had now; none where the machine does not say.
-pub(super) fn machine_memory() -> Option<u64> {
+pub fn machine_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("MemAvailable"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024 / 2)

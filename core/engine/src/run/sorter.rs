@@ -1,6 +1,7 @@
 //! The reorder buffer of a source: numbers come in any order, chunks leave in order, gaps in band.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,17 +18,23 @@ pub enum Sorted {
     Chunk(Chunk),
     /// Frames that will not come.
     Gap(Gap),
+    /// A frame that came damaged, with its bytes.
+    Corrupt(Gap, Dict),
 }
 
 enum Held {
     Frames(u64, Dict),
-    Lost(Reason, Arc<str>),
+    Lost(Reason, Arc<str>, Option<Dict>),
 }
 
 /// Sorts arrivals, closes chunks, keeps the source's ledger.
 pub struct Sorter {
     /// The next number to be placed.
     next: u64,
+    /// The numbers that belong here: all, or those of a part. The last part also books strangers.
+    own: Range<u64>,
+    /// The newest number that came and belongs to a later part: it says how far behind this one is.
+    beyond: u64,
     /// Frames to a chunk; chunks end at multiples of it.
     chunk: u64,
     /// How far behind a frame may be.
@@ -57,6 +64,8 @@ impl Sorter {
         let opened = Instant::now();
         Sorter {
             next,
+            own: 0..u64::MAX,
+            beyond: 0,
             chunk,
             reorder,
             latency,
@@ -69,6 +78,23 @@ impl Sorter {
         }
     }
 
+    /// Takes the frames of a part only; the others are for other parts to book.
+    ///
+    /// A part ends when its frames are placed or given up: one that would have come later still stays missing, where a
+    /// single run would have called it late. No frame differs.
+    pub fn only(&mut self, own: Range<u64>) {
+        let frames = self.ledger.expected;
+        self.ledger.part = Some(own.clone());
+        // Numbers outside the scan belong to no part: the last one counts them.
+        let end = if frames == Some(own.end) { u64::MAX } else { own.end };
+        self.own = own.start..end;
+    }
+
+    /// Whether all frames of its part have been placed or given up.
+    pub fn is_full(&self) -> bool {
+        self.next >= self.own.end
+    }
+
     /// The number that is waited for.
     pub fn next(&self) -> u64 {
         self.next
@@ -76,7 +102,8 @@ impl Sorter {
 
     /// Frames until the chunk is full.
     pub fn room(&self) -> u64 {
-        self.chunk - self.next % self.chunk
+        let room = self.chunk - self.next % self.chunk;
+        room.min(self.own.end.saturating_sub(self.next)).max(1)
     }
 
     /// Takes what a source put.
@@ -85,9 +112,9 @@ impl Sorter {
             Arrival::Frames { first, count, data } => {
                 self.frames(Chunk::new(Span::frames(first, count), data))?
             }
-            Arrival::Lost { number, reason, why, .. } => {
+            Arrival::Lost { number, reason, why, data } => {
                 if self.is_new(number) {
-                    self.held.insert(number, Held::Lost(reason, why));
+                    self.held.insert(number, Held::Lost(reason, why, data));
                 }
             }
         }
@@ -96,6 +123,12 @@ impl Sorter {
 
     /// Whether a number is waited for; repeats, late ones and strangers are booked here.
     fn is_new(&mut self, number: u64) -> bool {
+        if !self.own.contains(&number) {
+            if number >= self.own.end && self.ledger.expected.is_none_or(|n| number < n) {
+                self.beyond = self.beyond.max(number);
+            }
+            return false;
+        }
         if self.ledger.expected.is_some_and(|n| number >= n) {
             self.ledger.extra(number);
             return false;
@@ -122,7 +155,7 @@ impl Sorter {
     fn frames(&mut self, block: Chunk) -> Result<()> {
         let span = block.span.clone();
         // The usual case, a block that is waited for and nothing held, costs no look-up per frame.
-        let inside = self.ledger.expected.is_none_or(|n| span.end() <= n);
+        let inside = self.ledger.expected.is_none_or(|n| span.end() <= n) && span.end() <= self.own.end;
         if span.start == self.next && inside && self.held.is_empty() {
             self.place(block)?;
             return Ok(());
@@ -154,21 +187,26 @@ impl Sorter {
                     Held::Frames(count, data) => {
                         self.place(Chunk::new(Span::frames(self.next, count), data))?
                     }
-                    Held::Lost(reason, why) => self.lose(self.next + 1, reason, why)?,
+                    Held::Lost(reason, why, data) => self.lose(self.next + 1, reason, why, data)?,
                 }
             }
-            let Some((&first, _)) = self.held.first_key_value() else { return Ok(()) };
-            let newest = self.held.last_key_value().map_or(first, |(n, held)| match held {
+            let first = match self.held.first_key_value() {
+                Some((&first, _)) => first,
+                None if self.beyond > 0 => self.own.end,
+                None => return Ok(()),
+            };
+            let newest = self.held.last_key_value().map_or(0, |(n, held)| match held {
                 Held::Frames(count, _) => n + count - 1,
                 Held::Lost(..) => *n,
             });
-            if newest - self.next <= self.reorder {
+            let newest = newest.max(self.beyond);
+            if first <= self.next || newest - self.next <= self.reorder {
                 return Ok(());
             }
             // Only as far as the limit demands: a frame that may still come in time is waited for.
             let to = first.min(newest - self.reorder);
             let why = format!("not there when frame {newest} had come (reorder limit {})", self.reorder);
-            self.lose(to, Reason::Missing, why.into())?;
+            self.lose(to, Reason::Missing, why.into(), None)?;
         }
     }
 
@@ -191,12 +229,15 @@ impl Sorter {
         Ok(())
     }
 
-    fn lose(&mut self, to: u64, reason: Reason, why: Arc<str>) -> Result<()> {
+    fn lose(&mut self, to: u64, reason: Reason, why: Arc<str>, data: Option<Dict>) -> Result<()> {
         self.close()?;
         let gap = Gap { span: Span::frames(self.next, to - self.next), reason, why };
         self.ledger.gap(&gap);
         self.next = to;
-        self.out.push(Sorted::Gap(gap));
+        self.out.push(match data {
+            Some(data) => Sorted::Corrupt(gap, data),
+            None => Sorted::Gap(gap),
+        });
         Ok(())
     }
 
@@ -227,14 +268,14 @@ impl Sorter {
     pub fn finish(&mut self, why: &str) -> Result<()> {
         while let Some((&first, _)) = self.held.first_key_value() {
             if first > self.next {
-                self.lose(first, Reason::Missing, "never came".into())?;
+                self.lose(first, Reason::Missing, "never came".into(), None)?;
             }
             self.drain()?;
         }
-        if let Some(frames) = self.ledger.expected
+        if let Some(frames) = self.ledger.expected.map(|n| n.min(self.own.end))
             && self.next < frames
         {
-            self.lose(frames, Reason::Missing, why.into())?;
+            self.lose(frames, Reason::Missing, why.into(), None)?;
         }
         self.close()
     }
@@ -282,6 +323,9 @@ mod tests {
                     numbers.extend(chunk.span.range());
                 }
                 Sorted::Gap(gap) => gaps.push(format!("{} {}", gap.reason.word(), gap.span)),
+                Sorted::Corrupt(gap, data) => {
+                    gaps.push(format!("{} {} with {:?}", gap.reason.word(), gap.span, data.get("n")));
+                }
             }
         }
         (numbers, gaps)
@@ -334,6 +378,29 @@ mod tests {
         sorter.finish("").unwrap();
         assert_eq!(left(&mut sorter).0, (0..20).collect::<Vec<_>>());
         assert_eq!(sorter.ledger.to_string(), "20 of 20 done, 4 extra");
+    }
+
+    #[test]
+    fn a_part_takes_its_own_frames_and_leaves_the_others_to_others() {
+        let mut sorter = Sorter::new(8, Some(40), 6, 4, Duration::from_secs(9), Pool::new(0));
+        sorter.only(8..16);
+        // A block that reaches over both ends, one frame short; later ones show how far behind the lost one is.
+        sorter.push(frames(5, 5)).unwrap();
+        assert_eq!(sorter.room(), 2);
+        sorter.push(frames(11, 8)).unwrap();
+        assert!(sorter.is_full());
+        sorter.push(frames(50, 1)).unwrap();
+        sorter.finish("the source ended").unwrap();
+        let (numbers, gaps) = left(&mut sorter);
+        assert_eq!((numbers, gaps), (vec![8, 9, 11, 12, 13, 14, 15], vec!["missing frame 10".to_owned()]));
+        assert_eq!(sorter.ledger.to_string(), "7 of 8 done, 1 missing");
+        sorter.ledger.balance().unwrap();
+
+        let mut last = Sorter::new(32, Some(40), 6, 4, Duration::from_secs(9), Pool::new(0));
+        last.only(32..40);
+        [frames(30, 10), frames(50, 1)].into_iter().for_each(|f| last.push(f).unwrap());
+        last.finish("").unwrap();
+        assert_eq!(last.ledger.to_string(), "8 of 8 done, 1 extra");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Context, Error, Result};
 use crate::port::{Port, check_output};
 use crate::span::Span;
-use crate::value::{Dict, Key, Value};
+use crate::stage::Shapes;
+use crate::value::{Dict, Dtype, Key, Value};
 
 /// A slow value: the newest snapshot of a stream beside the frames.
 #[derive(Default)]
@@ -107,18 +108,57 @@ impl Scatter {
         known.unwrap_or_else(|| full_key(&self.stage, port.as_str()))
     }
 
+    /// Whether outputs are what the ports promise; they lead with the records of `span`, if there is one.
+    pub fn check(&self, span: Option<&Span>, output: &Dict) -> Result<()> {
+        check_output(&self.ports, span, output).at(|| match span {
+            Some(span) => format!("stage `{}`, {span}", self.stage),
+            None => format!("stage `{}`", self.stage),
+        })
+    }
+
     /// Adds outputs that lead with the records of `span`.
     pub fn add(&self, span: &Span, output: Dict, data: &mut Dict) -> Result<()> {
-        check_output(&self.ports, Some(span), &output).at(|| format!("stage `{}`, {span}", self.stage))?;
+        self.check(Some(span), &output)?;
         for (port, value) in output {
             data.set(self.key(&port), value);
         }
         Ok(())
     }
 
+    /// Whether the bytes of a damaged frame can stand among good ones.
+    ///
+    /// They must be what the ports promise and what the source said a frame looks like: which frames came before must
+    /// not decide, or a resumed run would decide otherwise.
+    pub fn fits(&self, span: &Span, frame: &Dict, shapes: &Shapes) -> Result<()> {
+        check_output(&self.ports, Some(span), frame)?;
+        self.keeps_word(frame, shapes, true)
+    }
+
+    /// Whether frames are what their source said when it was opened; `strict` wants it to have said so.
+    pub fn keeps_word(&self, frames: &Dict, shapes: &Shapes, strict: bool) -> Result<()> {
+        for (port, value) in frames.iter() {
+            let Value::Array(array) = value else { continue };
+            let dims = array.shape().get(1..).unwrap_or_default();
+            let told = shapes.get(port.as_str());
+            let wanted = told.dims.or_else(|| (!strict || dims.is_empty()).then(|| dims.to_vec()));
+            if wanted.as_deref() != Some(dims) {
+                let wanted =
+                    wanted.map_or("one that the source tells when it is opened".into(), |w| format!("{w:?}"));
+                return Err(Error::data(format!("found a frame of shape {dims:?}, wanted {wanted}"))
+                    .at(format!("port `{port}`")));
+            }
+            if told.dtype.is_some_and(|wanted| wanted != array.dtype()) {
+                let wanted = told.dtype.map_or("", Dtype::name);
+                return Err(Error::data(format!("found {}, wanted {wanted}", array.dtype().name()))
+                    .at(format!("port `{port}`")));
+            }
+        }
+        Ok(())
+    }
+
     /// The outputs of one record, given their leading axis.
     pub fn lead(&self, record: u64, output: Dict) -> Result<Dict> {
-        check_output(&self.ports, None, &output).at(|| format!("stage `{}`", self.stage))?;
+        self.check(None, &output)?;
         let mut data = Dict::with_capacity(output.len());
         for (port, value) in output {
             data.push(self.key(&port), value.lead(record));

@@ -151,6 +151,9 @@ impl<S: Writer> AnyWriter for Typed<S> {
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()> {
         guard("gap", || self.0.gap(cx, gap))
     }
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool> {
+        guard("corrupt", || self.0.corrupt(cx, gap, input(frame)?))
+    }
     fn commit(&mut self, cx: &Cx) -> Result<Dict> {
         guard("commit", || self.0.commit(cx))
     }

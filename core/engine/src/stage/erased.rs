@@ -67,6 +67,10 @@ pub trait AnyFit: AnyStage {
     fn absorb(&mut self, cx: &Cx, span: &Span, input: Dict) -> Result<()>;
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()>;
     fn complete(&mut self, cx: &Cx) -> Result<()>;
+    /// Whether the data of a part of the answer are all in: refining can finish that part now.
+    fn ripe(&self) -> bool {
+        false
+    }
     fn refine(&mut self, cx: &Cx, slice: &Slice) -> Result<Fitness>;
     fn snapshot(&self, cx: &Cx) -> Result<Option<Dict>>;
     fn save(&self) -> Result<Dict>;
@@ -79,6 +83,7 @@ pub trait AnyWriter: AnyStage {
     fn open(&mut self, cx: &Cx, out: Arc<dyn Output>, committed: Option<Dict>) -> Result<()>;
     fn write(&mut self, cx: &Cx, span: &Span, input: Dict) -> Result<()>;
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()>;
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool>;
     fn commit(&mut self, cx: &Cx) -> Result<Dict>;
     fn finish(&mut self, cx: &Cx, covers: &Ranges) -> Result<()>;
 }

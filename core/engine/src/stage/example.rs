@@ -56,7 +56,12 @@ impl Example {
 
     /// The span of the frames.
     pub fn span(&self) -> Span {
-        let frames = self.frames.values().find_map(Value::records).unwrap_or(0);
-        Span::frames(0, frames as u64)
+        let rows = |value: &Value| match value {
+            Value::Table(table) => table.records().last().map(|last| *last as usize + 1),
+            _ => None,
+        };
+        let frames = self.frames.values().find_map(Value::records);
+        let frames = frames.or_else(|| self.frames.values().filter_map(rows).max());
+        Span::frames(0, frames.unwrap_or(0) as u64)
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::port::Ports;
 use crate::span::{Gap, Ranges, Span};
 use crate::stage::{Cost, Cx, Example, Faults, Shapes, Slots};
@@ -235,6 +235,34 @@ pub trait Output: Send + Sync {
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()>;
     /// What the run is: recipe, versions, seeds, as JSON text for the output to carry.
     fn record(&self) -> String;
+
+    /// Writes files that are never touched again, many for the price of one: all of them, or on an error none.
+    fn seal_all(&self, files: &mut dyn Iterator<Item = Result<(String, Vec<u8>)>>) -> Result<()> {
+        for file in files {
+            let (path, bytes) = file?;
+            self.seal(&path, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps bytes whose last form is not known yet, in place of an earlier draft of that name.
+    ///
+    /// While the run goes on it is seen under its path; it is no output, and a run that is resumed still has it.
+    fn draft(&self, path: &str, _: &[u8]) -> Result<()> {
+        Err(Error::plugin(format!("`{path}`: this output keeps no drafts")))
+    }
+    /// The bytes of a draft.
+    fn drafted(&self, path: &str) -> Result<Vec<u8>> {
+        Err(Error::plugin(format!("`{path}`: this output keeps no drafts")))
+    }
+    /// Puts drafts safely on disk: part of a writer's commit.
+    fn commit_drafts(&self, _: &[String]) -> Result<()> {
+        Ok(())
+    }
+    /// Drafts are no longer shown: their last form has been written.
+    fn end_drafts(&self, _: &[String]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes records to files.
@@ -245,6 +273,13 @@ pub trait Writer: Stage {
     fn write(&mut self, cx: &Cx, span: &Span, input: Self::In) -> Result<()>;
     /// Hears of frames that will not come.
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()>;
+    /// Hears of a frame that came damaged, with its bytes; says whether it keeps them.
+    ///
+    /// Only a writer in the recording lane right behind a source is given them. One that can mark a record so that
+    /// every reader can tell it from a good one keeps the frame and says `true`; by default the frame is a gap.
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, _frame: Self::In) -> Result<bool> {
+        self.gap(cx, gap).map(|()| false)
+    }
     /// Puts everything taken so far safely on disk; what it returns reopens the output there.
     fn commit(&mut self, cx: &Cx) -> Result<Dict>;
     /// Commits and closes; `covers` are the frames behind the output.

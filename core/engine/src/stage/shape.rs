@@ -66,7 +66,7 @@ impl Shape {
 
 /// The shapes of named ports.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Shapes(Vec<(String, Shape)>);
+pub struct Shapes(Vec<(String, Shape)>, Option<u64>);
 
 impl Shapes {
     /// Adds a port and gives the set back.
@@ -77,9 +77,26 @@ impl Shapes {
         self
     }
 
+    /// Says how many records the stream has.
+    #[must_use]
+    pub fn with_records(mut self, records: Option<u64>) -> Self {
+        self.1 = records;
+        self
+    }
+
+    /// How many records the stream has, when its source knows before it begins.
+    pub fn records(&self) -> Option<u64> {
+        self.1
+    }
+
     /// The shape of a port; unknown when nobody said.
     pub fn get(&self, port: &str) -> Shape {
         self.0.iter().find(|(p, _)| p == port).map(|(_, s)| s.clone()).unwrap_or_default()
+    }
+
+    /// Whether a port is there: an optional input that is not wired is not.
+    pub fn has(&self, port: &str) -> bool {
+        self.0.iter().any(|(p, _)| p == port)
     }
 
     /// The ports with their shapes.

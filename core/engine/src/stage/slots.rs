@@ -42,8 +42,8 @@ pub struct Slots<O> {
 }
 
 impl<O: Ports> Slots<O> {
-    /// Slots for so many frames, for whoever drives a source: the engine, a test.
-    pub fn new(room: u64, next: u64) -> Self {
+    /// Slots for so many frames, for whoever drives a source.
+    pub(crate) fn new(room: u64, next: u64) -> Self {
         Slots { room, next, arrivals: vec![], kind: PhantomData }
     }
 
@@ -67,17 +67,19 @@ impl<O: Ports> Slots<O> {
                 continue;
             }
             let found = value.records().ok_or_else(|| {
-                Error::plugin(format!(
-                    "output `{key}` of a source must lead with the frame axis, found {}",
-                    value.describe()
-                ))
+                Error::plugin(format!("port `{key}`: found {}, wanted an array of frames", value.describe()))
             })?;
             if *count.get_or_insert(found) != found {
                 let wanted = count.unwrap_or_default();
-                return Err(Error::plugin(format!("output `{key}` holds {found} frames, another {wanted}")));
+                return Err(Error::plugin(format!(
+                    "port `{key}`: found {found} frames, wanted {wanted} as in another"
+                )));
             }
         }
-        let count = count.ok_or_else(|| Error::plugin("a source put frames without any array"))? as u64;
+        let count = count.ok_or_else(|| {
+            let ports: Vec<String> = O::ports().iter().map(|p| format!("port `{}`", p.name)).collect();
+            Error::plugin(format!("found no array of frames, wanted {}", ports.join(", ")))
+        })? as u64;
         if count > 0 {
             self.arrivals.push(Arrival::Frames { first, count, data });
         }
@@ -112,7 +114,7 @@ impl<O: Ports> Slots<O> {
     }
 
     /// What was put, for whoever drives a source.
-    pub fn take(&mut self) -> Vec<Arrival> {
+    pub(crate) fn take(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
     }
 }

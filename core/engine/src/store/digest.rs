@@ -28,6 +28,19 @@ impl ContentDigest {
 
     /// Adds the records of a chunk.
     pub fn add(&mut self, chunk: &Chunk) -> Result<()> {
+        self.hash(b'r', chunk)?;
+        self.records += chunk.span.len;
+        Ok(())
+    }
+
+    /// Adds a frame that came damaged and whose bytes are kept, marked: neither a record nor a gap.
+    pub fn corrupt(&mut self, chunk: &Chunk) -> Result<()> {
+        self.hash(b'c', chunk)?;
+        self.missed += chunk.span.len;
+        Ok(())
+    }
+
+    fn hash(&mut self, tag: u8, chunk: &Chunk) -> Result<()> {
         let mut entries: Vec<(&Key, &Value)> = chunk.data.iter().collect();
         entries.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         for (key, value) in &entries {
@@ -43,7 +56,7 @@ impl ContentDigest {
         let mut scratch = vec![];
         for n in chunk.span.range() {
             let mut record = Sha256::new();
-            word(&mut record, b'r', n);
+            word(&mut record, tag, n);
             text(&mut record, chunk.span.axis.as_str());
             for (key, value) in &entries {
                 text(&mut record, key.as_str());
@@ -51,7 +64,6 @@ impl ContentDigest {
                     .map_err(|e| e.at(format!("digest of `{key}`")))?;
             }
             self.fold(&record.finalize());
-            self.records += 1;
         }
         Ok(())
     }

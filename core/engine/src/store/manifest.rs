@@ -94,6 +94,7 @@ pub fn finish(folder: &Folder, content: &BTreeMap<String, String>) -> Result<Man
         Manifest { isard_manifest: VERSION, files: listed, content: content.clone(), sha256: ZEROS.into() };
     manifest.sha256 = sha256(manifest.text().as_bytes());
     folder.write_whole(MANIFEST, manifest.text().as_bytes(), "isard")?;
+    folder.drop_drafts();
     Ok(manifest)
 }
 

@@ -5,6 +5,7 @@
 mod files;
 mod lock;
 
+mod drafts;
 mod folder;
 mod output;
 
@@ -15,6 +16,7 @@ mod manifest;
 mod verify;
 
 mod digest;
+mod part;
 mod provenance;
 mod time;
 
@@ -26,7 +28,8 @@ pub use files::{Entry, Files, Op, RealFiles};
 pub use folder::{Folder, Opened, Sealed};
 pub use lock::Holder;
 pub use manifest::{Manifest, finish};
-pub use provenance::{GapList, Input, PluginUsed, Provenance, difference};
+pub use part::Part;
+pub use provenance::{GapList, Input, PartUsed, PluginUsed, Provenance, Reused, difference};
 pub use rollback::Rollback;
 pub use time::{rfc3339, utc_now};
 pub use verify::{Finding, Kind, Report, Verdict, verify};
@@ -39,6 +42,8 @@ pub const RUN: &str = "run.json";
 pub const LOG: &str = "log.txt";
 /// The list of all files with their digests, in the folder of a finished run.
 pub const MANIFEST: &str = "manifest.json";
+/// The picture that `--view` leaves in the folder of a run: for watching, no output and not verified.
+pub const VIEW: &str = "view.png";
 /// The sub-folder that belongs to isard: lock, checkpoints, what was set aside.
 pub const INNER: &str = ".isard";
 

@@ -33,6 +33,26 @@ impl Output for StageOutput {
     fn record(&self) -> String {
         self.folder.record()
     }
+
+    fn seal_all(&self, files: &mut dyn Iterator<Item = Result<(String, Vec<u8>)>>) -> Result<()> {
+        self.seal_many(files).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
+
+    fn draft(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.keep_draft(path, bytes).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
+
+    fn drafted(&self, path: &str) -> Result<Vec<u8>> {
+        self.read_draft(path).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
+
+    fn commit_drafts(&self, paths: &[String]) -> Result<()> {
+        self.sync_drafts(paths).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
+
+    fn end_drafts(&self, paths: &[String]) -> Result<()> {
+        self.hide_drafts(paths).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
 }
 
 impl StageOutput {
@@ -68,7 +88,7 @@ impl StageOutput {
     /// Takes a path for this stage and gives the version that stands there.
     ///
     /// A claim stays after an error, so that the same stage may try again and no other can.
-    fn claim(&self, path: &str, replaced: bool) -> Result<Option<Sealed>> {
+    pub(crate) fn claim(&self, path: &str, replaced: bool) -> Result<Option<Sealed>> {
         let mut state = self.folder.state();
         let before = match state.slots.get(path) {
             None => {
@@ -179,7 +199,7 @@ pub(crate) fn beside(path: &Path) -> std::path::PathBuf {
 }
 
 /// The path as the folder keeps it; what leads out of the folder or into isard's own files is refused.
-fn tidy(path: &str, inner: bool) -> Result<String> {
+pub(crate) fn tidy(path: &str, inner: bool) -> Result<String> {
     let refuse = |why: &str| {
         Err(Error::recipe(format!("output path `{path}` {why}"))
             .help("paths of outputs are relative to the run's folder, which `--out` chooses"))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::span::Ranges;
 use crate::store::files::{Files, fault};
-use crate::store::{RUN, rfc3339, sha256};
+use crate::store::{Part, RUN, rfc3339, sha256};
 
 /// What a run was: enough to do it again and to know whether it is the same.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,15 @@ pub struct Provenance {
     pub inputs: Vec<Input>,
     /// The seed of the run.
     pub seed: u64,
+    /// Which part of its frames a run took; none took all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// The parts that a run was merged from, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartUsed>,
+    /// The outputs of earlier runs that were taken instead of running their stages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reused: Vec<Reused>,
     /// When it began, in UTC.
     pub started: String,
     /// When it ended, in UTC; none while it runs.
@@ -66,6 +75,29 @@ pub struct PluginUsed {
     /// The SHA-256 of a loaded library.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+}
+
+/// A part that a run was merged from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartUsed {
+    /// Its folder.
+    pub path: String,
+    /// The SHA-256 of its manifest, which lists the digests of all its files.
+    pub manifest: String,
+}
+
+/// A kept output of an earlier run that was taken instead of running its stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reused {
+    /// The stage.
+    pub stage: String,
+    /// The folder of the earlier run.
+    pub path: String,
+    /// The digests of what was taken, by the step that kept it.
+    pub content: BTreeMap<String, String>,
+    /// Whether it was to be taken although its recipe differs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anyway: bool,
 }
 
 /// An input that was read.

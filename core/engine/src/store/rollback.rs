@@ -11,7 +11,7 @@ use crate::store::checkpoint::Checkpoint;
 use crate::store::files::{Files, create_all, fault};
 use crate::store::folder::{Folder, Sealed, Slot, walk};
 use crate::store::output::kept;
-use crate::store::{INNER, LOG, MANIFEST, PART, RUN, hex};
+use crate::store::{INNER, LOG, MANIFEST, PART, RUN, VIEW, hex};
 
 /// What a rollback did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Folder {
                 done.removed.push(path.clone());
             } else if let Some(of_user) = inner.and_then(|p| p.strip_prefix("aside/")) {
                 aside.insert(of_user.to_owned());
-            } else if inner.is_none_or(|p| p.starts_with("streams/")) && ![RUN, LOG].contains(&path.as_str())
+            } else if inner.is_none_or(|p| p.starts_with("streams/"))
+                && ![RUN, LOG, VIEW].contains(&path.as_str())
             {
                 self.set_aside(path)?;
                 aside.insert(path.clone());

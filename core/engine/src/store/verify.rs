@@ -13,7 +13,7 @@ use crate::store::folder::{Sealed, walk};
 use crate::store::manifest::{Listed, Manifest};
 use crate::store::output::kept;
 use crate::store::rollback::digest_file;
-use crate::store::{INNER, LOG, MANIFEST, PART, RUN, checkpoint, lock};
+use crate::store::{INNER, LOG, MANIFEST, PART, RUN, VIEW, checkpoint, lock};
 
 /// The verdict on a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -150,7 +150,9 @@ fn finished(
 ) {
     let listed: BTreeSet<&str> = manifest.files.iter().map(|f| f.path.as_str()).collect();
     compare(files, root, &manifest.files, &|_| false, report);
-    for path in found.keys().filter(|p| !listed.contains(p.as_str()) && *p != MANIFEST) {
+    for path in
+        found.keys().filter(|p| !listed.contains(p.as_str()) && ![MANIFEST, VIEW].contains(&p.as_str()))
+    {
         match path.strip_prefix(".isard/") {
             Some(inner) if !inner.starts_with("streams/") => {}
             _ if path.contains(PART) => {
@@ -197,7 +199,7 @@ fn unfinished(
     let paths: BTreeSet<&str> = listed.iter().map(|f| f.path.as_str()).collect();
     let later = found
         .keys()
-        .filter(|p| !paths.contains(p.as_str()) && ![RUN, LOG, MANIFEST].contains(&p.as_str()))
+        .filter(|p| !paths.contains(p.as_str()) && ![RUN, LOG, MANIFEST, VIEW].contains(&p.as_str()))
         .filter(|p| !p.starts_with(".isard/") || p.starts_with(".isard/streams/"));
     match later.count() {
         0 => {}

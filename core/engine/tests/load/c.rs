@@ -5,9 +5,10 @@ use std::fs;
 use std::mem::offset_of;
 use std::process::Command;
 
+use isard_core::contract::pull;
 use isard_core::load::abi;
 use isard_core::port::check_output;
-use isard_core::stage::{Arrival, Built, Cx, Position, Pull, RunCx, Slots};
+use isard_core::stage::{Arrival, Built, Cx, Position, Pull, RunCx};
 use isard_core::{Array, Dict, Span, Value};
 
 use crate::library::{c_example, declared, root, stage};
@@ -146,11 +147,12 @@ fn a_source_in_c_plays_ramps() {
     let run = RunCx::default();
     let cx = Cx::new(&run, "play");
     assert_eq!(source.open(&cx, Dict::new(), Position { next: 0 }).unwrap().frames, Some(3));
-    let mut slots = Slots::new(2, 0);
-    assert_eq!(source.pull(&cx, &mut slots).unwrap(), Pull::Ready);
-    assert_eq!(source.pull(&cx, &mut slots).unwrap(), Pull::Ready);
-    assert_eq!(source.pull(&cx, &mut slots).unwrap(), Pull::End);
-    let all = slots.take();
+    let mut all = vec![];
+    for wanted in [Pull::Ready, Pull::Ready, Pull::End] {
+        let (pulled, arrivals) = pull(&mut *source, &cx, 2, 0).unwrap();
+        assert_eq!(pulled, wanted);
+        all.extend(arrivals);
+    }
     let [Arrival::Frames { first: 0, count: 2, .. }, Arrival::Frames { first: 2, count: 1, data }] = &all[..]
     else {
         panic!("found {all:?}")

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use isard_core::contract::pull;
 use isard_core::registry::{Declaration, Registry};
 use isard_core::span::Ranges;
 use isard_core::stage::{
     AnyFit, AnyFold, AnyPart, AnyReduce, AnyStage, AnyWriter, Arrival, Built, Cx, Emit, Output, Position,
-    Pull, RunCx, Slice, Slots,
+    Pull, RunCx, Slice,
 };
 use isard_core::stage::{Gap, Reason};
 use isard_core::{Array, Dict, Result, Span, Value};
@@ -102,9 +103,8 @@ fn a_source_gives_the_same_frames() {
             left.push(Value::from(format!("{:?}", opened.shapes)));
             left.push(opened.head.into());
             loop {
-                let mut slots = Slots::new(4, next);
-                let pull = source.pull(cx, &mut slots).unwrap();
-                for arrival in slots.take() {
+                let (pull, arrivals) = pull(&mut *source, cx, 4, next).unwrap();
+                for arrival in arrivals {
                     let Arrival::Frames { first, count, data } = arrival else { panic!("good frames") };
                     left.extend([Value::Int(first as i64), Value::Int(count as i64), data.into()]);
                 }

@@ -1,52 +1,6 @@
-//! The crate that `isard new-plugin` writes: it builds, passes its test, and loads.
+//! Names that `isard new-plugin` refuses; that its crate builds is shown among the slow tests.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
-use isard_core::stage::{Built, Cx, RunCx};
-use isard_core::{Array, Dict, Span, Value, load, template};
-
-use crate::library::{root, stage, target};
-
-/// Cargo in a crate of its own, with the profile of this workspace: what was compiled for it is used again.
-fn cargo(home: &Path, what: &str) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([what, "--quiet", "--offline", "--target-dir"]).arg(target()).current_dir(home);
-    for setting in [
-        "profile.dev.debug='line-tables-only'",
-        "profile.dev.overflow-checks=true",
-        "profile.dev.package.'*'.opt-level=3",
-        "profile.dev.package.'*'.debug=false",
-    ] {
-        cargo.args(["--config", setting]);
-    }
-    cargo
-}
-
-#[test]
-fn a_new_plugin_builds_passes_its_test_and_loads() {
-    let folder = tempfile::tempdir().unwrap();
-    let home = folder.path().join("two-words");
-    template::write("two-words", &home, Some(&root().join("core/engine"))).unwrap();
-    // The versions of this workspace, so that nothing is fetched.
-    fs::copy(root().join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
-    let done = cargo(&home, "test").output().unwrap();
-    let (out, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success(), "{out}\n{errors}");
-    assert!(out.contains("2 passed"), "{out}");
-
-    assert!(cargo(&home, "build").status().unwrap().success());
-    let library = target().join("debug/libtwo_words.so");
-    let [declaration] = &load::library(&library).unwrap()[..] else { panic!("one stage") };
-    assert_eq!(declaration.name, "two_words.scale");
-    assert_eq!(declaration.summary(), "Multiplies each pixel by a factor.");
-    let Built::Map(map) = stage(declaration, r#"{"factor": 3}"#) else { panic!("a map") };
-    let run = RunCx::default();
-    let input = Dict::new().with("image", Array::of(&[1, 1, 2], &[1f32, 2.0]).unwrap());
-    let output = map.apply(&Cx::new(&run, "scale"), &Span::frames(0, 1), input).unwrap();
-    assert_eq!(output.get("image"), Some(&Value::from(Array::of(&[1, 1, 2], &[3f32, 6.0]).unwrap())));
-}
+use isard_core::template;
 
 #[test]
 fn odd_names_and_folders_that_are_there_are_refused() {

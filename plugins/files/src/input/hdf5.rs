@@ -11,12 +11,15 @@ use crate::convert::{core, extents, h5};
 use crate::input::folder::missing;
 use crate::input::series::{FileFrames, Form, Places, Series, example_file};
 use crate::input::tiff::put;
+use crate::verdict;
 
 /// Frames from an HDF5 dataset, with constants and columns of the same file.
 ///
 /// The last `frame_axes` axes of the dataset make up a frame, the leading ones are flattened into the frame number; with
 /// `scan` they are named and every frame knows its place. `head` gives constants of the series, `columns` one value (or
 /// array) for each frame as outputs of their own. The file must be closed: it is mapped, not read again.
+///
+/// Frames that a recording marks as damaged are corrupt here too: stages see a gap.
 ///
 /// Keeps order and count. Frames that lie in the file as they do in memory (contiguous, or unfiltered chunks of whole
 /// frames) are handed out without a copy; compressed, virtual and foreign ones are read through the HDF5 library, which
@@ -72,6 +75,10 @@ struct State {
     next: u64,
     body: Body,
     columns: Vec<(Key, Array)>,
+    /// Frames that are marked as damaged.
+    corrupt: Vec<u64>,
+    /// The file, for messages.
+    name: String,
 }
 
 /// How the frames are read.
@@ -158,18 +165,68 @@ impl Source for Hdf5Dataset {
             }
             None => Body::Library { dataset, dtype, dims: dims.to_vec() },
         };
-        self.state = Some(State { frames, next, body, columns });
+        let corrupt = verdict::read(&file, &address.dataset)?;
+        if let Some(strange) = corrupt.last().filter(|last| **last >= frames) {
+            let path = &self.path;
+            return Err(Error::data(format!("{path}: frame {strange} of {frames} is marked as corrupt")));
+        }
+        let name = address.file.display().to_string();
+        self.state = Some(State { frames, next, body, columns, corrupt, name });
         Ok(Opened { frames: Some(frames), head, shapes, live: false, scan })
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<Hdf5Out>) -> Result<Pull> {
-        put(self.next_frames(cx, slots.room())?, slots)
+        let runs = self.next_frames(cx, slots.room())?;
+        let Some(state) = self.state.as_ref().filter(|state| !state.corrupt.is_empty()) else {
+            return put(runs, slots);
+        };
+        let ends = runs.is_empty();
+        for (first, out) in runs {
+            state.give(first, out, slots)?;
+        }
+        Ok(if ends { Pull::End } else { Pull::Ready })
     }
 }
 declare!(Source, "hdf5.dataset", Kind::Source, Hdf5Dataset);
 
+impl State {
+    /// Puts a run of frames, those that are marked as damaged apart from the others.
+    fn give(&self, first: u64, out: Hdf5Out, slots: &mut Slots<Hdf5Out>) -> Result<()> {
+        let end = first + out.image.shape()[0] as u64;
+        let mut at = first;
+        while at < end {
+            let next = self.corrupt.partition_point(|n| *n < at);
+            let bad = self.corrupt.get(next).copied().filter(|n| *n < end);
+            let to = bad.unwrap_or(end);
+            if at < to {
+                slots.put(at, out.part(first, at, to)?)?;
+            }
+            if let Some(bad) = bad {
+                let why = format!("marked as corrupt in {}", self.name);
+                slots.corrupt(bad, why, Some(out.part(first, bad, bad + 1)?));
+            }
+            at = to + 1;
+        }
+        Ok(())
+    }
+}
+
+impl Hdf5Out {
+    /// Frames `from..to` of a run that begins with `first`.
+    fn part(&self, first: u64, from: u64, to: u64) -> Result<Hdf5Out> {
+        let range = (from - first) as usize..(to - first) as usize;
+        let mut columns = Dict::with_capacity(self.columns.len());
+        for (name, column) in self.columns.iter() {
+            columns.push(name.clone(), column.cut(first, from, to)?);
+        }
+        Ok(Hdf5Out { image: self.image.records(range)?, columns })
+    }
+}
+
 impl Hdf5Dataset {
     /// The next frames after `open`, for whoever has no engine: runs with the number of their first; none at the end.
+    ///
+    /// Frames that are marked as damaged stand among them.
     pub fn next_frames(&mut self, cx: &Cx, room: u64) -> Result<Vec<(u64, Hdf5Out)>> {
         let state = self.state.as_mut();
         let state = state.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
@@ -267,6 +324,12 @@ pub(crate) fn constant(file: &File, path: &str) -> Result<Value> {
             }
         }
         _ => {
+            let corrupt = verdict::read(file, path)?;
+            if !corrupt.is_empty() && dataset.shape().len() > 1 {
+                let (name, n) = (file.name(), corrupt.len());
+                return Err(Error::data(format!("{name}::{path}: {n} frames are marked as corrupt"))
+                    .help("read it by `hdf5.dataset`, which leaves them out"));
+            }
             let array = whole(&dataset)?;
             if array.shape().is_empty() && !array.dtype().is_complex() {
                 array.scalar(0)

@@ -32,13 +32,13 @@ pub struct Calibrate {
     #[schemars(extend("x-unit" = "angstrom"))]
     spacings: Vec<f64>,
     /// The photon energy, unless the wavelength is given here or by the input.
-    #[schemars(extend("x-unit" = "keV"))]
+    #[schemars(extend("x-unit" = "keV", "x-shared" = "experiment.energy"))]
     energy: Option<f64>,
     /// The wavelength, unless the energy is given here or the wavelength by the input.
     #[schemars(extend("x-unit" = "angstrom"))]
     wavelength: Option<f64>,
     /// The edge of a pixel, unless the input gives it.
-    #[schemars(extend("x-unit" = "um"))]
+    #[schemars(extend("x-unit" = "um", "x-shared" = "experiment.pixel"))]
     pixel: Option<f64>,
     /// The least and the greatest distance, if anything is known of it.
     #[schemars(extend("x-unit" = "mm"))]
@@ -181,6 +181,11 @@ impl Stage for Calibrate {
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
+        // Which inputs are wired is known here: what nobody gives need not wait for the first frame.
+        let beam = self.energy.or(self.wavelength).map(|_| 1.0);
+        let wired = |port: &str| input.has(port).then_some(1.0);
+        one("wavelength", "energy", beam, wired("wavelength"))?;
+        one("pixel", "pixel", self.pixel.map(|_| 1.0), wired("pixel"))?;
         let dims = input.get("image").dims;
         Ok(Shapes::default().with("image", Shape { dtype: Some(Dtype::F32), dims }))
     }

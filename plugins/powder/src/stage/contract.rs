@@ -110,9 +110,8 @@ fn play(run: &RunCx, set: &str, from: u64, room: u64) -> Given {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         assert!(Instant::now() < deadline, "the source does not end");
-        let mut slots = Slots::<Dict>::new(room, from);
-        let pulled = source.pull(&cx, &mut slots).unwrap();
-        for arrival in slots.take() {
+        let (pulled, arrivals) = isard_core::contract::pull(&mut *source, &cx, room, from).unwrap();
+        for arrival in arrivals {
             match arrival {
                 Arrival::Frames { first, count, data } => {
                     let Some(Value::Array(image)) = data.get("image") else { panic!("an image") };
@@ -233,11 +232,11 @@ fn simulated_frames_lead_back_to_their_geometry() {
     let opened = source.open(&cx, Dict::new(), Position { next: 0 }).unwrap();
     let mut fit = fit("calibrant = \"Si\"\npolarisation = 0.95");
     loop {
-        let mut slots = Slots::<Dict>::new(5, 0);
-        if source.pull(&cx, &mut slots).unwrap() == Pull::End {
+        let (pulled, arrivals) = isard_core::contract::pull(&mut *source, &cx, 5, 0).unwrap();
+        if pulled == Pull::End {
             break;
         }
-        for arrival in slots.take() {
+        for arrival in arrivals {
             let Arrival::Frames { first, count, data } = arrival else { panic!("good frames") };
             let input = ["mask", "wavelength", "pixel"]
                 .into_iter()

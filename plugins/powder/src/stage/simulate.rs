@@ -63,7 +63,7 @@ pub struct Simulate {
     #[schemars(extend("x-unit" = "pixel"))]
     shape: [usize; 2],
     /// The edge of a pixel.
-    #[schemars(extend("x-unit" = "um"))]
+    #[schemars(extend("x-unit" = "um", "x-shared" = "experiment.pixel"))]
     pixel: f64,
     /// The distance from the sample to the detector, along its normal.
     #[schemars(extend("x-unit" = "mm"))]
@@ -81,7 +81,7 @@ pub struct Simulate {
     #[schemars(extend("x-unit" = "degree"))]
     rot2: f64,
     /// The photon energy; without it and `wavelength` 61.332 keV.
-    #[schemars(extend("x-unit" = "keV"))]
+    #[schemars(extend("x-unit" = "keV", "x-shared" = "experiment.energy"))]
     energy: Option<f64>,
     /// The wavelength, instead of the energy.
     #[schemars(extend("x-unit" = "angstrom"))]

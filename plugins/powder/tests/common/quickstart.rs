@@ -76,11 +76,11 @@ pub fn pulls(seeds: u64) -> Pulls {
         let Some(Value::Dict(truth)) = opened.head.get("truth") else { panic!("the truth") };
         let mut first = true;
         loop {
-            let mut slots = Slots::<Dict>::new(1, 0);
-            if source.pull(&cx, &mut slots).expect("frames") == Pull::End {
+            let (pulled, arrivals) = isard_core::contract::pull(&mut *source, &cx, 1, 0).expect("frames");
+            if pulled == Pull::End {
                 break;
             }
-            for arrival in slots.take() {
+            for arrival in arrivals {
                 let Arrival::Frames { first: at, count, data } = arrival else { panic!("good frames") };
                 let input = ["mask", "wavelength", "pixel"].into_iter().fold(data, |data, key| {
                     data.with(key, opened.head.get(key).expect("in the head").clone())

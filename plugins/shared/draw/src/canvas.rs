@@ -34,6 +34,15 @@ impl Canvas {
         }
     }
 
+    /// Lays another canvas over this one.
+    pub fn paste(&mut self, other: &Canvas, left: usize, top: usize) {
+        for (y, row) in other.pixels.chunks(other.width.max(1)).enumerate() {
+            for (x, colour) in row.iter().enumerate() {
+                self.set(left + x, top + y, *colour);
+            }
+        }
+    }
+
     fn blend(&mut self, index: usize, colour: Colour, part: f32) {
         let pixel = &mut self.pixels[index];
         for (old, new) in pixel.iter_mut().zip(colour) {

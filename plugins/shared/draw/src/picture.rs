@@ -113,6 +113,10 @@ impl<'a> Picture<'a> {
 
     /// Draws the picture and gives the bytes of a PNG file.
     pub fn png(&self) -> Result<Vec<u8>> {
+        self.canvas()?.png()
+    }
+
+    pub(crate) fn canvas(&self) -> Result<Canvas> {
         let by = self.reduction();
         let (values, [rows, columns]) = self.reduce(by);
         let mut valid: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
@@ -159,7 +163,7 @@ impl<'a> Picture<'a> {
             let span = (from, to);
             self.draw_bar(&mut canvas, frame, span, &ticks, label);
         }
-        canvas.png()
+        Ok(canvas)
     }
 
     fn label(&self, canvas: &mut Canvas, frame: Frame, note: &str) {

@@ -91,6 +91,10 @@ impl<'a> Plot<'a> {
 
     /// Draws the plot and gives the bytes of a PNG file.
     pub fn png(&self) -> Result<Vec<u8>> {
+        self.canvas()?.png()
+    }
+
+    pub(crate) fn canvas(&self) -> Result<Canvas> {
         for (i, curve) in self.curves.iter().enumerate() {
             if curve.x.len() != curve.y.len() {
                 let (x, y) = (curve.x.len(), curve.y.len());
@@ -147,7 +151,7 @@ impl<'a> Plot<'a> {
         }
         canvas.outline(frame, INK);
         self.write(&mut canvas, frame);
-        canvas.png()
+        Ok(canvas)
     }
 
     fn colour(&self, i: usize) -> Colour {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use isard_draw::{Curve, Limits, Map, Overlay, Picture, Plot, Scale, Shape};
+use isard_draw::{Curve, Limits, Map, Overlay, Picture, Plot, Scale, Shape, Sheet};
 
 struct Decoded {
     width: usize,
@@ -162,4 +162,23 @@ fn plots_show_curves() {
         assert!(plot().scale(scale).curve(Curve::new(&x[..5], &odd)).png().is_ok());
         assert!(plot().scale(scale).curve(Curve::new(&x[..5], &[1e38; 5])).png().is_ok());
     }
+}
+
+#[test]
+fn a_sheet_holds_its_parts_whole() {
+    let ramp: Vec<f32> = (0..64).map(|i| i as f32).collect();
+    let picture = Picture::new(&ramp, [8, 8]).unwrap();
+    let plot = Plot::new().curve(Curve::new(&ramp, &ramp)).size([160, 200]);
+    let alone = decode(&picture.png().unwrap());
+    let sheet = Sheet::new().picture(&picture).unwrap().plot(&plot).unwrap().picture(&picture).unwrap();
+    let all = decode(&sheet.png().unwrap());
+    // Two columns, two rows: the third part begins under the first.
+    assert_eq!((all.width, all.height), (alone.width + 200, 2 * alone.height));
+    for y in 0..alone.height {
+        for x in 0..alone.width {
+            assert_eq!(all.at(x, y), alone.at(x, y));
+            assert_eq!(all.at(x, y + alone.height), alone.at(x, y));
+        }
+    }
+    assert!(decode(&Sheet::new().png().unwrap()).width > 0);
 }

@@ -125,6 +125,14 @@ impl Image {
         made.map_err(|e| e.at(&path))
     }
 
+    /// Writes one truth value, as numpy has it.
+    pub fn boolean(&mut self, path: &str, value: bool) -> Result<()> {
+        let path = absolute(path)?;
+        let made = ffi::create_dataset(&self.file, &path, &Spec::boolean(&[]), None)
+            .and_then(|made| ffi::write_block(&made, Dtype::I8, &[], &[], &[u8::from(value)]));
+        made.map_err(|e| e.at(&path))
+    }
+
     /// Writes one string.
     pub fn text(&mut self, path: &str, text: &str) -> Result<()> {
         let path = absolute(path)?;
@@ -160,6 +168,13 @@ impl Image {
         ffi::open_object(&self.file, &path)
             .and_then(|object| ffi::write_attribute(&object, name, &value))
             .map_err(|e| e.at(&path))
+    }
+
+    /// Copies everything below the root of another file, given as its bytes, into a new group.
+    pub fn adopt(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        let path = absolute(path)?;
+        let from = ffi::open_image(bytes).map_err(|e| e.at(&path))?;
+        ffi::copy_root(&from, &self.file, &path).map_err(|e| e.at(&path))
     }
 
     /// Finishes the file and gives its bytes.

@@ -26,6 +26,7 @@ pub struct Spec {
     pub(crate) compression: Compression,
     pub(crate) shuffle: bool,
     pub(crate) fletcher32: bool,
+    pub(crate) boolean: bool,
 }
 
 impl Spec {
@@ -40,6 +41,7 @@ impl Spec {
             compression: Compression::None,
             shuffle: false,
             fletcher32: true,
+            boolean: false,
         }
     }
 
@@ -66,6 +68,11 @@ impl Spec {
     pub fn fletcher32(mut self, on: bool) -> Self {
         self.fletcher32 = on;
         self
+    }
+
+    /// Truth values: bytes of 0 and 1 under the names FALSE and TRUE, as numpy has them.
+    pub fn boolean(record: &[u64]) -> Self {
+        Self { boolean: true, ..Self::new(Dtype::I8, record) }
     }
 
     /// Bytes of one record.

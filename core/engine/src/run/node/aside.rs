@@ -138,7 +138,7 @@ impl CaptureNode {
                     self.post.mark(mark, Dict::new().with("digest", digest.save()).with("parts", saved))?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
             }
@@ -227,7 +227,7 @@ impl LatchNode {
                     let value = self.latch.get().1.unwrap_or_default();
                     return Ok(Dict::new().with("value", value));
                 }
-                Item::Gap(_) | Item::Poke(_) | Item::Aside | Item::Fault(_) => (),
+                Item::Gap(_) | Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => (),
             }
         }
     }

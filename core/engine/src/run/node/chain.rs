@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::run::control::Meter;
 use crate::run::edge::{Inbox, Item};
 use crate::run::node::{Post, cut_at};
+use crate::run::view::Tap;
 use crate::run::wire::{Gather, Scatter, wants};
 use crate::span::Chunk;
 use crate::stage::{AnyMap, Cx, RunCx};
@@ -29,6 +30,8 @@ pub struct Link {
     pub scatter: Scatter,
     /// The keys that are read behind it.
     pub keep: Arc<[Key]>,
+    /// Where a viewer looks; the last map has it at the outlet of the chain.
+    pub tap: Option<Arc<Tap>>,
 }
 
 impl Link {
@@ -38,10 +41,13 @@ impl Link {
             self.stage.apply(&cx, &chunk.span, self.gather.input(&chunk.span, &chunk.data)?)
         })?;
         self.meter.took(chunk.span.len);
-        let Chunk { span, mut data, covers, last } = chunk;
-        self.scatter.add(&span, output, &mut data)?;
-        data.retain(|key| wants(&self.keep, key));
-        cut_at(Chunk { span, data, covers, last }, cx.take_gaps())
+        let mut chunk = chunk;
+        self.scatter.add(&chunk.span, output, &mut chunk.data)?;
+        if let Some(tap) = &self.tap {
+            tap.put(&chunk);
+        }
+        chunk.data.retain(|key| wants(&self.keep, key));
+        cut_at(chunk, cx.take_gaps())
     }
 }
 

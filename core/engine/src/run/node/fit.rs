@@ -7,6 +7,7 @@ use crate::plan::StageOptions;
 use crate::run::edge::{Inbox, Item, Nothing};
 use crate::run::graph::none;
 use crate::run::node::Post;
+use crate::run::view::Looks;
 use crate::span::{Ranges, Span};
 use crate::stage::{AnyFit, Fitness, Slice};
 use crate::value::{Array, Dict, Value};
@@ -39,6 +40,7 @@ struct Progress {
     shown_at: Option<Instant>,
     /// Whether anything was refined since the last snapshot.
     news: bool,
+    looks: Looks,
 }
 
 impl FitNode {
@@ -51,6 +53,7 @@ impl FitNode {
             shown: 0,
             shown_at: None,
             news: false,
+            looks: Looks::new(),
         };
         if let Some(state) = self.post.resumed()? {
             if let Some(Value::Array(bounds)) = state.get("covers") {
@@ -62,7 +65,7 @@ impl FitNode {
             }
         }
         loop {
-            let due = self.live && p.due();
+            let due = self.live && (p.due() || self.stage.ripe());
             let item =
                 if due { self.inbox.try_recv() } else { self.inbox.recv_timeout(Duration::from_millis(200)) };
             match item {
@@ -80,12 +83,14 @@ impl FitNode {
                         Some(set) => set.iter().for_each(|r| p.covers.add(r.clone())),
                         None => p.covers.add(chunk.span.range()),
                     }
+                    self.ripen()?;
                 }
                 Ok(Item::Gap(gap)) => {
                     let post = &self.post;
                     let stage = &mut self.stage;
                     post.meter.book(|l| l.gap(&gap));
                     post.meter.call("gap", &gap.span, || stage.gap(&post.cx(), &gap))?;
+                    self.ripen()?;
                 }
                 Ok(Item::Mark(mark)) => {
                     let state = Dict::new()
@@ -96,7 +101,9 @@ impl FitNode {
                 }
                 Ok(Item::End) => break,
                 Ok(Item::Fault(error)) => return Err(error),
-                Ok(Item::Poke(_) | Item::Aside) => return Err(Error::internal("an edge gave a bare token")),
+                Ok(Item::Corrupt(..) | Item::Poke(_) | Item::Aside) => {
+                    return Err(Error::internal("an edge gave a bare token"));
+                }
                 // Absorb before refining: a slow fitter must not stop the detector.
                 Err(Nothing::Yet) if due => {
                     let fitness = self.refine(Slice::of(SLICE))?;
@@ -108,6 +115,15 @@ impl FitNode {
             }
         }
         self.finish(p)
+    }
+
+    /// Finishes what can be finished, unless a detector must not be kept waiting: what is finished takes no memory.
+    fn ripen(&mut self) -> Result<()> {
+        while !self.live && self.stage.ripe() {
+            self.post.check()?;
+            self.refine(Slice::of(SLICE))?;
+        }
+        Ok(())
     }
 
     fn finish(mut self, mut p: Progress) -> Result<Dict> {
@@ -148,7 +164,7 @@ impl FitNode {
 
     /// Emits a snapshot when one is due and something changed.
     fn show(&mut self, p: &mut Progress) -> Result<()> {
-        let Some(every) = self.options.snapshot_s else { return Ok(()) };
+        let Some(every) = self.options.snapshot_s else { return self.look(p) };
         let due = p.shown_at.is_none_or(|at| at.elapsed().as_secs_f64() >= every);
         if !due || !p.news {
             return Ok(());
@@ -162,6 +178,27 @@ impl FitNode {
             p.shown_at = Some(Instant::now());
             p.news = false;
         }
+        Ok(())
+    }
+
+    /// A fit that shows no snapshots still shows one to a viewer who waits.
+    fn look(&mut self, p: &mut Progress) -> Result<()> {
+        if !p.news || !p.looks.due(self.post.outlet.tap.as_deref()) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let none = Span::frames(0, 0);
+        match self.post.meter.call("snapshot", &none, || self.stage.snapshot(&self.post.cx())) {
+            Ok(Some(output)) => self.post.look(p.shown, output, &p.covers)?,
+            Ok(None) => (),
+            Err(error) => {
+                tracing::warn!(stage = %self.post.meter.name, %error, "There is nothing to look at.");
+                p.looks.stop();
+                return Ok(());
+            }
+        }
+        p.news = false;
+        p.looks.took(begun.elapsed());
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::run::edge::{Inbox, Item};
 use crate::run::graph::none;
 use crate::run::kept::{chunk_dict, chunk_of};
@@ -78,8 +78,12 @@ impl FoldNode {
                     let mut emit = Emit { items: vec![], gaps: vec![] };
                     post.meter.book(|l| l.gap(&gap));
                     post.meter.call("gap", &gap.span, || stage.gap(&post.cx(), &gap, &mut emit))?;
-                    if !matches!(held.lag, Lag::Merged { .. }) {
-                        held.gaps.push_back(gap);
+                    match held.lag {
+                        Lag::Merged { .. } => (),
+                        Lag::Kept { .. } => held.gaps.push_back(gap),
+                        // Frames behind a window that wraps around have no order that a gap could wait for; told at
+                        // once, whoever comes next knows all gaps before the first frames, which come last.
+                        Lag::Rotated => self.post.outlet.send(Item::Gap(gap))?,
                     }
                     self.emit(&mut held, emit, false)?;
                 }
@@ -89,7 +93,7 @@ impl FoldNode {
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
             }
@@ -113,8 +117,17 @@ impl FoldNode {
     }
 
     fn emit(&mut self, held: &mut Held, emit: Emit<Dict>, last: bool) -> Result<()> {
-        held.gaps.extend(emit.gaps);
+        for gap in emit.gaps {
+            held.give_up(&gap.span)?;
+            match held.lag {
+                Lag::Rotated => self.post.outlet.send(Item::Gap(gap))?,
+                _ => held.gaps.push_back(gap),
+            }
+        }
         for (span, output) in emit.items {
+            if !matches!(held.lag, Lag::Merged { .. }) {
+                self.post.scatter.check(Some(&span), &output)?;
+            }
             match held.lag {
                 Lag::Merged { axis } => {
                     let span = Span { axis: Key::Static(axis), start: held.next, len: span.len };
@@ -128,7 +141,8 @@ impl FoldNode {
                     if matches!(held.lag, Lag::Kept { .. }) {
                         self.send_gaps_before(held, span.start)?;
                     }
-                    for (part, carried) in held.release(&span)? {
+                    let released = held.release(&span).at(|| format!("stage `{}`", self.post.meter.name));
+                    for (part, carried) in released? {
                         let mut data = carried;
                         let mut cut = Dict::with_capacity(output.len());
                         for (key, value) in output.iter() {
@@ -186,6 +200,25 @@ impl Held {
         let mut data = chunk.data;
         data.retain(|key| wants(carry, key));
         self.waiting.push_back(Chunk { data, ..chunk });
+    }
+
+    /// Lets go of the carried keys of frames that the stage gives up.
+    fn give_up(&mut self, span: &Span) -> Result<()> {
+        let mut left = VecDeque::new();
+        for chunk in std::mem::take(&mut self.waiting) {
+            let (a, b) = (chunk.span.start.max(span.start), chunk.span.end().min(span.end()));
+            if a >= b {
+                left.push_back(chunk);
+                continue;
+            }
+            for (from, to) in [(chunk.span.start, a), (b, chunk.span.end())] {
+                if from < to {
+                    left.push_back(chunk.cut(from, to)?);
+                }
+            }
+        }
+        self.waiting = left;
+        Ok(())
     }
 
     /// Takes the carried keys of emitted frames, piece by piece as they were held.

@@ -69,7 +69,7 @@ impl JoinNode {
                         continue;
                     }
                     Item::End => sides[at].ended = true,
-                    Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                    Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                         return Err(Error::internal("an edge gave a bare token"));
                     }
                 }

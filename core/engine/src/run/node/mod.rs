@@ -5,6 +5,7 @@ mod chain;
 mod fit;
 mod fold;
 mod join;
+mod merge;
 mod reduce;
 mod replay;
 mod source;
@@ -20,10 +21,13 @@ pub use chain::{Chain, Link};
 pub use fit::FitNode;
 pub use fold::FoldNode;
 pub use join::JoinNode;
-pub use reduce::ReduceNode;
-pub use replay::{KEPT, KeepNode, ReplayNode};
+pub use merge::MergeNode;
+pub use reduce::{KeepTree, ReduceNode};
+pub use replay::{KEPT, KeepNode, ReplayNode, last_chunk};
+
 pub use source::SourceNode;
 pub use task::{LateTask, TaskNode};
+pub use tree::BLOCK;
 pub use writer::{Committed, WriterNode};
 
 use crate::error::{Error, Result};
@@ -135,6 +139,15 @@ impl Post {
         let data = self.scatter.lead(number, output)?;
         self.meter.snapshots.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.outlet.send(Item::Chunk(Chunk { span, data, covers: Some(Arc::new(covers.clone())), last }))
+    }
+
+    /// A result so far for the viewer alone: nobody behind the stage hears of it.
+    pub fn look(&self, number: u64, output: Dict, covers: &Ranges) -> Result<()> {
+        let Some(tap) = &self.outlet.tap else { return Ok(()) };
+        let span = Span { axis: SNAPSHOT, start: number, len: 1 };
+        let data = self.scatter.lead(number, output)?;
+        tap.put(&Chunk { span, data, covers: Some(Arc::new(covers.clone())), last: false });
+        Ok(())
     }
 }
 

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::error::{Error, Result};
-use crate::plan::StageOptions;
+use crate::plan::{NodeId, StageOptions};
 use crate::run::control::Meter;
 use crate::run::edge::{Inbox, Item};
 use crate::run::graph::none;
-use crate::run::node::Post;
+use crate::run::index::Index;
 use crate::run::node::tree::{BLOCK, Tree};
+use crate::run::node::{Committed, Post};
+use crate::run::view::Looks;
 use crate::span::{Chunk, Ranges, Span};
-use crate::stage::{AnyPart, AnyReduce, Cx, RunCx};
+use crate::stage::{AnyPart, AnyReduce, Cx, Output, RunCx};
 use crate::value::{Array, Dict, Value};
 
 /// A reduction and its thread.
@@ -29,6 +31,22 @@ pub struct ReduceNode {
     pub options: StageOptions,
     /// Pieces worked on at once.
     pub parallel: usize,
+    /// In a part of a run: where the unmerged nodes of the tree go instead of a result.
+    pub keep: Option<KeepTree>,
+}
+
+/// Where the unmerged nodes of a reduction's tree go.
+pub struct KeepTree {
+    /// The path of the file.
+    pub path: String,
+    /// Takes the file.
+    pub output: Arc<dyn Output>,
+    /// Told after the commit.
+    pub committed: Committed,
+    /// What stands in the file beside the nodes.
+    pub index: Index,
+    /// The sources whose stop would cut the stream short.
+    pub behind: Vec<NodeId>,
 }
 
 /// One block that still takes frames.
@@ -60,7 +78,7 @@ impl ReduceNode {
     pub fn run(mut self) -> Result<Dict> {
         let (done_tx, done_rx) = unbounded();
         let mut work = Work {
-            tree: Tree::default(),
+            tree: Tree::from_nodes(self.first_block(), vec![]),
             blocks: VecDeque::new(),
             covers: Ranges::default(),
             going: 0,
@@ -71,6 +89,7 @@ impl ReduceNode {
             shown = state.get("shown").and_then(Value::number).unwrap_or(0.0) as u64;
             self.load(&mut work, &state, &done_tx)?;
         }
+        let mut looks = Looks::new();
         let (mut shown_at, mut frames_shown) = (Instant::now(), work.covers.count());
         loop {
             match self.post.next(&self.inbox)? {
@@ -95,10 +114,13 @@ impl ReduceNode {
                     work.wait(&done_rx)?;
                     self.retire(&mut work, u64::MAX, false)?;
                     let state = self.save(&work)?.with("shown", shown as i64);
+                    if let Some(keep) = &self.keep {
+                        (keep.committed)(Some(mark));
+                    }
                     self.post.mark(mark, state)?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
             }
@@ -111,6 +133,19 @@ impl ReduceNode {
                     shown += 1;
                 }
                 (shown_at, frames_shown) = (Instant::now(), work.covers.count());
+            } else if looks.due(self.post.outlet.tap.as_deref()) {
+                let begun = Instant::now();
+                work.wait(&done_rx)?;
+                match self.peek(&work) {
+                    Ok(Some(output)) => self.post.look(shown, output, &work.covers)?,
+                    Ok(None) => (),
+                    Err(error) => {
+                        tracing::warn!(stage = %self.post.meter.name, %error, "There is nothing to look at.");
+                        looks.stop();
+                        continue;
+                    }
+                }
+                looks.took(begun.elapsed());
             }
         }
         work.wait(&done_rx)?;
@@ -119,10 +154,18 @@ impl ReduceNode {
             // A stop came before the first frame; the resumed run will have it.
             return self.post.end(Dict::new());
         }
+        if let Some(mut keep) = self.keep.take() {
+            if !self.post.control.were_cut_short().iter().any(|id| keep.behind.contains(id)) {
+                keep.index.tree = Some(self.save(&work)?);
+                let (path, bytes) = (&keep.path, keep.index.pack());
+                self.post.meter.call("keep", &none(), || keep.output.seal(path, &bytes))?;
+            }
+            (keep.committed)(None);
+            return self.post.end(Dict::new());
+        }
         let tree = std::mem::take(&mut work.tree);
         let part = tree.finish(&mut |a, b| self.merge(a, b))?;
-        let none = Span::frames(0, 0);
-        let output = self.post.meter.call("finish", &none, || {
+        let output = self.post.meter.call("finish", &none(), || {
             let cx = self.post.cx();
             let part = part.map_or_else(|| self.stage.part(&cx), Ok)?;
             self.stage.finish(&cx, part)
@@ -130,6 +173,12 @@ impl ReduceNode {
         self.post.snapshot(shown, output, &work.covers, true)?;
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(Dict::new()))
+    }
+
+    /// The block that the reduction begins with: another than the first in a part of a run.
+    fn first_block(&self) -> u64 {
+        let range = self.keep.as_ref().and_then(|k| k.index.range.as_ref());
+        range.map_or(0, |r| r.start.div_ceil(BLOCK))
     }
 
     /// Hands a piece of one block to its part, here or on the pool.
@@ -266,34 +315,48 @@ impl ReduceNode {
 
     fn load(&self, work: &mut Work, state: &Dict, done: &Sender<Done>) -> Result<()> {
         let cx = self.post.cx();
-        let pairs = |key: &str| -> Result<Vec<(i64, Option<AnyPart>)>> {
-            let Value::List(list) = state.need(key)? else {
-                return Err(Error::data("a damaged saved reduction"));
-            };
+        let saved = Saved::of(state, &mut |part| self.fetched(&cx, part))?;
+        (work.tree, work.covers) = (saved.tree, saved.covers);
+        for (number, part) in saved.blocks {
+            work.blocks.push_back(self.block(number, part, done));
+        }
+        Ok(())
+    }
+}
+
+/// A reduction as it was saved.
+pub struct Saved {
+    pub tree: Tree<AnyPart>,
+    pub blocks: Vec<(u64, AnyPart)>,
+    pub covers: Ranges,
+}
+
+impl Saved {
+    /// Reads a saved reduction; `fetch` loads one part.
+    pub fn of(state: &Dict, fetch: &mut dyn FnMut(Dict) -> Result<AnyPart>) -> Result<Saved> {
+        let damaged = || Error::data("a damaged saved reduction");
+        let mut pairs = |key: &str| -> Result<Vec<(i64, Option<AnyPart>)>> {
+            let Value::List(list) = state.need(key)? else { return Err(damaged()) };
             let mut out = vec![];
             for entry in list.iter() {
-                let Value::List(pair) = entry else { return Err(Error::data("a damaged saved reduction")) };
+                let Value::List(pair) = entry else { return Err(damaged()) };
                 match &**pair {
-                    [Value::Int(n), Value::Dict(part)] => {
-                        out.push((*n, Some(self.fetched(&cx, part.clone())?)))
-                    }
+                    [Value::Int(n), Value::Dict(part)] => out.push((*n, Some(fetch(part.clone())?))),
                     [Value::Int(n), Value::None] => out.push((*n, None)),
-                    _ => return Err(Error::data("a damaged saved reduction")),
+                    _ => return Err(damaged()),
                 }
             }
             Ok(out)
         };
         let next = state.need("next")?.number().unwrap_or(0.0) as u64;
         let nodes = pairs("tree")?.into_iter().map(|(level, part)| (level as u32, part)).collect();
-        work.tree = Tree::from_nodes(next, nodes);
-        for (number, part) in pairs("blocks")? {
-            let part = part.ok_or_else(|| Error::data("a damaged saved reduction"))?;
-            work.blocks.push_back(self.block(number as u64, part, done));
-        }
-        if let Value::Array(bounds) = state.need("covers")? {
-            work.covers = Ranges::from_bounds(bounds.as_slice()?);
-        }
-        Ok(())
+        let blocks = pairs("blocks")?.into_iter().map(|(number, part)| Some((number as u64, part?)));
+        let blocks = blocks.collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+        let covers = match state.need("covers")? {
+            Value::Array(bounds) => Ranges::from_bounds(bounds.as_slice()?),
+            _ => Ranges::default(),
+        };
+        Ok(Saved { tree: Tree::from_nodes(next, nodes), blocks, covers })
     }
 }
 

@@ -3,16 +3,19 @@
 //! A kept stream is a row of numbered files, each whole and never touched again, like any output: a run that goes on
 //! from inside the pass finds the files it had at the mark, and one that restarts the pass writes them anew.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::plan::NodeId;
 use crate::run::edge::{Inbox, Item};
+use crate::run::index::{INDEX, Index, file};
 use crate::run::kept::{item_dict, item_of};
 use crate::run::node::{Committed, Finals, Post};
+use crate::run::scope::KeptAt;
+use crate::span::{Chunk, SNAPSHOT};
 use crate::stage::Output;
-use crate::store::Files;
+use crate::store::{ContentDigest, Files, sha256};
 use crate::value::{Dict, Key, Value, decode, encode};
 
 /// Under this name the final values of a stage say where its stream is kept; no port can be called so.
@@ -21,7 +24,7 @@ pub const KEPT: &str = "kept stream";
 /// Bytes to a file, about: large enough that syncing costs little, small enough to hold in memory.
 const BLOCK: usize = 8 << 20;
 
-/// Keeps a stream for a later pass.
+/// Keeps a stream for a later pass, a merge or a later run.
 pub struct KeepNode {
     /// The common part.
     pub post: Post,
@@ -37,18 +40,28 @@ pub struct KeepNode {
     pub committed: Committed,
     /// Where later passes look for the stream.
     pub finals: Arc<Finals>,
+    /// What stands beside the stream, as far as it is known before the stream.
+    pub index: Index,
+    /// The sources and players whose stop would cut the stream short.
+    pub behind: Vec<NodeId>,
 }
 
 impl KeepNode {
     /// Keeps the stream to its end.
     pub fn run(mut self) -> Result<Dict> {
-        let mut files = 0;
+        let mut content = ContentDigest::default();
         if let Some(state) = self.post.resumed()? {
-            files = whole(&state, "files");
+            if let Some(Value::List(digests)) = state.get("sha256") {
+                self.index.files = digests.iter().filter_map(|d| d.text().map(str::to_owned)).collect();
+            }
+            if let Some(Value::Dict(saved)) = state.get("content") {
+                content = ContentDigest::load(saved)?;
+            }
         }
         let mut block: Vec<u8> = vec![];
         loop {
             let item = self.post.next(&self.inbox)?;
+            digest(&mut content, &item)?;
             if let Some(dict) = item_dict(&item) {
                 let mut bytes = vec![];
                 encode(&Value::Dict(dict), &mut bytes);
@@ -58,28 +71,56 @@ impl KeepNode {
             let full = block.len() >= BLOCK;
             let commits = matches!(item, Item::Mark(_) | Item::End);
             if full || (commits && !block.is_empty()) {
-                let path = format!("{}/{files:08}", self.path);
-                let (meter, output) = (&self.post.meter, &self.output);
-                meter.call("keep", &crate::run::graph::none(), || output.seal(&path, &block))?;
-                files += 1;
+                self.seal(&format!("{:08}", self.index.files.len()), &block)?;
+                self.index.files.push(sha256(&block));
                 block.clear();
             }
             match item {
                 Item::Mark(mark) => {
                     (self.committed)(Some(mark));
-                    self.post.mark(mark, Dict::new().with("files", files as i64))?;
+                    let digests: Vec<Value> =
+                        self.index.files.iter().map(|d| Value::from(d.as_str())).collect();
+                    self.post
+                        .mark(mark, Dict::new().with("sha256", digests).with("content", content.save()))?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
                 Item::Chunk(_) | Item::Gap(_) => (),
             }
         }
+        if !self.post.control.were_cut_short().iter().any(|id| self.behind.contains(id)) {
+            // Only a whole stream may be taken for the stage's output by others than this run.
+            self.index.content = content.finish();
+            self.seal(INDEX, &self.index.pack())?;
+        }
         (self.committed)(None);
-        let kept = Dict::new().with("path", self.path.as_str()).with("files", files as i64);
+        let kept = Dict::new().with("path", self.path.as_str()).with("files", self.index.files.len() as i64);
         self.finals.set(self.of, Key::Static(KEPT), Value::Dict(kept.clone()));
         Ok(Dict::new().with("values", Dict::new().with(KEPT, kept)))
+    }
+
+    fn seal(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = format!("{}/{name}", self.path);
+        self.post.meter.call("keep", &crate::run::graph::none(), || self.output.seal(&path, bytes))
+    }
+}
+
+/// Adds what is final of an item: how many snapshots came before depends on timing.
+fn digest(content: &mut ContentDigest, item: &Item) -> Result<()> {
+    match item {
+        Item::Chunk(chunk) if chunk.span.axis != SNAPSHOT => content.add(chunk),
+        Item::Chunk(chunk) if chunk.last => {
+            let mut last: Chunk = chunk.clone();
+            last.span.start = 0;
+            content.add(&last)
+        }
+        Item::Gap(gap) => {
+            content.gap(gap);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -89,32 +130,28 @@ pub struct ReplayNode {
     pub post: Post,
     /// The door to the files.
     pub files: Arc<dyn Files>,
-    /// The folder of kept streams.
-    pub folder: PathBuf,
-    /// Where the stream is kept, as [`KeepNode`] left word of it.
-    pub kept: Option<Value>,
+    /// Where the stream is kept, place after place; none when it was not.
+    pub kept: Option<Vec<KeptAt>>,
 }
 
 impl ReplayNode {
     /// Plays the stream to its end.
     pub fn run(mut self) -> Result<Dict> {
-        let Some(Value::Dict(kept)) = self.kept.take() else {
+        let Some(kept) = self.kept.take() else {
             let error = Error::recipe("the stream that is played again was not kept: its pass was skipped");
             return Err(error.at(format!("`{}`", self.post.meter.name)));
         };
-        let folder = self.folder.join(kept.need("path")?.text().unwrap_or_default());
         let state = self.post.resumed()?.unwrap_or_default();
-        let (mut file, mut at) = (whole(&state, "file"), whole(&state, "at") as usize);
-        let last = whole(&kept, "files");
+        // The files of all places are counted through.
+        let (mut number, mut at) = (whole(&state, "file"), whole(&state, "at") as usize);
+        let paths: Vec<_> = kept.iter().flat_map(|k| (0..k.files).map(|n| file(&k.folder, n))).collect();
         // Also one that was asked for before this thread began: all have to pass the same marks.
         let mut seen_mark = self.post.control.first_mark;
-        while file < last {
-            let path = folder.join(format!("{file:08}"));
-            let bytes =
-                self.files.read(&path).map_err(|e| Error::io("play a kept stream from", &path, &e))?;
+        while let Some(path) = paths.get(number as usize) {
+            let bytes = self.files.read(path).map_err(|e| Error::io("play a kept stream from", path, &e))?;
             while at < bytes.len() {
-                if self.stands_still(&mut seen_mark, file, at)? {
-                    return self.end(file, at);
+                if self.stands_still(&mut seen_mark, number, at)? {
+                    return self.end(number, at);
                 }
                 let (item, next) = read_item(&bytes, at).map_err(|e| e.at(path.display().to_string()))?;
                 at = next;
@@ -123,9 +160,9 @@ impl ReplayNode {
                 }
                 self.post.outlet.send(item)?;
             }
-            (file, at) = (file + 1, 0);
+            (number, at) = (number + 1, 0);
         }
-        self.end(file, at)
+        self.end(number, at)
     }
 
     /// Passes a mark on when one is asked for; says whether the run was stopped.
@@ -149,6 +186,30 @@ impl ReplayNode {
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(place(file, at)))
     }
+}
+
+/// The last chunk of a kept stream.
+pub fn last_chunk(files: &dyn Files, kept: &[KeptAt]) -> Result<Option<Chunk>> {
+    let mut last = None;
+    for path in kept.iter().flat_map(|k| (0..k.files).map(|n| file(&k.folder, n))) {
+        for item in items(files, &path)? {
+            if let Item::Chunk(chunk) = item {
+                last = Some(chunk);
+            }
+        }
+    }
+    Ok(last)
+}
+
+fn items(files: &dyn Files, path: &Path) -> Result<Vec<Item>> {
+    let bytes = files.read(path).map_err(|e| Error::io("play a kept stream from", path, &e))?;
+    let (mut at, mut items) = (0, vec![]);
+    while at < bytes.len() {
+        let (item, next) = read_item(&bytes, at).map_err(|e| e.at(path.display().to_string()))?;
+        items.push(item);
+        at = next;
+    }
+    Ok(items)
 }
 
 fn place(file: u64, at: usize) -> Dict {

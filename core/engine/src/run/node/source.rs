@@ -1,14 +1,15 @@
 //! Sources: pull, sort, account, chunk.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
 use crate::plan::RunOptions;
 use crate::run::edge::Item;
 use crate::run::node::Post;
 use crate::run::sorter::{Sorted, Sorter};
 use crate::span::{Chunk, Span};
-use crate::stage::{AnySource, Pull, Slots};
+use crate::stage::{AnySource, Arrival, Pull, Shapes, Slots};
 use crate::value::{Array, Dict, Key, Value};
 
 /// A source that has been opened.
@@ -21,12 +22,16 @@ pub struct SourceNode {
     pub from: u64,
     /// How many frames it has.
     pub frames: Option<u64>,
+    /// Its frames in a part of a run; none takes all.
+    pub own: Option<Range<u64>>,
     /// How the recipe runs.
     pub options: RunOptions,
     /// The scan's axes, slowest first.
     pub scan: Vec<(String, u64)>,
     /// The `scan.` keys that somebody reads.
     pub scan_keys: Vec<Key>,
+    /// What a frame looks like, as far as the source says.
+    pub shapes: Shapes,
 }
 
 /// How often progress sees a new account: copying one takes time where many frames are lost.
@@ -39,6 +44,9 @@ impl SourceNode {
         let (chunk, reorder) = (self.options.chunk_of(0), self.options.reorder);
         let mut sorter =
             Sorter::new(self.from, self.frames, chunk, reorder, latency, self.post.run.pool.clone());
+        if let Some(own) = &self.own {
+            sorter.only(own.clone());
+        }
         if self.post.resumed()?.is_some()
             && let Some(saved) = self.post.meter.account()
         {
@@ -76,6 +84,9 @@ impl SourceNode {
                 self.post.control.cut_short(self.post.id);
                 break "the run was stopped before it";
             }
+            if sorter.is_full() {
+                break "the part ended before it";
+            }
             let pulled = self.pull(sorter)?;
             let left = sorter.close_if_old()?;
             self.send(sorter)?;
@@ -109,8 +120,9 @@ impl SourceNode {
             let stage = &mut self.stage;
             let result = post.meter.call("pull", &span, || stage.pull(&post.cx(), &mut slots));
             // What was put before an error counts: the source will not give it again.
-            for arrival in slots.take() {
-                sorter.push(arrival)?;
+            for mut arrival in slots.take() {
+                self.weigh(&mut arrival)?;
+                sorter.push(arrival).at(|| format!("stage `{}`", self.post.meter.name))?;
             }
             match result {
                 Err(error) if error.is_transient() && tries < self.options.retry => {
@@ -124,18 +136,58 @@ impl SourceNode {
         }
     }
 
+    /// Refuses frames that are not what was promised, before they are put together with others.
+    ///
+    /// Takes damaged bytes away that nobody would keep, or that would not fit among good frames.
+    fn weigh(&self, arrival: &mut Arrival) -> Result<()> {
+        let scatter = &self.post.scatter;
+        match arrival {
+            Arrival::Frames { first, count, data } => {
+                let span = Span::frames(*first, *count);
+                scatter.check(Some(&span), data)?;
+                let kept = scatter.keeps_word(data, &self.shapes, false);
+                kept.map_err(|e| {
+                    Error::plugin(e.message()).at(format!("stage `{}`, {span}", self.post.meter.name))
+                })
+            }
+            Arrival::Lost { data, .. } if !self.post.outlet.records() => {
+                *data = None;
+                Ok(())
+            }
+            Arrival::Lost { number, why, data, .. } => {
+                let frame = data.as_ref();
+                let fits = frame.map(|frame| scatter.fits(&Span::frames(*number, 1), frame, &self.shapes));
+                if let Some(Err(error)) = fits {
+                    *why = format!("{why}; its bytes are not kept: {error}").into();
+                    *data = None;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The values of frames under their full keys.
+    fn full(&self, span: &Span, given: Dict) -> Result<Dict> {
+        let mut data = Dict::with_capacity(given.len() + self.scan_keys.len());
+        self.post.scatter.add(span, given, &mut data)?;
+        for key in &self.scan_keys {
+            data.set(key.clone(), scan_values(key, &self.scan, span));
+        }
+        Ok(data)
+    }
+
     /// Sends what the sorter let go.
     fn send(&mut self, sorter: &mut Sorter) -> Result<()> {
         for sorted in sorter.take() {
             match sorted {
                 Sorted::Gap(gap) => self.post.outlet.send(Item::Gap(gap))?,
+                Sorted::Corrupt(gap, data) => {
+                    let data = self.full(&gap.span, data)?;
+                    self.post.outlet.send(Item::Corrupt(gap, data))?;
+                }
                 Sorted::Chunk(chunk) => {
                     self.post.meter.took(chunk.span.len);
-                    let mut data = Dict::with_capacity(chunk.data.len() + self.scan_keys.len());
-                    self.post.scatter.add(&chunk.span, chunk.data, &mut data)?;
-                    for key in &self.scan_keys {
-                        data.set(key.clone(), scan_values(key, &self.scan, &chunk.span));
-                    }
+                    let data = self.full(&chunk.span, chunk.data)?;
                     self.post.outlet.send(Item::Chunk(Chunk::new(chunk.span, data)))?;
                 }
             }

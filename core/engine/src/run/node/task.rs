@@ -52,7 +52,7 @@ impl TaskNode {
                     self.post.mark(mark, Dict::new().with("parts", saved))?;
                 }
                 Item::End => break,
-                Item::Poke(_) | Item::Aside | Item::Fault(_) => {
+                Item::Corrupt(..) | Item::Poke(_) | Item::Aside | Item::Fault(_) => {
                     return Err(Error::internal("an edge gave a bare token"));
                 }
             }
@@ -102,7 +102,7 @@ impl LateTask {
         // Also one that was asked for before this thread began: all have to pass the same marks.
         let mut seen_mark = self.post.control.first_mark;
         while !self.waits.iter().all(|(_, node, _)| self.finals.has_ended(*node)) {
-            self.post.cx().check()?;
+            self.post.check()?;
             let wanted = self.post.control.mark();
             if wanted > seen_mark {
                 seen_mark = wanted;

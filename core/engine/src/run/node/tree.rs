@@ -7,7 +7,8 @@ pub const BLOCK: u64 = 64;
 
 /// Finished subtrees, leftmost first; level `l` spans `2^l` blocks.
 ///
-/// Blocks are put in order. A block without frames is an empty leaf, so that the tree depends on numbers alone.
+/// Blocks are put in order. A block without frames is an empty leaf, so that the tree depends on numbers alone. A tree
+/// may begin at any block: what has no sibling in it waits for the one that holds the sibling.
 pub struct Tree<P> {
     stack: Vec<(u32, Option<P>)>,
     next: u64,
@@ -28,17 +29,32 @@ impl<P> Tree<P> {
     /// Puts the part of a block; blocks between the last one and this one are empty.
     pub fn put(&mut self, block: u64, part: P, merge: &mut dyn FnMut(&mut P, P) -> Result<()>) -> Result<()> {
         while self.next < block {
-            self.leaf(None, merge)?;
+            self.leaf(0, None, merge)?;
         }
-        self.leaf(Some(part), merge)
+        self.leaf(0, Some(part), merge)
     }
 
-    fn leaf(&mut self, part: Option<P>, merge: &mut dyn FnMut(&mut P, P) -> Result<()>) -> Result<()> {
-        self.stack.push((0, part));
-        self.next += 1;
-        // Two subtrees of one level on top of the stack are siblings: the count of blocks is a binary counter.
+    /// Puts the unmerged nodes of a tree that begins at or behind the end of this one.
+    pub fn append(&mut self, later: Tree<P>, merge: &mut dyn FnMut(&mut P, P) -> Result<()>) -> Result<()> {
+        let blocks: u64 = later.stack.iter().map(|(level, _)| 1 << level).sum();
+        while self.next + blocks < later.next {
+            self.leaf(0, None, merge)?;
+        }
+        later.stack.into_iter().try_for_each(|(level, part)| self.leaf(level, part, merge))
+    }
+
+    fn leaf(
+        &mut self,
+        level: u32,
+        part: Option<P>,
+        merge: &mut dyn FnMut(&mut P, P) -> Result<()>,
+    ) -> Result<()> {
+        self.stack.push((level, part));
+        self.next += 1 << level;
+        // Two subtrees of one level on top of the stack are siblings when the pair begins at a multiple of its span.
         while let [.., (a, _), (b, _)] = self.stack[..]
             && a == b
+            && self.next.is_multiple_of(2 << a)
         {
             let (level, right) = self.stack.pop().expect("two subtrees are there");
             let (_, left) = self.stack.pop().expect("two subtrees are there");
@@ -61,7 +77,7 @@ impl<P> Tree<P> {
         self.stack.iter().map(|(level, part)| (*level, part.as_ref()))
     }
 
-    /// A tree of saved subtrees.
+    /// A tree of saved subtrees; without any, one that begins at `next`.
     pub fn from_nodes(next: u64, stack: Vec<(u32, Option<P>)>) -> Self {
         Tree { stack, next }
     }
@@ -102,5 +118,26 @@ mod tests {
         assert_eq!(show(&[0, 1, 2, 3, 4, 5, 6]), "(((01)(23))((45)6))");
         assert_eq!(show(&[0, 3, 6]), "((03)6)");
         assert_eq!(show(&[5]), "5");
+    }
+
+    #[test]
+    fn trees_cut_anywhere_come_to_the_same() {
+        let mut merge = |a: &mut String, b: String| {
+            *a = format!("({a}{b})");
+            Ok(())
+        };
+        let blocks = [0, 1, 2, 4, 5, 7, 8, 9, 10, 13];
+        for cuts in [vec![3, 6], vec![1, 2, 9], vec![7], vec![5, 5, 12], vec![4, 8], vec![3, 4]] {
+            let mut tree = Tree::default();
+            let edges: Vec<u64> = [0].into_iter().chain(cuts.iter().copied()).chain([14]).collect();
+            for part in edges.windows(2) {
+                let mut later = Tree::from_nodes(part[0], vec![]);
+                for block in blocks.iter().filter(|b| (part[0]..part[1]).contains(*b)) {
+                    later.put(*block, block.to_string(), &mut merge).unwrap();
+                }
+                tree.append(later, &mut merge).unwrap();
+            }
+            assert_eq!(tree.finish(&mut merge).unwrap().unwrap(), show(&blocks), "{cuts:?}");
+        }
     }
 }

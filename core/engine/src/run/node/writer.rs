@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::run::edge::{Inbox, Item};
 use crate::run::node::Post;
-use crate::span::{Chunk, Ranges};
-use crate::stage::{AnyWriter, Output};
+use crate::span::{Chunk, Ranges, Span};
+use crate::stage::{AnyWriter, Cx, Output};
 use crate::store::ContentDigest;
 use crate::value::{Dict, Value};
 
@@ -72,21 +72,7 @@ impl WriterNode {
                     let input = self.post.gather.input(&chunk.span, &chunk.data)?;
                     digest.add(&Chunk { data: self.content(&chunk)?, ..chunk.clone() })?;
                     let span = chunk.span.clone();
-                    let mut tries = 0;
-                    loop {
-                        let (post, stage) = (&self.post, &mut self.stage);
-                        let input = input.clone();
-                        let written =
-                            post.meter.call("write", &span, || stage.write(&post.cx(), &span, input));
-                        match written {
-                            Err(error) if error.is_transient() && tries < self.retry => {
-                                tries += 1;
-                                tracing::warn!(stage = %post.meter.name, %error, tries, "The write is tried again.");
-                                post.pause(Duration::from_millis(50 << tries.min(6)))?;
-                            }
-                            other => break other?,
-                        }
-                    }
+                    self.tried("write", &span, |stage, cx| stage.write(cx, &span, input.clone()))?;
                     if span.is_frames() {
                         self.post.meter.book(|l| l.done(span.range()));
                         covers.add(span.range());
@@ -97,8 +83,19 @@ impl WriterNode {
                 Item::Gap(gap) => {
                     digest.gap(&gap);
                     self.post.meter.book(|l| l.gap(&gap));
-                    let (post, stage) = (&self.post, &mut self.stage);
-                    post.meter.call("gap", &gap.span, || stage.gap(&post.cx(), &gap))?;
+                    self.tried("gap", &gap.span, |stage, cx| stage.gap(cx, &gap))?;
+                }
+                Item::Corrupt(gap, data) => {
+                    let chunk = Chunk::new(gap.span.clone(), data);
+                    let input = self.post.gather.input(&chunk.span, &chunk.data)?;
+                    let frame = Chunk { data: self.content(&chunk)?, ..chunk };
+                    let kept =
+                        self.tried("corrupt", &gap.span, |stage, cx| stage.corrupt(cx, &gap, input.clone()))?;
+                    match kept {
+                        true => digest.corrupt(&frame)?,
+                        false => digest.gap(&gap),
+                    }
+                    self.post.meter.book(|l| l.gap(&gap));
                 }
                 Item::Mark(mark) => {
                     let mut state = None;
@@ -132,19 +129,29 @@ impl WriterNode {
         Ok(data)
     }
 
-    /// One operation without records, tried again after errors that may pass.
+    /// One operation without records.
     fn call(
         &mut self,
         what: &'static str,
-        mut work: impl FnMut(&mut dyn AnyWriter, &crate::stage::Cx) -> Result<()>,
+        work: impl FnMut(&mut dyn AnyWriter, &Cx) -> Result<()>,
     ) -> Result<()> {
-        let none = crate::span::Span::frames(0, 0);
+        self.tried(what, &Span::frames(0, 0), work)
+    }
+
+    /// One operation, tried again after errors that may pass.
+    fn tried<T>(
+        &mut self,
+        what: &'static str,
+        span: &Span,
+        mut work: impl FnMut(&mut dyn AnyWriter, &Cx) -> Result<T>,
+    ) -> Result<T> {
         let mut tries = 0;
         loop {
             let (post, stage) = (&self.post, &mut self.stage);
-            match post.meter.call(what, &none, || work(&mut **stage, &post.cx())) {
+            match post.meter.call(what, span, || work(&mut **stage, &post.cx())) {
                 Err(error) if error.is_transient() && tries < self.retry => {
                     tries += 1;
+                    tracing::warn!(stage = %post.meter.name, what, %error, tries, "A writer is tried again.");
                     post.pause(Duration::from_millis(50 << tries.min(6)))?;
                 }
                 other => return other,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::plan::{Feed, NodeId, Stream};
 use crate::run::control::Meter;
-use crate::run::edge::{Edge, Inbox, edge};
+use crate::run::edge::{Edge, Inbox, Outlet, edge};
 use crate::run::node::{KEPT, Post, ReplayNode};
+use crate::run::scope::KeptAt;
 use crate::run::spill::Spill;
+use crate::run::view::Tap;
 use crate::run::wire::{Changes, Gather, Latched, Scatter};
 use crate::stage::Opened;
 use crate::value::{Dict, Key, Value};
@@ -20,6 +22,7 @@ impl Builder<'_, '_> {
         let plan = self.s.plan;
         let mut order = nodes.to_vec();
         order.sort_by_key(|id| !plan.nodes[*id].run.record);
+        order.retain(|id| self.s.scope.reads(*id));
         for id in order {
             for stream in &plan.nodes[id].from {
                 match stream {
@@ -29,14 +32,29 @@ impl Builder<'_, '_> {
                         let player = self
                             .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
                         self.connect(player, id, self.graph.needs(id));
-                        let (files, folder) = (self.s.files.clone(), self.s.streams.clone());
-                        let kept = self.s.finals.get(*from, KEPT);
-                        let post = self.post(player, Gather::default(), Scatter::new("", &[]));
-                        self.push(player, move || ReplayNode { post, files, folder, kept }.run());
+                        let kept = self.s.finals.get(*from, KEPT).map(|kept| vec![self.kept_at(&kept)]);
+                        self.play(player, kept);
                     }
                 }
             }
         }
+    }
+
+    /// Where this run keeps a stream, as its keeper left word of it.
+    fn kept_at(&self, kept: &Value) -> KeptAt {
+        let entry = |key: &str| match kept {
+            Value::Dict(kept) => kept.get(key).cloned().unwrap_or_default(),
+            _ => Value::None,
+        };
+        let folder = self.s.streams.join(entry("path").text().unwrap_or_default());
+        KeptAt { folder, files: entry("files").number().unwrap_or(0.0) as u64 }
+    }
+
+    /// A thread that plays a kept stream.
+    pub(super) fn play(&mut self, player: NodeId, kept: Option<Vec<KeptAt>>) {
+        let files = self.s.files.clone();
+        let post = self.post(player, Gather::default(), Scatter::new("", &[]));
+        self.push(player, move || ReplayNode { post, files, kept }.run());
     }
 
     pub(super) fn connect(&mut self, from: NodeId, to: NodeId, keep: Arc<[Key]>) {
@@ -61,7 +79,8 @@ impl Builder<'_, '_> {
         };
         let (tx, rx): (Edge, Inbox) = edge(queue, options.overflow, take, keep, detached, spill);
         self.queues.insert(to, rx.gauge().clone());
-        self.outlets.entry(from).or_default().add(tx);
+        let recorder = plan.nodes.get(to).is_some_and(|n| n.run.record);
+        self.outlets.entry(from).or_default().add(tx.for_recorder(recorder));
         self.inboxes.entry(to).or_default().push(rx);
     }
 
@@ -90,6 +109,12 @@ impl Builder<'_, '_> {
         }
     }
 
+    /// Where a viewer looks at a stage; the engine's own listeners give nothing of theirs.
+    pub(super) fn tap(&self, id: NodeId) -> Option<Arc<Tap>> {
+        let node = self.s.plan.nodes.get(id)?;
+        self.s.taps.as_ref()?.tap(&node.name)
+    }
+
     pub(super) fn post(&mut self, id: NodeId, gather: Gather, scatter: Scatter) -> Post {
         Post {
             id,
@@ -98,7 +123,7 @@ impl Builder<'_, '_> {
             meter: self.meters[&id].clone(),
             gather,
             scatter,
-            outlet: self.outlets.remove(&id).unwrap_or_default(),
+            outlet: Outlet::with_tap(self.outlets.remove(&id), self.tap(id)),
             resume: self.resume_of(id),
         }
     }

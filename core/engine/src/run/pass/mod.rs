@@ -1,11 +1,13 @@
 //! One pass: open the sources, wire the stages, start a thread for each, watch them to the end.
 
+mod detached;
 mod edges;
 mod open;
 mod place;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,6 +21,8 @@ use crate::run::control::{Control, Meter};
 use crate::run::edge::{Gauge, Inbox, Item, Outlet};
 use crate::run::graph::Graph;
 use crate::run::node::{Committed, Finals};
+use crate::run::scope::Scope;
+use crate::run::view::Taps;
 use crate::run::wire::{Changes, Latch};
 use crate::stage::{Opened, Output, RunCx};
 use crate::store::Files;
@@ -52,11 +56,18 @@ pub struct Surroundings<'a> {
     pub save: &'a mut dyn FnMut(u64, Dict) -> Result<()>,
     /// Sees the meters now and then.
     pub watch: &'a mut dyn FnMut(&[Watched]),
-    /// Checks memory and disk once the sources are open.
-    pub budget: &'a dyn Fn(&BTreeMap<NodeId, Opened>) -> Result<()>,
+    /// Checks memory and disk once the sources are open and the tasks that need no stream have run.
+    pub budget: &'a Weigh<'a>,
     /// States of a checkpoint to go on from.
     pub resume: Option<Dict>,
+    /// Where a viewer looks.
+    pub taps: Option<Arc<Taps>>,
+    /// What of the step runs here, and what is given to it.
+    pub scope: &'a Scope,
 }
+
+/// Weighs what opened sources and tasks that have run tell.
+pub type Weigh<'a> = dyn Fn(&BTreeMap<NodeId, Opened>, &BTreeMap<NodeId, Dict>) -> Result<()> + 'a;
 
 /// Makes the output of a stage, and what is called after its commits.
 pub type MakeOutput<'a> = dyn Fn(&str) -> (Arc<dyn Output>, Committed) + 'a;
@@ -104,9 +115,13 @@ struct Builder<'a, 'b> {
     outlets: HashMap<NodeId, Outlet>,
     inboxes: HashMap<NodeId, Vec<Inbox>>,
     opened: BTreeMap<NodeId, Opened>,
+    /// The frames of each source in a part of a run.
+    ranges: HashMap<NodeId, Range<u64>>,
     latches: HashMap<(NodeId, String), Arc<Latch>>,
     queues: HashMap<NodeId, Gauge>,
     changes: Vec<(NodeId, Key, Changes)>,
+    /// Branches that had ended by themselves before the checkpoint: they stay ended.
+    gone_before: Vec<(NodeId, Error)>,
     /// The engine's own listeners, with the stages they listen to.
     helpers: Vec<(NodeId, NodeId)>,
     /// Digests of what tasks gave before the threads began.
@@ -126,7 +141,7 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
     let (events_tx, events) = unbounded();
     let cancel = s.run.cancel.clone();
     let control = Arc::new(Control::new(cancel, s.stop.clone(), s.first_mark, events_tx));
-    let graph = Graph::new(s.plan, s.step.pass);
+    let graph = Graph::new(s.plan, s.step.pass, s.scope);
     let names = s.plan.nodes.iter().enumerate().map(|(i, n)| (i, n.name.clone())).collect();
     let next_id = s.plan.nodes.len();
     let mut builder = Builder {
@@ -137,9 +152,11 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         outlets: HashMap::new(),
         inboxes: HashMap::new(),
         opened: BTreeMap::new(),
+        ranges: HashMap::new(),
         latches: HashMap::new(),
         queues: HashMap::new(),
         changes: vec![],
+        gone_before: vec![],
         helpers: vec![],
         early_content: BTreeMap::new(),
         next_id,

@@ -1,18 +1,21 @@
 //! Building the stages of a pass, opening its sources, running its early tasks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Blame, Context, Error, Result};
 use crate::plan::{Feed, NodeId, Step, What};
+use crate::registry::Role;
 use crate::run::control::Meter;
 use crate::run::edge::Item;
 use crate::run::graph::none;
+use crate::run::node::{BLOCK, last_chunk};
 use crate::run::per::{self, SCAN};
+use crate::run::scope::{Given, KeptAt};
 use crate::run::wire::Scatter;
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
-use crate::stage::{Built, Cx, Position};
+use crate::stage::{Built, Cx, Opened, Position};
 use crate::store::ContentDigest;
 use crate::value::{Dict, Key, Value};
 
@@ -20,10 +23,20 @@ use super::{Builder, GRACE};
 
 impl Builder<'_, '_> {
     pub(super) fn build(&mut self) -> Result<()> {
-        let nodes = self.graph.nodes.to_vec();
+        let nodes = self.graph.nodes.clone();
         self.s.finals.begin(&nodes);
-        for &id in &nodes {
-            self.meters.insert(id, Meter::new(&self.s.plan.nodes[id].name));
+        for &id in &self.s.plan.passes[self.s.step.pass].nodes {
+            let meter = Meter::new(&self.s.plan.nodes[id].name);
+            if let Some((ledger, records)) = self.s.scope.accounts.get(&id) {
+                meter.book(|l| *l = ledger.clone());
+                meter.took(*records);
+            }
+            self.meters.insert(id, meter);
+        }
+        for (id, opened) in &self.s.scope.opened {
+            if self.s.plan.nodes[*id].pass == self.s.step.pass {
+                self.put_opened(*id, opened.clone());
+            }
         }
         for (node, port) in &self.graph.latched {
             self.latches.insert((*node, port.clone()), Arc::default());
@@ -31,26 +44,35 @@ impl Builder<'_, '_> {
         // Stages in order of dependence: what a source or an early task gives at once is there for those behind it.
         let mut built: HashMap<NodeId, Built> = HashMap::new();
         for &id in &nodes {
-            if let What::Stage(declaration) = &self.s.plan.nodes[id].what {
+            if let What::Stage(declaration) = &self.s.plan.nodes[id].what
+                && !self.s.scope.plays(id)
+            {
                 let set = self.parameters(id);
                 let name = &self.s.plan.nodes[id].name;
                 built.insert(id, (declaration.build)(set).at(|| format!("stage `{name}`"))?);
             }
         }
-        let mut early: Vec<(NodeId, Dict)> = vec![];
+        let mut early: BTreeMap<NodeId, Dict> = BTreeMap::new();
         for &id in &nodes {
+            if let Some(Given::Stream(kept)) = self.s.scope.given.get(&id)
+                && self.is_task(id)
+            {
+                let output = self.given_task(id, kept)?;
+                early.insert(id, output);
+                continue;
+            }
             match built.get_mut(&id) {
                 Some(Built::Source(_)) => self.open(id, &mut built)?,
                 Some(Built::Task(_))
                     if self.s.plan.nodes[id].from.is_empty() && self.waits(id).is_empty() =>
                 {
                     let output = self.run_early(id, &mut built)?;
-                    early.push((id, output));
+                    early.insert(id, output);
                 }
                 _ => (),
             }
         }
-        (self.s.budget)(&self.opened)?;
+        (self.s.budget)(&self.sized(), &early)?;
         self.wire(&nodes);
         for &id in &nodes {
             self.node(id, &mut built)?;
@@ -123,11 +145,79 @@ impl Builder<'_, '_> {
         let state = self.resume_of(id);
         let next = state.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0) as u64;
         let Some(Built::Source(mut source)) = built.remove(&id) else { return Ok(()) };
-        let (source, opened) = self.apart(id, "open", move |cx| {
+        let (again, part) = (input.clone(), self.s.scope.part);
+        let (mut source, opened) = self.apart(id, "open", move |cx| {
             let opened = source.open(cx, input, Position { next })?;
             Ok((source, opened))
         })?;
+        if let Some(part) = part {
+            let frames = self.frames(&opened).ok_or_else(|| self.unknown(id))?;
+            let own = part.frames(frames, BLOCK);
+            // Only now is it known where the part begins; a source that has been opened once may not like it twice.
+            if next < own.start
+                && let What::Stage(declaration) = &self.s.plan.nodes[id].what
+                && let Built::Source(mut fresh) = (declaration.build)(self.parameters(id))?
+            {
+                let from = Position { next: own.start };
+                source = self.apart(id, "open", move |cx| {
+                    fresh.open(cx, again, from)?;
+                    Ok(fresh)
+                })?;
+            }
+            self.ranges.insert(id, own);
+        }
         built.insert(id, Built::Source(source));
+        self.put_opened(id, opened);
+        Ok(())
+    }
+
+    /// The sources as the budget sees them: a part is weighed by its own frames, and keeps about what the stages that
+    /// it leaves out would write.
+    fn sized(&self) -> BTreeMap<NodeId, Opened> {
+        let mut sized = self.opened.clone();
+        for (id, own) in &self.ranges {
+            if let Some(opened) = sized.get_mut(id) {
+                opened.frames = Some(own.end - own.start);
+            }
+        }
+        sized
+    }
+
+    fn unknown(&self, id: NodeId) -> Error {
+        let name = &self.s.plan.nodes[id].name;
+        Error::recipe(format!(
+            "source `{name}` does not say how many frames it has: they cannot be cut into parts"
+        ))
+        .help("say it by `[scan] axes`, or run the recipe in one go")
+    }
+
+    /// What a task gave elsewhere: it has run already, whatever it waits for here.
+    fn given_task(&mut self, id: NodeId, kept: &[KeptAt]) -> Result<Dict> {
+        let name = &self.s.plan.nodes[id].name;
+        let chunk = last_chunk(&*self.s.files, kept)?;
+        let chunk = chunk.ok_or_else(|| Error::data(format!("nothing was kept of `{name}`")))?;
+        let mut output = Dict::new();
+        for (key, value) in chunk.data.iter() {
+            let port = key.as_str().strip_prefix(name.as_str()).and_then(|k| k.strip_prefix('.'));
+            if let Some(port) = port {
+                output.set(Key::from(port.to_owned()), value.unlead(0)?);
+            }
+        }
+        for (port, value) in output.iter() {
+            self.s.finals.set(id, port.clone(), value.clone());
+        }
+        self.s.finals.end(id);
+        Ok(output)
+    }
+
+    /// Whether a stage is a task without a stream.
+    pub(super) fn is_task(&self, id: NodeId) -> bool {
+        let node = &self.s.plan.nodes[id];
+        node.from.is_empty() && node.role() == Some(Role::Task)
+    }
+
+    /// Books what a source said when it was opened, here or elsewhere.
+    fn put_opened(&mut self, id: NodeId, opened: Opened) {
         // A later pass may read the head of a source that it does not open itself.
         for (key, value) in opened.head.iter() {
             self.s.finals.set(id, Key::from(format!("head.{key}")), value.clone());
@@ -137,7 +227,6 @@ impl Builder<'_, '_> {
             self.s.finals.set(id, Key::Static(SCAN), per::keep_axes(&opened.scan));
         }
         self.opened.insert(id, opened);
-        Ok(())
     }
 
     pub(super) fn run_early(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<Dict> {
@@ -148,6 +237,10 @@ impl Builder<'_, '_> {
             Ok((task, output))
         })?;
         built.insert(id, Built::Task(task));
+        // Checked before anybody reads it.
+        if let What::Stage(declaration) = &self.s.plan.nodes[id].what {
+            Scatter::new(&self.s.plan.nodes[id].name, &declaration.outputs).check(None, &output)?;
+        }
         for (port, value) in output.iter() {
             self.s.finals.set(id, port.clone(), value.clone());
         }
@@ -187,7 +280,7 @@ impl Builder<'_, '_> {
 
     /// What a task without a stream waits for: stages of its own pass that end only when their streams do.
     pub(super) fn waits(&self, id: NodeId) -> Vec<(Key, NodeId, Key)> {
-        let inputs = self.s.plan.nodes[id].inputs.iter();
+        let inputs = self.s.plan.nodes[id].inputs.iter().filter(|_| !self.s.scope.plays(id));
         let waits = inputs.filter_map(|(port, feed)| match feed {
             Feed::Final { node, port: key }
                 if self.graph.nodes.contains(node) && !self.s.finals.has_ended(*node) =>
@@ -209,6 +302,9 @@ impl Builder<'_, '_> {
         let mut digest = ContentDigest::default();
         digest.add(&chunk)?;
         self.early_content.insert(id, digest.finish());
+        if let Some(tap) = self.tap(id) {
+            tap.put(&chunk);
+        }
         let Some(mut outlet) = self.outlets.remove(&id) else { return Ok(()) };
         // A queue holds at least two items: nothing blocks here before the threads run.
         outlet.send(Item::Chunk(chunk))?;

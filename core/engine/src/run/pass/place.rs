@@ -1,17 +1,20 @@
 //! From a built stage to its thread.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{Feed, NodeId, RunOptions, Stream, What};
 use crate::registry::Declaration;
 use crate::run::edge::{Inbox, Item};
+use crate::run::index::{INDEX, Index};
 use crate::run::node::{
-    CaptureNode, Chain, EndedNode, FitNode, FoldNode, JoinNode, KeepNode, LatchNode, LateTask, Link, Post,
-    ReduceNode, SourceNode, TaskNode, WriterNode, has_ended,
+    CaptureNode, Chain, EndedNode, FitNode, FoldNode, JoinNode, KeepNode, KeepTree, LatchNode, LateTask,
+    Link, MergeNode, Post, ReduceNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::per::{self, Axes, Per, PerAxis, SCAN};
+use crate::run::scope::{Given, upstream};
 use crate::run::wire::{Gather, Latch, Scatter, full_key};
 use crate::stage::{Built, Lag, Opened};
 use crate::value::{Key, Value};
@@ -22,10 +25,19 @@ impl Builder<'_, '_> {
     /// Makes the thread of a stage, and of the engine's listeners behind it.
     pub(super) fn node(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
         let fused_into_next = self.graph.consumers(id).iter().any(|c| self.graph.fuses(*c) == Some(id));
+        if self.is_gone(id) {
+            return self.leave(id, built);
+        }
         if !fused_into_next {
             self.listeners(id);
         }
         let plan = self.s.plan;
+        if let Some(Given::Stream(kept)) = self.s.scope.given.get(&id) {
+            if !self.is_task(id) {
+                self.play(id, Some(kept.clone()));
+            }
+            return Ok(());
+        }
         let node = &plan.nodes[id];
         let declaration = match &node.what {
             What::Join(_) if has_ended(&self.resume_of(id)) => return self.ended(id, built),
@@ -38,7 +50,10 @@ impl Builder<'_, '_> {
             && frames.is_some()
             && self.on_frames(id)
         {
-            self.meters[&id].book(|l| l.expected = frames);
+            let part = self.range(id);
+            if !self.s.scope.accounts.contains_key(&id) {
+                self.meters[&id].book(|l| (l.expected, l.part) = (frames, part));
+            }
         }
         let stage = match built.remove(&id) {
             // A fused map needs its stage when the last of its chain is made.
@@ -62,17 +77,21 @@ impl Builder<'_, '_> {
                 let opened = self.opened[&id].clone();
                 let gather = Gather::default();
                 let post = self.post(id, gather, scatter);
-                let from =
-                    post.resume.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0)
-                        as u64;
+                let own = self.ranges.get(&id).cloned();
+                let first = own.as_ref().map_or(0, |own| own.start);
+                let next = post.resume.as_ref().and_then(|s| s.get("next")).and_then(Value::number);
+                let from = next.map_or(first, |n| n as u64);
                 let chunk = plan.run.chunk_of(opened.shapes.bytes());
                 let options = RunOptions { chunk: Some(chunk), ..plan.run.clone() };
                 let scan = if opened.scan.is_empty() { plan.scan.clone() } else { opened.scan.clone() };
                 let behind = self.graph.behind(id);
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
                 let frames = self.frames(&opened);
+                let shapes = opened.shapes;
                 self.push(id, move || {
-                    SourceNode { post, stage, from, frames, options, scan, scan_keys }.run()
+                    let node =
+                        SourceNode { post, stage, from, frames, own, options, scan, scan_keys, shapes };
+                    node.run()
                 });
             }
             Built::Map(stage) => {
@@ -98,6 +117,7 @@ impl Builder<'_, '_> {
                         gather: self.gather(*link)?,
                         scatter: Scatter::new(&plan.nodes[*link].name, &declaration.outputs),
                         keep,
+                        tap: if *link == id { None } else { self.tap(*link) },
                     });
                 }
                 let parallel = 2 * self.threads();
@@ -115,11 +135,18 @@ impl Builder<'_, '_> {
                 self.push(id, move || FoldNode { post, stage, inbox, carry }.run());
             }
             Built::Reduce(stage) => {
+                if let Some(Given::Trees(parts)) = self.s.scope.given.get(&id) {
+                    let parts = parts.clone();
+                    let post = self.post(id, Gather::default(), scatter);
+                    self.push(id, move || MergeNode { post, stage, parts }.run());
+                    return Ok(());
+                }
+                let keep = self.s.scope.part.map(|_| self.keep_tree(id));
                 let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let (options, parallel) = (node.run.clone(), 2 * self.threads());
                 let post = self.post(id, gather, scatter);
-                self.push(id, move || ReduceNode { post, stage, inbox, options, parallel }.run());
+                self.push(id, move || ReduceNode { post, stage, inbox, options, parallel, keep }.run());
             }
             Built::Fit(stage) => {
                 let inbox = self.inbox(id, id)?;
@@ -247,12 +274,14 @@ impl Builder<'_, '_> {
         if self.graph.kept.contains(&id) {
             let name = format!("keep.{}", node.name);
             let keeper = self.helper(name.clone(), id);
-            if let Some((post, inbox)) = self.listen(id, keeper, self.graph.kept_keys(id), None) {
+            let keys = self.graph.kept_keys(id);
+            let index = Index { keys: keys.to_vec(), ..self.index(id) };
+            if let Some((post, inbox)) = self.listen(id, keeper, keys, None) {
                 let (output, committed) = (self.s.keep)(&name);
                 let path = format!("{}/{}", self.s.step.name, node.name);
-                let finals = self.s.finals.clone();
+                let (finals, behind) = (self.s.finals.clone(), self.cutters(id));
                 self.push(keeper, move || {
-                    KeepNode { post, inbox, of: id, path, output, committed, finals }.run()
+                    KeepNode { post, inbox, of: id, path, output, committed, finals, index, behind }.run()
                 });
             }
         }
@@ -278,6 +307,40 @@ impl Builder<'_, '_> {
                 self.push(keeper, move || LatchNode { post, inbox, key, latch }.run());
             }
         }
+    }
+
+    /// What stands beside the kept stream of a stage, before there is a stream.
+    fn index(&self, id: NodeId) -> Index {
+        let plan = self.s.plan;
+        let sources = upstream(plan, id).into_iter();
+        let sources =
+            sources.filter_map(|s| Some((plan.nodes[s].name.clone(), self.opened.get(&s)?.clone())));
+        Index {
+            stage: plan.nodes[id].name.clone(),
+            sources: sources.collect(),
+            range: self.range(id),
+            ..Index::default()
+        }
+    }
+
+    /// Where a part keeps the unmerged nodes of a reduction.
+    fn keep_tree(&self, id: NodeId) -> KeepTree {
+        let name = &self.s.plan.nodes[id].name;
+        let (output, committed) = (self.s.keep)(&format!("keep.{name}"));
+        let path = format!("{}/{name}/{INDEX}", self.s.step.name);
+        KeepTree { path, output, committed, index: self.index(id), behind: self.cutters(id) }
+    }
+
+    /// The frames of a stage's stream in a part of a run.
+    fn range(&self, id: NodeId) -> Option<Range<u64>> {
+        self.graph.sources(id).first().and_then(|s| self.ranges.get(s)).cloned()
+    }
+
+    /// The sources and players whose stop would cut a stage's stream short.
+    fn cutters(&self, id: NodeId) -> Vec<NodeId> {
+        let players = self.helpers.iter().map(|(player, _)| *player);
+        let all = self.graph.nodes.iter().copied().chain(players);
+        all.filter(|n| self.is_short(id, &[*n])).collect()
     }
 
     /// Connects a listener; none when it had ended before the checkpoint and only has to put back what it found.

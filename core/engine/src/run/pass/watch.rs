@@ -10,6 +10,7 @@ use crossbeam_channel::Receiver;
 use crate::error::{Blame, Error, Result};
 use crate::plan::{Feed, NodeId, Stream};
 use crate::run::control::Event;
+use crate::run::scope::Given;
 use crate::value::{Dict, Value};
 
 use super::{Builder, GRACE, PassEnd, Watched};
@@ -18,7 +19,8 @@ impl Builder<'_, '_> {
     /// Starts all threads and watches them to the end.
     pub(super) fn watch(mut self, events: &Receiver<Event>) -> Result<PassEnd> {
         let mut stages: Vec<Watched> = vec![];
-        for &id in self.graph.nodes {
+        let there = |id: &&NodeId| self.graph.nodes.contains(id) || self.s.scope.accounts.contains_key(id);
+        for &id in self.s.plan.passes[self.s.step.pass].nodes.iter().filter(there) {
             let expected = self.extent(id).filter(|_| self.on_frames(id));
             stages.push(Watched {
                 node: id,
@@ -29,7 +31,7 @@ impl Builder<'_, '_> {
         }
         let mut end = PassEnd {
             stages,
-            detached: vec![],
+            detached: std::mem::take(&mut self.gone_before),
             content: std::mem::take(&mut self.early_content),
             latched: vec![],
             failure: None,
@@ -100,11 +102,22 @@ impl Builder<'_, '_> {
             let complete = saved.iter().rev().find(|(_, states)| {
                 expected.iter().all(|id| states.contains_key(id) || ended.contains_key(id) || detached(id))
             });
-            if let Some((&mark, states)) = complete {
-                let mut stages = Dict::new();
+            // A branch that has just ended tells why in a moment.
+            let told = || {
+                expected.iter().filter(|id| detached(id)).all(|id| self.cause(*id, &end.detached).is_some())
+            };
+            if let Some((&mark, states)) = complete.filter(|_| told()) {
+                let mut stages = self.gone();
                 for id in &expected {
-                    if let Some(state) = states.get(id).or_else(|| ended.get(id)) {
-                        stages.set(self.names[id].clone(), state.clone());
+                    let state = match self.cause(*id, &end.detached) {
+                        Some((cause, error)) if self.lacks(*cause, &expected, states, &ended) => {
+                            let error = if cause == id { error.to_string() } else { String::new() };
+                            Some(self.given_up(*id, &error))
+                        }
+                        _ => states.get(id).or_else(|| ended.get(id)).cloned(),
+                    };
+                    if let Some(state) = state {
+                        stages.set(self.names[id].clone(), state);
                     }
                 }
                 if let Err(error) = (self.s.save)(mark, stages) {
@@ -186,6 +199,9 @@ impl Builder<'_, '_> {
         if cut.is_empty() || cut.contains(&id) {
             return !cut.is_empty();
         }
+        if matches!(self.s.scope.given.get(&id), Some(Given::Trees(_))) {
+            return false;
+        }
         if id >= plan.nodes.len() {
             return self.helpers.iter().any(|(listener, of)| *listener == id && self.is_short(*of, cut));
         }
@@ -210,6 +226,12 @@ impl Builder<'_, '_> {
     ///
     /// The maps of a chain share one thread: those before the last end with it.
     pub(super) fn flags_behind(&self, id: NodeId) -> Vec<Arc<AtomicBool>> {
+        let branch = self.branch(id);
+        branch.iter().filter_map(|n| self.meters.get(n)).map(|m| m.detached.clone()).collect()
+    }
+
+    /// A stage and all that end with it; nothing for a listener.
+    pub(super) fn branch(&self, id: NodeId) -> Vec<NodeId> {
         if id >= self.s.plan.nodes.len() {
             return vec![];
         }
@@ -220,8 +242,8 @@ impl Builder<'_, '_> {
         let stages = self.graph.downstream(head);
         let listeners =
             self.helpers.iter().filter(|(_, of)| stages.contains(of)).map(|(listener, _)| *listener);
-        let all = stages.iter().copied().chain(listeners);
-        all.filter_map(|n| self.meters.get(&n)).map(|m| m.detached.clone()).collect()
+        let listeners: Vec<NodeId> = listeners.collect();
+        stages.into_iter().chain(listeners).collect()
     }
 
     /// The stage that a listener listens to; a stage itself otherwise.

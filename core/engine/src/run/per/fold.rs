@@ -1,9 +1,10 @@
-//! Folds per value: an instance ends as soon as the last frame of its value has passed.
+//! Folds per value: an instance ends as soon as all frames of its value have passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Context, Error, Result};
 use crate::run::per::order::Order;
+use crate::run::per::tally::Tally;
 use crate::run::per::{Per, load, save, stands_for_all};
 use crate::span::{Gap, Span};
 use crate::stage::{AnyFold, Built, Cx, Emit, Lag};
@@ -17,6 +18,7 @@ pub struct PerFold {
     /// The instances of values that have not ended.
     values: BTreeMap<u64, Box<dyn AnyFold>>,
     seen: BTreeSet<u64>,
+    tally: Tally,
     order: Order,
 }
 
@@ -32,7 +34,7 @@ impl PerFold {
             other => other,
         };
         let (values, seen) = (BTreeMap::new(), BTreeSet::new());
-        PerFold { per, one, lag, values, seen, order: Order::default() }
+        PerFold { per, one, lag, values, seen, tally: Tally::default(), order: Order::default() }
     }
 
     fn instance(&mut self, value: u64) -> Result<&mut Box<dyn AnyFold>> {
@@ -45,17 +47,19 @@ impl PerFold {
         self.values.get_mut(&value).ok_or_else(|| Error::internal("an instance is not there"))
     }
 
-    /// Ends the instances of values that have no frame from `frame` on.
-    fn end_before(&mut self, cx: &Cx, frame: u64, emit: &mut Emit<Dict>) -> Result<()> {
-        while let Some(entry) = self.values.first_entry()
-            && self.per.axis.last(*entry.key()) < frame
-        {
-            let (value, mut stage) = entry.remove_entry();
-            let mut own = Emit::default();
-            stage.finish(cx, &mut own).at(|| self.per.place(value))?;
-            self.pass_on(value, own, emit)?;
+    /// Counts frames of a value and ends its instance when they were the last.
+    fn count(&mut self, cx: &Cx, value: u64, span: &Span, emit: &mut Emit<Dict>) -> Result<()> {
+        match self.tally.took(&self.per.axis, value, span)? {
+            true => self.end(cx, value, emit),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    fn end(&mut self, cx: &Cx, value: u64, emit: &mut Emit<Dict>) -> Result<()> {
+        let Some(mut stage) = self.values.remove(&value) else { return Ok(()) };
+        let mut own = Emit::default();
+        stage.finish(cx, &mut own).at(|| self.per.place(value))?;
+        self.pass_on(value, own, emit)
     }
 
     /// Passes on what an instance emitted: frames in their order, other records with their value.
@@ -87,7 +91,6 @@ impl AnyFold for PerFold {
 
     fn push(&mut self, cx: &Cx, span: &Span, input: Dict, emit: &mut Emit<Dict>) -> Result<()> {
         for (value, piece) in self.per.axis.pieces(span) {
-            self.end_before(cx, piece.start, emit)?;
             let input = self.per.cut(&input, span, &piece)?;
             self.seen.insert(value);
             let mut own = Emit::default();
@@ -97,22 +100,25 @@ impl AnyFold for PerFold {
                 self.order.took(&piece);
             }
             self.pass_on(value, own, emit)?;
+            self.count(cx, value, &piece, emit)?;
         }
         Ok(())
     }
 
     fn gap(&mut self, cx: &Cx, gap: &Gap, emit: &mut Emit<Dict>) -> Result<()> {
         for (value, span) in self.per.axis.pieces(&gap.span) {
-            self.end_before(cx, span.start, emit)?;
             let mut own = Emit::default();
-            self.instance(value)?.gap(cx, &Gap { span, ..gap.clone() }, &mut own)?;
+            self.instance(value)?.gap(cx, &Gap { span: span.clone(), ..gap.clone() }, &mut own)?;
             self.pass_on(value, own, emit)?;
+            self.count(cx, value, &span, emit)?;
         }
         Ok(())
     }
 
     fn finish(&mut self, cx: &Cx, emit: &mut Emit<Dict>) -> Result<()> {
-        self.end_before(cx, u64::MAX, emit)?;
+        while let Some(&value) = self.values.keys().next() {
+            self.end(cx, value, emit)?;
+        }
         self.order.flush(emit);
         self.per.tell_empty(&self.seen, "they are left out");
         Ok(())
@@ -120,12 +126,12 @@ impl AnyFold for PerFold {
 
     fn save(&self) -> Result<Dict> {
         let states = self.values.iter().map(|(value, stage)| Ok((*value, stage.save()?)));
-        Ok(self.order.save(save(states, &self.seen)?))
+        Ok(self.tally.save(self.order.save(save(states, &self.seen)?)))
     }
 
     fn load(&mut self, state: Dict) -> Result<()> {
         let (states, seen) = load(&state)?;
-        (self.seen, self.order) = (seen, Order::load(&state)?);
+        (self.seen, self.order, self.tally) = (seen, Order::load(&state)?, Tally::load(&state)?);
         for (value, state) in states {
             self.instance(value)?.load(state)?;
         }

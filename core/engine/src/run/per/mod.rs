@@ -5,6 +5,7 @@ mod fold;
 mod order;
 mod reduce;
 mod stack;
+mod tally;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -51,6 +52,8 @@ pub struct PerAxis {
     extent: u64,
     /// How often all values come round.
     rounds: u64,
+    /// How many frames there are.
+    frames: u64,
 }
 
 impl PerAxis {
@@ -68,8 +71,9 @@ impl PerAxis {
         };
         let step = scan[at + 1..].iter().map(|(_, n)| (*n).max(1)).product::<u64>();
         let extent = scan[at].1.max(1);
-        let all = scan.iter().map(|(_, n)| (*n).max(1)).product::<u64>().max(frames.unwrap_or(0));
-        Ok(PerAxis { name: name.to_owned(), step, extent, rounds: all.div_ceil(step * extent) })
+        let all = scan.iter().map(|(_, n)| (*n).max(1)).product::<u64>();
+        let rounds = all.max(frames.unwrap_or(0)).div_ceil(step * extent);
+        Ok(PerAxis { name: name.to_owned(), step, extent, rounds, frames: frames.unwrap_or(all) })
     }
 
     /// The value of a frame.
@@ -77,9 +81,11 @@ impl PerAxis {
         frame / self.step % self.extent
     }
 
-    /// The last frame of a value.
-    fn last(&self, value: u64) -> u64 {
-        ((self.rounds - 1) * self.extent + value + 1) * self.step - 1
+    /// How many frames a value has.
+    fn expected(&self, value: u64) -> u64 {
+        let round = self.step * self.extent;
+        let rest = (self.frames % round).saturating_sub(value * self.step).min(self.step);
+        self.frames / round * self.step + rest
     }
 
     /// Cuts a span where the value changes.
@@ -250,12 +256,12 @@ mod tests {
         let pieces: Vec<(u64, u64, u64)> =
             layer.pieces(&Span::frames(6, 10)).map(|(v, s)| (v, s.start, s.end())).collect();
         assert_eq!(pieces, [(1, 6, 8), (2, 8, 12), (0, 12, 16)]);
-        assert_eq!([0, 1, 2].map(|v| layer.last(v)), [15, 19, 23]);
+        assert_eq!([0, 1, 2].map(|v| layer.expected(v)), [8; 3]);
         let distance = PerAxis::of(&scan(), "distance", Some(24)).unwrap();
-        assert_eq!([0, 1].map(|v| distance.last(v)), [11, 23]);
+        assert_eq!([0, 1].map(|v| distance.expected(v)), [12; 2]);
         let omega = PerAxis::of(&scan(), "omega", None).unwrap();
         assert_eq!(omega.pieces(&Span::frames(3, 2)).map(|(v, _)| v).collect::<Vec<_>>(), [3, 0]);
-        assert_eq!(omega.last(0), 20);
+        assert_eq!(omega.expected(0), 6);
     }
 
     #[test]

@@ -1,53 +1,108 @@
-//! Writers per value: each with its own path, committed together.
+//! Writers per value: each with its own path, committed together, closed when its value can no longer come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::{Context, Error, Result};
-use crate::run::per::{Per, load, save, stands_for_all};
+use crate::run::per::tally::Tally;
+use crate::run::per::{Per, damaged, load, save, stands_for_all};
 use crate::span::{Gap, Ranges, Span};
 use crate::stage::{AnyWriter, Built, Cx, Output};
-use crate::value::Dict;
+use crate::value::{Array, Dict, Value};
 
 /// A writer for each value.
 pub struct PerWriter {
     per: Per,
     one: Box<dyn AnyWriter>,
     out: Option<Arc<dyn Output>>,
-    values: BTreeMap<u64, Box<dyn AnyWriter>>,
+    /// The writers of values that are not closed.
+    values: BTreeMap<u64, Instance>,
     seen: BTreeSet<u64>,
+    tally: Tally,
     /// Where a write that failed halfway goes on when it is tried again.
     half: Option<(Span, u64)>,
-    /// Values whose output is closed.
-    finished: BTreeSet<u64>,
+}
+
+struct Instance {
+    stage: Box<dyn AnyWriter>,
+    /// The frames behind its output.
+    covers: Ranges,
 }
 
 stands_for_all!(PerWriter);
 
 impl PerWriter {
     pub fn new(per: Per, one: Box<dyn AnyWriter>) -> PerWriter {
-        PerWriter {
-            per,
-            one,
-            out: None,
-            values: BTreeMap::new(),
-            seen: BTreeSet::new(),
-            half: None,
-            finished: BTreeSet::new(),
-        }
+        let (values, seen) = (BTreeMap::new(), BTreeSet::new());
+        PerWriter { per, one, out: None, values, seen, tally: Tally::default(), half: None }
     }
 
     /// The writer of a value, opened anew or as it was at a commit.
-    fn instance(&mut self, cx: &Cx, value: u64, committed: Option<Dict>) -> Result<&mut Box<dyn AnyWriter>> {
+    fn instance(&mut self, cx: &Cx, value: u64, committed: Option<Dict>) -> Result<&mut Instance> {
         if !self.values.contains_key(&value) {
             let Built::Writer(mut stage) = self.per.built(value)? else {
                 return Err(Error::internal("a writer was built as another role"));
             };
             let out = self.out.clone().ok_or_else(|| Error::internal("a writer that is not open"))?;
+            let mut covers = Ranges::default();
+            let committed = match committed {
+                Some(state) => {
+                    let (Value::Dict(own), Value::Array(bounds)) =
+                        (state.need("own")?, state.need("covers")?)
+                    else {
+                        return Err(damaged());
+                    };
+                    covers = Ranges::from_bounds(bounds.as_slice()?);
+                    Some(own.clone())
+                }
+                None => None,
+            };
             stage.open(cx, out, committed).at(|| self.per.place(value))?;
-            self.values.insert(value, stage);
+            self.values.insert(value, Instance { stage, covers });
         }
         self.values.get_mut(&value).ok_or_else(|| Error::internal("an instance is not there"))
+    }
+
+    /// Gives each value its piece of a span and closes those that have had all; goes on where it failed before.
+    fn piecewise(
+        &mut self,
+        cx: &Cx,
+        span: &Span,
+        mut give: impl FnMut(&mut PerWriter, &Cx, u64, &Span) -> Result<()>,
+    ) -> Result<()> {
+        // What could not be closed before comes first; `half` stands until it is.
+        self.close_full(cx)?;
+        let done = self.half.take().filter(|(half, _)| half == span).map_or(span.start, |(_, done)| done);
+        for (value, piece) in self.per.axis.pieces(&span.part(done, span.end())) {
+            if let Err(error) = give(self, cx, value, &piece) {
+                self.half = Some((span.clone(), piece.start));
+                return Err(error.at(self.per.place(value)));
+            }
+            self.tally.took(&self.per.axis, value, &piece)?;
+            if let Err(error) = self.close_full(cx) {
+                self.half = Some((span.clone(), piece.end()));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the writers of values that have had all their frames.
+    ///
+    /// Only in operations that are tried again when a disk is busy for a moment: one whose closing failed stays open.
+    fn close_full(&mut self, cx: &Cx) -> Result<()> {
+        while let Some(value) = self.values.keys().copied().find(|value| self.tally.is_full(*value)) {
+            self.close(cx, value)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, cx: &Cx, value: u64) -> Result<()> {
+        if let Some(instance) = self.values.get_mut(&value) {
+            instance.stage.finish(cx, &instance.covers).at(|| self.per.place(value))?;
+            self.values.remove(&value);
+        }
+        Ok(())
     }
 }
 
@@ -56,7 +111,7 @@ impl AnyWriter for PerWriter {
         self.out = Some(out);
         let Some(committed) = committed else { return Ok(()) };
         let (states, seen) = load(&committed)?;
-        self.seen = seen;
+        (self.seen, self.tally) = (seen, Tally::load(&committed)?);
         for (value, state) in states {
             self.instance(cx, value, Some(state))?;
         }
@@ -64,49 +119,45 @@ impl AnyWriter for PerWriter {
     }
 
     fn write(&mut self, cx: &Cx, span: &Span, input: Dict) -> Result<()> {
-        let done = self.half.take().filter(|(half, _)| half == span).map_or(span.start, |(_, done)| done);
-        for (value, piece) in self.per.axis.pieces(&span.part(done, span.end())) {
-            let own = self.per.cut(&input, span, &piece)?;
-            let written = self.instance(cx, value, None).and_then(|stage| stage.write(cx, &piece, own));
-            if let Err(error) = written {
-                self.half = Some((span.clone(), piece.start));
-                return Err(error.at(self.per.place(value)));
-            }
-            self.seen.insert(value);
-        }
-        Ok(())
+        self.piecewise(cx, span, |this, cx, value, piece| {
+            let own = this.per.cut(&input, span, piece)?;
+            let instance = this.instance(cx, value, None)?;
+            instance.stage.write(cx, piece, own)?;
+            instance.covers.add(piece.range());
+            this.seen.insert(value);
+            Ok(())
+        })
     }
 
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()> {
-        for (value, span) in self.per.axis.pieces(&gap.span) {
-            self.instance(cx, value, None)?.gap(cx, &Gap { span, ..gap.clone() })?;
-        }
-        Ok(())
+        self.piecewise(cx, &gap.span, |this, cx, value, piece| {
+            let own = Gap { span: piece.clone(), ..gap.clone() };
+            this.instance(cx, value, None)?.stage.gap(cx, &own)
+        })
+    }
+
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool> {
+        let value = self.per.axis.value(gap.span.start);
+        let kept = self.instance(cx, value, None)?.stage.corrupt(cx, gap, frame);
+        let kept = kept.at(|| self.per.place(value))?;
+        self.tally.took(&self.per.axis, value, &gap.span)?;
+        Ok(kept)
     }
 
     fn commit(&mut self, cx: &Cx) -> Result<Dict> {
-        let states = self
-            .values
-            .iter_mut()
-            .map(|(value, stage)| Ok((*value, stage.commit(cx).at(|| self.per.place(*value))?)));
-        save(states, &self.seen)
+        self.close_full(cx)?;
+        let states = self.values.iter_mut().map(|(value, instance)| {
+            let own = instance.stage.commit(cx).at(|| self.per.place(*value))?;
+            let covers = Array::from_slice(&instance.covers.bounds());
+            Ok((*value, Dict::new().with("own", own).with("covers", covers)))
+        });
+        Ok(self.tally.save(save(states, &self.seen)?))
     }
 
-    fn finish(&mut self, cx: &Cx, covers: &Ranges) -> Result<()> {
-        let mut own: BTreeMap<u64, Ranges> = BTreeMap::new();
-        for range in covers.iter() {
-            let span = Span::frames(range.start, range.end - range.start);
-            for (value, piece) in self.per.axis.pieces(&span) {
-                own.entry(value).or_default().add(piece.range());
-            }
-        }
-        for (value, stage) in &mut self.values {
-            // One that was closed before an error of another is not closed again.
-            if !self.finished.contains(value) {
-                let covers = own.remove(value).unwrap_or_default();
-                stage.finish(cx, &covers).at(|| self.per.place(*value))?;
-                self.finished.insert(*value);
-            }
+    fn finish(&mut self, cx: &Cx, _: &Ranges) -> Result<()> {
+        // One that was closed before an error of another is not closed again.
+        while let Some(value) = self.values.keys().next().copied() {
+            self.close(cx, value)?;
         }
         self.per.tell_empty(&self.seen, "nothing is written for them but the frames they lost");
         Ok(())
@@ -122,7 +173,7 @@ mod tests {
     use crate::stage::{AnyStage, Cost, Fault, RunCx, Shapes};
     use crate::value::{Array, Value};
 
-    /// Notes what it is given; the first write of frame 4 fails for a moment.
+    /// Notes what it is given; the first write of frame 4 and the first closing of frames 2 and 3 fail for a moment.
     struct Note(Arc<Mutex<Vec<String>>>);
 
     impl AnyStage for Note {
@@ -151,12 +202,18 @@ mod tests {
         fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
             Ok(())
         }
+        fn corrupt(&mut self, _: &Cx, _: &Gap, _: Dict) -> Result<bool> {
+            Ok(false)
+        }
         fn commit(&mut self, _: &Cx) -> Result<Dict> {
             Ok(Dict::new())
         }
         fn finish(&mut self, _: &Cx, covers: &Ranges) -> Result<()> {
-            self.0.lock().unwrap().push(format!("covers {:?}", covers.bounds()));
-            Ok(())
+            let mut notes = self.0.lock().unwrap();
+            let note = format!("covers {:?}", covers.bounds());
+            let first = covers.has(2) && !notes.contains(&note);
+            notes.push(note);
+            if first { Err(Error::data("busy").transient()) } else { Ok(()) }
         }
     }
 
@@ -189,8 +246,10 @@ mod tests {
         let (cx, span) = (Cx::new(&run, "save"), Span::frames(1, 5));
         let input = Dict::new().with("x", Array::from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0]));
         writer.open(&cx, Arc::new(Nowhere), None).unwrap();
-        let error = writer.write(&cx, &span, input.clone()).unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains("y 2"), "{error}");
+        for place in ["y 1", "y 2"] {
+            let error = writer.write(&cx, &span, input.clone()).unwrap_err();
+            assert!(error.is_transient() && error.to_string().contains(place), "{error}");
+        }
         writer.write(&cx, &span, input).unwrap();
         let mut covers = Ranges::default();
         covers.add(1..6);
@@ -198,11 +257,13 @@ mod tests {
         let wanted = [
             "frame 1 [1.0]",
             "frames 2..4 [2.0, 3.0]",
-            "frames 4..6 [4.0, 5.0]",
-            "frames 4..6 [4.0, 5.0]",
-            "covers [1, 2]",
             "covers [2, 4]",
+            "covers [2, 4]",
+            "frames 4..6 [4.0, 5.0]",
+            "frames 4..6 [4.0, 5.0]",
+            // A value whose frames have all come is closed at once; frame 0 never came.
             "covers [4, 6]",
+            "covers [1, 2]",
         ];
         assert_eq!(*notes.lock().unwrap(), wanted);
     }

@@ -10,6 +10,7 @@ use crate::convert::{h5, lengths, stored};
 use crate::output::name;
 use crate::output::set::part::{dtype, unit, write_texts};
 use crate::output::set::state::State;
+use crate::verdict;
 
 /// What a master says beside its data.
 pub(crate) struct About<'a> {
@@ -68,6 +69,7 @@ pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
             image.attribute(&path, "units", unit).map_err(h5)?;
         }
     }
+    verdict::write(&mut image, state.totals()[0], &state.corrupt)?;
     if state.leaves.iter().any(|l| l.path.starts_with("tables/")) {
         image.nexus("/entry/tables", "NXcollection").map_err(h5)?;
     }

@@ -15,6 +15,7 @@ use isard_core::span::{Chunk, Ranges, SNAPSHOT};
 
 use crate::convert::h5;
 use crate::output::name;
+use crate::verdict;
 
 use item::{constants, items, weights};
 use part::Building;
@@ -29,6 +30,10 @@ use state::State;
 /// touched again; the master is replaced in one step at each checkpoint and at the end, so it may be read at any time. The
 /// folder may be moved as a whole. A single snapshot, as a fit or a reduction gives one, goes into the master alone,
 /// under `/entry/result`. A ragged column is a group of `values`, with `offset` and `count` for each row.
+///
+/// In the recording lane a frame that came damaged is kept in its place and marked: `/entry/data/verdict` then holds 0 for
+/// each good record and 1 for each corrupt one, and `/entry/missing` says why. `hdf5.dataset` gives such frames as
+/// corrupt again. (If an output called `verdict` is written, damaged frames are left out like any other gap.)
 ///
 /// Changes neither order nor count; records keep their numbers, so a gap shifts nothing. Texts are kept in memory, since
 /// the master repeats them. One copy and one checksum for each byte, more with compression.
@@ -152,6 +157,20 @@ impl Writer for Hdf5Write {
     fn gap(&mut self, _: &Cx, gap: &Gap) -> Result<()> {
         self.state.gap(gap);
         Ok(())
+    }
+
+    fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool> {
+        let (stream, fixed) = constants(frame);
+        // The name is taken: without a mark nobody could tell the frame from a good one.
+        if stream.get(verdict::NAME).is_some() {
+            return self.gap(cx, gap).map(|()| false);
+        }
+        self.state.constants(&fixed)?;
+        self.series(cx, &gap.span, stream)?;
+        let part = self.open.as_mut();
+        part.ok_or_else(|| Error::internal("a record went into no part"))?.mark();
+        self.state.gap(gap);
+        Ok(true)
     }
 
     fn commit(&mut self, _: &Cx) -> Result<Dict> {

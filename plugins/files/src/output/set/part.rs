@@ -10,6 +10,7 @@ use crate::convert::{h5, lengths, stored};
 use crate::output::set::Packing;
 use crate::output::set::item::{Data, Item, Leaf};
 use crate::output::set::state::State;
+use crate::verdict;
 
 /// A part being built.
 pub(crate) struct Building {
@@ -22,6 +23,8 @@ pub(crate) struct Building {
     counts: Vec<u64>,
     /// Bytes of the records so far, before compression.
     pub bytes: u64,
+    /// Records of this part that hold a damaged frame.
+    corrupt: Vec<u64>,
 }
 
 impl Building {
@@ -51,7 +54,7 @@ impl Building {
             });
         }
         let texts = vec![vec![]; state.texts.len()];
-        Ok(Building { image, slots, texts, counts: vec![0; state.classes()], bytes: 0 })
+        Ok(Building { image, slots, texts, counts: vec![0; state.classes()], bytes: 0, corrupt: vec![] })
     }
 
     /// Adds the columns of records; `bytes` is what the part holds with them.
@@ -84,13 +87,21 @@ impl Building {
         Ok(())
     }
 
-    /// The bytes of the part and its counts; its texts go on to the set.
+    /// Marks the newest record as a damaged frame.
+    pub fn mark(&mut self) {
+        self.corrupt.extend(self.counts[0].checked_sub(1));
+    }
+
+    /// The bytes of the part and its counts; its texts and marks go on to the set.
     pub fn finish(mut self, state: &mut State) -> Result<(Vec<u8>, Vec<u64>)> {
         let columns = state.leaves.iter().filter(|l| l.dtype.is_none());
         for (leaf, texts) in columns.zip(&self.texts) {
             write_texts(&mut self.image, &format!("/entry/{}", leaf.path), texts)?;
         }
+        verdict::write(&mut self.image, self.counts[0], &self.corrupt)?;
         let bytes = self.image.into_bytes().map_err(h5)?;
+        let before = state.totals()[0];
+        state.corrupt.extend(self.corrupt.iter().map(|record| before + record));
         for (all, new) in state.texts.iter_mut().zip(self.texts) {
             all.extend(new);
         }

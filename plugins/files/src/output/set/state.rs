@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub constants: Dict,
     /// Frames that did not come.
     pub missing: Vec<Missing>,
+    /// Records that hold a damaged frame.
+    pub corrupt: Vec<u64>,
     /// The only snapshot so far, with its number.
     pub single: Option<(u64, Dict)>,
 }
@@ -139,6 +141,7 @@ impl State {
             .with("parts", Array::of(&[self.parts.len(), self.classes()], &flat)?)
             .with("texts", self.texts.iter().map(|t| texts(t)).collect::<Vec<_>>())
             .with("constants", self.constants.clone())
+            .with("corrupt", Array::from_slice(&self.corrupt))
             .with("missing_first", pick(|m| m.first))
             .with("missing_count", pick(|m| m.count))
             .with("missing_reason", words(|m| Value::Text(m.reason.clone())))
@@ -173,6 +176,7 @@ impl State {
             Value::List(all) => all.iter().map(texts).collect::<Result<_>>()?,
             other => return Err(strange("texts", other)),
         };
+        state.corrupt = numbers("corrupt")?;
         if let Value::Dict(constants) = dict.need("constants")? {
             state.constants = constants.clone();
         }

@@ -55,7 +55,7 @@ pub(crate) struct Chunk {
 
 /// Makes a chunked dataset that may grow, or a scalar.
 pub(crate) fn create_dataset(file: &Id, path: &str, spec: &Spec, chunk: Option<u64>) -> Result<Id> {
-    let kind = types::memory_type(spec.dtype)?;
+    let kind = if spec.boolean { types::boolean_type()? } else { types::memory_type(spec.dtype)? };
     let Some(chunk) = chunk else {
         return create(file, path, &kind, &space::scalar()?, None);
     };
@@ -273,7 +273,9 @@ pub(crate) fn write_block(
     size: &[u64],
     bytes: &[u8],
 ) -> Result<()> {
-    let memory = types::memory_type(dtype)?;
+    // Datasets are made with the types of memory, so their own is the one to write from.
+    // SAFETY: an open dataset.
+    let memory = handle("reading a type", || unsafe { H5Dget_type(dataset.0) })?;
     let (in_file, in_memory) = block(dataset, start, size, dtype.size(), bytes.len())?;
     // SAFETY: `block` checked that the selection has the size of `bytes`.
     check("writing", || unsafe {

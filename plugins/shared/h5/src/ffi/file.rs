@@ -17,7 +17,7 @@ use hdf5_sys::h5l::{
     H5L_info2_t, H5Lcreate_external, H5Lcreate_soft, H5Lget_info2, H5Lget_name_by_idx, H5Lget_val,
     H5Lunpack_elink_val,
 };
-use hdf5_sys::h5o::H5Oopen;
+use hdf5_sys::h5o::{H5Ocopy, H5Oopen};
 use hdf5_sys::h5p::{
     H5P_CLS_FILE_ACCESS, H5P_CLS_LINK_CREATE, H5P_DEFAULT, H5Pcreate, H5Pset_char_encoding,
     H5Pset_create_intermediate_group, H5Pset_fapl_core, H5Pset_file_image, H5Pset_file_locking,
@@ -133,6 +133,16 @@ pub(super) fn link_list() -> Result<Id> {
         H5Pset_create_intermediate_group(list.0, 1).min(H5Pset_char_encoding(list.0, utf8))
     })?;
     Ok(list)
+}
+
+/// Copies everything below the root of one file into a new group of another.
+pub(crate) fn copy_root(from: &Id, to: &Id, path: &str) -> Result<()> {
+    let (root, name, links) = (c(".")?, c(path)?, link_list()?);
+    // SAFETY: open handles and zero-terminated names.
+    check("copying a file", || unsafe {
+        H5Ocopy(from.0, root.as_ptr(), to.0, name.as_ptr(), H5P_DEFAULT, links.0)
+    })?;
+    Ok(())
 }
 
 pub(crate) fn create_group(file: &Id, path: &str) -> Result<Id> {

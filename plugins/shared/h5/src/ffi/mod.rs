@@ -23,7 +23,7 @@ pub(crate) use dataset::{
     read_text, set_extent, stored_bytes, virtual_sources, write_block, write_chunk, write_texts,
 };
 pub(crate) use file::{
-    Link, Object, create_group, create_image, external_link, file_name, flush, image_bytes, link, link_names,
+    Link, Object, copy_root, create_group, create_image, external_link, file_name, flush, image_bytes, link, link_names,
     object_kind, open_file, open_image, open_object, soft_link,
 };
 

@@ -4,8 +4,9 @@ use hdf5_sys::h5t::{
     H5T_COMPLEX, H5T_COMPOUND, H5T_ENUM, H5T_FLOAT, H5T_INTEGER, H5T_NATIVE_DOUBLE, H5T_NATIVE_FLOAT,
     H5T_NATIVE_INT8, H5T_NATIVE_INT16, H5T_NATIVE_INT32, H5T_NATIVE_INT64, H5T_NATIVE_UINT8,
     H5T_NATIVE_UINT16, H5T_NATIVE_UINT32, H5T_NATIVE_UINT64, H5T_SGN_NONE, H5T_STRING, H5T_class_t,
-    H5T_direction_t, H5Tcopy, H5Tcreate, H5Tequal, H5Tget_class, H5Tget_member_type, H5Tget_native_type,
-    H5Tget_nmembers, H5Tget_sign, H5Tget_size, H5Tget_super, H5Tinsert,
+    H5T_direction_t, H5Tcopy, H5Tcreate, H5Tenum_create, H5Tenum_insert, H5Tequal, H5Tget_class,
+    H5Tget_member_type, H5Tget_native_type, H5Tget_nmembers, H5Tget_sign, H5Tget_size, H5Tget_super,
+    H5Tinsert,
 };
 
 use super::{Id, check, count, handle};
@@ -38,6 +39,18 @@ pub(super) fn memory_type(dtype: Dtype) -> Result<Id> {
         check("making a complex type", || unsafe { H5Tinsert(pair.0, name.as_ptr(), offset, native(part)) })?;
     }
     Ok(pair)
+}
+
+/// Truth values as numpy writes them: an enumeration of bytes.
+pub(super) fn boolean_type() -> Result<Id> {
+    // SAFETY: the global is set, since the library is initialised first.
+    let kind = handle("making a boolean type", || unsafe { H5Tenum_create(*H5T_NATIVE_INT8) })?;
+    for (name, value) in [(c"FALSE", 0_i8), (c"TRUE", 1)] {
+        let value = (&raw const value).cast();
+        // SAFETY: an enumeration made above, a zero-terminated name and one byte.
+        check("making a boolean type", || unsafe { H5Tenum_insert(kind.0, name.as_ptr(), value) })?;
+    }
+    Ok(kind)
 }
 
 fn native(dtype: Dtype) -> i64 {

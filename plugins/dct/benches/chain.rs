@@ -1,0 +1,109 @@
+//! How many frames of 2048 x 2048 pixels of 16 bits one core takes in a second: each stage alone, and the chain.
+//!
+//! `cargo bench -p isard-dct`; frames are in memory, times are those of the processor, so that other work on the machine
+//! counts little. Background of 21 frames (and of the median alone, as `moving`), median of 3 x 3, segmentation at six
+//! standard deviations with spots in every frame.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
+use isard_core::prelude::*;
+use isard_core::registry::Registry;
+use isard_core::stage::{AnyFold, AnyMap, Built, RunCx};
+use isard_dct as _;
+use isard_image as _;
+use serde_json::{Value as Json, json};
+
+const SIDE: usize = 2048;
+/// Frames that differ; the scan repeats them.
+const KINDS: usize = 48;
+
+/// Seconds that this thread has been on a processor.
+fn clock() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) * 1e-9
+}
+
+fn build(name: &str, set: Json) -> Built {
+    (Registry::built_in().unwrap().find(name).unwrap().build)(set).unwrap()
+}
+
+fn fold(name: &str, set: Json) -> Box<dyn AnyFold> {
+    let Built::Fold(fold) = build(name, set) else { panic!("`{name}` is no fold") };
+    fold
+}
+
+/// Noise of nine counts on a slope, with six soft spots.
+fn frame(k: usize) -> Array {
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64 ^ (k as u64) << 32 | 1;
+    let mut pixels: Vec<u16> = (0..SIDE * SIDE)
+        .map(|p| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let noise = (0..4).map(|n| (seed >> (8 * n)) & 15).sum::<u64>();
+            300 + (p / SIDE / 16) as u16 + noise as u16
+        })
+        .collect();
+    for spot in 0..6 {
+        let (row, column) = (100 + (k * 397 + spot * 331) % 1800, 100 + (k * 211 + spot * 617) % 1800);
+        for p in 0..60 * 60 {
+            let (y, x) = (p / 60, p % 60);
+            let far = (y as f32 - 30.0).hypot(x as f32 - 30.0);
+            pixels[(row + y) * SIDE + column + x] += (600.0 / (1.0 + ((far - 20.0) / 2.0).exp())) as u16;
+        }
+    }
+    Array::of(&[1, SIDE, SIDE], &pixels).unwrap()
+}
+
+fn images(emit: &mut Emit<Dict>) -> Vec<(Span, Array)> {
+    let image = |(span, dict): (Span, Dict)| match dict.get("image") {
+        Some(Value::Array(image)) => (span, image.clone()),
+        other => panic!("`image` is {other:?}"),
+    };
+    emit.take().0.into_iter().map(image).collect()
+}
+
+fn main() {
+    let run = RunCx::default();
+    let cx = Cx::new(&run, "bench");
+    let kinds: Vec<Array> = (0..KINDS).map(frame).collect();
+    for dtype in ["compact", "f32"] {
+        let mut background = fold("dct.background", json!({ "window": 21, "edge": "wrap", "dtype": dtype }));
+        let Built::Map(median) = build("image.median", json!({})) else { panic!("a map") };
+        let set = json!({ "threshold": 60, "t_low": 30, "bb_max": [20, 60, 60], "wrap": true });
+        let mut segment = fold("dct.segment", set);
+        let (mut emit, mut spots) = (Emit::default(), Emit::default());
+        let (mut times, mut counts, mut found) = ([0.0; 3], [0u64; 2], 0);
+        let frames = 3 * KINDS as u64;
+        for k in 0..frames {
+            let input = Dict::new().with("image", kinds[k as usize % KINDS].clone());
+            let begun = clock();
+            background.push(&cx, &Span::frames(k, 1), input, &mut emit).unwrap();
+            let ready = images(&mut emit);
+            let one = clock();
+            // The first windows touch new memory: they are not counted.
+            let counted = k >= frames / 3;
+            times[0] += if counted { one - begun } else { 0.0 };
+            counts[0] += u64::from(counted);
+            for (span, image) in ready {
+                let begun = clock();
+                let clean = AnyMap::apply(&*median, &cx, &span, Dict::new().with("image", image)).unwrap();
+                let two = clock();
+                segment.push(&cx, &span, clean, &mut spots).unwrap();
+                found += spots.take().0.iter().map(|(s, _)| s.len).sum::<u64>();
+                if counted {
+                    times[1] += two - begun;
+                    times[2] += clock() - two;
+                    counts[1] += span.len;
+                }
+            }
+        }
+        let [a, b, c] = [times[0] / counts[0] as f64, times[1] / counts[1] as f64, times[2] / counts[1] as f64];
+        println!(
+            "{dtype:8} background {:4.0}/s   median {:4.0}/s   segment {:4.0}/s   chain {:4.0}/s   ({found} spots)",
+            1.0 / a,
+            1.0 / b,
+            1.0 / c,
+            1.0 / (a + b + c)
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! Parameter files of the existing program as a recipe.
+
+mod keys;
+mod yaml;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use isard_core::prelude::*;
+
+use keys::Found;
+
+/// A recipe, and what was found where.
+#[derive(Debug)]
+pub struct Imported {
+    /// The recipe as text.
+    pub recipe: String,
+    /// One line for every value that was taken, and for every key that has no counterpart.
+    pub notes: Vec<String>,
+}
+
+/// Makes a recipe of parameter files, given as path and text; later files win.
+///
+/// Both the flat names of the reference and the nested ones are understood; a key that is neither is an error.
+pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
+    let mut found = Found::default();
+    for (path, text) in files {
+        found.take(path, text).map_err(|e| e.at(path.display().to_string()))?;
+    }
+    let data = found.source("data").ok_or_else(|| {
+        Error::recipe("the files name no data").help("give `data_filepath` and `data_datalink`")
+    })?;
+    let mut out = String::new();
+    let mut line = |text: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{text}");
+    };
+    line("# Made from parameter files of the DCT pipeline by `isard import dct`.");
+    line("isard = \"0.1\"\nname = \"dct\"\n\n[stage.scan]");
+    line(&format!("use = \"{}\"\n\n[stage.scan.set]\npath = {data:?}", found.reader("data")?));
+    let omega = found.text("omega_datalink");
+    if let Some(link) = &omega {
+        line(&format!("columns = {{ omega = {link:?} }}"));
+    }
+    let mut from = "scan";
+    let dark = found.source("dark");
+    let method = found.text("normalization").unwrap_or_else(|| "none".into());
+    let float = method != "none" || found.text("pixel_mask").is_some();
+    if float {
+        if let Some(dark) = &dark {
+            line(&format!("\n[stage.dark]\nuse = \"dct.dark\"\nin = {{ stack = {dark:?} }}"));
+            found.set(&mut line, "dark", &["dark_zwise_reduction"]);
+        }
+        let mut inputs = vec!["image = \"scan.image\"".to_owned()];
+        inputs.extend(dark.is_some().then(|| "dark = \"dark.dark\"".to_owned()));
+        inputs.extend(found.text("pixel_mask").map(|m| format!("mask = {m:?}")));
+        let inputs = inputs.join(", ");
+        line(&format!("\n[stage.offset]\nuse = \"dct.offset\"\nfrom = \"scan\"\nin = {{ {inputs} }}"));
+        from = "offset";
+    }
+    if method != "none" {
+        line(&format!("\n[stage.even]\nuse = \"dct.normalize\"\nfrom = \"{from}\""));
+        found.set(&mut line, "even", &["normalization", "margin_boxes", "target"]);
+        from = "even";
+    }
+    line(&format!("\n[stage.background]\nuse = \"dct.background\"\nfrom = \"{from}\""));
+    let background = ["method", "window", "stride", "edge", "batch", "interval", "range", "save_backgrounds"];
+    found.set(&mut line, "background", &background);
+    line("\n[stage.clean]\nuse = \"image.median\"\nfrom = \"background\"");
+    if found.text("median_filter_x").is_none() && found.text("median_filter_y").is_none() {
+        line("set = { median_filter_y = 1, median_filter_x = 1 }");
+    } else {
+        found.set(&mut line, "clean", &["median_filter_y", "median_filter_x"]);
+    }
+    if found.text("preprocessed_save").as_deref() == Some("true") {
+        let path = found.text("preprocessed_filepath").unwrap_or_else(|| "preprocessed.h5".into());
+        let name = Path::new(&path).file_name().map_or(path.clone(), |n| n.to_string_lossy().into_owned());
+        line("\n[stage.preprocessed]\nuse = \"hdf5.write\"\nfrom = \"clean\"\nin = { image = \"clean.image\" }");
+        line(&format!("set = {{ path = {name:?}, signal = \"image\" }}"));
+    }
+    if found.text("threshold").is_some() {
+        let omega = if omega.is_some() { ", omega = \"scan.omega\"" } else { "" };
+        line(&format!(
+            "\n[stage.segment]\nuse = \"dct.segment\"\nfrom = \"clean\"\nin = {{ image = \"clean.image\"{omega} }}"
+        ));
+        found.set(&mut line, "segment", &keys::SEGMENT);
+        line("\n[stage.spots]\nuse = \"dct.difspots\"\nfrom = \"segment\"");
+        found.set(&mut line, "spots", &["output", "dir"]);
+    }
+    Ok(Imported { recipe: out, notes: found.notes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flat_and_nested_names_come_to_one_recipe() {
+        let flat = "confirm_execution: true\ndata_filepath: a.h5\ndata_datalink: /2.3/measurement/marana\n\
+                    dark_filepath: a.h5\ndark_datalink: /4.1/measurement/marana\nnormalization: margin\n\
+                    margin_bounding_box_2d: [[1308, 894], [1322, 1164]]\nmedian_filter_x: 3\nmedian_filter_y: 3\n";
+        let nested = "segment:\n  threshold: 60  # counts\n  bb_max: [20, 150, 150]\n  gap: split\n\
+                      \x20 exclude_box: {x: [664, 1384], y: [705, 1343]}\n  output: {kind: both, dir: difspots}\n\
+                      preprocess:\n  background: {window: 21, stride: 5, edge: wrap, save: false}\n";
+        let files =
+            [(Path::new("/data/p.yml"), flat.to_owned()), (Path::new("/data/s.yml"), nested.to_owned())];
+        let imported = recipe(&files).unwrap();
+        let table: toml::Table = imported.recipe.parse().unwrap();
+        let stage = |name: &str| table["stage"][name].clone();
+        assert_eq!(stage("scan")["set"]["path"].as_str(), Some("/data/a.h5::/2.3/measurement/marana"));
+        assert_eq!(stage("dark")["in"]["stack"].as_str(), Some("/data/a.h5::/4.1/measurement/marana"));
+        assert_eq!(stage("even")["set"]["margin_boxes"][0][1][0].as_integer(), Some(1322));
+        assert_eq!(stage("background")["set"]["edge"].as_str(), Some("wrap"));
+        assert_eq!(stage("clean")["set"]["median_filter_x"].as_integer(), Some(3));
+        assert_eq!(stage("segment")["set"]["exclude_box"]["y"][1].as_integer(), Some(1343));
+        assert_eq!(stage("spots")["set"]["output"].as_str(), Some("both"));
+        assert!(imported.notes.iter().any(|n| n == "/data/s.yml::segment.threshold = 60"), "{:?}", imported.notes);
+        assert!(imported.notes.iter().any(|n| n.contains("confirm_execution") && n.contains("no counterpart")));
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        let files = [(Path::new("p.yml"), "data_filepath: a.h5\nthreshhold: 3\n".to_owned())];
+        let error = recipe(&files).unwrap_err();
+        assert_eq!(error.message(), "line 2: unknown key `threshhold`");
+        assert_eq!(error.advice(), Some("the nearest key is `threshold`"));
+    }
+}

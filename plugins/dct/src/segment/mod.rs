@@ -1,0 +1,22 @@
+//! Double threshold in three dimensions, over a stream of frames.
+//!
+//! Frames become runs of pixels above a floor; regions above the threshold are labelled as frames arrive; a region
+//! whose surroundings are complete is grown with a threshold of its own and decided. The answer is the offline one.
+
+mod grow;
+mod label;
+mod plane;
+mod rules;
+mod state;
+mod stream;
+
+#[cfg(test)]
+mod offline;
+#[cfg(test)]
+mod property;
+
+pub use grow::Blob;
+pub use label::Region;
+pub use plane::{Area, Pixels, Plane};
+pub use rules::{Connectivity, Overlap, Rules};
+pub use stream::{Counts, Segmenter};

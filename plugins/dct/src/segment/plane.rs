@@ -1,0 +1,338 @@
+//! One frame as runs of pixels above the floor.
+
+use isard_core::dispatch;
+use isard_core::prelude::*;
+
+use crate::pixel::Pixel;
+
+/// An area of the detector: rows and columns, the ends not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// The first row and the row after the last.
+    pub rows: [usize; 2],
+    /// The first column and the column after the last.
+    pub columns: [usize; 2],
+}
+
+impl Area {
+    /// Whether a pixel lies in it.
+    pub fn has(&self, row: usize, column: usize) -> bool {
+        (self.rows[0]..self.rows[1]).contains(&row) && (self.columns[0]..self.columns[1]).contains(&column)
+    }
+
+    fn covers(&self, other: &Area) -> bool {
+        self.rows[0] <= other.rows[0]
+            && self.rows[1] >= other.rows[1]
+            && self.columns[0] <= other.columns[0]
+            && self.columns[1] >= other.columns[1]
+    }
+}
+
+/// Neighbouring pixels of a row that are all above the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// The first column.
+    pub(crate) from: u32,
+    /// The column after the last.
+    pub(crate) to: u32,
+    /// Where its values begin.
+    pub(crate) at: u32,
+}
+
+/// The pixels of a frame, also those below the floor.
+#[derive(Clone, Debug)]
+pub enum Pixels {
+    /// Not kept: what is below the floor counts as 0.
+    Sparse,
+    /// The whole frame.
+    Whole(Array),
+    /// What blobs still undecided may need of it.
+    Patches(Vec<(Area, Vec<f32>)>),
+}
+
+/// A frame, its pixels above the floor, and how it follows the one before.
+#[derive(Clone, Debug)]
+pub struct Plane {
+    /// The number of the frame.
+    pub number: u64,
+    /// The angle, where known.
+    pub omega: f64,
+    /// Whether the frame before is its neighbour.
+    pub(crate) linked: bool,
+    /// The first run of each row, and the number of runs.
+    pub(crate) rows: Vec<u32>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) values: Vec<f32>,
+    /// Who has been at a voxel: a serial number, and a bit that says whether a blob owns it.
+    pub(crate) marks: Vec<u32>,
+    pub(crate) pixels: Pixels,
+}
+
+/// Set in a mark when an accepted blob owns the voxel.
+pub(crate) const OWNED: u32 = 1 << 31;
+
+impl Plane {
+    fn empty(number: u64, rows: usize) -> Plane {
+        Plane {
+            number,
+            omega: f64::NAN,
+            linked: true,
+            rows: Vec::with_capacity(rows + 1),
+            runs: vec![],
+            values: vec![],
+            marks: vec![],
+            pixels: Pixels::Sparse,
+        }
+    }
+
+    /// The runs of an image `[y x]` at or above the floor; what is excluded or no number counts as 0.
+    pub fn of_image(number: u64, image: &Array, floor: f32, exclude: Option<&Area>) -> Result<Plane> {
+        let &[rows, columns] = image.shape() else {
+            return Err(Error::data(format!("found an image of shape {:?}, wanted [y x]", image.shape())));
+        };
+        let mut plane = Plane::empty(number, rows);
+        let mut words = vec![0u64; columns.div_ceil(64)];
+        dispatch!(image.dtype(), T => {
+            let pixels = image.as_slice::<T>()?;
+            for row in 0..rows {
+                plane.rows.push(plane.runs.len() as u32);
+                let line = &pixels[row * columns..(row + 1) * columns];
+                T::lit(line, floor, &mut words);
+                if let Some(area) = exclude.filter(|a| (a.rows[0]..a.rows[1]).contains(&row)) {
+                    let zero = 0.0 >= floor;
+                    for column in area.columns[0]..area.columns[1].min(columns) {
+                        set(&mut words, column, zero);
+                    }
+                }
+                let excluded = |column: usize| exclude.is_some_and(|a| a.has(row, column));
+                plane.take_row(&words, |column| if excluded(column) { 0.0 } else { line[column].as_f32() });
+            }
+        }, complex => return Err(Error::data("found complex pixels, wanted real ones")));
+        plane.rows.push(plane.runs.len() as u32);
+        plane.marks = vec![0; plane.values.len()];
+        Ok(plane)
+    }
+
+    /// The runs of lit pixels given one by one as row, column and value; all others are 0.
+    pub fn of_pixels(
+        number: u64,
+        shape: [usize; 2],
+        mut lit: Vec<(u32, u32, f32)>,
+        floor: f32,
+    ) -> Result<Plane> {
+        lit.retain(|(.., value)| *value >= floor && value.is_finite());
+        lit.sort_unstable_by_key(|(row, column, _)| (*row, *column));
+        if let Some((row, column, _)) =
+            lit.iter().find(|(row, column, _)| *row as usize >= shape[0] || *column as usize >= shape[1])
+        {
+            let [rows, columns] = shape;
+            return Err(Error::data(format!(
+                "frame {number}: found a pixel at row {row}, column {column} of a detector of {rows} x {columns}"
+            )));
+        }
+        if let Some(pair) = lit.windows(2).find(|p| (p[0].0, p[0].1) == (p[1].0, p[1].1)) {
+            let (row, column, _) = pair[0];
+            return Err(Error::data(format!(
+                "frame {number}: found the pixel at row {row}, column {column} twice"
+            )));
+        }
+        let mut plane = Plane::empty(number, shape[0]);
+        for (row, column, value) in lit {
+            let fresh = plane.rows.len() <= row as usize;
+            while plane.rows.len() <= row as usize {
+                plane.rows.push(plane.runs.len() as u32);
+            }
+            match plane.runs.last_mut() {
+                Some(run) if !fresh && run.to == column => run.to += 1,
+                _ => plane.runs.push(Run { from: column, to: column + 1, at: plane.values.len() as u32 }),
+            }
+            plane.values.push(value);
+        }
+        while plane.rows.len() <= shape[0] {
+            plane.rows.push(plane.runs.len() as u32);
+        }
+        plane.marks = vec![0; plane.values.len()];
+        Ok(plane)
+    }
+
+    /// Keeps the frame's pixels below the floor too.
+    #[must_use]
+    pub fn with_pixels(mut self, image: Array) -> Plane {
+        self.pixels = Pixels::Whole(image);
+        self
+    }
+
+    /// Says which angle the frame has.
+    #[must_use]
+    pub fn with_omega(mut self, omega: f64) -> Plane {
+        self.omega = omega;
+        self
+    }
+
+    fn take_row(&mut self, words: &[u64], value: impl Fn(usize) -> f32) {
+        let mut open: Option<u32> = None;
+        for (w, word) in words.iter().enumerate() {
+            let mut left = *word;
+            if left == 0 && open.is_none() {
+                continue;
+            }
+            let base = 64 * w as u32;
+            let mut bit = 0;
+            while bit < 64 {
+                match open {
+                    None if left == 0 => break,
+                    None => {
+                        bit = left.trailing_zeros();
+                        open = Some(base + bit);
+                    }
+                    Some(from) => {
+                        let dark = !left & (u64::MAX << bit);
+                        if dark == 0 {
+                            break;
+                        }
+                        bit = dark.trailing_zeros();
+                        self.close(from, base + bit, &value);
+                        open = None;
+                        left &= u64::MAX << bit;
+                    }
+                }
+            }
+        }
+        if let Some(from) = open {
+            self.close(from, 64 * words.len() as u32, &value);
+        }
+    }
+
+    fn close(&mut self, from: u32, to: u32, value: &impl Fn(usize) -> f32) {
+        self.runs.push(Run { from, to, at: self.values.len() as u32 });
+        self.values.extend((from..to).map(|column| value(column as usize)));
+    }
+
+    /// How many voxels are kept.
+    pub fn lit(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The runs of a row.
+    pub(crate) fn row(&self, row: usize) -> &[Run] {
+        &self.runs[self.rows[row] as usize..self.rows[row + 1] as usize]
+    }
+
+    /// Where the value of a voxel stands.
+    pub(crate) fn find(&self, row: usize, column: u32) -> Option<usize> {
+        let runs = self.row(row);
+        let run = runs.get(runs.partition_point(|r| r.to <= column))?;
+        (run.from <= column).then(|| (run.at + column - run.from) as usize)
+    }
+
+    /// The pixels of an area, when they were kept.
+    pub(crate) fn patch(&self, area: &Area, exclude: Option<&Area>) -> Option<Vec<f32>> {
+        let [rows, columns] = [area.rows, area.columns];
+        let width = columns[1] - columns[0];
+        let mut out = Vec::with_capacity((rows[1] - rows[0]) * width);
+        match &self.pixels {
+            Pixels::Sparse => return None,
+            Pixels::Whole(image) => {
+                let all = image.shape()[1];
+                dispatch!(image.dtype(), T => {
+                    let pixels = image.as_slice::<T>().ok()?;
+                    for row in rows[0]..rows[1] {
+                        let line = &pixels[row * all + columns[0]..row * all + columns[1]];
+                        out.extend(line.iter().map(|v| v.as_f32()));
+                    }
+                }, complex => return None);
+            }
+            Pixels::Patches(patches) => {
+                let (whole, values) = patches.iter().find(|(a, _)| a.covers(area))?;
+                let all = whole.columns[1] - whole.columns[0];
+                for row in rows[0]..rows[1] {
+                    let at = (row - whole.rows[0]) * all + columns[0] - whole.columns[0];
+                    out.extend_from_slice(&values[at..at + width]);
+                }
+            }
+        }
+        if let Some(exclude) = exclude {
+            for (i, value) in out.iter_mut().enumerate() {
+                if exclude.has(rows[0] + i / width, columns[0] + i % width) {
+                    *value = 0.0;
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// Lets go of what lies in none of the areas.
+    pub(crate) fn crop(&mut self, areas: &[Area]) {
+        if let Pixels::Whole(_) = &self.pixels {
+            let patches = areas.iter().filter_map(|a| Some((*a, self.patch(a, None)?))).collect();
+            self.pixels = Pixels::Patches(patches);
+        }
+        let (mut rows, mut runs) = (Vec::with_capacity(self.rows.len()), vec![]);
+        let (mut values, mut marks) = (vec![], vec![]);
+        for row in 0..self.rows.len() - 1 {
+            rows.push(runs.len() as u32);
+            let across: Vec<&Area> =
+                areas.iter().filter(|a| (a.rows[0]..a.rows[1]).contains(&row)).collect();
+            for run in self.row(row) {
+                let [from, to] = [run.from as usize, run.to as usize];
+                if across.iter().any(|a| from < a.columns[1] && to > a.columns[0]) {
+                    let all = run.at as usize..run.at as usize + to - from;
+                    runs.push(Run { at: values.len() as u32, ..*run });
+                    values.extend_from_slice(&self.values[all.clone()]);
+                    marks.extend_from_slice(&self.marks[all]);
+                }
+            }
+        }
+        rows.push(runs.len() as u32);
+        (self.rows, self.runs, self.values, self.marks) = (rows, runs, values, marks);
+    }
+}
+
+fn set(words: &mut [u64], bit: usize, on: bool) {
+    let mask = 1u64 << (bit % 64);
+    if on {
+        words[bit / 64] |= mask;
+    } else {
+        words[bit / 64] &= !mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dense_and_sparse_frames_give_the_same_runs() {
+        // 130 columns: runs at the start, across the words of 64 bits, and at the end of a row.
+        let mut image = vec![0f32; 3 * 130];
+        let lit = [(0, 0), (0, 1), (0, 63), (0, 64), (0, 65), (0, 129), (2, 127), (2, 128)];
+        for (k, (row, column)) in lit.iter().enumerate() {
+            image[row * 130 + column] = 5.0 + k as f32;
+        }
+        image[130] = f32::NAN;
+        image[131] = f32::INFINITY;
+        let dense = Plane::of_image(7, &Array::of(&[3, 130], &image).unwrap(), 5.0, None).unwrap();
+        let list = lit.iter().enumerate().map(|(k, (r, c))| (*r as u32, *c as u32, 5.0 + k as f32)).collect();
+        let sparse = Plane::of_pixels(7, [3, 130], list, 5.0).unwrap();
+        assert_eq!((&dense.rows, &dense.runs), (&sparse.rows, &sparse.runs));
+        assert_eq!(dense.values, sparse.values);
+        assert_eq!(dense.runs.len(), 4);
+        assert_eq!((dense.find(2, 128), dense.find(2, 129)), (Some(7), None));
+    }
+
+    #[test]
+    fn pixels_outside_or_twice_are_refused() {
+        assert!(Plane::of_pixels(0, [2, 2], vec![(0, 2, 1.0)], 0.5).is_err());
+        assert!(Plane::of_pixels(0, [2, 2], vec![(0, 1, 1.0), (0, 1, 1.0)], 0.5).is_err());
+    }
+
+    #[test]
+    fn excluded_pixels_count_as_zero() {
+        let area = Area { rows: [0, 1], columns: [1, 3] };
+        let image = Array::of(&[1, 4], &[3i16, 9, 9, 3]).unwrap();
+        let plane = Plane::of_image(0, &image, 2.0, Some(&area)).unwrap();
+        assert_eq!(plane.values, [3.0, 3.0]);
+        let plane = Plane::of_image(0, &image, 0.0, Some(&area)).unwrap();
+        assert_eq!(plane.values, [3.0, 0.0, 0.0, 3.0]);
+    }
+}

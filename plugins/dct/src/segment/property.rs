@@ -1,0 +1,251 @@
+//! Streaming is offline: thousands of small random volumes, both ways.
+
+use isard_core::prelude::*;
+
+use super::offline::{Plain, Volume, segment};
+use super::{Blob, Connectivity, Overlap, Plane, Rules, Segmenter};
+
+/// Repeatable random numbers.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) % n as u64) as usize
+    }
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+struct Case {
+    volume: Volume,
+    rules: Rules,
+    missing: Vec<bool>,
+    begin: usize,
+}
+
+fn case(seed: u64) -> Case {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let shape = [1 + dice.below(14), 1 + dice.below(7), 1 + dice.below(9)];
+    let count: usize = shape.iter().product();
+    let dense = 2 + dice.below(6);
+    let mut values: Vec<f32> =
+        (0..count).map(|_| if dice.one_in(dense) { dice.below(40) as f32 } else { 0.0 }).collect();
+    if dice.one_in(3) {
+        // A plateau of saturated voxels, and a pixel that never closes.
+        values.iter_mut().for_each(|v| *v = if *v > 30.0 { 35.0 } else { *v });
+        let pixel = dice.below(shape[1] * shape[2]);
+        (0..shape[0]).for_each(|z| values[z * shape[1] * shape[2] + pixel] = 12.0 + (z % 3) as f32);
+    }
+    if dice.one_in(4) {
+        let at = dice.below(count);
+        values[at] = f32::NAN;
+    }
+    let missing: Vec<bool> = if dice.one_in(3) {
+        let often = 2 + dice.below(6);
+        (0..shape[0]).map(|_| dice.one_in(often)).collect()
+    } else {
+        vec![false; shape[0]]
+    };
+    let wrap = dice.one_in(2);
+    let rules = Rules {
+        threshold: [8.0, 15.0, 24.5][dice.below(3)],
+        tolerance: [0.0, 0.2, 0.5, 0.8, 1.0][dice.below(5)],
+        low: dice.one_in(3).then(|| 3.0 + dice.below(25) as f64),
+        high: dice.one_in(3).then(|| 10.0 + dice.below(20) as f64),
+        limit: [dice.below(4), 1 + dice.below(4), 1 + dice.below(4)],
+        connectivity: [Connectivity::Faces, Connectivity::Edges, Connectivity::Corners][dice.below(3)],
+        overlap: [Overlap::Keep, Overlap::Suppress, Overlap::Exclusive][dice.below(3)],
+        least: [1, 1, 2, 4][dice.below(4)],
+        wrap,
+        bridge: dice.one_in(2),
+    };
+    let begin = if wrap { dice.below(shape[0]) } else { 0 };
+    Case { volume: Volume { shape, values }, rules, missing, begin }
+}
+
+fn frame(volume: &Volume, z: usize) -> Array {
+    let [_, ny, nx] = volume.shape;
+    Array::of(&[ny, nx], &volume.values[z * ny * nx..(z + 1) * ny * nx]).unwrap()
+}
+
+/// The blobs of the stream, with a stop and a start from saved state after `stop` frames.
+fn stream(case: &Case, stop: Option<usize>) -> Vec<Blob> {
+    let Case { volume, rules, missing, begin } = case;
+    let [nz, ny, nx] = volume.shape;
+    let mut segmenter = Segmenter::new(rules.clone(), [ny, nx], None);
+    // Where the ring is turned the number of frames has been heard of.
+    segmenter.missing_until(if rules.wrap { nz as u64 } else { 0 });
+    let mut blobs = vec![];
+    for (pushed, z) in (0..nz).map(|k| (k + begin) % nz).filter(|z| !missing[*z]).enumerate() {
+        if stop == Some(pushed) {
+            let state = segmenter.save();
+            segmenter = Segmenter::new(rules.clone(), [ny, nx], None);
+            segmenter.load(&state).unwrap();
+        }
+        let image = frame(volume, z);
+        let plane = Plane::of_image(z as u64, &image, rules.floor(), None).unwrap();
+        blobs.extend(segmenter.push(plane.with_pixels(image)).unwrap());
+        let most = 3 * (2 * rules.limit[0] + 2) + 2;
+        if !rules.wrap && rules.limit[0] == 0 && rules.overlap == Overlap::Keep {
+            assert!(segmenter.resident() <= most, "{} frames are kept", segmenter.resident());
+        }
+    }
+    blobs.extend(segmenter.finish(nz as u64));
+    blobs.sort_by(|a, b| a.seed.rank(&b.seed));
+    blobs
+}
+
+/// The volume that the offline rules see: missing frames are empty, or not there at all.
+fn seen(case: &Case) -> (Volume, Vec<usize>) {
+    let [nz, ny, nx] = case.volume.shape;
+    let there: Vec<usize> = (0..nz).filter(|z| !case.missing[*z]).collect();
+    let mut values = vec![];
+    let frames: Vec<usize> = if case.rules.bridge { there } else { (0..nz).collect() };
+    for z in &frames {
+        match case.missing[*z] {
+            true => values.resize(values.len() + ny * nx, f32::NEG_INFINITY),
+            false => values.extend_from_slice(&case.volume.values[z * ny * nx..(z + 1) * ny * nx]),
+        }
+    }
+    (Volume { shape: [frames.len(), ny, nx], values }, frames)
+}
+
+fn plain(blob: &Blob, frames: &[usize]) -> Plain {
+    let z = frames.iter().position(|f| *f as u64 == blob.seed.number).unwrap();
+    Plain {
+        max: blob.seed.max,
+        seed: [z, blob.seed.row as usize, blob.seed.column as usize],
+        seed_voxels: blob.seed.voxels,
+        threshold: blob.threshold,
+        origin: [z as i64 + blob.origin[0], blob.origin[1], blob.origin[2]],
+        size: blob.size,
+        mask: blob.mask.clone(),
+        data: blob.data.clone(),
+        edge: blob.edge,
+        oversize: blob.oversize,
+    }
+}
+
+fn same(a: &[Plain], b: &[Plain]) -> bool {
+    // NaN outside the mask is the same on both sides, but not equal to itself.
+    let bits = |p: &Plain| p.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let bare = |p: &Plain| Plain { data: vec![], ..p.clone() };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| bare(a) == bare(b) && bits(a) == bits(b))
+}
+
+fn run(cases: std::ops::Range<u64>) -> usize {
+    let mut blobs = 0;
+    for seed in cases {
+        let case = case(seed);
+        let (volume, frames) = seen(&case);
+        if volume.shape[0] == 0 {
+            assert!(stream(&case, None).is_empty());
+            continue;
+        }
+        let wanted = segment(&volume, &case.rules);
+        let found: Vec<Plain> = stream(&case, None).iter().map(|b| plain(b, &frames)).collect();
+        assert!(
+            same(&found, &wanted),
+            "case {seed}: {:?} in {:?}, missing {:?}, from {}\nfound  {found:#?}\nwanted {wanted:#?}",
+            case.rules,
+            case.volume.shape,
+            case.missing,
+            case.begin
+        );
+        let stop = Some(seed as usize % volume.shape[0]);
+        let resumed: Vec<Plain> = stream(&case, stop).iter().map(|b| plain(b, &frames)).collect();
+        assert!(same(&resumed, &wanted), "case {seed} differs when resumed after {stop:?}");
+        blobs += wanted.len();
+    }
+    blobs
+}
+
+#[test]
+fn streaming_is_offline_over_thousands_of_volumes() {
+    let blobs = run(0..6000);
+    assert!(blobs > 20_000, "{blobs} blobs are too few to mean much");
+}
+
+#[test]
+fn sums_are_those_of_the_masked_values() {
+    let case = case(11);
+    for blob in stream(&case, None) {
+        let masked: Vec<f64> =
+            blob.data.iter().zip(&blob.mask).map(|(v, m)| f64::from(*v) * f64::from(*m)).collect();
+        assert_eq!(blob.integral, masked.iter().sum::<f64>());
+        assert_eq!(blob.voxels, blob.mask.iter().map(|m| u64::from(*m)).sum::<u64>());
+        let pixels = blob.size[1] * blob.size[2];
+        let covered = (0..pixels).filter(|p| blob.mask.iter().skip(*p).step_by(pixels).any(|m| *m != 0));
+        assert_eq!(blob.area, covered.count() as u64);
+        for (axis, step) in [pixels, blob.size[2], 1].into_iter().enumerate() {
+            let index = |k: usize| (k / step % blob.size[axis]) as f64;
+            let mean =
+                masked.iter().enumerate().map(|(k, v)| index(k) * v).sum::<f64>() / blob.integral;
+            assert!((blob.centroid[axis] - mean).abs() < 1e-12 || mean.is_nan());
+        }
+    }
+}
+
+#[test]
+fn a_jump_of_the_angle_parts_what_it_cuts() {
+    let rules = Rules {
+        threshold: 1.0,
+        tolerance: 0.5,
+        low: None,
+        high: None,
+        limit: [4, 1, 1],
+        connectivity: Connectivity::Corners,
+        overlap: Overlap::Suppress,
+        least: 1,
+        wrap: false,
+        bridge: true,
+    };
+    let mut segmenter = Segmenter::new(rules, [1, 1], None);
+    let mut blobs = vec![];
+    for (z, omega) in [-67.0, -66.0, -65.0, 65.0, 66.0].into_iter().enumerate() {
+        let plane = Plane::of_pixels(z as u64, [1, 1], vec![(0, 0, 5.0)], 0.5).unwrap();
+        blobs.extend(segmenter.push(plane.with_omega(omega)).unwrap());
+    }
+    blobs.extend(segmenter.finish(5));
+    let found: Vec<_> = blobs.iter().map(|b| (b.first_frame, b.last_frame, b.omega)).collect();
+    assert_eq!(found, [(0, 2, -66.0), (3, 4, 65.5)]);
+}
+
+#[test]
+fn a_pixel_that_never_closes_keeps_no_frames() {
+    let rules = Rules {
+        threshold: 1.0,
+        tolerance: 0.5,
+        low: None,
+        high: None,
+        limit: [3, 2, 2],
+        connectivity: Connectivity::Corners,
+        overlap: Overlap::Exclusive,
+        least: 1,
+        wrap: true,
+        bridge: false,
+    };
+    let mut segmenter = Segmenter::new(rules, [64, 64], None);
+    let (mut voxels, mut blobs) = (0, 0);
+    for z in 0..2000u64 {
+        let mut image = vec![0f32; 64 * 64];
+        // Twenty pixels that are always lit, each brightest at another time, in frames that are full of noise.
+        for hot in 0..20u64 {
+            image[(hot * 64 * 3 + hot) as usize] = 10.0 + if z == 90 * hot + 50 { 5.0 } else { 0.0 };
+        }
+        for k in 0..200 {
+            image[(k * 37 + z as usize * 11) % 4096] += 0.9;
+        }
+        let image = Array::of(&[64, 64], &image).unwrap();
+        let plane = Plane::of_image(z, &image, 0.8, None).unwrap().with_pixels(image);
+        blobs += segmenter.push(plane).unwrap().len();
+        voxels = voxels.max(segmenter.planes.values().map(Plane::lit).sum());
+    }
+    assert_eq!(segmenter.lasting(), 0, "regions on the seam are not counted");
+    blobs += segmenter.finish(2000).len();
+    assert_eq!(blobs, 20);
+    // Some 200 lit pixels a frame: ten frames whole, and of 140 others next to nothing.
+    assert!(voxels < 8000, "{voxels} voxels are kept");
+}

@@ -1,0 +1,135 @@
+//! The state of a segmentation at a mark.
+
+use std::collections::BTreeMap;
+
+use isard_core::prelude::*;
+
+use super::label::{Labels, load_regions, save_regions};
+use super::plane::{Area, OWNED, Pixels, Plane, Run};
+use super::stream::{Counts, Segmenter};
+
+/// An array of a state.
+pub(crate) fn array<'a>(state: &'a Dict, key: &str) -> Result<&'a Array> {
+    match state.need(key)? {
+        Value::Array(array) => Ok(array),
+        other => Err(Error::internal(format!("`{key}` of a state is {}", other.describe()))),
+    }
+}
+
+/// A whole number of a state.
+pub(crate) fn whole(state: &Dict, key: &str) -> Result<i64> {
+    match state.need(key)? {
+        Value::Int(n) => Ok(*n),
+        other => Err(Error::internal(format!("`{key}` of a state is {}", other.describe()))),
+    }
+}
+
+impl Segmenter {
+    /// The state at a mark.
+    pub fn save(&self) -> Dict {
+        let planes: Vec<Value> = self.planes.iter().map(|(k, p)| Value::Dict(save_plane(*k, p))).collect();
+        let counts = [self.counts.regions, self.counts.small, self.counts.suppressed, self.counts.below];
+        let ends: Vec<u64> = self.ends.into_iter().flatten().collect();
+        Dict::new()
+            .with("planes", planes)
+            .with("labels", self.labels.save())
+            .with("waiting", save_regions(&self.waiting))
+            .with("next", self.next)
+            .with("ends", Array::from_slice(&ends))
+            .with("extent", self.extent as i64)
+            .with("angle", Array::from_slice(&self.angle))
+            .with("counts", Array::from_slice(&counts))
+            .with("cropped", self.cropped)
+    }
+
+    /// Takes a saved state back.
+    pub fn load(&mut self, state: &Dict) -> Result<()> {
+        self.planes = BTreeMap::new();
+        if let Value::List(list) = state.need("planes")? {
+            for value in list.iter() {
+                if let Value::Dict(saved) = value {
+                    let (place, plane) = load_plane(saved)?;
+                    self.planes.insert(place, plane);
+                }
+            }
+        }
+        if let Value::Dict(labels) = state.need("labels")? {
+            self.labels = Labels::load(labels)?;
+        }
+        self.waiting = load_regions(state.need("waiting")?)?;
+        self.next = whole(state, "next")?;
+        self.ends = match array(state, "ends")?.as_slice::<u64>()? {
+            [first, last] => Some([*first, *last]),
+            _ => None,
+        };
+        self.extent = whole(state, "extent")? as u64;
+        if let [omega, step] = array(state, "angle")?.as_slice::<f64>()? {
+            self.angle = [*omega, *step];
+        }
+        if let [regions, small, suppressed, below] = *array(state, "counts")?.as_slice::<u64>()? {
+            self.counts = Counts { regions, small, suppressed, below };
+        }
+        self.cropped = whole(state, "cropped")?;
+        // Marks of growth are not kept, so the numbers may begin anew.
+        self.serial = 0;
+        Ok(())
+    }
+}
+
+fn save_plane(place: i64, plane: &Plane) -> Dict {
+    let runs: Vec<u32> = plane.runs.iter().flat_map(|r| [r.from, r.to, r.at]).collect();
+    let owned: Vec<u8> = plane.marks.iter().map(|m| u8::from(m & OWNED != 0)).collect();
+    let mut state = Dict::new()
+        .with("place", place)
+        .with("number", plane.number as i64)
+        .with("omega", plane.omega)
+        .with("linked", plane.linked)
+        .with("rows", Array::from_slice(&plane.rows))
+        .with("runs", Array::from_slice(&runs))
+        .with("values", Array::from_slice(&plane.values))
+        .with("owned", Array::from_slice(&owned));
+    match &plane.pixels {
+        Pixels::Sparse => (),
+        Pixels::Whole(image) => state.set("image", image.clone()),
+        Pixels::Patches(patches) => {
+            let areas = patches.iter().flat_map(|(a, _)| [a.rows, a.columns]).flatten();
+            let areas: Vec<u64> = areas.map(|n| n as u64).collect();
+            let values: Vec<f32> = patches.iter().flat_map(|(_, v)| v).copied().collect();
+            state.set("areas", Array::from_slice(&areas));
+            state.set("patches", Array::from_slice(&values));
+        }
+    }
+    state
+}
+
+fn load_plane(state: &Dict) -> Result<(i64, Plane)> {
+    let runs = array(state, "runs")?.as_slice::<u32>()?.chunks_exact(3);
+    let owned = array(state, "owned")?.as_slice::<u8>()?.iter();
+    let mut pixels = Pixels::Sparse;
+    if let Some(Value::Array(image)) = state.get("image") {
+        pixels = Pixels::Whole(image.clone());
+    }
+    if state.get("areas").is_some() {
+        let mut values = array(state, "patches")?.as_slice::<f32>()?;
+        let mut patches = vec![];
+        for a in array(state, "areas")?.as_slice::<u64>()?.chunks_exact(4) {
+            let a: Vec<usize> = a.iter().map(|n| *n as usize).collect();
+            let area = Area { rows: [a[0], a[1]], columns: [a[2], a[3]] };
+            let (patch, rest) = values.split_at((a[1] - a[0]) * (a[3] - a[2]));
+            patches.push((area, patch.to_vec()));
+            values = rest;
+        }
+        pixels = Pixels::Patches(patches);
+    }
+    let plane = Plane {
+        number: whole(state, "number")? as u64,
+        omega: state.need("omega")?.number().unwrap_or(f64::NAN),
+        linked: state.need("linked")? == &Value::Bool(true),
+        rows: array(state, "rows")?.as_slice::<u32>()?.to_vec(),
+        runs: runs.map(|r| Run { from: r[0], to: r[1], at: r[2] }).collect(),
+        values: array(state, "values")?.as_slice::<f32>()?.to_vec(),
+        marks: owned.map(|o| if *o != 0 { OWNED } else { 0 }).collect(),
+        pixels,
+    };
+    Ok((whole(state, "place")?, plane))
+}

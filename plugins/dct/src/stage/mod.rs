@@ -1,0 +1,23 @@
+//! The stages of the family.
+
+mod frames;
+
+mod dark;
+mod offset;
+
+mod boxes;
+mod normalize;
+
+mod background;
+mod raw;
+
+mod segment;
+mod spots;
+
+mod difspots;
+mod number;
+mod single;
+
+mod overview;
+
+mod simulate;

@@ -1,0 +1,204 @@
+//! The median of a rectangle around each pixel of a row.
+
+use super::Level;
+
+/// Pixels that are worked on at once where the rectangle has any size.
+const LANES: usize = 32;
+
+/// Buffers of one thread; made once, used for every row.
+pub(crate) struct Scratch<K> {
+    /// Lowest, middle and highest of three rows, with one pixel more at either end.
+    sorted: [Vec<K>; 3],
+    /// Rows with their ends repeated.
+    wide: Vec<Vec<K>>,
+    /// The values that may still be the median.
+    held: Vec<[K; LANES]>,
+}
+
+impl<K> Default for Scratch<K> {
+    fn default() -> Self {
+        Scratch { sorted: [vec![], vec![], vec![]], wide: vec![], held: vec![] }
+    }
+}
+
+/// The medians of rectangles of some rows and `columns` columns; the ends of rows are repeated.
+///
+/// Rows and columns are odd numbers, and all rows are as long as the output.
+pub(crate) fn median_row<K: Ord + Copy>(
+    level: Level,
+    rows: &[&[K]],
+    columns: usize,
+    out: &mut [K],
+    scratch: &mut Scratch<K>,
+) {
+    match level {
+        // SAFETY: the level says that the processor has these instructions.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { row_avx512(rows, columns, out, scratch) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { row_avx2(rows, columns, out, scratch) },
+        _ => row(rows, columns, out, scratch),
+    }
+}
+
+// The compiler makes vectors of `row`, as wide as it is told here.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn row_avx512<K: Ord + Copy>(r: &[&[K]], columns: usize, out: &mut [K], scratch: &mut Scratch<K>) {
+    row(r, columns, out, scratch);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn row_avx2<K: Ord + Copy>(r: &[&[K]], columns: usize, out: &mut [K], scratch: &mut Scratch<K>) {
+    row(r, columns, out, scratch);
+}
+
+#[inline(always)]
+fn row<K: Ord + Copy>(rows: &[&[K]], columns: usize, out: &mut [K], scratch: &mut Scratch<K>) {
+    match (rows, columns) {
+        ([a, b, c], 3) => three(a, b, c, out, &mut scratch.sorted),
+        _ => any(rows, columns, out, scratch),
+    }
+}
+
+/// Three by three: columns are sorted once and serve three pixels.
+#[inline(always)]
+fn three<K: Ord + Copy>(a: &[K], b: &[K], c: &[K], out: &mut [K], sorted: &mut [Vec<K>; 3]) {
+    let n = out.len();
+    let (a, b, c) = (&a[..n], &b[..n], &c[..n]);
+    if n == 0 {
+        return;
+    }
+    let [low, middle, high] = sorted;
+    for buffer in [&mut *low, &mut *middle, &mut *high] {
+        buffer.resize(n + 2, a[0]);
+    }
+    {
+        let (low, middle, high) = (&mut low[1..=n], &mut middle[1..=n], &mut high[1..=n]);
+        for x in 0..n {
+            let (p, q) = (a[x].min(b[x]), a[x].max(b[x]));
+            let m = q.min(c[x]);
+            high[x] = q.max(c[x]);
+            low[x] = p.min(m);
+            middle[x] = p.max(m);
+        }
+    }
+    for buffer in [&mut *low, &mut *middle, &mut *high] {
+        (buffer[0], buffer[n + 1]) = (buffer[1], buffer[n]);
+    }
+    let (l0, l1, l2) = (&low[..n], &low[1..n + 1], &low[2..n + 2]);
+    let (m0, m1, m2) = (&middle[..n], &middle[1..n + 1], &middle[2..n + 2]);
+    let (h0, h1, h2) = (&high[..n], &high[1..n + 1], &high[2..n + 2]);
+    for x in 0..n {
+        let low = l0[x].max(l1[x]).max(l2[x]);
+        let middle = of_three(m0[x], m1[x], m2[x]);
+        let high = h0[x].min(h1[x]).min(h2[x]);
+        out[x] = of_three(low, middle, high);
+    }
+}
+
+#[inline(always)]
+fn of_three<K: Ord + Copy>(a: K, b: K, c: K) -> K {
+    a.min(b).max(a.max(b).min(c))
+}
+
+/// Any rectangle: values that cannot be the median are forgotten, the lowest and the highest of those held.
+#[inline(always)]
+fn any<K: Ord + Copy>(rows: &[&[K]], columns: usize, out: &mut [K], scratch: &mut Scratch<K>) {
+    let (n, half) = (out.len(), columns / 2);
+    if n == 0 {
+        return;
+    }
+    scratch.wide.resize_with(rows.len(), Vec::new);
+    for (wide, row) in scratch.wide.iter_mut().zip(rows) {
+        wide.clear();
+        wide.resize(half, row[0]);
+        wide.extend_from_slice(&row[..n]);
+        // So many more that a whole vector can be read from anywhere.
+        wide.resize(n + 2 * half + LANES, row[n - 1]);
+    }
+    let all = rows.len() * columns;
+    let most = all / 2 + 2;
+    let held = &mut scratch.held;
+    for start in (0..n).step_by(LANES) {
+        let sample = |k: usize| -> &[K] { &scratch.wide[k / columns][start + k % columns..][..LANES] };
+        let take = |k: usize| -> [K; LANES] {
+            let from = sample(k);
+            std::array::from_fn(|lane| from[lane])
+        };
+        held.clear();
+        held.extend((0..most.min(all)).map(take));
+        let mut next = held.len();
+        while held.len() > 1 {
+            // The lowest to the front, the highest to the back, and both away.
+            let last = held.len() - 1;
+            for k in 1..=last {
+                exchange(held, 0, k);
+            }
+            for k in 1..last {
+                exchange(held, k, last);
+            }
+            held.truncate(last);
+            if next < all {
+                held[0] = take(next);
+                next += 1;
+            } else {
+                held.swap_remove(0);
+            }
+        }
+        let block = out.len().min(start + LANES) - start;
+        out[start..start + block].copy_from_slice(&held[0][..block]);
+    }
+}
+
+/// Puts the lower values at `a` and the higher ones at `b`.
+#[inline(always)]
+fn exchange<K: Ord + Copy>(held: &mut [[K; LANES]], a: usize, b: usize) {
+    for lane in 0..LANES {
+        let (low, high) = (held[a][lane].min(held[b][lane]), held[a][lane].max(held[b][lane]));
+        (held[a][lane], held[b][lane]) = (low, high);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tester::Dice;
+
+    fn check<K: Ord + Copy + std::fmt::Debug>(mut value: impl FnMut() -> K) {
+        let mut dice = Dice(3);
+        for (height, columns) in [(3, 3), (1, 3), (3, 1), (5, 5), (1, 1), (7, 3), (5, 1)] {
+            for n in [1, 2, 31, 32, 33, 100 + dice.below(60) as usize] {
+                let rows: Vec<Vec<K>> = (0..height).map(|_| (0..n).map(|_| value()).collect()).collect();
+                let rows: Vec<&[K]> = rows.iter().map(Vec::as_slice).collect();
+                let wanted: Vec<K> = (0..n as i64)
+                    .map(|x| {
+                        let half = columns as i64 / 2;
+                        let near = (x - half..=x + half).map(|c| c.clamp(0, n as i64 - 1) as usize);
+                        let mut all: Vec<K> = near.flat_map(|c| rows.iter().map(move |r| r[c])).collect();
+                        all.sort_unstable();
+                        all[all.len() / 2]
+                    })
+                    .collect();
+                for level in [Level::Plain, Level::Avx2, Level::Avx512] {
+                    if level <= Level::best() {
+                        let mut out = vec![value(); n];
+                        median_row(level, &rows, columns, &mut out, &mut Scratch::default());
+                        assert_eq!(out, wanted, "{level:?}, {height} x {columns} of {n}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_gives_the_middle_of_the_sorted_rectangle() {
+        let mut dice = Dice(9);
+        check(|| dice.below(65536) as u16);
+        check(|| dice.below(7) as i16 - 3);
+        check(|| dice.below(1 << 31) as i32 - (1 << 30));
+        check(|| dice.below(9) as u64);
+    }
+}

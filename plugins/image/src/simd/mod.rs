@@ -1,0 +1,32 @@
+//! Loops compiled once more for wider vectors, and chosen at run time.
+
+mod median;
+
+pub(crate) use median::{Scratch, median_row};
+
+/// What the processor offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Nothing that is used here.
+    Plain,
+    /// 256 bits.
+    Avx2,
+    /// 512 bits, with words and bytes.
+    Avx512,
+}
+
+impl Level {
+    /// The best level of this machine.
+    pub(crate) fn best() -> Level {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+                return Level::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") {
+                return Level::Avx2;
+            }
+        }
+        Level::Plain
+    }
+}

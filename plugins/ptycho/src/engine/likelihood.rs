@@ -1,0 +1,362 @@
+//! Maximum likelihood by nonlinear conjugate gradients.
+
+use std::sync::{Mutex, PoisonError};
+
+use isard_core::Result;
+
+use super::Told;
+use super::line;
+use super::noise::{self, Terms};
+use super::prior;
+use super::settings::{Line, Noise, Settings};
+use super::smooth;
+use super::support::{Support, off_centre, recentre};
+use crate::model::{Corner, Layers, Model, exit_wave, from_windows, into_windows, rows};
+use crate::num::{Complex, Par, Real, each};
+use crate::simd;
+
+type C<T> = Complex<T>;
+
+/// Frames whose residuals are added up while they are at hand.
+const BATCH: usize = 8;
+/// How much of the probe's scale is remembered.
+const MEMORY: f64 = 0.9;
+
+/// The engine and its conjugate directions.
+pub struct Likelihood<T> {
+    settings: Settings,
+    support: Support,
+    pub(super) memory: Option<Memory<T>>,
+    /// The probe's scale, once there was one.
+    pub(super) scale: Option<f64>,
+    /// The smoothing of the object's gradient now.
+    pub(super) sigma: f64,
+    /// Brightness of each frame, if they float.
+    pub(super) floats: Vec<f64>,
+    /// Iterations done.
+    pub(super) iteration: u64,
+}
+
+/// Gradients and directions of the iteration before, times the step.
+#[derive(Clone)]
+pub(super) struct Memory<T> {
+    pub object_gradient: Layers<T>,
+    pub probe_gradient: Layers<T>,
+    pub object_step: Layers<T>,
+    pub probe_step: Layers<T>,
+    pub length: f64,
+}
+
+/// Gradients of the likelihood.
+struct Gradient<T> {
+    object: Layers<T>,
+    probe: Layers<T>,
+}
+
+impl<T: Real> Likelihood<T> {
+    /// An engine without memory.
+    pub fn new(settings: &Settings, n: usize) -> Likelihood<T> {
+        let support =
+            Support::new(n, Some(settings.probe_support.unwrap_or(0.7)), settings.probe_fourier_support);
+        let sigma = settings.smooth_gradient.unwrap_or(0.0);
+        let settings = settings.clone();
+        Likelihood { settings, support, memory: None, scale: None, sigma, floats: vec![], iteration: 0 }
+    }
+
+    /// Forgets directions: frames came, or the object grew.
+    pub fn added(&mut self) {
+        self.memory = None;
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            noise: self.settings.ml_type.unwrap_or_default(),
+            renorm: self.settings.intensity_renormalization.unwrap_or(1.0),
+            floats: self.settings.floating_intensities.unwrap_or(false),
+        }
+    }
+
+    /// One iteration; gives the errors.
+    pub fn iterate(&mut self, model: &mut Model<T>, par: Par) -> Result<Told> {
+        let s = self.settings.clone();
+        let corners: Vec<Corner> = (0..model.frames.len()).map(|k| model.corner(k)).collect();
+        let probe_too = self.iteration >= s.probe_update_start.unwrap_or(2);
+        let rho = prior::weight(model, &s);
+        let mut told = Told::default();
+        let mut g = self.gradient(model, par, &corners, probe_too, &mut told)?;
+        prior::gradient(&model.object, rho, &mut g.object);
+        if probe_too {
+            self.support.apply(model, &mut g.probe);
+        }
+        self.sigma *= 1.0 - s.smooth_gradient_decay.unwrap_or(0.0);
+        let lit = match s.wavefield_precond.unwrap_or(false) {
+            true => Some(self.wavefield(model, par, &corners)?),
+            false => None,
+        };
+        self.precondition(&mut g, &lit, probe_too);
+        let (norm_o, norm_p) = (g.object.norm2(), g.probe.norm2());
+        let wanted = s.scale_probe_object.unwrap_or(1.0);
+        let scale = match s.scale_precond.unwrap_or(false) {
+            true => {
+                let now = if norm_p > 1e-5 { wanted * norm_o / norm_p } else { wanted };
+                self.scale.map_or(now, |old| old.powf(MEMORY) * now.powf(1.0 - MEMORY))
+            }
+            false => wanted,
+        };
+        self.scale = Some(scale);
+        let beta = self.memory.as_ref().map_or(0.0, |m| {
+            let over = scale * m.probe_gradient.norm2() + m.object_gradient.norm2();
+            let up =
+                scale * (norm_p - g.probe.dot(&m.probe_gradient)) + norm_o - g.object.dot(&m.object_gradient);
+            if over > 0.0 { (up / over).max(0.0) } else { 0.0 }
+        });
+        times(&mut g.probe, T::of(scale));
+        let mut down = Gradient { object: g.object.clone(), probe: g.probe.clone() };
+        self.precondition(&mut down, &lit, probe_too);
+        let (mut step_o, mut step_p) = match self.memory.take() {
+            Some(m) if beta > 0.0 && m.length != 0.0 => {
+                let k = T::of(beta / m.length);
+                let (mut o, mut p) = (m.object_step, m.probe_step);
+                times(&mut o, k);
+                times(&mut p, k);
+                (o, p)
+            }
+            _ => (model.object.zeros(), model.probe.zeros()),
+        };
+        minus(&mut step_o, &down.object);
+        minus(&mut step_p, &down.probe);
+        let length = self.search(model, par, &corners, rho, [&step_o, &step_p], probe_too)?;
+        times(&mut step_o, T::of(length));
+        times(&mut step_p, T::of(length));
+        plus(&mut model.object, &step_o);
+        plus(&mut model.probe, &step_p);
+        self.memory = Some(Memory {
+            object_gradient: g.object,
+            probe_gradient: g.probe,
+            object_step: step_o,
+            probe_step: step_p,
+            length,
+        });
+        if let Some(shift) = s.probe_center_tol.and_then(|t| off_centre(model, t)) {
+            recentre(model, shift);
+            self.memory = None;
+        }
+        self.iteration += 1;
+        Ok(told)
+    }
+
+    fn gradient(
+        &mut self,
+        model: &Model<T>,
+        par: Par,
+        corners: &[Corner],
+        probe_too: bool,
+        told: &mut Told,
+    ) -> Result<Gradient<T>> {
+        let (n, columns) = (model.n(), model.object.columns);
+        let pods: Vec<(usize, usize)> = model.pods().collect();
+        let terms = self.terms();
+        let mut g = Gradient { object: model.object.zeros(), probe: model.probe.zeros() };
+        let mut waves: Vec<Vec<C<T>>> =
+            vec![vec![C::default(); pods.len() * n * n]; BATCH.min(corners.len())];
+        self.floats.resize(corners.len(), 1.0);
+        for first in (0..corners.len()).step_by(BATCH) {
+            let here = &corners[first..(first + BATCH).min(corners.len())];
+            let results = Mutex::new(vec![(0.0, 1.0); here.len()]);
+            each(par, waves[..here.len()].iter_mut().collect(), |i, out| {
+                let told = residual(model, first + i, here[i], out, &terms);
+                results.lock().unwrap_or_else(PoisonError::into_inner)[i] = told;
+                Ok(())
+            })?;
+            for (i, (error, float)) in
+                results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().enumerate()
+            {
+                told.add([0.0, error / (n * n) as f64, 0.0]);
+                self.floats[first + i] = float;
+            }
+            into_windows(par, &mut g.object.modes, columns, n, here, |mode, row, item, r, _| {
+                for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
+                    let from = index * n * n + r;
+                    simd::add_conj(row, &model.probe.modes[*p][r..r + n], &waves[item][from..from + n]);
+                }
+            })?;
+            if probe_too {
+                from_windows(par, &mut g.probe.modes, columns, n, here, |mode, row, item, r, there| {
+                    for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {
+                        let from = index * n * n + r;
+                        let object = &model.object.modes[*o][there..there + n];
+                        simd::add_conj(row, object, &waves[item][from..from + n]);
+                    }
+                })?;
+            }
+        }
+        Ok(g)
+    }
+
+    /// How strongly each object and probe pixel is lit: what their gradients are divided by.
+    fn wavefield(&self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<[Vec<T>; 2]> {
+        let (n, columns) = (model.n(), model.object.columns);
+        let (light, shown) = (model.probe.intensity(), model.object.intensity());
+        let mut object = [vec![T::zero(); model.object.rows * columns]];
+        into_windows(par, &mut object, columns, n, corners, |_, row, _, r, _| {
+            simd::add(row, &light[r..r + n])
+        })?;
+        let mut probe = [vec![T::zero(); n * n]];
+        from_windows(par, &mut probe, columns, n, corners, |_, row, _, _, there| {
+            simd::add(row, &shown[there..there + n])
+        })?;
+        let root = |[image]: [Vec<T>; 1], delta: Option<f64>| {
+            let delta = T::of(delta.unwrap_or(0.1));
+            image.into_iter().map(|x| T::one() / (x + delta).sqrt()).collect::<Vec<T>>()
+        };
+        let s = &self.settings;
+        Ok([root(object, s.wavefield_delta_object), root(probe, s.wavefield_delta_probe)])
+    }
+
+    fn precondition(&self, g: &mut Gradient<T>, lit: &Option<[Vec<T>; 2]>, probe_too: bool) {
+        if self.sigma > 0.0 {
+            let columns = g.object.columns;
+            g.object.modes.iter_mut().for_each(|m| *m = smooth::gaussian(m, columns, self.sigma));
+        }
+        if let Some([object, probe]) = lit {
+            g.object.modes.iter_mut().for_each(|m| simd::scale_by(m, object));
+            if probe_too {
+                g.probe.modes.iter_mut().for_each(|m| simd::scale_by(m, probe));
+            }
+        }
+    }
+
+    /// The length of the step along directions.
+    fn search(
+        &self,
+        model: &Model<T>,
+        par: Par,
+        corners: &[Corner],
+        rho: f64,
+        [step_o, step_p]: [&Layers<T>; 2],
+        probe_too: bool,
+    ) -> Result<f64> {
+        let terms = self.terms();
+        let all = self.settings.poly_line_coeffs == Some(Line::All);
+        let sums = Mutex::new(vec![[0.0f64; 9]; corners.len()]);
+        par(corners.len(), &|k| {
+            let found = ray(model, k, corners[k], [step_o, step_p], probe_too, &terms, self.floats[k], all);
+            sums.lock().unwrap_or_else(PoisonError::into_inner)[k] = found;
+            Ok(())
+        })?;
+        let mut b = [0.0; 9];
+        for one in sums.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            b.iter_mut().zip(one).for_each(|(b, x)| *b += x);
+        }
+        let [c1, c2] = prior::ray(&model.object, step_o, rho);
+        b[1] += c1;
+        b[2] += c2;
+        b.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+        if all {
+            return Ok(line::lowest(&b));
+        }
+        Ok(if b[2] != 0.0 { -0.5 * b[1] / b[2] } else { 0.0 })
+    }
+}
+
+fn times<T: Real>(layers: &mut Layers<T>, k: T) {
+    layers.modes.iter_mut().flatten().for_each(|z| *z = C::new(z.re * k, z.im * k));
+}
+
+fn minus<T: Real>(layers: &mut Layers<T>, other: &Layers<T>) {
+    let all = layers.modes.iter_mut().flatten().zip(other.modes.iter().flatten());
+    all.for_each(|(a, b)| *a = *a - *b);
+}
+
+fn plus<T: Real>(layers: &mut Layers<T>, other: &Layers<T>) {
+    let all = layers.modes.iter_mut().flatten().zip(other.modes.iter().flatten());
+    all.for_each(|(a, b)| *a = *a + *b);
+}
+
+/// What is left of a frame, taken back to the sample, twice; gives the likelihood and the frame's brightness.
+fn residual<T: Real>(
+    model: &Model<T>,
+    frame: usize,
+    corner: Corner,
+    out: &mut [C<T>],
+    terms: &Terms,
+) -> (f64, f64) {
+    let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
+    let (pixels, scale) = (n * n, propagator.scale());
+    let amplitude = &model.frames[frame].amplitude;
+    model.room(0, 1, |room| {
+        let power = &mut room.reals[0];
+        let waves = out.chunks_exact_mut(pixels);
+        for (k, ((p, o), wave)) in model.pods().zip(waves).enumerate() {
+            exit_wave(wave, &model.probe.modes[p], &model.object.modes[o], columns, corner);
+            propagator.forward(wave, &mut room.fft);
+            match k {
+                0 => simd::intensity(power, wave, scale * scale),
+                _ => simd::intensity_add(power, wave, scale * scale),
+            }
+        }
+        let two = T::one() + T::one();
+        let told = noise::residual(power, amplitude, terms, two * scale * scale);
+        for wave in out.chunks_exact_mut(pixels) {
+            simd::scale_by(wave, power);
+            propagator.backward(wave, &mut room.fft);
+        }
+        told
+    })
+}
+
+/// Coefficients of a frame's likelihood along directions.
+#[allow(clippy::too_many_arguments)]
+fn ray<T: Real>(
+    model: &Model<T>,
+    frame: usize,
+    corner: Corner,
+    [step_o, step_p]: [&Layers<T>; 2],
+    probe_too: bool,
+    terms: &Terms,
+    float: f64,
+    all: bool,
+) -> [f64; 9] {
+    let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
+    let scale = propagator.scale() * propagator.scale() * T::of(float);
+    let amplitude = &model.frames[frame].amplitude;
+    let [zero, one] = [T::zero(), T::one()];
+    model.room(3, 5, |room| {
+        room.reals.iter_mut().for_each(|r| r.fill(zero));
+        let [f, a, b] = room.waves.first_chunk_mut().expect("three waves were asked for");
+        for (p, o) in model.pods() {
+            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o]);
+            exit_wave(f, probe, object, columns, corner);
+            exit_wave(a, probe, &step_o.modes[o], columns, corner);
+            propagator.forward(f, &mut room.fft);
+            if probe_too {
+                for (here, there) in rows(n, corner, columns) {
+                    simd::product_add(&mut a[here.clone()], &step_p.modes[p][here], &object[there]);
+                }
+                exit_wave(b, &step_p.modes[p], &step_o.modes[o], columns, corner);
+                propagator.forward(b, &mut room.fft);
+            } else {
+                b.fill(C::default());
+            }
+            propagator.forward(a, &mut room.fft);
+            let [a0, a1, a2, a3, a4] = room.reals.first_chunk_mut().expect("five images were asked for");
+            simd::ray([a0, a1, a2], f, a, b, scale);
+            if all {
+                let two = one + one;
+                for i in 0..n * n {
+                    a3[i] += scale * two * (a[i].re * b[i].re + a[i].im * b[i].im);
+                    a4[i] += scale * (b[i].re * b[i].re + b[i].im * b[i].im);
+                }
+            }
+        }
+        let [a0, a1, a2, a3, a4] = room.reals.first_chunk_mut().expect("five images were asked for");
+        if all {
+            return noise::whole_ray([a0, a1, a2, a3, a4], amplitude, T::of(terms.renorm));
+        }
+        let [b1, b2] = match terms.noise {
+            Noise::Gaussian => simd::gaussian_ray([a0, a1, a2], amplitude, T::of(terms.renorm)),
+            other => noise::ray([a0, a1, a2], amplitude, other),
+        };
+        [0.0, b1, b2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    })
+}

@@ -1,0 +1,287 @@
+//! What engines are told.
+
+use isard_core::prelude::*;
+use isard_core::schemars;
+use serde::Serialize;
+
+/// The engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Method {
+    /// Difference map.
+    DM,
+    /// Relaxed averaged alternating reflections.
+    RAAR,
+    /// Extended ptychographic iterative engine.
+    EPIE,
+    /// Semi-implicit relaxed Douglas-Rachford.
+    SDR,
+    /// Maximum likelihood by conjugate gradients.
+    ML,
+}
+
+/// The noise that maximum likelihood reckons with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Noise {
+    /// Gaussian, with the variance of counting.
+    #[default]
+    Gaussian,
+    /// Poisson.
+    Poisson,
+    /// Even noise of amplitudes.
+    Euclid,
+}
+
+/// How far the line search looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// A parabola.
+    #[default]
+    Quadratic,
+    /// A polynomial up to the eighth degree.
+    All,
+}
+
+/// What a power bound is.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Bound {
+    /// This number.
+    At(f64),
+    /// A rule by name.
+    Named(Rule),
+}
+
+/// A rule for the power bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Rule {
+    /// A quarter: the noise of counting.
+    #[serde(rename = "auto-poisson")]
+    AutoPoisson,
+}
+
+/// How positions are searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+pub enum Search {
+    /// A few random shifts.
+    #[default]
+    Annealing,
+    /// All shifts by whole pixels.
+    GridSearch,
+}
+
+/// What shifted frames are judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// Differences of amplitudes.
+    #[default]
+    Fourier,
+    /// Differences of counts.
+    Photon,
+}
+
+/// Refinement of positions.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Refinement {
+    /// Random shifts, or all within reach.
+    pub method: Search,
+    /// The first iteration that refines; else after the first third of all.
+    pub start: Option<u64>,
+    /// The iteration before which refinement ends; else the last one.
+    pub stop: Option<u64>,
+    /// Iterations from one refinement to the next.
+    pub interval: u64,
+    /// Random shifts tried.
+    pub nshifts: u32,
+    /// The longest shift tried along an axis; else three pixels of the object.
+    #[schemars(extend("x-unit" = "m"))]
+    pub amplitude: Option<f64>,
+    /// Whether shifts get shorter towards the end.
+    pub amplitude_decay: bool,
+    /// How far a position may go from where it was measured; else twice the amplitude.
+    #[schemars(extend("x-unit" = "m"))]
+    pub max_shift: Option<f64>,
+    /// What shifts are judged by.
+    pub metric: Metric,
+}
+
+impl Default for Refinement {
+    fn default() -> Self {
+        Refinement {
+            method: Search::Annealing,
+            start: None,
+            stop: None,
+            interval: 1,
+            nshifts: 4,
+            amplitude: None,
+            amplitude_decay: true,
+            max_shift: None,
+            metric: Metric::Fourier,
+        }
+    }
+}
+
+/// One engine with its options; what is left out has the default of its engine.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The engine.
+    pub name: Method,
+    /// Iterations.
+    #[serde(default = "twenty")]
+    #[schemars(range(min = 1))]
+    pub numiter: u64,
+    /// All: the part of the frame that the probe may fill, a disc; 0 or less for all of it.
+    pub probe_support: Option<f64>,
+    /// All: the same in the probe's Fourier transform.
+    pub probe_fourier_support: Option<f64>,
+    /// All: the first iteration that changes the probe.
+    pub probe_update_start: Option<u64>,
+    /// All: the probe is moved back to the middle when it is further away than this.
+    #[schemars(extend("x-unit" = "pixel"))]
+    pub probe_center_tol: Option<f64>,
+    /// All: refinement of positions.
+    pub position_refinement: Option<Refinement>,
+    /// DM: how much of the difference is taken. EPIE: the step of the probe.
+    pub alpha: Option<f64>,
+    /// RAAR: relaxation. EPIE: the step of the object.
+    pub beta: Option<f64>,
+    /// DM, RAAR: frames nearer to their counts than this are left alone; `auto-poisson` is a quarter.
+    pub fourier_power_bound: Option<Bound>,
+    /// DM, RAAR: makes the bound from the power of the brightest frame.
+    pub fourier_relax_factor: Option<f64>,
+    /// DM, RAAR: rounds of updating object and probe at most.
+    pub overlap_max_iterations: Option<u32>,
+    /// DM, RAAR: rounds end when the probe changes less than this.
+    pub overlap_converge_factor: Option<f64>,
+    /// DM, RAAR: whether the object is updated before the probe.
+    pub update_object_first: Option<bool>,
+    /// DM, RAAR: how much the object holds on to itself.
+    pub object_inertia: Option<f64>,
+    /// DM, RAAR: how much the probe holds on to itself.
+    pub probe_inertia: Option<f64>,
+    /// DM, RAAR: smooths what the object holds on to.
+    #[schemars(extend("x-unit" = "pixel"))]
+    pub obj_smooth_std: Option<f64>,
+    /// DM, RAAR: least and most transmission of the object.
+    pub clip_object: Option<[f64; 2]>,
+    /// EPIE: whether steps are scaled by the most of the whole object.
+    pub object_norm_is_global: Option<bool>,
+    /// EPIE, SDR: frames whose steps are taken together, side by side; 1 is the reference order.
+    pub batch: Option<usize>,
+    /// SDR: reflection.
+    pub sigma: Option<f64>,
+    /// SDR: relaxation.
+    pub tau: Option<f64>,
+    /// SDR: the step of the probe.
+    pub beta_probe: Option<f64>,
+    /// SDR: the step of the object.
+    pub beta_object: Option<f64>,
+    /// ML: the noise reckoned with.
+    #[serde(rename = "ML_type")]
+    pub ml_type: Option<Noise>,
+    /// ML: whether each frame has a brightness of its own.
+    pub floating_intensities: Option<bool>,
+    /// ML: scales counts to photons.
+    pub intensity_renormalization: Option<f64>,
+    /// ML: whether a smooth object is preferred.
+    pub reg_del2: Option<bool>,
+    /// ML: how much it is preferred.
+    pub reg_del2_amplitude: Option<f64>,
+    /// ML: smooths the object's gradient.
+    #[schemars(extend("x-unit" = "pixel"))]
+    pub smooth_gradient: Option<f64>,
+    /// ML: the part of the smoothing that each iteration takes away.
+    pub smooth_gradient_decay: Option<f64>,
+    /// ML: whether probe and object are scaled to steps of one size.
+    pub scale_precond: Option<bool>,
+    /// ML: the size of the probe's steps in those of the object.
+    pub scale_probe_object: Option<f64>,
+    /// ML: whether gradients are divided by the wave that lights them.
+    pub wavefield_precond: Option<bool>,
+    /// ML: keeps that division finite for the object.
+    pub wavefield_delta_object: Option<f64>,
+    /// ML: keeps that division finite for the probe.
+    pub wavefield_delta_probe: Option<f64>,
+    /// ML: how far the line search looks.
+    pub poly_line_coeffs: Option<Line>,
+}
+
+fn twenty() -> u64 {
+    20
+}
+
+impl Settings {
+    /// An engine with all its defaults.
+    pub fn new(name: Method, numiter: u64) -> Settings {
+        let text = serde_json::json!({ "name": name, "numiter": numiter });
+        serde_json::from_value(text).expect("an engine needs no more than its name")
+    }
+
+    /// Options that its engine does not know, and values that make no sense.
+    pub fn faults(&self) -> Vec<String> {
+        use Method::*;
+        let mut faults = vec![];
+        let given = serde_json::to_value(self).unwrap_or_default();
+        let known: &[(&str, &[Method])] = &[
+            ("alpha", &[DM, EPIE]),
+            ("beta", &[RAAR, EPIE]),
+            ("fourier_power_bound", &[DM, RAAR]),
+            ("fourier_relax_factor", &[DM, RAAR]),
+            ("overlap_max_iterations", &[DM, RAAR]),
+            ("overlap_converge_factor", &[DM, RAAR]),
+            ("update_object_first", &[DM, RAAR]),
+            ("object_inertia", &[DM, RAAR]),
+            ("probe_inertia", &[DM, RAAR]),
+            ("obj_smooth_std", &[DM, RAAR]),
+            ("clip_object", &[DM, RAAR]),
+            ("object_norm_is_global", &[EPIE]),
+            ("batch", &[EPIE, SDR]),
+            ("sigma", &[SDR]),
+            ("tau", &[SDR]),
+            ("beta_probe", &[SDR]),
+            ("beta_object", &[SDR]),
+            ("ML_type", &[ML]),
+            ("floating_intensities", &[ML]),
+            ("intensity_renormalization", &[ML]),
+            ("reg_del2", &[ML]),
+            ("reg_del2_amplitude", &[ML]),
+            ("smooth_gradient", &[ML]),
+            ("smooth_gradient_decay", &[ML]),
+            ("scale_precond", &[ML]),
+            ("scale_probe_object", &[ML]),
+            ("wavefield_precond", &[ML]),
+            ("wavefield_delta_object", &[ML]),
+            ("wavefield_delta_probe", &[ML]),
+            ("poly_line_coeffs", &[ML]),
+        ];
+        for (name, engines) in known {
+            if !given[*name].is_null() && !engines.contains(&self.name) {
+                faults.push(format!("`{name}` is no option of {:?}", self.name));
+            }
+        }
+        if self.numiter == 0 {
+            faults.push("`numiter` is 0, wanted 1 or more".into());
+        }
+        if self.batch == Some(0) {
+            faults.push("`batch` is 0, wanted 1 or more".into());
+        }
+        if self.intensity_renormalization.is_some_and(|x| !(x.is_finite() && x > 0.0)) {
+            faults.push("`intensity_renormalization` must be more than 0".into());
+        }
+        if let Some([low, high]) = self.clip_object
+            && !(0.0 <= low && low < high)
+        {
+            faults.push(format!("`clip_object` is {low} and {high}, wanted two rising ones from 0"));
+        }
+        if let Some(p) = &self.position_refinement
+            && (p.interval == 0 || p.amplitude.is_some_and(|a| !(a.is_finite() && a > 0.0)))
+        {
+            faults.push("`position_refinement` wants an interval and an amplitude above 0".into());
+        }
+        faults
+    }
+}

@@ -1,0 +1,366 @@
+//! Stochastic engines: one frame after the other, each in an order of its own.
+
+use std::sync::Mutex;
+
+use isard_core::Result;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::Told;
+use super::projection::products;
+use super::settings::{Method, Settings};
+use crate::model::{Corner, Frame, Model, Room, exit_wave, from_windows, into_windows, rows};
+use crate::num::{Complex, Par, Real, each};
+use crate::simd;
+
+type C<T> = Complex<T>;
+
+/// ePIE or SDR.
+pub struct Stochastic<T> {
+    settings: Settings,
+    /// What mixes projections and products, and the steps.
+    steps: Steps,
+    /// One for each frame, where the engine needs them.
+    pub(super) exit: Vec<Vec<C<T>>>,
+    /// Iterations done.
+    pub(super) iteration: u64,
+    seed: u64,
+    /// Frames in order of their numbers, and steps of exit waves told as other programs do, to compare with them.
+    reference: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Steps {
+    abc: [f64; 3],
+    /// What part of the norm is that of the pixel, for object and probe.
+    local: [f64; 2],
+    /// The length of the steps.
+    length: [f64; 2],
+    global: bool,
+}
+
+impl<T: Real> Stochastic<T> {
+    /// An engine that shuffles frames by a seed.
+    pub fn new(settings: &Settings, seed: u64) -> Stochastic<T> {
+        let s = settings;
+        let steps = match s.name {
+            Method::SDR => {
+                let (sigma, tau) = (s.sigma.unwrap_or(1.0), s.tau.unwrap_or(1.0));
+                let local = [s.beta_object.unwrap_or(0.9), s.beta_probe.unwrap_or(0.1)];
+                let abc = [1.0 - tau * (1.0 + sigma), tau, 1.0 + sigma];
+                Steps { abc, local, length: local, global: false }
+            }
+            _ => Steps {
+                abc: [0.0, 1.0, 1.0],
+                local: [0.0; 2],
+                length: [s.beta.unwrap_or(1.0), s.alpha.unwrap_or(1.0)],
+                global: s.object_norm_is_global.unwrap_or(false),
+            },
+        };
+        Stochastic { settings: s.clone(), steps, exit: vec![], iteration: 0, seed, reference: false }
+    }
+
+    /// Takes frames in the order of their numbers and tells steps of exit waves as other programs do.
+    pub fn as_reference(mut self) -> Self {
+        self.reference = true;
+        self
+    }
+
+    fn keeps_exit(&self) -> bool {
+        self.steps.abc != [0.0, 1.0, 1.0]
+    }
+
+    /// Makes exit waves for frames that have none, if the engine needs them.
+    pub fn added(&mut self, model: &Model<T>, fresh: &[bool]) {
+        if !self.keeps_exit() {
+            if self.reference {
+                // All frames share one wave there, which begins as the last one's.
+                self.exit = vec![products(model, fresh.len() - 1)];
+            }
+            return;
+        }
+        let mut old = std::mem::take(&mut self.exit).into_iter();
+        for (frame, fresh) in fresh.iter().enumerate() {
+            let kept = if *fresh { None } else { old.next() };
+            self.exit.push(kept.unwrap_or_else(|| products(model, frame)));
+        }
+    }
+
+    /// The order of frames in this iteration: it depends on the seed and the iteration alone.
+    fn order(&self, frames: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..frames).collect();
+        if !self.reference {
+            let mut seed = [0u8; 32];
+            seed[..8].copy_from_slice(&self.seed.to_le_bytes());
+            seed[8..16].copy_from_slice(&self.iteration.to_le_bytes());
+            order.shuffle(&mut ChaCha8Rng::from_seed(seed));
+        }
+        order
+    }
+
+    /// One iteration; `before` is asked for each frame first and may move it.
+    pub fn iterate(
+        &mut self,
+        model: &mut Model<T>,
+        par: Par,
+        mut before: impl FnMut(&mut Model<T>, usize) -> Result<()>,
+    ) -> Result<Told> {
+        let probe_too = self.iteration >= self.settings.probe_update_start.unwrap_or(0);
+        let order = self.order(model.frames.len());
+        let mut told = Told::default();
+        for batch in order.chunks(self.settings.batch.unwrap_or(1).max(1)) {
+            for frame in batch {
+                before(model, *frame)?;
+            }
+            match batch {
+                [one] => told.add(self.one(model, *one, probe_too)),
+                many => self.many(model, par, many, probe_too, &mut told)?,
+            }
+        }
+        self.iteration += 1;
+        if let Some(shift) = self.settings.probe_center_tol.and_then(|t| super::support::off_centre(model, t))
+        {
+            super::support::recentre(model, shift);
+            let n = model.n();
+            for exit in self.exit.iter_mut().flat_map(|e| e.chunks_exact_mut(n * n)) {
+                exit.copy_from_slice(&super::support::moved(exit, n, shift, C::default()));
+            }
+        }
+        Ok(told)
+    }
+
+    /// Takes the steps of one frame.
+    fn one(&mut self, model: &mut Model<T>, frame: usize, probe_too: bool) -> [f64; 3] {
+        let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
+        let pods: Vec<(usize, usize)> = model.pods().collect();
+        let steps = self.steps;
+        let place = if self.keeps_exit() { frame } else { 0 };
+        let exit = self.exit.get_mut(place);
+        let mut room = model.take_room(pods.len(), 2);
+        let told = project(model, frame, corner, exit, steps.abc, &mut room);
+        let Room { waves, reals, .. } = &mut room;
+        let [base, share] = [1.0 - steps.local[0], steps.local[0]];
+        let light = &mut reals[0];
+        light.fill(T::zero());
+        model.probe.modes.iter().for_each(|m| simd::intensity_add(light, m, T::one()));
+        let most = simd::largest(light);
+        let weights = [steps.length[0], base * most.wide(), share].map(T::of);
+        for (mode, object) in model.object.modes.iter_mut().enumerate() {
+            for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
+                for (here, there) in rows(n, corner, columns) {
+                    let probe = &model.probe.modes[*p][here.clone()];
+                    step(&mut object[there], probe, &waves[index][here.clone()], &light[here], weights);
+                }
+            }
+        }
+        if probe_too {
+            let shown = &mut reals[1];
+            for (here, there) in rows(n, corner, columns) {
+                for (o, mode) in model.object.modes.iter().enumerate() {
+                    let row = &mode[there.clone()];
+                    match o {
+                        0 => simd::intensity(&mut shown[here.clone()], row, T::one()),
+                        _ => simd::intensity_add(&mut shown[here.clone()], row, T::one()),
+                    }
+                }
+            }
+            let most = if steps.global { global(model) } else { simd::largest(shown).wide() };
+            let [base, share] = [1.0 - steps.local[1], steps.local[1]];
+            let weights = [steps.length[1], base * most, share].map(T::of);
+            for (mode, probe) in model.probe.modes.iter_mut().enumerate() {
+                for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {
+                    for (here, there) in rows(n, corner, columns) {
+                        let (object, wave) = (&model.object.modes[*o][there], &waves[index][here.clone()]);
+                        step(&mut probe[here.clone()], object, wave, &shown[here], weights);
+                    }
+                }
+            }
+        }
+        model.shelf.put(room);
+        told
+    }
+
+    /// Takes the steps of several frames together: all from the same probe and object, each pixel's mean step.
+    fn many(
+        &mut self,
+        model: &mut Model<T>,
+        par: Par,
+        batch: &[usize],
+        probe_too: bool,
+        told: &mut Told,
+    ) -> Result<()> {
+        let (n, columns) = (model.n(), model.object.columns);
+        let pods: Vec<(usize, usize)> = model.pods().collect();
+        let corners: Vec<Corner> = batch.iter().map(|k| model.corner(*k)).collect();
+        let mut exits: Vec<Vec<C<T>>> =
+            batch.iter().map(|k| self.exit.get_mut(*k).map(std::mem::take).unwrap_or_default()).collect();
+        let mut waves: Vec<Vec<C<T>>> = vec![vec![C::default(); pods.len() * n * n]; batch.len()];
+        let results = Mutex::new(vec![[0.0; 3]; batch.len()]);
+        let steps = self.steps;
+        let work: Vec<_> = exits.iter_mut().zip(waves.iter_mut()).collect();
+        each(par, work, |i, (exit, out)| {
+            let exit = (!exit.is_empty()).then_some(&mut **exit);
+            let told = model.room(pods.len(), 1, |room| {
+                let told = project(model, batch[i], corners[i], exit, steps.abc, room);
+                for (out, wave) in out.chunks_exact_mut(n * n).zip(&room.waves) {
+                    out.copy_from_slice(wave);
+                }
+                told
+            });
+            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[i] = told;
+            Ok(())
+        })?;
+        let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        results.into_iter().for_each(|r| told.add(r));
+        for (k, exit) in batch.iter().zip(exits).filter(|(_, e)| !e.is_empty()) {
+            self.exit[*k] = exit;
+        }
+        let light = model.probe.intensity();
+        let most = simd::largest(&light);
+        let [length, local] = [steps.length[0], steps.local[0]];
+        let mut sums = model.object.zeros().modes;
+        into_windows(par, &mut sums, columns, n, &corners, |mode, row, item, r, _| {
+            for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
+                let from = index * n * n + r;
+                simd::add_conj(row, &model.probe.modes[*p][r..r + n], &waves[item][from..from + n]);
+            }
+        })?;
+        let mut norm = [vec![T::zero(); model.object.rows * columns]];
+        into_windows(par, &mut norm, columns, n, &corners, |_, row, _, r, _| {
+            simd::add(row, &light[r..r + n])
+        })?;
+        // Where windows overlap their light adds up: steps are divided by what is larger, that or the most of one.
+        let floor = T::of((1.0 - local) * most.wide());
+        for (mode, sum) in model.object.modes.iter_mut().zip(&sums) {
+            together(mode, sum, &norm[0], floor, T::of(length));
+        }
+        if !probe_too {
+            return Ok(());
+        }
+        let shown = model.object.intensity();
+        let mut sums = model.probe.zeros().modes;
+        from_windows(par, &mut sums, columns, n, &corners, |mode, row, item, r, there| {
+            for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {
+                let from = index * n * n + r;
+                let object = &model.object.modes[*o][there..there + n];
+                simd::add_conj(row, object, &waves[item][from..from + n]);
+            }
+        })?;
+        let mut norm = [vec![T::zero(); n * n]];
+        from_windows(par, &mut norm, columns, n, &corners, |_, row, _, _, there| {
+            simd::add(row, &shown[there..there + n])
+        })?;
+        let most = simd::largest(&norm[0]);
+        let floor = T::of((1.0 - steps.local[1]) * most.wide());
+        for (mode, sum) in model.probe.modes.iter_mut().zip(&sums) {
+            together(mode, sum, &norm[0], floor, T::of(steps.length[1]));
+        }
+        Ok(())
+    }
+}
+
+fn together<T: Real>(mode: &mut [C<T>], sum: &[C<T>], norm: &[T], floor: T, length: T) {
+    for ((z, sum), norm) in mode.iter_mut().zip(sum).zip(norm) {
+        let under = if *norm > floor { *norm } else { floor };
+        if under > T::zero() {
+            let k = length / under;
+            *z = C::new(z.re + k * sum.re, z.im + k * sum.im);
+        }
+    }
+}
+
+/// The most of the whole object.
+fn global<T: Real>(model: &Model<T>) -> f64 {
+    match model.object.modes.as_slice() {
+        [one] => simd::largest_abs2(one).wide(),
+        _ => simd::largest(&model.object.intensity()).wide(),
+    }
+}
+
+/// Adds `k conj(other) wave / (base + share norm)`; nothing where that has no meaning.
+fn step<T: Real>(row: &mut [C<T>], other: &[C<T>], wave: &[C<T>], norm: &[T], [k, base, share]: [T; 3]) {
+    if share != T::zero() {
+        simd::add_conj_over(row, other, wave, norm, [k, base, share]);
+    } else if base > T::zero() {
+        simd::add_conj_scaled(row, other, wave, k / base);
+    }
+}
+
+/// Projects a frame; leaves in the room what its exit waves differ from the products.
+fn project<T: Real>(
+    model: &Model<T>,
+    frame: usize,
+    corner: Corner,
+    mut exit: Option<&mut Vec<C<T>>>,
+    [a, b, c]: [f64; 3],
+    room: &mut Room<T>,
+) -> [f64; 3] {
+    let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
+    let (pixels, scale) = (n * n, propagator.scale());
+    let Frame { amplitude, good, .. } = &model.frames[frame];
+    let part = |k: usize| k * pixels..(k + 1) * pixels;
+    let Room { fft, waves, reals } = room;
+    let power = &mut reals[0];
+    let mut photons = 0.0;
+    if exit.is_some() {
+        for (k, (p, o)) in model.pods().enumerate() {
+            exit_wave(&mut waves[0], &model.probe.modes[p], &model.object.modes[o], columns, corner);
+            propagator.forward(&mut waves[0], fft);
+            match k {
+                0 => simd::intensity(power, &waves[0], scale * scale),
+                _ => simd::intensity_add(power, &waves[0], scale * scale),
+            }
+        }
+        photons = simd::photon_error(power, amplitude);
+    }
+    for (k, (p, o)) in model.pods().enumerate() {
+        let (probe, object) = (&model.probe.modes[p], &model.object.modes[o]);
+        match &exit {
+            None => exit_wave(&mut waves[k], probe, object, columns, corner),
+            Some(exit) => {
+                let psi = &exit[part(k)];
+                for (here, there) in rows(n, corner, columns) {
+                    let out = &mut waves[k][here.clone()];
+                    simd::mixed(out, &psi[here.clone()], &probe[here], &object[there], T::of(c));
+                }
+            }
+        }
+        propagator.forward(&mut waves[k], fft);
+        match k {
+            0 => simd::intensity(power, &waves[k], scale * scale),
+            _ => simd::intensity_add(power, &waves[k], scale * scale),
+        }
+    }
+    let fourier = if exit.is_some() {
+        simd::amplitude_error(power, amplitude)
+    } else {
+        let [fourier, counted] = simd::both_errors(power, amplitude);
+        photons = counted;
+        fourier
+    };
+    simd::factor(power, amplitude, T::zero(), scale * scale);
+    let mut moved = 0.0;
+    for (k, (p, o)) in model.pods().enumerate() {
+        let (probe, object) = (&model.probe.modes[p], &model.object.modes[o]);
+        simd::scale_by(&mut waves[k], power);
+        propagator.backward(&mut waves[k], fft);
+        if let Some(exit) = &mut exit {
+            let psi = &mut exit[part(k)];
+            let weights = [b, a, -(a + b)].map(T::of);
+            for (here, there) in rows(n, corner, columns) {
+                let f = &waves[k][here.clone()];
+                moved += simd::relax(&mut psi[here.clone()], f, &probe[here], &object[there], weights);
+            }
+            waves[k].copy_from_slice(psi);
+        }
+        for (here, there) in rows(n, corner, columns) {
+            let out = &mut waves[k][here.clone()];
+            let left = simd::minus_product(out, &probe[here], &object[there]);
+            if exit.is_none() {
+                moved += left;
+            }
+        }
+    }
+    [fourier / (*good).max(1) as f64, photons / pixels as f64, moved / pixels as f64]
+}

@@ -1,0 +1,4 @@
+//! Files of scan data and of results.
+
+pub mod ptyd;
+pub mod tree;

@@ -1,0 +1,178 @@
+//! The probe that a reconstruction begins with.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use isard_core::prelude::*;
+use isard_core::schemars;
+
+use crate::fft::Fft2;
+use crate::geometry::{Centre, Geometry, grid};
+use crate::num::{Complex, cis};
+use crate::propagate::near;
+
+type C = Complex<f64>;
+
+/// The shape of an aperture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// A disc.
+    #[default]
+    Circ,
+    /// A square.
+    Rect,
+    /// All of the frame.
+    None,
+}
+
+/// The probe that a reconstruction begins with: an aperture, evenly lit.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Illumination {
+    /// The shape of the aperture.
+    pub form: Form,
+    /// Its diameter; else a third of the frame.
+    #[schemars(extend("x-unit" = "m"))]
+    pub size: Option<f64>,
+    /// The width of its soft edge.
+    #[schemars(range(min = 0), extend("x-unit" = "pixel"))]
+    pub edge: f64,
+    /// The part of its diameter that a stop in the middle covers.
+    #[schemars(range(min = 0, max = 1))]
+    pub central_stop: Option<f64>,
+    /// How far the wave travels behind the aperture.
+    #[schemars(extend("x-unit" = "m"))]
+    pub parallel: f64,
+    /// Photons of the whole beam; else those of the brightest frame.
+    pub photons: Option<f64>,
+    /// Modes of the probe.
+    #[schemars(range(min = 1, max = 32))]
+    pub modes: usize,
+    /// The power of each further mode in that of the first.
+    #[schemars(range(min = 0))]
+    pub power: f64,
+    /// The phase noise of further modes.
+    #[schemars(range(min = 0), extend("x-unit" = "radian"))]
+    pub noise: f64,
+}
+
+impl Default for Illumination {
+    fn default() -> Self {
+        Illumination {
+            form: Form::Circ,
+            size: None,
+            edge: 2.0,
+            central_stop: None,
+            parallel: 0.0,
+            photons: None,
+            modes: 1,
+            power: 0.1,
+            noise: 0.5,
+        }
+    }
+}
+
+impl Illumination {
+    /// The modes, rows by rows, with the power of `brightest` unless told otherwise.
+    pub fn probe(&self, geometry: &Geometry, brightest: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<C>> {
+        let n = geometry.n;
+        let mut wave = self.aperture(geometry);
+        if self.parallel != 0.0 {
+            wave = travelled(&wave, geometry, self.parallel);
+        }
+        let modes = self.modes.max(1);
+        let powers: Vec<f64> = (0..modes).map(|k| if k == 0 { 1.0 } else { self.power }).collect();
+        let total: f64 = powers.iter().sum();
+        let photons = self.photons.unwrap_or(brightest);
+        let made = powers.iter().enumerate().map(|(k, power)| {
+            let mut mode = wave.clone();
+            if k > 0 {
+                let phases: Vec<f64> = (0..n * n).map(|_| normal(rng)).collect();
+                mode.iter_mut().zip(phases).for_each(|(z, phase)| *z *= cis(self.noise * phase));
+            }
+            let norm: f64 = mode.iter().map(|z| z.norm_sqr()).sum();
+            let scale = (photons * power / total / norm.max(f64::MIN_POSITIVE)).sqrt();
+            mode.iter_mut().for_each(|z| *z *= scale);
+            mode
+        });
+        made.collect()
+    }
+
+    fn aperture(&self, geometry: &Geometry) -> Vec<C> {
+        let (n, x) = (geometry.n, grid(geometry.n, Centre::Geometric));
+        let size = self.size.map_or(n as f64 / 3.0, |s| s / geometry.resolution());
+        let step = |d: f64, w: f64| match w > 0.0 {
+            true => 0.5 * erf(2.35 * d / w) + 0.5,
+            false => f64::from(u8::from(d >= 0.0)),
+        };
+        let edge = self.edge / size;
+        let one = |k: usize| {
+            let (y, x) = (x[k / n] / size, x[k % n] / size);
+            let mut light = match self.form {
+                Form::Circ => step(0.5 - y.hypot(x), edge),
+                Form::Rect => step(0.5 - y.abs(), edge) * step(0.5 - x.abs(), edge),
+                Form::None => 1.0,
+            };
+            if let Some(stop) = self.central_stop {
+                light *= step(y.hypot(x) - 0.5 * stop, edge);
+            }
+            C::new(light, 0.0)
+        };
+        (0..n * n).map(one).collect()
+    }
+}
+
+/// A wave after some way through free space.
+pub fn travelled(wave: &[C], geometry: &Geometry, distance: f64) -> Vec<C> {
+    let n = geometry.n;
+    let fft = Fft2::<f64>::new(n);
+    let (mut space, mut out) = (fft.space(), wave.to_vec());
+    fft.forward(&mut out, &mut space);
+    // The kernel is even: backwards it is its conjugate.
+    let kernel = near(n, geometry.resolution(), geometry.wavelength(), distance.abs());
+    let over = 1.0 / (n * n) as f64;
+    for (z, k) in out.iter_mut().zip(kernel) {
+        *z *= if distance < 0.0 { k.conj() } else { k } * over;
+    }
+    fft.backward(&mut out, &mut space);
+    out
+}
+
+/// A number of the standard normal distribution.
+pub(crate) fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let (a, b): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+}
+
+/// The error function.
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a > 6.0 {
+        return x.signum();
+    }
+    // The series of exp(-x²) erf'(x): all terms are positive, nothing cancels.
+    let (mut term, mut sum, mut k) = (a, a, 0.0);
+    while term > 1e-17 * sum {
+        k += 1.0;
+        term *= 2.0 * a * a / (2.0 * k + 1.0);
+        sum += term;
+    }
+    x.signum() * 2.0 / std::f64::consts::PI.sqrt() * (-a * a).exp() * sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_function_is_that_of_the_tables() {
+        // Abramowitz and Stegun, table 7.1.
+        for (x, wanted) in
+            [(0.1, 0.112_462_916), (0.5, 0.520_499_878), (1.0, 0.842_700_793), (2.0, 0.995_322_265)]
+        {
+            assert!((erf(x) - wanted).abs() < 1e-9, "{x}");
+            assert!((erf(-x) + wanted).abs() < 1e-9, "{x}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Ptychography: scan data prepared, simulated, and reconstructed while the scan runs.
+
+pub mod engine;
+pub mod fft;
+pub mod file;
+pub mod geometry;
+pub mod illumination;
+pub mod metrics;
+pub mod model;
+pub mod num;
+pub mod propagate;
+pub mod scan;
+pub mod session;
+
+mod kept;
+mod simd;

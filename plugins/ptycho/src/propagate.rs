@@ -1,0 +1,182 @@
+//! Waves from the sample to the detector and back.
+//!
+//! Reconstructions see only intensities, so the phase on the detector is left out, and the phase on the sample is
+//! taken into the probe once: [`Propagator::plain`] gives it. What is left in the far field is a bare Fourier transform
+//! of probe times object.
+
+use crate::fft::{Fft2, FftSpace};
+use crate::geometry::{Centre, Geometry, Propagation, grid};
+use crate::num::{Complex, Real, cis, narrow};
+use crate::simd;
+
+type C<T> = Complex<T>;
+
+/// Propagation of square waves, forward and backward.
+pub struct Propagator<T> {
+    fft: Fft2<T>,
+    kind: Kind<T>,
+    /// Unitary scale of a transform that [`Propagator::forward`] leaves out.
+    scale: f64,
+}
+
+enum Kind<T> {
+    Far {
+        pre: Vec<C<f64>>,
+        post: Vec<C<f64>>,
+    },
+    /// The kernel over the transposed spectrum, with the scale of both transforms.
+    Near {
+        kernel: Vec<C<T>>,
+        inverse: Vec<C<T>>,
+    },
+}
+
+impl<T: Real> Propagator<T> {
+    /// The propagator of an experiment.
+    pub fn new(geometry: &Geometry) -> Propagator<T> {
+        let n = geometry.n;
+        let fft = Fft2::new(n);
+        match geometry.propagation {
+            Propagation::Farfield => {
+                let (pre, post) = far(geometry);
+                Propagator { fft, kind: Kind::Far { pre, post }, scale: 1.0 / n as f64 }
+            }
+            Propagation::Nearfield => {
+                let all = near(n, geometry.resolution(), geometry.wavelength(), geometry.distance);
+                let over = 1.0 / (n * n) as f64;
+                let kernel = all.iter().map(|k| narrow(k * over)).collect();
+                let inverse = all.iter().map(|k| narrow(k.conj() * over)).collect();
+                Propagator { fft, kind: Kind::Near { kernel, inverse }, scale: 1.0 }
+            }
+        }
+    }
+
+    /// Rows and columns.
+    pub fn n(&self) -> usize {
+        self.fft.n()
+    }
+
+    /// Room to work in.
+    pub fn space(&self) -> FftSpace<T> {
+        self.fft.space()
+    }
+
+    /// What the amplitude of a wave from [`Propagator::forward`] is multiplied by to be right.
+    pub fn scale(&self) -> T {
+        T::of(self.scale)
+    }
+
+    /// Whether waves on the detector have rows and columns exchanged.
+    pub fn transposed(&self) -> bool {
+        matches!(self.kind, Kind::Far { .. })
+    }
+
+    /// To the detector, without the scale.
+    pub fn forward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
+        self.fft.forward(wave, space);
+        if let Kind::Near { kernel, .. } = &self.kind {
+            simd::product_in_place(wave, kernel);
+            self.fft.backward(wave, space);
+        }
+    }
+
+    /// Back to the sample, without the scale.
+    pub fn backward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
+        match &self.kind {
+            Kind::Far { .. } => self.fft.backward(wave, space),
+            Kind::Near { inverse, .. } => {
+                self.fft.forward(wave, space);
+                simd::product_in_place(wave, inverse);
+                self.fft.backward(wave, space);
+            }
+        }
+    }
+
+    /// A probe without the phase that belongs to the propagation, as reconstructions keep it.
+    pub fn plain(&self, probe: &[C<f64>]) -> Vec<C<f64>> {
+        match &self.kind {
+            Kind::Far { pre, .. } => probe.iter().zip(pre).map(|(p, f)| p * f).collect(),
+            Kind::Near { .. } => probe.to_vec(),
+        }
+    }
+
+    /// A probe with that phase, as files hold it.
+    pub fn dressed(&self, probe: &[C<f64>]) -> Vec<C<f64>> {
+        match &self.kind {
+            Kind::Far { pre, .. } => probe.iter().zip(pre).map(|(p, f)| p * f.conj()).collect(),
+            Kind::Near { .. } => probe.to_vec(),
+        }
+    }
+
+    /// A whole wave to the detector with all its phases, rows as rows.
+    pub fn to_detector(&self, wave: &[C<f64>]) -> Vec<C<f64>> {
+        let mut f: Vec<C<T>> = self.plain(wave).into_iter().map(narrow).collect();
+        self.forward(&mut f, &mut self.space());
+        let f = self.in_rows(&f);
+        let scaled = f.into_iter().map(|z| crate::num::wide(z) * self.scale);
+        match &self.kind {
+            Kind::Far { post, .. } => scaled.zip(post).map(|(z, p)| z * p).collect(),
+            Kind::Near { .. } => scaled.collect(),
+        }
+    }
+
+    /// A whole wave from the detector with all its phases.
+    pub fn to_sample(&self, wave: &[C<f64>]) -> Vec<C<f64>> {
+        let bare: Vec<C<T>> = match &self.kind {
+            Kind::Far { post, .. } => wave.iter().zip(post).map(|(z, p)| narrow(z * p.conj())).collect(),
+            Kind::Near { .. } => wave.iter().map(|z| narrow(*z)).collect(),
+        };
+        let mut f = self.in_rows(&bare);
+        self.backward(&mut f, &mut self.space());
+        let scaled: Vec<C<f64>> = f.into_iter().map(|z| crate::num::wide(z) * self.scale).collect();
+        self.dressed(&scaled)
+    }
+
+    /// Something on the detector from its own order to rows, or from rows to its own order.
+    pub fn in_rows<X: Copy>(&self, values: &[X]) -> Vec<X> {
+        let n = self.n();
+        if !self.transposed() {
+            return values.to_vec();
+        }
+        (0..n * n).map(|k| values[k % n * n + k / n]).collect()
+    }
+}
+
+/// The phases before and behind the Fourier transform.
+fn far(geometry: &Geometry) -> (Vec<C<f64>>, Vec<C<f64>>) {
+    let (n, over) = (geometry.n, 1.0 / (geometry.wavelength() * geometry.distance));
+    let scaled = |centre, pixel: f64| grid(n, centre).into_iter().map(|x| x * pixel).collect::<Vec<f64>>();
+    let x = scaled(Centre::Fftshift, geometry.resolution());
+    let v = geometry.centre.map(|c| scaled(c, geometry.psize));
+    let pi = std::f64::consts::PI;
+    let mut pre = Vec::with_capacity(n * n);
+    let mut post = Vec::with_capacity(n * n);
+    // Operations stand in the order of other programs: where a model is dark, even their rounding shows.
+    for i in 0..n {
+        for j in 0..n {
+            let curve = pi * (x[i] * x[i] + x[j] * x[j]) * over;
+            let shift = -2.0 * pi * ((x[i] - x[0]) * v[0][0] + (x[j] - x[0]) * v[1][0]) * over;
+            pre.push(cis(curve) * cis(shift));
+            let curve = pi * (v[0][i] * v[0][i] + v[1][j] * v[1][j]) * over;
+            let shift = -2.0 * pi * (x[0] * v[0][i] + x[0] * v[1][j]) * over;
+            post.push(cis(curve) * cis(shift));
+        }
+    }
+    (pre, post)
+}
+
+/// The kernel of free space over frequencies in FFT order; it is symmetric in rows and columns.
+pub(crate) fn near(n: usize, pixel: f64, wavelength: f64, distance: f64) -> Vec<C<f64>> {
+    let f: Vec<f64> =
+        grid(n, Centre::Fft).into_iter().map(|k| (wavelength * k / (n as f64 * pixel)).powi(2)).collect();
+    let one = |k: usize| {
+        let a2 = f[k / n] + f[k % n];
+        // Beyond the wavelength waves do not travel.
+        if a2 > 1.0 {
+            C::default()
+        } else {
+            cis(std::f64::consts::TAU * distance / wavelength * ((1.0 - a2).sqrt() - 1.0))
+        }
+    };
+    (0..n * n).map(one).collect()
+}
