@@ -46,7 +46,8 @@ fn quality(truth: &[Fitted], voxels: &[Voxel], found: &[Found]) -> Quality {
         let at = voxels.iter().position(|v| (v.x - t.voxel.x).hypot(v.y - t.voxel.y) < 1e-3).unwrap();
         sum += found[at].confidence();
         let q = Quat::from_euler(t.euler);
-        let angle = found[at].best().map_or(180.0, |m| symmetry.misorientation(&q, &m.orientation).to_degrees());
+        let angle =
+            found[at].best().map_or(180.0, |m| symmetry.misorientation(&q, &m.orientation).to_degrees());
         angles.push(angle);
     }
     angles.sort_by(f64::total_cmp);
@@ -82,7 +83,9 @@ fn the_gold_example_is_mapped_better_than_before() {
     let q = quality(&truth, &voxels, &found);
     let solved = found.iter().filter(|f| f.confidence() > 0.0).count();
     let Quality { confidence, median, p95, quarter, wrong } = q;
-    println!("{solved} solved, confidence {confidence:.4}, median {median:.4}, p95 {p95:.4}, < 0.25: {quarter:.4}, wrong {wrong}");
+    println!(
+        "{solved} solved, confidence {confidence:.4}, median {median:.4}, p95 {p95:.4}, < 0.25: {quarter:.4}, wrong {wrong}"
+    );
     // The values of the existing program: 0.9618, 0.0233, 0.1745, 0.992, 7; 46.5 CPU seconds.
     assert!(confidence >= 0.9618 && median <= 0.0233 && quarter >= 0.992 && wrong < 7);
 }
@@ -108,6 +111,9 @@ fn the_gold_example_is_found_without_seeds() {
     let found = fit.search(&voxels, &[], &SearchLimits::default(), &par).unwrap();
     let Quality { confidence, median, p95, quarter, wrong } = quality(&truth, &voxels, &found);
     println!("{:.1} s of CPU for {} voxels", cpu() - before, voxels.len());
-    println!("{} solved: confidence {confidence:.4}, median {median:.4}, p95 {p95:.4}, < 0.25: {quarter:.4}, wrong {wrong}", truth.len());
+    println!(
+        "{} solved: confidence {confidence:.4}, median {median:.4}, p95 {p95:.4}, < 0.25: {quarter:.4}, wrong {wrong}",
+        truth.len()
+    );
     assert!(quarter >= 0.95);
 }

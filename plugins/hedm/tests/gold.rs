@@ -8,11 +8,11 @@ use std::io::Write;
 use common::{bytes, projector, reference, text};
 use isard_hedm::bits::{BitWriter, Painter, Scorer};
 use isard_hedm::files::{
-    SpotFiles, read_binary_mic, read_grid, read_printed_seeds, read_reflections, read_seeds, read_spot_files, read_text_mic, spot_files,
-    write_grid, write_reflections, write_seeds, write_text_mic,
+    SpotFiles, read_binary_mic, read_grid, read_printed_seeds, read_reflections, read_seeds, read_spot_files,
+    read_text_mic, spot_files, write_grid, write_reflections, write_seeds, write_text_mic,
 };
-use isard_hedm::model::{Grid, Layout, Rules, reflections};
 use isard_hedm::map::{GrainSearch, find_grains, write_grains};
+use isard_hedm::model::{Grid, Layout, Rules, reflections};
 use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
 use sha2::{Digest, Sha256};
 
@@ -24,7 +24,9 @@ fn reflections_are_those_of_the_list() {
     let text = std::fs::read_to_string(file).unwrap();
     let wanted = read_reflections(&text).unwrap();
     let again = read_reflections(&write_reflections(&wanted)).unwrap();
-    assert!(again.iter().zip(&wanted).all(|(a, b)| (a.theta - b.theta).abs() < 1e-15 && a.g == b.g && a.d == b.d));
+    assert!(
+        again.iter().zip(&wanted).all(|(a, b)| (a.theta - b.theta).abs() < 1e-15 && a.g == b.g && a.d == b.d)
+    );
     let cell = Cell::new(CELL).unwrap();
     let group = SpaceGroup::of(225, &cell).unwrap();
     // The list maker takes the last distance of the parameter file, and indices up to 10.
@@ -34,7 +36,14 @@ fn reflections_are_those_of_the_list() {
         let at = found.iter().position(|r| r.hkl == w.hkl).unwrap();
         let r = found.swap_remove(at);
         assert_eq!(r.ring, w.ring, "{:?}", r.hkl);
-        let pairs = [(r.d, w.d), (r.theta, w.theta), (r.radius, w.radius), (r.g[0], w.g[0]), (r.g[1], w.g[1]), (r.g[2], w.g[2])];
+        let pairs = [
+            (r.d, w.d),
+            (r.theta, w.theta),
+            (r.radius, w.radius),
+            (r.g[0], w.g[0]),
+            (r.g[1], w.g[1]),
+            (r.g[2], w.g[2]),
+        ];
         assert!(pairs.iter().all(|(a, b)| (a - b).abs() <= 1e-12 * b.abs().max(1e-3)), "{pairs:?}");
     }
 }
@@ -73,7 +82,10 @@ fn predicted_spots_are_those_of_the_files() {
     for (a, b) in read_spot_files(&found).unwrap().into_iter().zip(read_spot_files(&wanted).unwrap()) {
         assert!(a.0.iter().flatten().zip(b.0.iter().flatten()).all(|(x, y)| (x - y).abs() < 1e-15));
         for (s, t) in a.1.iter().zip(&b.1) {
-            assert!((s.y - t.y).abs() < 1e-8 && (s.z - t.z).abs() < 1e-8 && (s.omega - t.omega).abs() < 1e-9, "{s:?} {t:?}");
+            assert!(
+                (s.y - t.y).abs() < 1e-8 && (s.z - t.z).abs() < 1e-8 && (s.omega - t.omega).abs() < 1e-9,
+                "{s:?} {t:?}"
+            );
         }
     }
 }
@@ -150,7 +162,10 @@ fn grains_are_those_of_the_lists() {
             }
             let numbers = |l: &str| l.split(' ').map(|x| x.parse().unwrap()).collect::<Vec<f64>>();
             let (f, w) = (numbers(f), numbers(w));
-            assert!(f.len() == w.len() && f.iter().zip(&w).all(|(a, b)| (a - b).abs() < 2e-6), "{f:?}\n{w:?}");
+            assert!(
+                f.len() == w.len() && f.iter().zip(&w).all(|(a, b)| (a - b).abs() < 2e-6),
+                "{f:?}\n{w:?}"
+            );
         }
     }
 }

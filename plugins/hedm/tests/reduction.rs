@@ -12,7 +12,9 @@ const COLUMNS: usize = 512;
 
 #[test]
 fn the_reference_frames_are_reduced_as_before() {
-    let Some(file) = reference("the_reference_frames_are_reduced_as_before", "reduction/ps_LoG0.txt") else { return };
+    let Some(file) = reference("the_reference_frames_are_reduced_as_before", "reduction/ps_LoG0.txt") else {
+        return;
+    };
     let folder = file.parent().unwrap();
     let frames: Vec<Vec<u16>> = (0..32)
         .map(|k| {

@@ -102,9 +102,9 @@ impl BitReader {
             }
             let start = buffer.len();
             buffer.resize(start + needed as usize, 0);
-            input
-                .read_exact(&mut buffer[start..])
-                .map_err(|e| Error::new(isard_core::Blame::Io, format!("reading frame {k} of the bits: {e}")))?;
+            input.read_exact(&mut buffer[start..]).map_err(|e| {
+                Error::new(isard_core::Blame::Io, format!("reading frame {k} of the bits: {e}"))
+            })?;
             left -= needed;
             let mut pixels = vec![];
             for (at, byte) in buffer.iter().enumerate().filter(|(_, b)| **b != 0) {

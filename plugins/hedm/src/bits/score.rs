@@ -37,7 +37,13 @@ pub struct Scorer {
 
 impl Scorer {
     /// The score of an orientation at a voxel.
-    pub fn score(&mut self, projector: &Projector, volume: &Volume, voxel: &Voxel, orientation: &Matrix) -> Score {
+    pub fn score(
+        &mut self,
+        projector: &Projector,
+        volume: &Volume,
+        voxel: &Voxel,
+        orientation: &Matrix,
+    ) -> Score {
         self.each(projector, volume, voxel, orientation, |_, _| ())
     }
 

@@ -91,14 +91,18 @@ impl Volume {
     pub fn fill(&mut self, distance: usize, frame: usize, pixels: &[[u32; 2]]) -> Result<()> {
         if distance >= self.distances || frame >= self.frames {
             let (d, n) = (self.distances, self.frames);
-            return Err(Error::data(format!("frame {frame} of distance {distance}: the scan has {d} distances of {n} frames")));
+            return Err(Error::data(format!(
+                "frame {frame} of distance {distance}: the scan has {d} distances of {n} frames"
+            )));
         }
         if self.known(distance, frame) {
             return Err(Error::internal(format!("frame {frame} of distance {distance} was filled twice")));
         }
         let [ny, nz] = self.size;
         if let Some([y, z]) = pixels.iter().find(|p| p[0] as usize >= ny || p[1] as usize >= nz) {
-            return Err(Error::data(format!("lit pixel ({y}, {z}) of frame {frame}, wanted less than ({ny}, {nz})")));
+            return Err(Error::data(format!(
+                "lit pixel ({y}, {z}) of frame {frame}, wanted less than ({ny}, {nz})"
+            )));
         }
         let place = |p: &[u32; 2]| (p[0] as usize / TALL) * self.columns + p[1] as usize / WIDE;
         let mut keyed: Vec<(u32, u16)> = pixels
@@ -112,8 +116,9 @@ impl Volume {
             if tile != last {
                 let entry = &mut entries[tile as usize / 64];
                 if entry.there == 0 {
-                    entry.first = u32::try_from(self.tiles.len())
-                        .map_err(|_| Error::new(isard_core::Blame::Resources, "too many lit pixels: more than 2^32 tiles"))?;
+                    entry.first = u32::try_from(self.tiles.len()).map_err(|_| {
+                        Error::new(isard_core::Blame::Resources, "too many lit pixels: more than 2^32 tiles")
+                    })?;
                 }
                 entry.there |= 1 << (tile % 64);
                 self.tiles.push([0; TALL]);

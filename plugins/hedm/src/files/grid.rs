@@ -10,7 +10,8 @@ use crate::model::Voxel;
 /// The voxels of a grid file: a count, then `c1 c2 x y half-edge` for each.
 pub fn read_grid(text: &str) -> Result<Vec<Voxel>> {
     let mut lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
-    let (_, first) = lines.next().ok_or_else(|| Error::data("found an empty grid, wanted a count and voxels"))?;
+    let (_, first) =
+        lines.next().ok_or_else(|| Error::data("found an empty grid, wanted a count and voxels"))?;
     let count: usize = first
         .trim()
         .parse()
@@ -52,7 +53,9 @@ mod tests {
         let voxels = read_grid(text).unwrap();
         assert!(!voxels[0].up && voxels[1].up && voxels[1].edge == 1.0);
         assert_eq!(write_grid(&voxels), text);
-        for (text, wanted) in [("", "empty"), ("3\n1 2 3 4 5\n", "promises 3"), ("1\n1 2 3\n", "found 3 numbers"), ("x", "`x`")] {
+        for (text, wanted) in
+            [("", "empty"), ("3\n1 2 3 4 5\n", "promises 3"), ("1\n1 2 3\n", "found 3 numbers"), ("x", "`x`")]
+        {
             assert!(read_grid(text).unwrap_err().message().contains(wanted));
         }
     }

@@ -19,7 +19,14 @@ pub fn read_reflections(text: &str) -> Result<Vec<Reflection>> {
             return Err(Error::data(format!("line {}: found {found} numbers, wanted 11 ({HEAD})", at + 1)));
         };
         let hkl = [h, k, l].map(|x| x as i32);
-        out.push(Reflection { hkl, d, ring: ring as u32, g: [g1, g2, g3], theta: theta.to_radians(), radius });
+        out.push(Reflection {
+            hkl,
+            d,
+            ring: ring as u32,
+            g: [g1, g2, g3],
+            theta: theta.to_radians(),
+            radius,
+        });
     }
     Ok(out)
 }

@@ -35,7 +35,19 @@ impl Fitted {
 
     fn row(&self) -> [f64; WIDTH] {
         let (v, e) = (&self.voxel, self.euler);
-        [self.seed, self.candidates, self.seconds, v.x, v.y, v.edge, v.sign(), e[0], e[1], e[2], self.confidence]
+        [
+            self.seed,
+            self.candidates,
+            self.seconds,
+            v.x,
+            v.y,
+            v.edge,
+            v.sign(),
+            e[0],
+            e[1],
+            e[2],
+            self.confidence,
+        ]
     }
 
     fn of(row: &[f64]) -> Fitted {
@@ -92,13 +104,17 @@ pub fn read_text_mic(text: &str) -> Result<(MicHead, Vec<Fitted>)> {
     for (at, line) in text.lines().enumerate() {
         if at < 4 {
             let mut words = line.split_whitespace();
-            let (name, value) = (words.next().unwrap_or_default(), words.next().and_then(|w| w.parse::<f64>().ok()));
+            let (name, value) =
+                (words.next().unwrap_or_default(), words.next().and_then(|w| w.parse::<f64>().ok()));
             match (name, value) {
                 ("%TriEdgeSize", Some(x)) => head.edge = x,
                 ("%NumPhases", Some(x)) => head.phases = x as i64,
                 ("%GlobalPosition", Some(x)) => head.position = x,
                 _ if at < 3 => {
-                    return Err(Error::data(format!("line {}: found `{line}`, wanted the head of a mic", at + 1)));
+                    return Err(Error::data(format!(
+                        "line {}: found `{line}`, wanted the head of a mic",
+                        at + 1
+                    )));
                 }
                 _ => (),
             }
@@ -110,7 +126,11 @@ pub fn read_text_mic(text: &str) -> Result<(MicHead, Vec<Fitted>)> {
         let row = numbers(line, at + 1)?;
         if row.len() != WIDTH + 1 {
             let found = row.len();
-            return Err(Error::data(format!("line {}: found {found} numbers, wanted {} of a voxel", at + 1, WIDTH + 1)));
+            return Err(Error::data(format!(
+                "line {}: found {found} numbers, wanted {} of a voxel",
+                at + 1,
+                WIDTH + 1
+            )));
         }
         head.phase = row[WIDTH] as i64;
         voxels.push(Fitted::of(&row));
@@ -129,7 +149,8 @@ pub fn read_binary_mic(bytes: &[u8]) -> Result<Vec<Fitted>> {
         let found = bytes.len();
         return Err(Error::data(format!("found {found} bytes, wanted a multiple of {}", 8 * WIDTH)));
     }
-    let all: Vec<f64> = bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().expect("eight bytes"))).collect();
+    let all: Vec<f64> =
+        bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().expect("eight bytes"))).collect();
     Ok(all.chunks_exact(WIDTH).map(Fitted::of).collect())
 }
 
@@ -155,7 +176,13 @@ mod tests {
     #[test]
     fn mics_come_back_and_faults_are_told() {
         let voxel = Voxel { x: -28.75, y: 1.5, edge: 1.0, up: false };
-        let found = Fitted { seed: 3.0, candidates: 2.0, euler: [0.5, 1.5, 2.5], confidence: 0.25, ..Fitted::unsolved(voxel) };
+        let found = Fitted {
+            seed: 3.0,
+            candidates: 2.0,
+            euler: [0.5, 1.5, 2.5],
+            confidence: 0.25,
+            ..Fitted::unsolved(voxel)
+        };
         let all = [Fitted::unsolved(voxel), found];
         let head = MicHead { edge: 1.0, phases: 1, phase: 2, position: 4.5 };
         let text = write_text_mic(&head, &all);

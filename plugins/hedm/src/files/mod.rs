@@ -9,7 +9,9 @@ mod spots;
 
 pub use grid::{read_grid, write_grid};
 pub use hkls::{read_reflections, write_reflections};
-pub use mic::{Fitted, MicHead, read_binary_mic, read_text_mic, write_all_matches, write_binary_mic, write_text_mic};
+pub use mic::{
+    Fitted, MicHead, read_binary_mic, read_text_mic, write_all_matches, write_binary_mic, write_text_mic,
+};
 pub use params::{Params, Warning};
 pub use seeds::{read_grains, read_printed_seeds, read_seeds, write_seeds};
 pub use spots::{SpotFiles, read_spot_files, spot_files};
@@ -53,7 +55,7 @@ mod tests {
         // From printf("%.17g") of glibc 2.36.
         let cases = [
             (0.1, "0.10000000000000001"),
-            (757.21533651560765, "757.21533651560765"),
+            (757.215_336_515_607_7, "757.21533651560765"),
             (-0.24509803921568626, "-0.24509803921568626"),
             (1e22, "1e+22"),
             (1.5e-7, "1.4999999999999999e-07"),

@@ -4,19 +4,97 @@ use isard_core::error::{Error, Result, nearest};
 
 /// Every key of the near-field programs.
 pub const KEYS: [&str; 91] = [
-    "DataDirectory", "OutputDirectory", "OrigFileName", "extOrig", "RawStartNr", "NrFilesPerDistance", "WFImages",
-    "ReducedFileName", "extReduced", "StartNr", "EndNr", "nDistances", "Lsd", "BC", "tx", "ty", "tz", "px", "NrPixels",
-    "NrPixelsY", "NrPixelsZ", "Wavelength", "SpaceGroup", "LatticeParameter", "LatticeConstant", "MaxRingRad",
-    "RingsToUse", "OmegaStart", "OmegaStep", "OmegaRange", "BoxSize", "ExcludePoleAngle", "Wedge", "Rsample",
-    "GridSize", "EdgeLength", "GridFileName", "GridMask", "TomoImage", "TomoPixelSize", "SeedOrientations",
-    "SeedOrientationsAll", "NrOrientations", "GrainsFile", "OrientTol", "MinFracAccept", "SaveNSolutions",
-    "MinMisoNSaves", "NearestMisorientation", "MinConfidence", "MaxAngle", "GBAngle", "SGNr", "GridRefactor",
-    "BlanketSubtraction", "MedFiltRadius", "DoLoGFilter", "LoGMaskRadius", "GaussFiltRadius", "Deblur",
-    "WriteFinImage", "WriteLegacyBin", "SkipImageBinning", "PrecomputedSpotsInfo", "MicFileBinary", "MicFileText",
-    "NumPhases", "PhaseNr", "GlobalPosition", "GlobalPositionFirstLayer", "LayerThickness", "Ice9Input", "LsdTol",
-    "LsdRelativeTol", "BCTol", "TiltsTol", "NumIterations", "GridPoints", "OnlySpotsInfo", "SaveReducedOutput",
-    "WriteImage", "SimulationBatches", "Denoise", "DenoiseMethod", "DenoisedDirectory", "TriEdgeSize",
-    "DoNeighborSearch", "nCPUs", "InputFileName", "resultFolder", "ForceAlphaBeta",
+    "DataDirectory",
+    "OutputDirectory",
+    "OrigFileName",
+    "extOrig",
+    "RawStartNr",
+    "NrFilesPerDistance",
+    "WFImages",
+    "ReducedFileName",
+    "extReduced",
+    "StartNr",
+    "EndNr",
+    "nDistances",
+    "Lsd",
+    "BC",
+    "tx",
+    "ty",
+    "tz",
+    "px",
+    "NrPixels",
+    "NrPixelsY",
+    "NrPixelsZ",
+    "Wavelength",
+    "SpaceGroup",
+    "LatticeParameter",
+    "LatticeConstant",
+    "MaxRingRad",
+    "RingsToUse",
+    "OmegaStart",
+    "OmegaStep",
+    "OmegaRange",
+    "BoxSize",
+    "ExcludePoleAngle",
+    "Wedge",
+    "Rsample",
+    "GridSize",
+    "EdgeLength",
+    "GridFileName",
+    "GridMask",
+    "TomoImage",
+    "TomoPixelSize",
+    "SeedOrientations",
+    "SeedOrientationsAll",
+    "NrOrientations",
+    "GrainsFile",
+    "OrientTol",
+    "MinFracAccept",
+    "SaveNSolutions",
+    "MinMisoNSaves",
+    "NearestMisorientation",
+    "MinConfidence",
+    "MaxAngle",
+    "GBAngle",
+    "SGNr",
+    "GridRefactor",
+    "BlanketSubtraction",
+    "MedFiltRadius",
+    "DoLoGFilter",
+    "LoGMaskRadius",
+    "GaussFiltRadius",
+    "Deblur",
+    "WriteFinImage",
+    "WriteLegacyBin",
+    "SkipImageBinning",
+    "PrecomputedSpotsInfo",
+    "MicFileBinary",
+    "MicFileText",
+    "NumPhases",
+    "PhaseNr",
+    "GlobalPosition",
+    "GlobalPositionFirstLayer",
+    "LayerThickness",
+    "Ice9Input",
+    "LsdTol",
+    "LsdRelativeTol",
+    "BCTol",
+    "TiltsTol",
+    "NumIterations",
+    "GridPoints",
+    "OnlySpotsInfo",
+    "SaveReducedOutput",
+    "WriteImage",
+    "SimulationBatches",
+    "Denoise",
+    "DenoiseMethod",
+    "DenoisedDirectory",
+    "TriEdgeSize",
+    "DoNeighborSearch",
+    "nCPUs",
+    "InputFileName",
+    "resultFolder",
+    "ForceAlphaBeta",
 ];
 
 /// A line that is odd but was read.
@@ -44,13 +122,17 @@ impl Params {
             let Some(key) = words.next() else { continue };
             let mut warn = |what: String| warnings.push(Warning { line: at + 1, what });
             if content.starts_with([' ', '\t']) || content[key.len().min(content.len())..].starts_with('\t') {
-                warn(format!("`{key}` is indented or followed by a tab, which the compiled programs of MIDAS do not see"));
+                warn(format!(
+                    "`{key}` is indented or followed by a tab, which the compiled programs of MIDAS do not see"
+                ));
             }
             if !KEYS.contains(&key) {
                 let like = nearest(key, KEYS).map(|k| format!(", did you mean `{k}`")).unwrap_or_default();
                 warn(format!("`{key}` is not a key of the near-field programs{like}"));
             }
-            params.entries.push((key.to_owned(), words.filter(|w| !w.is_empty()).map(str::to_owned).collect()));
+            params
+                .entries
+                .push((key.to_owned(), words.filter(|w| !w.is_empty()).map(str::to_owned).collect()));
         }
         (params, warnings)
     }
@@ -109,7 +191,9 @@ mod tests {
 
     #[test]
     fn odd_lines_are_read_and_told() {
-        let (p, warnings) = Params::parse("# head\nLsd 8000 # first\nLsd\t9000\n  px 1.5\nWavelenght 0.17\nBC 1 2\nBC 3 4;\n");
+        let (p, warnings) = Params::parse(
+            "# head\nLsd 8000 # first\nLsd\t9000\n  px 1.5\nWavelenght 0.17\nBC 1 2\nBC 3 4;\n",
+        );
         assert_eq!(p.rows::<1>("Lsd").unwrap(), [[8000.0], [9000.0]]);
         assert_eq!(p.rows::<2>("BC").unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
         assert_eq!((p.need("px").unwrap(), p.number("tx").unwrap()), (1.5, None));

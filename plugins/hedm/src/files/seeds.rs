@@ -19,7 +19,9 @@ pub fn read_printed_seeds(text: &str) -> Result<Vec<[f64; 4]>> {
         let row = numbers(line, at)?;
         let [w, x, y, z, ..] = row[..] else {
             let found = row.len();
-            return Err(Error::data(format!("line {at}: found {found} numbers, wanted a quaternion w x y z")));
+            return Err(Error::data(format!(
+                "line {at}: found {found} numbers, wanted a quaternion w x y z"
+            )));
         };
         // Six printed digits are not of unit length; anything further off is no quaternion.
         let norm = (w * w + x * x + y * y + z * z).sqrt();
@@ -39,12 +41,16 @@ pub fn read_grains(text: &str) -> Result<Vec<Quat>> {
         let row = numbers(line, at)?;
         let Some(m) = row.get(1..10) else {
             let found = row.len();
-            return Err(Error::data(format!("line {at}: found {found} numbers, wanted an id and nine of a matrix")));
+            return Err(Error::data(format!(
+                "line {at}: found {found} numbers, wanted an id and nine of a matrix"
+            )));
         };
         let matrix: [[f64; 3]; 3] = std::array::from_fn(|i| std::array::from_fn(|j| m[3 * i + j]));
         let square: f64 = matrix.iter().flatten().map(|x| x * x).sum();
         if (square - 3.0).abs() > 0.03 {
-            return Err(Error::data(format!("line {at}: found a matrix of squared norm {square}, wanted a rotation (3)")));
+            return Err(Error::data(format!(
+                "line {at}: found a matrix of squared norm {square}, wanted a rotation (3)"
+            )));
         }
         out.push(Quat::from_matrix(&matrix));
     }

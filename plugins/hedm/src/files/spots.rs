@@ -27,8 +27,11 @@ pub fn spot_files(predictor: &Predictor, seeds: &[Matrix]) -> Result<SpotFiles> 
             [s.y, s.z, s.omega].iter().for_each(|x| files.spots.extend(x.to_le_bytes()));
         }
         let begin = i32::try_from(start).map_err(|_| {
-            Error::new(Blame::Resources, format!("{} seeds have more than 2^31 spots, which the key cannot count", seeds.len()))
-                .help("predict spots where they are needed instead of writing them")
+            Error::new(
+                Blame::Resources,
+                format!("{} seeds have more than 2^31 spots, which the key cannot count", seeds.len()),
+            )
+            .help("predict spots where they are needed instead of writing them")
         })?;
         files.key.extend((spots.len() as i32).to_le_bytes());
         files.key.extend(begin.to_le_bytes());
@@ -58,7 +61,8 @@ pub fn read_spot_files(files: &SpotFiles) -> Result<Vec<(Matrix, Vec<Spot>)>> {
             let found = spots.len() / 3;
             Error::data(format!("the key asks for {} spots from {} on, found {found}", pair[0], pair[1]))
         })?;
-        let spots = rows.chunks_exact(3).map(|s| Spot { y: s[0], z: s[1], omega: s[2], reflection: usize::MAX });
+        let spots =
+            rows.chunks_exact(3).map(|s| Spot { y: s[0], z: s[1], omega: s[2], reflection: usize::MAX });
         out.push((std::array::from_fn(|i| std::array::from_fn(|j| m[3 * i + j])), spots.collect()));
     }
     Ok(out)

@@ -165,7 +165,8 @@ mod tests {
     fn slopes_are_those_of_a_small_turn() {
         for wedge in [0.0, 0.4] {
             let cell = Cell::new([4.08, 4.08, 4.08, 90.0, 90.0, 90.0]).unwrap();
-            let list = reflections(&cell, &SpaceGroup::new(225).unwrap(), 0.17, 8000.0, 2500.0, None).unwrap();
+            let list =
+                reflections(&cell, &SpaceGroup::new(225).unwrap(), 0.17, 8000.0, 2500.0, None).unwrap();
             let scan = Scan {
                 start: 180.0,
                 step: -0.25,
@@ -175,7 +176,8 @@ mod tests {
                 wedge,
                 rules: Rules::Right,
             };
-            let detector = Detector::new(&[8000.0, 10000.0], &[[1000.0, 20.0]; 2], [0.5, -0.3, 0.4], 1.5, [2048; 2]);
+            let detector =
+                Detector::new(&[8000.0, 10000.0], &[[1000.0, 20.0]; 2], [0.5, -0.3, 0.4], 1.5, [2048; 2]);
             let predictor = Predictor::new(list, scan, 8000.0);
             let projector = Projector { predictor, detector, wavelength: 0.17, rules: Rules::Right };
             let at = Quat::from_euler([0.3, 0.7, 1.1]);
@@ -187,16 +189,23 @@ mod tests {
                 let moved = Base::new(&projector, Quat::from_rotation_vector(turn).times(&at));
                 let mut met = 0;
                 for s in &base.sites {
-                    let near = |t: &&Site| (0..2).all(|k| (t.centre[k][0] - s.centre[k][0]).abs() < 0.2) && (t.frame[0] - s.frame[0]).abs() < 0.1;
+                    let near = |t: &&Site| {
+                        (0..2).all(|k| (t.centre[k][0] - s.centre[k][0]).abs() < 0.2)
+                            && (t.frame[0] - s.frame[0]).abs() < 0.1
+                    };
                     let Some(t) = moved.sites.iter().find(near) else { continue };
                     met += 1;
-                    for (a, b) in [(t.frame, s.frame), (t.centre[0], s.centre[0]), (t.centre[1], s.centre[1])] {
+                    for (a, b) in [(t.frame, s.frame), (t.centre[0], s.centre[0]), (t.centre[1], s.centre[1])]
+                    {
                         let slope = (a[0] - b[0]) / step;
                         assert!((slope - b[1 + axis]).abs() < 5e-3 * slope.abs().max(200.0), "{slope} {b:?}");
                     }
                     let (a, b) = (t.shift(20.0, -10.0, 8000.0), s.shift(20.0, -10.0, 8000.0));
                     let slope = s.shifts(20.0, -10.0, 8000.0)[1 + axis];
-                    assert!((0..2).all(|k| ((a[k] - b[k]) / step - slope[k]).abs() < 0.3), "{a:?} {b:?} {slope:?}");
+                    assert!(
+                        (0..2).all(|k| ((a[k] - b[k]) / step - slope[k]).abs() < 0.3),
+                        "{a:?} {b:?} {slope:?}"
+                    );
                 }
                 assert!(met > 60);
             }

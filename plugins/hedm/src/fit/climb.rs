@@ -76,7 +76,14 @@ impl Climb {
     /// The best orientation near a seed; none if nothing promising is near.
     ///
     /// `best` is the confidence of the voxel so far: what cannot come near it is given up early.
-    pub(crate) fn refine(&self, field: &Field, scratch: &mut Scratch, voxel: &Voxel, seed: &Base, best: f64) -> Option<Peak> {
+    pub(crate) fn refine(
+        &self,
+        field: &Field,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        seed: &Base,
+        best: f64,
+    ) -> Option<Peak> {
         let view = scratch.view(field, seed, voxel, true);
         let mut tops: Vec<(f64, [f64; 3])> = vec![];
         let floor = 0.15 * best;
@@ -87,7 +94,8 @@ impl Climb {
                 break;
             }
             let lowest = if tops.len() < KEEP { floor } else { tops[KEEP - 1].0 };
-            let bar = Bar { above: lowest.max(1e-6) as f32, gate: if length(*turn) == 0.0 { 0 } else { gate } };
+            let bar =
+                Bar { above: lowest.max(1e-6) as f32, gate: if length(*turn) == 0.0 { 0 } else { gate } };
             let Some(score) = view.middle(field, *turn, bar) else { continue };
             let confidence = score.confidence();
             if confidence <= lowest {
@@ -131,7 +139,14 @@ impl Climb {
     }
 
     /// Walks uphill from an orientation in steps that become smaller.
-    pub(crate) fn walk(&self, field: &Field, scratch: &mut Scratch, voxel: &Voxel, from: Quat, steps: &[f64]) -> Option<Peak> {
+    pub(crate) fn walk(
+        &self,
+        field: &Field,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        from: Quat,
+        steps: &[f64],
+    ) -> Option<Peak> {
         let mut base = Base::new(field.projector, from);
         scratch.view(field, &base, voxel, true);
         let mut view = scratch.view.take()?;
@@ -153,7 +168,8 @@ impl Climb {
                 let Some((to, s)) = better else { break };
                 (at, score) = (to, Some(s));
                 if length(at) > STRAY.to_radians() {
-                    base = Base::new(field.projector, Quat::from_rotation_vector(at).times(&base.orientation));
+                    base =
+                        Base::new(field.projector, Quat::from_rotation_vector(at).times(&base.orientation));
                     view.aim(field.projector, &base, voxel, &mut scratch.shapes, true);
                     at = [0.0; 3];
                     score = view.score(field, at, Bar::NONE);
@@ -180,7 +196,10 @@ impl Climb {
             let confidence = score.confidence();
             let near = |t: &(f64, [f64; 3])| apart(t.1, *turn) < (1.1 * FINE).to_radians();
             // Of neighbours on the lattice the best is climbed; around the peak itself nothing new is found.
-            if confidence <= lowest || length(*turn) < FINE.to_radians() || tops.iter().any(|t| near(t) && t.0 >= confidence) {
+            if confidence <= lowest
+                || length(*turn) < FINE.to_radians()
+                || tops.iter().any(|t| near(t) && t.0 >= confidence)
+            {
                 continue;
             }
             tops.retain(|t| !near(t));
@@ -205,7 +224,8 @@ impl Climb {
         let base = Base::new(field.projector, peak.orientation);
         scratch.view(field, &base, voxel, true);
         let Some(mut view) = scratch.view.take() else { return peak };
-        let (mut at, mut held) = ([0.0f64; 3], view.score(field, [0.0; 3], Bar::NONE).map_or(0.0, |s| s.confidence()));
+        let (mut at, mut held) =
+            ([0.0f64; 3], view.score(field, [0.0; 3], Bar::NONE).map_or(0.0, |s| s.confidence()));
         for _ in 0..3 {
             let mut sum = [0.0; 3];
             let mut climbed = false;
@@ -273,7 +293,8 @@ fn lattice(constant: f64, reach: f64) -> Vec<[f64; 3]> {
     let mut out = vec![];
     for k in 0..2 * side.pow(3) {
         let (half, k) = (f64::from(k % 2) * 0.5, k / 2);
-        let p = [k % side - n, k / side % side - n, k / side / side - n].map(|i| (f64::from(i) + half) * constant);
+        let p = [k % side - n, k / side % side - n, k / side / side - n]
+            .map(|i| (f64::from(i) + half) * constant);
         if length(p) <= reach {
             out.push(p.map(f64::to_radians));
         }

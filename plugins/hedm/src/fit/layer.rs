@@ -84,7 +84,12 @@ pub struct LayerFit<'a> {
 
 impl<'a> LayerFit<'a> {
     /// A fit of voxels to a volume.
-    pub fn new(projector: &'a Projector, volume: &'a Volume, symmetry: &'a Symmetry, limits: Limits) -> LayerFit<'a> {
+    pub fn new(
+        projector: &'a Projector,
+        volume: &'a Volume,
+        symmetry: &'a Symmetry,
+        limits: Limits,
+    ) -> LayerFit<'a> {
         let climb = Climb::new(limits.tolerance);
         LayerFit { field: Field::new(projector, volume), symmetry, limits, climb }
     }
@@ -126,9 +131,7 @@ impl<'a> LayerFit<'a> {
             *out[k].lock().map_err(|_| poisoned())? = Some(Base::new(self.field.projector, seeds[k]));
             Ok(())
         })?;
-        out.into_iter()
-            .map(|b| b.into_inner().ok().flatten().ok_or_else(poisoned))
-            .collect()
+        out.into_iter().map(|b| b.into_inner().ok().flatten().ok_or_else(poisoned)).collect()
     }
 
     /// Fits every voxel from the seeds.
@@ -259,15 +262,23 @@ impl<'a> LayerFit<'a> {
             let mut scratch = Scratch::default();
             for v in piece * PIECE..voxels.len().min(piece * PIECE + PIECE) {
                 let mut found = before[v].clone();
-                self.share(&mut scratch, &voxels[v], &mut found, near[v].iter().map(|n| &before[*n as usize]));
+                self.share(
+                    &mut scratch,
+                    &voxels[v],
+                    &mut found,
+                    near[v].iter().map(|n| &before[*n as usize]),
+                );
                 let mut tried: Vec<Quat> = found.matches.iter().map(|m| m.orientation).collect();
                 let mut asked = vec![];
                 for n in &near[v] {
                     let Some(m) = before[*n as usize].best() else { continue };
-                    if m.score.confidence() < self.limits.accept || m.score.confidence() < 0.5 * found.confidence() {
+                    if m.score.confidence() < self.limits.accept
+                        || m.score.confidence() < 0.5 * found.confidence()
+                    {
                         continue;
                     }
-                    let differs = |q: &Quat| self.symmetry.misorientation(q, &m.orientation) > 0.3f64.to_radians();
+                    let differs =
+                        |q: &Quat| self.symmetry.misorientation(q, &m.orientation) > 0.3f64.to_radians();
                     if tried.iter().all(differs) {
                         tried.push(m.orientation);
                         asked.push(*m);
@@ -282,7 +293,8 @@ impl<'a> LayerFit<'a> {
                     if start.is_none_or(|s| s.confidence() < 0.5 * held) {
                         continue;
                     }
-                    let peak = self.climb.walk(&self.field, &mut scratch, &voxels[v], m.orientation, &NEIGHBOUR);
+                    let peak =
+                        self.climb.walk(&self.field, &mut scratch, &voxels[v], m.orientation, &NEIGHBOUR);
                     let Some(peak) = peak.filter(|p| p.score.confidence() >= held - 1e-9) else { continue };
                     let peak = self.climb.centre(&self.field, &mut scratch, &voxels[v], peak);
                     let confidence = peak.score.confidence();
@@ -297,7 +309,10 @@ impl<'a> LayerFit<'a> {
                     let equal = (confidence - held).abs() < 1e-9;
                     let more = || found.best().is_none_or(|b| kin(&peak.orientation) > kin(&b.orientation));
                     if confidence > held + 1e-9 || equal && more() {
-                        found.matches.insert(0, Match { orientation: peak.orientation, score: peak.score, seed: m.seed });
+                        found.matches.insert(
+                            0,
+                            Match { orientation: peak.orientation, score: peak.score, seed: m.seed },
+                        );
                         found.matches.truncate(self.limits.solutions.max(1) + 1);
                     }
                 }
@@ -317,7 +332,8 @@ pub(super) fn neighbours(voxels: &[Voxel], pitches: f64) -> Vec<Vec<u32>> {
     };
     // The pitch from some voxels: all of them would take the square of their number.
     let step = voxels.len().div_ceil(16).max(1);
-    let pitch = voxels.iter().enumerate().step_by(step).map(|(k, v)| nearest(v, k)).fold(f64::INFINITY, f64::min);
+    let pitch =
+        voxels.iter().enumerate().step_by(step).map(|(k, v)| nearest(v, k)).fold(f64::INFINITY, f64::min);
     if !pitch.is_finite() || pitch <= 0.0 {
         return vec![vec![]; voxels.len()];
     }

@@ -60,7 +60,13 @@ impl LayerFit<'_> {
     ///
     /// Voxels are searched in an order that spreads over the layer; what one finds seeds all others before the next are
     /// searched. Beside a voxel for which nothing was found none is searched.
-    pub fn search(&self, voxels: &[Voxel], seeds: &[Quat], search: &SearchLimits, par: &Par) -> Result<Vec<Found>> {
+    pub fn search(
+        &self,
+        voxels: &[Voxel],
+        seeds: &[Quat],
+        search: &SearchLimits,
+        par: &Par,
+    ) -> Result<Vec<Found>> {
         let mut found = match seeds.is_empty() {
             true => vec![Found::default(); voxels.len()],
             false => self.fit(voxels, seeds, par)?,
@@ -171,7 +177,14 @@ impl LayerFit<'_> {
     }
 
     /// The best orientation at a voxel among turns about the directions that lit pixels give; none that is good enough.
-    fn try_voxel(&self, voxel: &Voxel, rings: &[Ring], lit: &[Lit], climb: &Climb, search: &SearchLimits) -> Option<Quat> {
+    fn try_voxel(
+        &self,
+        voxel: &Voxel,
+        rings: &[Ring],
+        lit: &[Lit],
+        climb: &Climb,
+        search: &SearchLimits,
+    ) -> Option<Quat> {
         let projector = self.field.projector;
         let lsd = projector.detector.lsd[0];
         let off = OFF * projector.detector.pixel;
@@ -195,7 +208,12 @@ impl LayerFit<'_> {
             let (g, direction) = directions[k];
             let g = unit(g);
             let onto = onto(g, direction);
-            let fold = self.symmetry.operators().iter().filter(|q| dot(apply(&q.matrix(), g), g) > 1.0 - 1e-9).count();
+            let fold = self
+                .symmetry
+                .operators()
+                .iter()
+                .filter(|q| dot(apply(&q.matrix(), g), g) > 1.0 - 1e-9)
+                .count();
             let full = TAU / fold.max(1) as f64;
             let steps = (full.to_degrees() / search.step).ceil() as usize;
             for k in 0..steps {
@@ -250,7 +268,8 @@ impl LayerFit<'_> {
                 if !detector.holds(at[0], at[1]) {
                     return true;
                 }
-                all = all && (!volume.known(l, frame) || volume.is_lit(l, frame, at[0] as usize, at[1] as usize));
+                all = all
+                    && (!volume.known(l, frame) || volume.is_lit(l, frame, at[0] as usize, at[1] as usize));
             }
             total += 1;
             lit += u32::from(all);
@@ -318,7 +337,10 @@ mod tests {
             let c = apply(&m, a);
             assert!((0..3).all(|k| (c[k] - b[k]).abs() < 1e-12), "{c:?}");
             let q = Quat::from_matrix(&m).matrix();
-            assert!(m.iter().flatten().zip(q.iter().flatten()).all(|(x, y)| (x - y).abs() < 1e-12), "no rotation");
+            assert!(
+                m.iter().flatten().zip(q.iter().flatten()).all(|(x, y)| (x - y).abs() < 1e-12),
+                "no rotation"
+            );
         }
     }
 

@@ -23,7 +23,8 @@ impl Shapes {
     /// The runs of a triangle, relative to its first corner, and that corner in whole pixels.
     pub fn of(&mut self, corners: [[f64; 2]; 3], rules: Rules) -> (Arc<[Run]>, [i32; 2]) {
         let c = corners.map(|c| c.map(|x| x.round() as i32));
-        let key = [c[1][0] - c[0][0], c[1][1] - c[0][1], c[2][0] - c[0][0], c[2][1] - c[0][1]].map(|x| x as i16);
+        let key =
+            [c[1][0] - c[0][0], c[1][1] - c[0][1], c[2][0] - c[0][0], c[2][1] - c[0][1]].map(|x| x as i16);
         let runs = self.known.entry(key).or_insert_with(|| {
             let [a, b, d, e] = key.map(f64::from);
             let mut pixels = vec![];
@@ -40,7 +41,9 @@ fn runs(mut pixels: Vec<[i32; 2]>) -> Vec<Run> {
     let mut out: Vec<Run> = vec![];
     for [y, z] in pixels {
         match out.last_mut() {
-            Some(run) if i32::from(run.y) == y && i32::from(run.z) + i32::from(run.len) == z && run.len < 64 => {
+            Some(run)
+                if i32::from(run.y) == y && i32::from(run.z) + i32::from(run.len) == z && run.len < 64 =>
+            {
                 run.len += 1;
             }
             _ => out.push(Run { y: y as i16, z: z as i16, len: 1 }),
@@ -57,18 +60,18 @@ mod tests {
     fn runs_hold_the_pixels_of_the_triangle() {
         let mut shapes = Shapes::default();
         let corners = [[3.2, 90.1], [-2.4, 7.7], [12.0, -3.0]];
-        for rules in [Rules::Right] {
-            let mut wanted = vec![];
-            raster(corners, rules, &mut wanted);
-            let (runs, first) = shapes.of(corners, rules);
-            let mut found: Vec<[i32; 2]> = runs
-                .iter()
-                .flat_map(|r| (0..i32::from(r.len)).map(|k| [first[0] + i32::from(r.y), first[1] + i32::from(r.z) + k]))
-                .collect();
-            found.sort_unstable();
-            wanted.sort_unstable();
-            assert_eq!(found, wanted);
-            assert!(runs.iter().all(|r| r.len <= 64) && runs.len() < wanted.len() / 4);
-        }
+        let mut wanted = vec![];
+        raster(corners, Rules::Right, &mut wanted);
+        let (runs, first) = shapes.of(corners, Rules::Right);
+        let mut found: Vec<[i32; 2]> = runs
+            .iter()
+            .flat_map(|r| {
+                (0..i32::from(r.len)).map(|k| [first[0] + i32::from(r.y), first[1] + i32::from(r.z) + k])
+            })
+            .collect();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted);
+        assert!(runs.iter().all(|r| r.len <= 64) && runs.len() < wanted.len() / 4);
     }
 }

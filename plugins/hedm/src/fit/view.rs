@@ -85,7 +85,11 @@ impl View {
         for (k, site) in base.sites.iter().enumerate() {
             let (block, i) = (&mut self.blocks[k / BLOCK], k % BLOCK);
             let n = if slopes { 4 } else { 1 };
-            let shifts = if slopes { site.shifts(voxel.x, voxel.y, lsd) } else { [site.shift(voxel.x, voxel.y, lsd); 4] };
+            let shifts = if slopes {
+                site.shifts(voxel.x, voxel.y, lsd)
+            } else {
+                [site.shift(voxel.x, voxel.y, lsd); 4]
+            };
             let shift = shifts[0];
             // A spot of which a corner lies off the detector does not count.
             let edge = (0..2).any(|a| {
@@ -109,10 +113,9 @@ impl View {
                 }
                 continue;
             }
-            for d in 0..2 {
-                for a in 0..n {
-                    block.shift[d][a][i] = shifts[a][d] as f32;
-                }
+            for (a, shift) in shifts.iter().take(n).enumerate() {
+                block.shift[0][a][i] = shift[0] as f32;
+                block.shift[1][a][i] = shift[1] as f32;
             }
             if many {
                 self.shapes.push(shapes.of(corners.map(|[x, y]| site.shift(x, y, lsd)), rules));

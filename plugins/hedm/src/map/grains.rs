@@ -33,7 +33,8 @@ pub struct Grain {
 
 /// The grains of a map, the one with the best voxel first; equal confidences keep the order of the list.
 pub fn find_grains(voxels: &[Fitted], symmetry: &Symmetry, search: &GrainSearch) -> Vec<Grain> {
-    let mut order: Vec<usize> = (0..voxels.len()).filter(|k| voxels[*k].confidence >= search.confidence).collect();
+    let mut order: Vec<usize> =
+        (0..voxels.len()).filter(|k| voxels[*k].confidence >= search.confidence).collect();
     order.sort_by(|a, b| voxels[*b].confidence.total_cmp(&voxels[*a].confidence));
     let q: Vec<Quat> = voxels.iter().map(|v| Quat::from_euler(v.euler)).collect();
     let limit = search.angle.to_radians();
@@ -117,7 +118,8 @@ pub fn write_grains(
         let v = &voxels[grain.voxel].voxel;
         let area = grain.members.len() as f64 * 0.25 * 3f64.sqrt() * edge * edge;
         let radius = (area / std::f64::consts::PI).sqrt();
-        writeln!(out, "{} {} {:.6} {:.6} 0 {six} 0 0 0 {radius:.6} 1", id + 1, m.join(" "), v.x, v.y).expect("text grows");
+        writeln!(out, "{} {} {:.6} {:.6} 0 {six} 0 0 0 {radius:.6} 1", id + 1, m.join(" "), v.x, v.y)
+            .expect("text grows");
     }
     out
 }

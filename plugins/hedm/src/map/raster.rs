@@ -94,7 +94,13 @@ pub fn png(raster: &Raster, colours: &[[u8; 3]]) -> Result<Vec<u8>> {
 ///
 /// Both hold the passive rotation in Bunge's angles; that of sample to crystal has the angles of the active one in the
 /// order (pi - phi2, Phi, pi - phi1), which is what the matrix here transposes to.
-pub fn channel_text(raster: &Raster, voxels: &[Fitted], cell: &Cell, space_group: u8, channel: bool) -> String {
+pub fn channel_text(
+    raster: &Raster,
+    voxels: &[Fitted],
+    cell: &Cell,
+    space_group: u8,
+    channel: bool,
+) -> String {
     let [rows, columns] = raster.shape;
     let [a, b, c, alpha, beta, gamma] = cell.constants();
     let mut out = match channel {
@@ -127,11 +133,19 @@ pub fn channel_text(raster: &Raster, voxels: &[Fitted], cell: &Cell, space_group
                 let phase = u8::from(found.is_some());
                 let e = euler.map(f64::to_degrees);
                 let contrast = (255.0 * confidence).round();
-                writeln!(out, "{phase}\t{x:.4}\t{y:.4}\t0\t0\t{:.4}\t{:.4}\t{:.4}\t0\t{contrast:.0}\t0", e[0], e[1], e[2])
+                writeln!(
+                    out,
+                    "{phase}\t{x:.4}\t{y:.4}\t0\t0\t{:.4}\t{:.4}\t{:.4}\t0\t{contrast:.0}\t0",
+                    e[0], e[1], e[2]
+                )
             } else {
                 let phase = if found.is_some() { 1 } else { 0 };
                 let e = euler;
-                writeln!(out, "{:.5} {:.5} {:.5} {x:.5} {y:.5} {confidence:.4} {confidence:.4} {phase} 0 0", e[0], e[1], e[2])
+                writeln!(
+                    out,
+                    "{:.5} {:.5} {:.5} {x:.5} {y:.5} {confidence:.4} {confidence:.4} {phase} 0 0",
+                    e[0], e[1], e[2]
+                )
             }
             .expect("text grows");
         }
@@ -175,9 +189,13 @@ mod tests {
         assert!(seen.iter().all(|s| *s));
         let bytes = png(&raster, &vec![[1, 2, 3]; voxels.len()]).unwrap();
         let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
-        assert_eq!((reader.info().height as usize, reader.info().width as usize), (raster.shape[0], raster.shape[1]));
+        assert_eq!(
+            (reader.info().height as usize, reader.info().width as usize),
+            (raster.shape[0], raster.shape[1])
+        );
         let cell = Cell::new([4.0, 4.0, 4.0, 90.0, 90.0, 90.0]).unwrap();
-        let fitted: Vec<Fitted> = voxels.iter().map(|v| Fitted { confidence: 1.0, ..Fitted::unsolved(*v) }).collect();
+        let fitted: Vec<Fitted> =
+            voxels.iter().map(|v| Fitted { confidence: 1.0, ..Fitted::unsolved(*v) }).collect();
         let text = channel_text(&raster, &fitted, &cell, 225, true);
         assert_eq!(text.lines().count(), 15 + raster.nearest.len());
         assert!(text.contains("\tphase\t11\t225\n"));

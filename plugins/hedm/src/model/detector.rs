@@ -76,7 +76,13 @@ mod tests {
     fn projection_gives_the_worked_numbers() {
         // From the specification of the gold example: three spots, their pixels at both distances.
         let centre = [[985.415831, 17.510494], [985.161497, 24.511210]];
-        let d = Detector::new(&[8289.154576, 10290.724494], &centre, [0.536238, 0.557035, 0.474936], 1.48, [2048; 2]);
+        let d = Detector::new(
+            &[8289.154576, 10290.724494],
+            &centre,
+            [0.536238, 0.557035, 0.474936],
+            1.48,
+            [2048; 2],
+        );
         let cases = [
             ([516.726012, 324.060428], [1332.546841, 239.739208], [1416.0, 300.0]),
             ([-516.726012, 324.060428], [634.544361, 233.038840], [549.0, 292.0]),

@@ -48,19 +48,20 @@ impl Projector {
             let (xa, ya) = (a * cos - b * sin, a * sin + b * cos);
             let t = 1.0 - xa / detector.lsd[0];
             let pixel = detector.project(ya + spot.y * t, spot.z * t);
-            for k in 0..2 {
-                out.inside &= pixel[k] >= 0.0 && pixel[k] <= detector.size[k] as f64;
-            }
+            out.inside &= pixel.iter().zip(detector.size).all(|(p, n)| *p >= 0.0 && *p <= n as f64);
             [pixel[0] - centre[0], pixel[1] - centre[1]]
         });
         out.offsets.clear();
         if voxel.edge > detector.pixel {
             raster(corners, self.rules, &mut out.offsets);
         } else {
-            out.offsets.push([0, 1].map(|k| ((corners[0][k] + corners[1][k] + corners[2][k]) / 3.0).round() as i32));
+            out.offsets
+                .push([0, 1].map(|k| ((corners[0][k] + corners[1][k] + corners[2][k]) / 3.0).round() as i32));
         }
         out.bases.clear();
-        out.bases.extend((0..detector.distances()).map(|l| detector.at_distance(centre, l).map(|x| x.floor() as i32)));
+        out.bases.extend(
+            (0..detector.distances()).map(|l| detector.at_distance(centre, l).map(|x| x.floor() as i32)),
+        );
         true
     }
 }
@@ -68,9 +69,8 @@ impl Projector {
 /// The pixels of a triangle whose corners are rounded to whole pixels, first coordinate fastest.
 pub fn raster(corners: [[f64; 2]; 3], rules: Rules, out: &mut Vec<[i32; 2]>) {
     let c = corners.map(|c| c.map(|x| x.round() as i32));
-    let edge = |a: [i32; 2], b: [i32; 2], p: [i32; 2]| {
-        (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
-    };
+    let edge =
+        |a: [i32; 2], b: [i32; 2], p: [i32; 2]| (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]);
     let bounds = |k: usize| {
         let [a, b, d] = c.map(|c| c[k]);
         a.min(b).min(d)..=a.max(b).max(d)
@@ -104,7 +104,11 @@ mod tests {
     fn triangle(edge: f64, up: bool) -> [[f64; 2]; 3] {
         let s = if up { 1.0 } else { -1.0 };
         let root = 3f64.sqrt();
-        [[0.0, s * edge / root], [-0.5 * edge, -s * edge / (2.0 * root)], [0.5 * edge, -s * edge / (2.0 * root)]]
+        [
+            [0.0, s * edge / root],
+            [-0.5 * edge, -s * edge / (2.0 * root)],
+            [0.5 * edge, -s * edge / (2.0 * root)],
+        ]
     }
 
     #[test]

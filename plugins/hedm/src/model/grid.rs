@@ -137,10 +137,16 @@ mod tests {
     fn masks_keep_what_is_inside() {
         let at = |x, y| Voxel { x, y, edge: 1.0, up: true };
         let rectangle = Mask::Rectangle([-1.0, 2.0, 0.0, 1.0]);
-        assert!(rectangle.keeps(&at(2.0, 0.0)) && !rectangle.keeps(&at(2.1, 0.0)) && !rectangle.keeps(&at(0.0, -0.1)));
+        assert!(
+            rectangle.keeps(&at(2.0, 0.0))
+                && !rectangle.keeps(&at(2.1, 0.0))
+                && !rectangle.keeps(&at(0.0, -0.1))
+        );
         // A picture of 2 x 2 pixels of 10 micrometres, lit at the upper left: x < 0, y > 0.
         let picture = Mask::Picture { pixels: vec![1, 0, 0, 0], side: 2, pixel: 10.0 };
-        assert!(picture.keeps(&at(-5.0, 5.0)) && !picture.keeps(&at(5.0, 5.0)) && !picture.keeps(&at(-5.0, -0.1)));
+        assert!(
+            picture.keeps(&at(-5.0, 5.0)) && !picture.keeps(&at(5.0, 5.0)) && !picture.keeps(&at(-5.0, -0.1))
+        );
         assert!(!picture.keeps(&at(-10.1, 5.0)) && !picture.keeps(&at(-5.0, 10.1)));
     }
 }

@@ -73,7 +73,10 @@ pub fn keep_rings(all: Vec<Reflection>, rings: &[u32]) -> Vec<Reflection> {
     if rings.is_empty() {
         return all;
     }
-    rings.iter().flat_map(|ring| all.iter().filter(|r| r.ring == *ring).copied().collect::<Vec<_>>()).collect()
+    rings
+        .iter()
+        .flat_map(|ring| all.iter().filter(|r| r.ring == *ring).copied().collect::<Vec<_>>())
+        .collect()
 }
 
 #[cfg(test)]
@@ -88,8 +91,19 @@ mod tests {
         assert_eq!(all.len(), 258);
         // Multiplicity and spacing of each ring, from the specification of the format.
         let wanted = [
-            (8, 2.355589), (6, 2.04), (12, 1.442498), (24, 1.230166), (8, 1.177795), (6, 1.02), (24, 0.936016),
-            (24, 0.912316), (24, 0.832827), (32, 0.785196), (12, 0.721249), (48, 0.689646), (30, 0.68),
+            (8, 2.355589),
+            (6, 2.04),
+            (12, 1.442498),
+            (24, 1.230166),
+            (8, 1.177795),
+            (6, 1.02),
+            (24, 0.936016),
+            (24, 0.912316),
+            (24, 0.832827),
+            (32, 0.785196),
+            (12, 0.721249),
+            (48, 0.689646),
+            (30, 0.68),
         ];
         for (ring, (count, d)) in (1u32..).zip(wanted) {
             let members: Vec<&Reflection> = all.iter().filter(|r| r.ring == ring).collect();

@@ -19,7 +19,9 @@ pub fn blobs(pixels: impl Iterator<Item = [u32; 2]>) -> Blobs {
         if at > 0 && pixels[at - 1] == [row, column.wrapping_sub(1)] {
             join(&mut parent, at as u32, at as u32 - 1);
         }
-        while above < at && (pixels[above][0] + 1 < row || pixels[above][0] + 1 == row && pixels[above][1] + 1 < column) {
+        while above < at
+            && (pixels[above][0] + 1 < row || pixels[above][0] + 1 == row && pixels[above][1] + 1 < column)
+        {
             above += 1;
         }
         let touching = pixels[above..at].iter().take_while(|p| p[0] + 1 == row && p[1] <= column + 1).count();
@@ -69,8 +71,10 @@ mod tests {
                     (state >> 12) % 10 < share
                 })
                 .collect();
-            let pixels: Vec<[u32; 2]> =
-                (0..side * side).filter(|k| lit[*k]).map(|k| [(k / side) as u32, (k % side) as u32]).collect();
+            let pixels: Vec<[u32; 2]> = (0..side * side)
+                .filter(|k| lit[*k])
+                .map(|k| [(k / side) as u32, (k % side) as u32])
+                .collect();
             let found = blobs(pixels.iter().copied());
             let mut label = vec![None; side * side];
             let mut sizes = vec![];
@@ -95,7 +99,12 @@ mod tests {
                 sizes.push(size);
             }
             assert_eq!(found.sizes, sizes);
-            assert!(pixels.iter().zip(&found.of).all(|(p, b)| label[p[0] as usize * side + p[1] as usize] == Some(*b)));
+            assert!(
+                pixels
+                    .iter()
+                    .zip(&found.of)
+                    .all(|(p, b)| label[p[0] as usize * side + p[1] as usize] == Some(*b))
+            );
         }
     }
 }

@@ -75,7 +75,8 @@ impl Cleaner {
             let found = blobs(lit.iter().map(|p| [p.0, p.1]));
             let mut of = found.of.iter();
             lit.retain(|_| {
-                found.sizes[*of.next().expect("one blob for each pixel") as usize] as usize >= self.settings.min_pixels
+                found.sizes[*of.next().expect("one blob for each pixel") as usize] as usize
+                    >= self.settings.min_pixels
             });
         }
         lit

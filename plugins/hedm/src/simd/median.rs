@@ -208,7 +208,11 @@ mod tests {
             let (mut a, mut b) = (vec![0; 77], vec![0; 77]);
             subtract(rows[0], rows[1], &mut a);
             subtract_plain(rows[0], rows[1], &mut b);
-            assert!(a == b && (0..77).all(|i| i32::from(a[i]) == (i32::from(rows[0][i]) - i32::from(rows[1][i])).max(0)));
+            assert!(
+                a == b
+                    && (0..77)
+                        .all(|i| i32::from(a[i]) == (i32::from(rows[0][i]) - i32::from(rows[1][i])).max(0))
+            );
         }
     }
 }

@@ -128,8 +128,8 @@ fn place_plain(block: &Block, stand: &Stand, turn: [f32; 3], out: &mut Placed) {
     let mut on = out.inside;
     for k in 0..2 {
         let mut centre = [0.0f32; BLOCK];
-        for i in 0..BLOCK {
-            centre[i] = linear(&block.centre[k], i) - stand.first[k];
+        for (i, centre) in centre.iter_mut().enumerate() {
+            *centre = linear(&block.centre[k], i) - stand.first[k];
             out.shift[k][i] = whole(linear(&block.shift[k], i) + 0.5);
         }
         for l in 0..stand.count {
@@ -197,11 +197,14 @@ mod tests {
             assert_eq!((a.inside, a.on, a.slot, a.tile), (b.inside, b.on, b.slot, b.tile));
             for i in 0..BLOCK {
                 let inside = (0..1200).contains(&a.frame[i]);
-                let on = (0..3).all(|l| (0..2).all(|k| (0..stand.size[k]).contains(&(a.base[l][k][i] + a.shift[k][i]))));
+                let on = (0..3)
+                    .all(|l| (0..2).all(|k| (0..stand.size[k]).contains(&(a.base[l][k][i] + a.shift[k][i]))));
                 assert_eq!((a.inside[i], a.on[i]), (i32::from(inside), i32::from(inside && on)));
             }
             // And against the definition, in double precision.
-            let x = (0..4).map(|k| f64::from(block.centre[1][k][3]) * [1.0, turn[0], turn[1], turn[2]].map(f64::from)[k]);
+            let x = (0..4).map(|k| {
+                f64::from(block.centre[1][k][3]) * [1.0, turn[0], turn[1], turn[2]].map(f64::from)[k]
+            });
             let wanted = (x.sum::<f64>() - 17.0) * 1.5 + f64::from(stand.beam[2][1]);
             assert!((wanted - f64::from(a.base[2][1][3]) - 0.5).abs() < 0.51, "{wanted} {}", a.base[2][1][3]);
         }

@@ -104,9 +104,14 @@ impl Experiment {
             add("distances", format!("found {:?}, wanted one to eight of more than 0", self.distances));
         }
         if self.beam.len() != n {
-            add("beam", format!("found {} beam positions, wanted one for each of {n} distances", self.beam.len()));
+            add(
+                "beam",
+                format!("found {} beam positions, wanted one for each of {n} distances", self.beam.len()),
+            );
         }
-        for (key, value) in [("pixel", self.pixel), ("wavelength", self.wavelength), ("ring_radius", self.ring_radius)] {
+        for (key, value) in
+            [("pixel", self.pixel), ("wavelength", self.wavelength), ("ring_radius", self.ring_radius)]
+        {
             if !(value.is_finite() && value > 0.0) {
                 add(key, format!("found {value}, wanted more than 0"));
             }
@@ -126,13 +131,16 @@ impl Experiment {
         let (a, b) = (self.omega_start, self.omega_start + self.omega_step * self.frames as f64);
         let (low, high) = (a.min(b), a.max(b));
         for w in &self.windows {
-            if [0, 2, 4].iter().any(|k| !(w[*k] < w[k + 1])) {
+            if [0, 2, 4].iter().any(|k| w[*k] >= w[k + 1] || w[*k].is_nan() || w[k + 1].is_nan()) {
                 add("windows", format!("found {w:?}, wanted pairs that rise"));
             } else if self.omega_sign == 1.0 {
                 let meets = |t: f64| w[0] + t < high && low < w[1] + t;
                 if ![0.0, 360.0, -360.0].iter().any(|t| meets(*t)) {
                     let (from, to) = (w[0], w[1]);
-                    add("windows", format!("found omega from {from} to {to}, the scan goes from {low} to {high}"));
+                    add(
+                        "windows",
+                        format!("found omega from {from} to {to}, the scan goes from {low} to {high}"),
+                    );
                 }
             }
         }
@@ -161,12 +169,12 @@ impl Experiment {
             .map_err(|e| Error::recipe(e.to_string()))?;
         let list = keep_rings(list, &self.rings);
         if list.is_empty() {
-            return Err(Error::recipe("no reflection is left").help("check `ring_radius`, `rings` and the cell"));
+            return Err(
+                Error::recipe("no reflection is left").help("check `ring_radius`, `rings` and the cell")
+            );
         }
-        let windows = self.windows.iter().map(|w| Window {
-            omega: [w[0], w[1]],
-            area: [w[2], w[3], w[4], w[5]],
-        });
+        let windows =
+            self.windows.iter().map(|w| Window { omega: [w[0], w[1]], area: [w[2], w[3], w[4], w[5]] });
         let scan = Scan {
             start: self.omega_start * self.omega_sign,
             step: self.omega_step * self.omega_sign,

@@ -125,7 +125,9 @@ pub struct FitOut {
     /// The voxels with what was found for them.
     ///
     /// Bunge's angles, the lit share, the seed, how many were refined, on how many distances it rests, the runner-up.
-    #[port(columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32, distances: f32, runner_up: f32, runner_up_angle: f32 degree")]
+    #[port(
+        columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32, distances: f32, runner_up: f32, runner_up_angle: f32 degree"
+    )]
     voxels: Table,
     /// The mean confidence of voxels with an orientation.
     confidence: f64,
@@ -155,10 +157,15 @@ impl Stage for FitLayer {
             let pixels = painter.pixels(number / 90, number % 90);
             counts.push(pixels.len() as u32);
             for [a, b] in pixels {
-                (y.push(*a), z.push(*b), records.push(number as u64));
+                y.push(*a);
+                z.push(*b);
+                records.push(number as u64);
             }
         }
-        let spots = Table::new(y.len()).with("y", &y).and_then(|t| t.with("z", &z)).and_then(|t| t.with_records(&records));
+        let spots = Table::new(y.len())
+            .with("y", &y)
+            .and_then(|t| t.with("z", &z))
+            .and_then(|t| t.with_records(&records));
         let near = Quat::from_rotation_vector([0.005, -0.004, 0.003]).times(&truth);
         let voxels = super::table::voxels_table(&voxels).expect("columns of equal length");
         let example = Example::new(example("renew = 0.3\n"))
@@ -166,7 +173,9 @@ impl Stage for FitLayer {
             .frames("spots", spots.expect("columns of equal length"))
             .fixed("voxels", voxels)
             .fixed("seeds", super::table::quaternions(&[near]).expect("four numbers"));
-        ["confidence", "solved", "median_confidence"].into_iter().fold(example, |e, port| e.tolerance(port, 0.0))
+        ["confidence", "solved", "median_confidence"]
+            .into_iter()
+            .fold(example, |e, port| e.tolerance(port, 0.0))
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -176,7 +185,10 @@ impl Stage for FitLayer {
             faults.add(name, format!("found {value}, wanted a share from 0 to 1"));
         }
         if !(self.tolerance > 0.0 && self.tolerance <= 10.0) {
-            faults.add("tolerance", format!("found {}, wanted more than 0 and at most 10 degrees", self.tolerance));
+            faults.add(
+                "tolerance",
+                format!("found {}, wanted more than 0 and at most 10 degrees", self.tolerance),
+            );
         }
     }
 
@@ -218,7 +230,8 @@ impl Fit for FitLayer {
 
     fn refine(&mut self, cx: &Cx, slice: &Slice) -> Result<Fitness> {
         let limits = self.limits();
-        let search = self.search.then_some(SearchLimits { below: self.search_below, ..SearchLimits::default() });
+        let search =
+            self.search.then_some(SearchLimits { below: self.search_below, ..SearchLimits::default() });
         let renew = self.renew;
         let Some(work) = &mut self.work else { return Ok(Fitness { cost: 1.0, more: false }) };
         match work.end {
@@ -250,12 +263,15 @@ impl Fit for FitLayer {
     }
 
     fn snapshot(&self, _: &Cx) -> Result<Option<FitOut>> {
-        let Some(work) = self.work.as_ref().filter(|w| w.begun_at > 0 || w.end == End::Found) else { return Ok(None) };
+        let Some(work) = self.work.as_ref().filter(|w| w.begun_at > 0 || w.end == End::Found) else {
+            return Ok(None);
+        };
         let fitted = work.fitted();
         let solved: Vec<f64> = fitted.iter().map(|v| v.confidence).filter(|c| *c > 0.0).collect();
         let mut all: Vec<f64> = fitted.iter().map(|v| v.confidence).collect();
         all.sort_by(f64::total_cmp);
-        let column = |of: &dyn Fn(&Found) -> f64| work.found.iter().map(|f| of(f) as f32).collect::<Vec<f32>>();
+        let column =
+            |of: &dyn Fn(&Found) -> f64| work.found.iter().map(|f| of(f) as f32).collect::<Vec<f32>>();
         let second = |f: &Found| f.matches.get(1).map_or(0.0, |m| m.score.confidence());
         let angle = |f: &Found| match &f.matches[..] {
             [a, b, ..] => work.symmetry.misorientation(&a.orientation, &b.orientation).to_degrees(),
@@ -267,7 +283,11 @@ impl Fit for FitLayer {
             .with("runner_up_angle", &column(&angle))?;
         Ok(Some(FitOut {
             voxels,
-            confidence: if solved.is_empty() { 0.0 } else { solved.iter().sum::<f64>() / solved.len() as f64 },
+            confidence: if solved.is_empty() {
+                0.0
+            } else {
+                solved.iter().sum::<f64>() / solved.len() as f64
+            },
             solved: solved.len() as i64,
             median_confidence: all.get(all.len() / 2).copied().unwrap_or(0.0),
             frames: work.volume.count_known() as i64,
@@ -298,7 +318,8 @@ impl Fit for FitLayer {
         if state.is_empty() {
             return Ok(());
         }
-        let (Value::Table(voxels), Value::Array(seeds)) = (state.need("voxels")?, state.need("seeds")?) else {
+        let (Value::Table(voxels), Value::Array(seeds)) = (state.need("voxels")?, state.need("seeds")?)
+        else {
             return Err(Error::data("found no saved state of `hedm.fit`"));
         };
         let mut work = self.begin(voxels, Some(seeds))?;
@@ -324,7 +345,12 @@ declare!(Fit, "hedm.fit", Kind::Fitter, FitLayer);
 
 impl FitLayer {
     fn limits(&self) -> Limits {
-        Limits { tolerance: self.tolerance, accept: self.accept, neighbours: self.neighbours, ..Limits::default() }
+        Limits {
+            tolerance: self.tolerance,
+            accept: self.accept,
+            neighbours: self.neighbours,
+            ..Limits::default()
+        }
     }
 
     /// A map of voxels without frames.
@@ -337,7 +363,8 @@ impl FitLayer {
             return Err(Error::recipe("no seed is given, and `search` is off")
                 .help("wire the input `seeds`, or set `search = true`"));
         }
-        let volume = Volume::new(self.experiment.distances.len(), self.experiment.frames, self.experiment.size);
+        let volume =
+            Volume::new(self.experiment.distances.len(), self.experiment.frames, self.experiment.size);
         let found = vec![Found::default(); voxels.len()];
         let next = voxels.len();
         Ok(Work { projector, symmetry, volume, voxels, seeds, found, next, begun_at: 0, end: End::Open })

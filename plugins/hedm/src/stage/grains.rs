@@ -62,7 +62,9 @@ pub struct GrainsOut {
     /// The grains with their best voxels.
     ///
     /// How many voxels they have, the radius of a circle of that area, and the orientation.
-    #[port(columns = "grain: u32, x: f64 um, y: f64 um, voxels: u32, radius: f64 um, confidence: f64, phi1: f64 radian, phi: f64 radian, phi2: f64 radian")]
+    #[port(
+        columns = "grain: u32, x: f64 um, y: f64 um, voxels: u32, radius: f64 um, confidence: f64, phi1: f64 radian, phi: f64 radian, phi2: f64 radian"
+    )]
     grains: Table,
     /// The orientations as quaternions w x y z, crystal to sample.
     #[port(dtype = "f64", axes = "seed component", fixed)]
@@ -97,7 +99,8 @@ impl Task for Grains {
         let voxels = fitted_of(&input.voxels)?;
         let (cell, group, symmetry) = self.experiment.crystal()?;
         let edge = self.size.or(voxels.first().map(|v| v.voxel.edge)).unwrap_or(1.0);
-        let search = GrainSearch { angle: self.angle, confidence: self.confidence, connected: self.connected, edge };
+        let search =
+            GrainSearch { angle: self.angle, confidence: self.confidence, connected: self.connected, edge };
         let mut grains = find_grains(&voxels, &symmetry, &search);
         grains.retain(|g| g.members.len() >= self.min_voxels);
         if self.mean {

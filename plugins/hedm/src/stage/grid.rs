@@ -81,14 +81,23 @@ impl Stage for HexGrid {
     }
 
     fn check(&self, faults: &mut Faults) {
-        let lengths = [("radius", self.radius), ("size", self.size), ("edge", self.edge), ("picture_pixel", self.picture_pixel)];
+        let lengths = [
+            ("radius", self.radius),
+            ("size", self.size),
+            ("edge", self.edge),
+            ("picture_pixel", self.picture_pixel),
+        ];
         for (name, value) in lengths {
             if value.is_some_and(|v| !(v.is_finite() && v > 0.0)) {
                 faults.add(name, format!("found {}, wanted more than 0", value.unwrap_or_default()));
             }
         }
         if self.file.is_some() == (self.radius.is_some() || self.size.is_some()) {
-            faults.add_with_help("radius", "found no single way to lay the grid", "give `radius` and `size`, or `file`");
+            faults.add_with_help(
+                "radius",
+                "found no single way to lay the grid",
+                "give `radius` and `size`, or `file`",
+            );
         } else if self.file.is_none() && self.radius.is_some() != self.size.is_some() {
             faults.add("size", "found one of `radius` and `size`, wanted both");
         }
@@ -124,7 +133,9 @@ impl Task for HexGrid {
             let side = (pixels.len() as f64).sqrt().round() as usize;
             if side * side != pixels.len() {
                 let found = pixels.len();
-                return Err(Error::data(format!("{file}: found {found} bytes, wanted the square of a picture's side")));
+                return Err(Error::data(format!(
+                    "{file}: found {found} bytes, wanted the square of a picture's side"
+                )));
             }
             let mask = Mask::Picture { pixels, side, pixel };
             voxels.retain(|v| mask.keeps(v));

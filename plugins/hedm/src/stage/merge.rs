@@ -30,7 +30,10 @@ fn half() -> f64 {
 #[derive(Ports)]
 pub struct MapIn {
     /// The voxels with their orientations.
-    #[port(fixed, columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32")]
+    #[port(
+        fixed,
+        columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32"
+    )]
     pub(crate) voxels: Table,
 }
 
@@ -96,10 +99,16 @@ pub struct Merge {}
 #[derive(Ports)]
 pub struct MergeIn {
     /// The map of all voxels.
-    #[port(fixed, columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32")]
+    #[port(
+        fixed,
+        columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32"
+    )]
     voxels: Table,
     /// The map of those that were tried again.
-    #[port(fixed, columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32")]
+    #[port(
+        fixed,
+        columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32"
+    )]
     again: Option<Table>,
 }
 
@@ -107,7 +116,9 @@ pub struct MergeIn {
 #[derive(Ports)]
 pub struct MergeOut {
     /// The voxels with the better orientations.
-    #[port(columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32")]
+    #[port(
+        columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32"
+    )]
     voxels: Table,
     /// How many voxels were replaced.
     replaced: i64,
@@ -143,7 +154,8 @@ impl Task for Merge {
             }
         }
         let solved: Vec<f64> = voxels.iter().map(|v| v.confidence).filter(|c| *c > 0.0).collect();
-        let confidence = if solved.is_empty() { 0.0 } else { solved.iter().sum::<f64>() / solved.len() as f64 };
+        let confidence =
+            if solved.is_empty() { 0.0 } else { solved.iter().sum::<f64>() / solved.len() as f64 };
         Ok(MergeOut { voxels: fitted_table(&voxels)?, replaced, confidence })
     }
 }
@@ -159,7 +171,9 @@ mod tests {
         let run = RunCx::default();
         let cx = Cx::new(&run, "it");
         let first = three([0.9, 0.0, 0.5]);
-        let out = Merge {}.run(&cx, MergeIn { voxels: first.clone(), again: Some(three([0.8, 0.3, 0.6])) }).unwrap();
+        let out = Merge {}
+            .run(&cx, MergeIn { voxels: first.clone(), again: Some(three([0.8, 0.3, 0.6])) })
+            .unwrap();
         assert_eq!(out.voxels.numbers::<f64>("confidence").unwrap(), [0.9, 0.3, 0.6]);
         assert_eq!(out.replaced, 2);
         let split = Split { below: 0.5 }.run(&cx, MapIn { voxels: first }).unwrap();

@@ -80,7 +80,9 @@ fn tenth() -> f64 {
 #[derive(Ports)]
 pub struct MicIn {
     /// The voxels with their orientations.
-    #[port(columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32")]
+    #[port(
+        columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32"
+    )]
     voxels: Table,
     /// The number of each record, for the log.
     #[port(dtype = "integer", axes = "")]
@@ -100,7 +102,9 @@ impl Stage for MicWrite {
             })
             .collect();
         let table = fitted_table(&voxels).expect("columns of equal length").with_record(0);
-        Example::new(example("path = \"map\"\n")).frames("number", Array::from_slice(&[0u32])).frames("voxels", table)
+        Example::new(example("path = \"map\"\n"))
+            .frames("number", Array::from_slice(&[0u32]))
+            .frames("voxels", table)
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -140,7 +144,8 @@ impl Writer for MicWrite {
                     out.replace(&name(".ctf"), text.as_bytes())?;
                 }
                 Format::Ang => {
-                    let text = channel_text(&raster, &voxels, &cell, self.experiment.space_group as u8, false);
+                    let text =
+                        channel_text(&raster, &voxels, &cell, self.experiment.space_group as u8, false);
                     out.replace(&name(".ang"), text.as_bytes())?;
                 }
                 Format::Png => {
@@ -155,7 +160,8 @@ impl Writer for MicWrite {
                         .collect();
                     out.replace(&name("_ipf.png"), &png(&raster, &colours)?)?;
                     let map = isard_draw::Map::Viridis;
-                    let colours: Vec<[u8; 3]> = voxels.iter().map(|v| map.colour(v.confidence as f32)).collect();
+                    let colours: Vec<[u8; 3]> =
+                        voxels.iter().map(|v| map.colour(v.confidence as f32)).collect();
                     out.replace(&name("_confidence.png"), &png(&raster, &colours)?)?;
                 }
             }

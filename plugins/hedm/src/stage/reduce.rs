@@ -11,8 +11,8 @@ use crate::reduce::{Cleaner, Edges, Settings, Worker, median_of_frames};
 /// Reduces camera frames to their lit pixels.
 ///
 /// The background is the lower median of the first `background` frames of each distance, at each pixel; it is taken off
-/// those frames too, and stays as it is. What is left above `blanket` counts goes through a median of 3 x 3 (`radius`
-/// 1) or 5 x 5 pixels; with `log` only blobs of a Laplacian of a Gaussian of two widths remain, and blobs of fewer
+/// those frames too, and stays as it is. What is left above `blanket` counts goes through a median of the pixels within
+/// `radius`; with `log` only blobs of a Laplacian of a Gaussian of two widths remain, and blobs of fewer
 /// than `min_pixels` pixels go. Missing frames are not part of the background and stay unknown.
 ///
 /// Keeps order and count; holds back as many frames as the background needs. About 5 ns a pixel.
@@ -113,8 +113,10 @@ impl Stage for Reduce {
             // A spot of 3 x 3 pixels.
             (0..9).for_each(|n| pixels[k * rows * columns + at + n / 3 * columns + n % 3] = 400);
         }
-        Example::new(example("background = 4\n"))
-            .frames("image", Array::of(&[6, rows, columns], &pixels).expect("as many pixels as the frames have"))
+        Example::new(example("background = 4\n")).frames(
+            "image",
+            Array::of(&[6, rows, columns], &pixels).expect("as many pixels as the frames have"),
+        )
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -134,7 +136,11 @@ impl Stage for Reduce {
 
     fn cost(&self, input: &Shapes) -> Cost {
         let pixels = input.get("image").dims.iter().flatten().product::<usize>() as u64;
-        Cost { memory: 2 * pixels * (self.background + 3), seconds_per_record: 5e-9 * pixels as f64, ..Cost::default() }
+        Cost {
+            memory: 2 * pixels * (self.background + 3),
+            seconds_per_record: 5e-9 * pixels as f64,
+            ..Cost::default()
+        }
     }
 }
 
@@ -147,8 +153,10 @@ impl Fold for Reduce {
         let [columns, rows] = self.experiment.size;
         let found = &input.image.shape()[1..];
         if found != [rows, columns] {
-            return Err(Error::data(format!("{span}: found frames of {found:?} pixels, the detector has [{rows}, {columns}]"))
-                .help("`size` of the experiment is columns, then rows"));
+            return Err(Error::data(format!(
+                "{span}: found frames of {found:?} pixels, the detector has [{rows}, {columns}]"
+            ))
+            .help("`size` of the experiment is columns, then rows"));
         }
         let images = if self.ready(span)? { input.image } else { input.image.detach()? };
         for number in span.range() {
@@ -166,7 +174,8 @@ impl Fold for Reduce {
     }
 
     fn save(&self) -> Result<Dict> {
-        let waiting = self.waiting.iter().map(|(n, a)| Value::from(vec![Value::Int(*n as i64), a.clone().into()]));
+        let waiting =
+            self.waiting.iter().map(|(n, a)| Value::from(vec![Value::Int(*n as i64), a.clone().into()]));
         let state = Dict::new().with("waiting", waiting.collect::<Vec<_>>());
         Ok(match &self.background_of {
             Some((l, background)) => state.with("distance", *l as i64).with("background", background.clone()),
@@ -184,7 +193,9 @@ impl Fold for Reduce {
             self.waiting.push_back((*n as u64, image.clone()));
         }
         (self.background_of, self.cleaner) = (None, None);
-        if let (Some(Value::Int(l)), Some(Value::Array(background))) = (state.get("distance"), state.get("background")) {
+        if let (Some(Value::Int(l)), Some(Value::Array(background))) =
+            (state.get("distance"), state.get("background"))
+        {
             self.take_background(*l as usize, background.clone())?;
         }
         Ok(())
@@ -204,7 +215,8 @@ impl Reduce {
         if self.log {
             edges = vec![Edges::new(self.log_sigma, self.log_radius), Edges::new(1.0, 4)];
         }
-        let settings = Settings { blanket: self.blanket, radius: self.radius, edges, min_pixels: self.min_pixels };
+        let settings =
+            Settings { blanket: self.blanket, radius: self.radius, edges, min_pixels: self.min_pixels };
         self.cleaner = Some(Cleaner::new(settings, background.as_slice::<u16>()?, self.experiment.size[0]));
         self.background_of = Some((l, background));
         Ok(())
@@ -246,7 +258,11 @@ impl Reduce {
         let piece = (columns * 64).max(1);
         let parts: Vec<Mutex<&mut [u16]>> = out.chunks_mut(piece).map(Mutex::new).collect();
         cx.par(parts.len(), |k| {
-            median_part(&slices, k * piece, &mut parts[k].lock().map_err(|_| Error::internal("rows were taken twice"))?);
+            median_part(
+                &slices,
+                k * piece,
+                &mut parts[k].lock().map_err(|_| Error::internal("rows were taken twice"))?,
+            );
             Ok(())
         })?;
         drop(parts);
@@ -254,7 +270,8 @@ impl Reduce {
     }
 
     fn reduce(&self, cx: &Cx, some: &[(u64, Array)], emit: &mut Emit<ReduceOut>) -> Result<()> {
-        let cleaner = self.cleaner.as_ref().ok_or_else(|| Error::internal("no background after it was taken"))?;
+        let cleaner =
+            self.cleaner.as_ref().ok_or_else(|| Error::internal("no background after it was taken"))?;
         let [columns, rows] = self.experiment.size.map(|n| n as u32);
         let found: Vec<Mutex<Vec<(u32, u32, u16)>>> = some.iter().map(|_| Mutex::default()).collect();
         cx.par(some.len(), |k| {
@@ -267,7 +284,11 @@ impl Reduce {
             let y: Vec<u32> = lit.iter().map(|p| columns - 1 - p.1).collect();
             let z: Vec<u32> = lit.iter().map(|p| rows - 1 - p.0).collect();
             let value: Vec<u16> = lit.iter().map(|p| p.2).collect();
-            let spots = Table::new(lit.len()).with("y", &y)?.with("z", &z)?.with("value", &value)?.with_record(*number);
+            let spots = Table::new(lit.len())
+                .with("y", &y)?
+                .with("z", &z)?
+                .with("value", &value)?
+                .with_record(*number);
             let lit = Array::of(&[1], &[lit.len() as u32])?;
             emit.put(Span::frames(*number, 1), ReduceOut { spots, lit });
         }

@@ -24,7 +24,9 @@ pub struct Reflections {
 #[derive(Ports)]
 pub struct ReflectionsOut {
     /// The reflections.
-    #[port(columns = "h: i32, k: i32, l: i32, ring: u32, d: f64 angstrom, theta: f64 degree, radius: f64 um")]
+    #[port(
+        columns = "h: i32, k: i32, l: i32, ring: u32, d: f64 angstrom, theta: f64 degree, radius: f64 um"
+    )]
     reflections: Table,
     /// The list as the text of `hkls.csv`.
     text: String,

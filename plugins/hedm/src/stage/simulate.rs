@@ -147,7 +147,9 @@ impl Stage for Simulate {
     type Out = Frame;
 
     fn example() -> Example {
-        Example::new(example("grains = 2\nradius = 20.0\nedge = 20.0\nzingers = 1.0\nhot = 0.001\nlose = [7]\n"))
+        Example::new(example(
+            "grains = 2\nradius = 20.0\nedge = 20.0\nzingers = 1.0\nhot = 0.001\nlose = [7]\n",
+        ))
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -158,9 +160,13 @@ impl Stage for Simulate {
             }
         }
         if !(0.0 <= self.low && self.low <= self.high && self.high < 60_000.0) {
-            faults.add("low", format!("found {} to {} counts, wanted rising ones from 0 to 60000", self.low, self.high));
+            faults.add(
+                "low",
+                format!("found {} to {} counts, wanted rising ones from 0 to 60000", self.low, self.high),
+            );
         }
-        for (name, value) in [("background", self.background), ("rate", self.rate), ("zingers", self.zingers)] {
+        for (name, value) in [("background", self.background), ("rate", self.rate), ("zingers", self.zingers)]
+        {
             if !(value.is_finite() && value >= 0.0) {
                 faults.add(name, format!("found {value}, wanted 0 or more"));
             }
@@ -216,8 +222,10 @@ impl Source for Simulate {
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<Frame>) -> Result<Pull> {
         let columns = self.experiment.size[0];
-        let camera = Camera { low: self.low, high: self.high, blur: self.blur, zingers: self.zingers, columns };
-        let play = self.play.as_mut().ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
+        let camera =
+            Camera { low: self.low, high: self.high, blur: self.blur, zingers: self.zingers, columns };
+        let play =
+            self.play.as_mut().ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
         let total = play.frames.len() as u64;
         let due = match self.rate {
             0.0 => total,
@@ -248,7 +256,8 @@ impl Source for Simulate {
         play.next = end;
         let [columns, rows] = self.experiment.size;
         let mut image = cx.array(Dtype::U16, &[(end - first) as usize, rows, columns])?;
-        let parts: Vec<Mutex<&mut [u16]>> = image.as_slice_mut::<u16>()?.chunks_mut(pixels).map(Mutex::new).collect();
+        let parts: Vec<Mutex<&mut [u16]>> =
+            image.as_slice_mut::<u16>()?.chunks_mut(pixels).map(Mutex::new).collect();
         let play = &*play;
         let rngs: Vec<_> = (first..end).map(|n| cx.rng(n)).collect();
         cx.par(parts.len(), |k| {
@@ -324,7 +333,10 @@ impl Simulate {
             let (_, mut voxels) = read_text_mic(&text).map_err(|e| e.at(file.clone()))?;
             voxels.retain(|v| v.confidence >= self.truth_above);
             if voxels.is_empty() {
-                return Err(Error::data(format!("{file}: no voxel has a confidence of {} or more", self.truth_above)));
+                return Err(Error::data(format!(
+                    "{file}: no voxel has a confidence of {} or more",
+                    self.truth_above
+                )));
             }
             return Ok((voxels, vec![]));
         }
@@ -347,7 +359,12 @@ impl Simulate {
             let nearest = (0..grains.len()).min_by(|a, b| away(&grains[*a]).total_cmp(&away(&grains[*b])));
             let at = nearest.ok_or_else(|| Error::internal("no grains"))?;
             let q = turned(&mut rng, self.spread).times(&grains[at].1);
-            out.push(Fitted { seed: at as f64, euler: q.euler(), confidence: 1.0, ..Fitted::unsolved(voxel) });
+            out.push(Fitted {
+                seed: at as f64,
+                euler: q.euler(),
+                confidence: 1.0,
+                ..Fitted::unsolved(voxel)
+            });
         }
         Ok((out, grains.into_iter().map(|g| g.1).collect()))
     }

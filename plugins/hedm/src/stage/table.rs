@@ -17,7 +17,8 @@ pub(crate) fn voxels_table(voxels: &[Voxel]) -> Result<Table> {
 
 /// The voxels of a table.
 pub(crate) fn voxels_of(table: &Table) -> Result<Vec<Voxel>> {
-    let (x, y, edge) = (table.numbers::<f64>("x")?, table.numbers::<f64>("y")?, table.numbers::<f64>("edge")?);
+    let (x, y, edge) =
+        (table.numbers::<f64>("x")?, table.numbers::<f64>("y")?, table.numbers::<f64>("edge")?);
     let up = table.numbers::<u8>("up")?;
     Ok((0..table.rows()).map(|k| Voxel { x: x[k], y: y[k], edge: edge[k], up: up[k] != 0 }).collect())
 }

@@ -43,7 +43,8 @@ pub fn projector(folder: &Path, rules: Rules) -> Projector {
     let column = |key| p.rows::<1>(key).unwrap().into_iter().map(|[x]| x).collect::<Vec<f64>>();
     let tilt = ["tx", "ty", "tz"].map(|k| p.need(k).unwrap());
     let size = [p.need("NrPixels").unwrap() as usize; 2];
-    let detector = Detector::new(&column("Lsd"), &p.rows::<2>("BC").unwrap(), tilt, p.need("px").unwrap(), size);
+    let detector =
+        Detector::new(&column("Lsd"), &p.rows::<2>("BC").unwrap(), tilt, p.need("px").unwrap(), size);
     let areas = p.rows::<4>("BoxSize").unwrap();
     let windows = p.rows::<2>("OmegaRange").unwrap().into_iter().zip(areas);
     let scan = Scan {

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn spacings_are_those_of_the_textbook() {
-        let length = |cell: &Cell, hkl| apply(&cell.reciprocal(), hkl).iter().map(|x| x * x).sum::<f64>().sqrt();
+        let length =
+            |cell: &Cell, hkl| apply(&cell.reciprocal(), hkl).iter().map(|x| x * x).sum::<f64>().sqrt();
         let hexagonal = Cell::new([2.95, 2.95, 4.68, 90.0, 90.0, 120.0]).unwrap();
         // 1/d^2 = 4/3 (h2 + hk + k2)/a2 + l2/c2
         let wanted = (4.0 / 3.0 * 7.0 / (2.95f64 * 2.95) + 9.0 / (4.68f64 * 4.68)).sqrt();

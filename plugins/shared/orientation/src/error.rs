@@ -30,13 +30,19 @@ impl fmt::Display for OrientationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OrientationError::NoCell { found } => {
-                write!(f, "found the lattice parameters {found:?}, which make no cell; give a b c in angstrom and alpha beta gamma in degrees")
+                write!(
+                    f,
+                    "found the lattice parameters {found:?}, which make no cell; give a b c in angstrom and alpha beta gamma in degrees"
+                )
             }
             OrientationError::NoGroup { found } => {
                 write!(f, "found space group {found}, wanted 1 to 230")
             }
             OrientationError::Mismatch { group, cell, wanted } => {
-                write!(f, "space group {group} does not match the cell {cell:?}, it wants {wanted}; check both")
+                write!(
+                    f,
+                    "space group {group} does not match the cell {cell:?}, it wants {wanted}; check both"
+                )
             }
         }
     }

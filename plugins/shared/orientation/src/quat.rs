@@ -72,12 +72,7 @@ impl Quat {
     pub fn from_euler(euler: [f64; 3]) -> Quat {
         let [a, b, c] = euler.map(|x| 0.5 * x);
         let (plus, minus) = (a + c, a - c);
-        let q = [
-            b.cos() * plus.cos(),
-            b.sin() * minus.cos(),
-            b.sin() * minus.sin(),
-            b.cos() * plus.sin(),
-        ];
+        let q = [b.cos() * plus.cos(), b.sin() * minus.cos(), b.sin() * minus.sin(), b.cos() * plus.sin()];
         Quat::new(q).unwrap_or(Quat::IDENTITY)
     }
 

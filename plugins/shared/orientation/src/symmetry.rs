@@ -147,7 +147,8 @@ mod tests {
     fn trigonal_axes_depend_on_the_group() {
         // A half turn about x is one of -3 1 m (162) with a* along x, and none of -3 m 1 (164).
         let half = Quat([0.0, 1.0, 0.0, 0.0]);
-        let holds = |group| symmetry(group, HEXAGONAL).unwrap().operators().iter().any(|s| s.angle_to(&half) < 1e-9);
+        let holds =
+            |group| symmetry(group, HEXAGONAL).unwrap().operators().iter().any(|s| s.angle_to(&half) < 1e-9);
         assert!(holds(162) && !holds(164) && holds(194));
     }
 
@@ -180,7 +181,8 @@ mod tests {
     fn a_mean_lies_between_equivalents() {
         let s = symmetry(225, CUBIC).unwrap();
         let q = Quat::from_euler([0.3, 0.7, 1.1]);
-        let turned = |a: f64, k: usize| Quat::from_rotation_vector([a, 0.0, 0.0]).times(&q).times(&s.operators()[k]);
+        let turned =
+            |a: f64, k: usize| Quat::from_rotation_vector([a, 0.0, 0.0]).times(&q).times(&s.operators()[k]);
         let mean = s.mean(&[turned(0.01, 3), turned(-0.01, 17), turned(0.03, 8)]).unwrap();
         assert!(s.misorientation(&mean, &turned(0.01, 0)) < 1e-9);
     }
