@@ -17,7 +17,7 @@ pub struct Imported {
 }
 
 /// Keys that the recipe takes.
-const USED: [&str; 47] = [
+const USED: [&str; 48] = [
     "DataDirectory",
     "OrigFileName",
     "extOrig",
@@ -65,12 +65,12 @@ const USED: [&str; 47] = [
     "GlobalPosition",
     "MaxAngle",
     "PrecomputedSpotsInfo",
+    "GridFileName",
 ];
 
 /// Keys that are known and not used, with the reason.
-const UNUSED: [(&str, &str); 15] = [
+const UNUSED: [(&str, &str); 14] = [
     ("NrOrientations", "seeds are counted where they are read"),
-    ("GridFileName", "the grid is laid anew; set `grid.file` to read one"),
     ("OutputDirectory", "a run has its own folder, `--out`"),
     ("ReducedFileName", "reduced frames go from stage to stage, not over files"),
     ("extReduced", "reduced frames go from stage to stage, not over files"),
@@ -201,7 +201,19 @@ pub fn import(text: &str, folder: &Path) -> Result<Imported> {
     let grid = p.need("GridSize")?;
     let edge = or("EdgeLength", grid)?;
     put("\n[stage.grid]\nuse = \"hedm.grid\"\n\n[stage.grid.set]".into());
-    put(format!("radius = {}\nsize = {}\nedge = {}", float(p.need("Rsample")?), float(grid), float(edge)));
+    let laid = format!("{data}/{}", p.text("GridFileName").unwrap_or("grid.txt"));
+    let there = folder.join(&laid).exists();
+    // A grid that lies in the folder is the one that earlier maps of it have.
+    if there {
+        put(format!("file = {}", path(&laid)));
+    } else {
+        put(format!(
+            "radius = {}\nsize = {}\nedge = {}",
+            float(p.need("Rsample")?),
+            float(grid),
+            float(edge)
+        ));
+    }
     match (p.text("TomoImage"), p.rows::<4>("GridMask")?.pop()) {
         (Some(file), _) => {
             put(format!("picture = {}", path(&format!("{data}/{file}"))));
