@@ -132,7 +132,7 @@ impl Climb {
         let from = Quat::from_rotation_vector(turn).times(&seed.orientation);
         let steps = if reached < 0.4 * best { &STEPS[..1] } else { &STEPS[..] };
         let peak = self.walk(field, scratch, voxel, from, steps)?;
-        if peak.score.confidence() < 0.75 * best || peak.score.confidence() < ENOUGH {
+        if peak.score.confidence() < 0.85 * best || peak.score.confidence() < ENOUGH {
             return Some(peak);
         }
         Some(self.roam(field, scratch, voxel, peak))
