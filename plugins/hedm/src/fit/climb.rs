@@ -30,6 +30,9 @@ const CLIMBED: f64 = 0.8;
 /// and how many are climbed.
 const CLIMBS: usize = 4;
 
+/// Below this confidence orientations are not centred.
+const POOR: f64 = 0.25;
+
 /// An orientation with what it explains.
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
@@ -226,7 +229,9 @@ impl Climb {
         let Some(mut view) = scratch.view.take() else { return peak };
         let (mut at, mut held) =
             ([0.0f64; 3], view.score(field, [0.0; 3], Bar::NONE).map_or(0.0, |s| s.confidence()));
-        for _ in 0..3 {
+        // Poor orientations lie on many small plateaus, whose middles mean nothing.
+        let rounds = if held < POOR { 0 } else { 3 };
+        for _ in 0..rounds {
             let mut sum = [0.0; 3];
             let mut climbed = false;
             for d in &directions()[6..] {
