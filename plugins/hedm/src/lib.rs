@@ -15,6 +15,8 @@ pub mod reduce;
 
 pub mod map;
 
+pub mod import;
+
 mod simd;
 
 mod stage;

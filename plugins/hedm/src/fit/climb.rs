@@ -30,6 +30,9 @@ const CLIMBED: f64 = 0.8;
 /// and how many are climbed.
 const CLIMBS: usize = 4;
 
+/// Below this confidence orientations are not centred.
+const POOR: f64 = 0.25;
+
 /// An orientation with what it explains.
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
@@ -132,7 +135,7 @@ impl Climb {
         let from = Quat::from_rotation_vector(turn).times(&seed.orientation);
         let steps = if reached < 0.4 * best { &STEPS[..1] } else { &STEPS[..] };
         let peak = self.walk(field, scratch, voxel, from, steps)?;
-        if peak.score.confidence() < 0.75 * best || peak.score.confidence() < ENOUGH {
+        if peak.score.confidence() < 0.85 * best || peak.score.confidence() < ENOUGH {
             return Some(peak);
         }
         Some(self.roam(field, scratch, voxel, peak))
@@ -226,7 +229,9 @@ impl Climb {
         let Some(mut view) = scratch.view.take() else { return peak };
         let (mut at, mut held) =
             ([0.0f64; 3], view.score(field, [0.0; 3], Bar::NONE).map_or(0.0, |s| s.confidence()));
-        for _ in 0..3 {
+        // Poor orientations lie on many small plateaus, whose middles mean nothing.
+        let rounds = if held < POOR { 0 } else { 3 };
+        for _ in 0..rounds {
             let mut sum = [0.0; 3];
             let mut climbed = false;
             for d in &directions()[6..] {

@@ -6,7 +6,7 @@ use crate::bits::{Score, Volume};
 use crate::fit::base::{Base, Site, stand};
 use crate::fit::shape::{Run, Shapes};
 use crate::model::{Projector, Voxel};
-use crate::simd::{BLOCK, Block, Placed, STEEPEST, Stand, place};
+use crate::simd::{BLOCK, Block, Placed, STEEPEST, Stand, counting, place};
 
 /// What every look at a volume needs.
 #[derive(Clone, Copy)]
@@ -113,10 +113,9 @@ impl View {
                 }
                 continue;
             }
-            for d in 0..2 {
-                for a in 0..n {
-                    block.shift[d][a][i] = shifts[a][d] as f32;
-                }
+            for (a, shift) in shifts.iter().take(n).enumerate() {
+                block.shift[0][a][i] = shift[0] as f32;
+                block.shift[1][a][i] = shift[1] as f32;
             }
             if many {
                 self.shapes.push(shapes.of(corners.map(|[x, y]| site.shift(x, y, lsd)), rules));
@@ -136,6 +135,14 @@ impl View {
 
     /// As [`View::score`], but of the pixel at the voxel's centre alone.
     pub(crate) fn middle(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
+        counting(
+            #[inline(always)]
+            || self.middle_here(field, turn, bar),
+        )
+    }
+
+    #[inline(always)]
+    fn middle_here(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
         let (volume, count) = (field.volume, self.stand.count);
         let last = count - 1;
         if !field.whole {
@@ -157,7 +164,13 @@ impl View {
             while near != 0 {
                 let i = near.trailing_zeros() as usize;
                 near &= near - 1;
-                sum.lit += u32::from((0..=last).rev().all(|l| view.is_lit(volume, at, l, i)));
+                let mut lit = true;
+                let mut l = count;
+                while lit && l > 0 {
+                    l -= 1;
+                    lit = view.is_lit(volume, at, l, i);
+                }
+                sum.lit += u32::from(lit);
             }
         })
     }
@@ -170,6 +183,14 @@ impl View {
 
     /// How much is lit of all pixels of the voxel's triangle.
     fn all(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
+        counting(
+            #[inline(always)]
+            || self.all_here(field, turn, bar),
+        )
+    }
+
+    #[inline(always)]
+    fn all_here(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
         let size = field.volume.size().map(|n| n as i32);
         self.walk(field, turn, bar, |view, k, at, i, known, sum| {
             let (runs, first) = &view.shapes[k];

@@ -48,9 +48,7 @@ impl Projector {
             let (xa, ya) = (a * cos - b * sin, a * sin + b * cos);
             let t = 1.0 - xa / detector.lsd[0];
             let pixel = detector.project(ya + spot.y * t, spot.z * t);
-            for k in 0..2 {
-                out.inside &= pixel[k] >= 0.0 && pixel[k] <= detector.size[k] as f64;
-            }
+            out.inside &= pixel.iter().zip(detector.size).all(|(p, n)| *p >= 0.0 && *p <= n as f64);
             [pixel[0] - centre[0], pixel[1] - centre[1]]
         });
         out.offsets.clear();

@@ -56,8 +56,8 @@ impl Predictor {
         });
         let mut reach = [f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY, f64::NEG_INFINITY];
         for w in &scan.windows {
-            for k in 0..4 {
-                reach[k] = if k % 2 == 0 { reach[k].min(w.area[k]) } else { reach[k].max(w.area[k]) };
+            for (k, (r, a)) in reach.iter_mut().zip(w.area).enumerate() {
+                *r = if k % 2 == 0 { r.min(a) } else { r.max(a) };
             }
         }
         let pole = scan.exclude_pole.to_radians().cos();

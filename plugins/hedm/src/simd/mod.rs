@@ -6,7 +6,7 @@ mod level;
 mod median;
 mod place;
 
-pub(crate) use level::{Level, level};
+pub(crate) use level::{Level, counting, level};
 pub use median::median_of_frames;
 pub(crate) use median::{median_3x3, subtract};
 pub(crate) use place::{BLOCK, Block, MOST, Placed, STEEPEST, Stand, place};

@@ -128,8 +128,8 @@ fn place_plain(block: &Block, stand: &Stand, turn: [f32; 3], out: &mut Placed) {
     let mut on = out.inside;
     for k in 0..2 {
         let mut centre = [0.0f32; BLOCK];
-        for i in 0..BLOCK {
-            centre[i] = linear(&block.centre[k], i) - stand.first[k];
+        for (i, centre) in centre.iter_mut().enumerate() {
+            *centre = linear(&block.centre[k], i) - stand.first[k];
             out.shift[k][i] = whole(linear(&block.shift[k], i) + 0.5);
         }
         for l in 0..stand.count {

@@ -131,7 +131,7 @@ impl Experiment {
         let (a, b) = (self.omega_start, self.omega_start + self.omega_step * self.frames as f64);
         let (low, high) = (a.min(b), a.max(b));
         for w in &self.windows {
-            if [0, 2, 4].iter().any(|k| !(w[*k] < w[k + 1])) {
+            if [0, 2, 4].iter().any(|k| w[*k] >= w[k + 1] || w[*k].is_nan() || w[k + 1].is_nan()) {
                 add("windows", format!("found {w:?}, wanted pairs that rise"));
             } else if self.omega_sign == 1.0 {
                 let meets = |t: f64| w[0] + t < high && low < w[1] + t;

@@ -157,7 +157,9 @@ impl Stage for FitLayer {
             let pixels = painter.pixels(number / 90, number % 90);
             counts.push(pixels.len() as u32);
             for [a, b] in pixels {
-                (y.push(*a), z.push(*b), records.push(number as u64));
+                y.push(*a);
+                z.push(*b);
+                records.push(number as u64);
             }
         }
         let spots = Table::new(y.len())

@@ -9,6 +9,7 @@ mod seeds;
 
 mod simulate;
 
+mod bits;
 mod reduce;
 
 mod fit;

@@ -11,8 +11,8 @@ use crate::reduce::{Cleaner, Edges, Settings, Worker, median_of_frames};
 /// Reduces camera frames to their lit pixels.
 ///
 /// The background is the lower median of the first `background` frames of each distance, at each pixel; it is taken off
-/// those frames too, and stays as it is. What is left above `blanket` counts goes through a median of 3 x 3 (`radius`
-/// 1) or 5 x 5 pixels; with `log` only blobs of a Laplacian of a Gaussian of two widths remain, and blobs of fewer
+/// those frames too, and stays as it is. What is left above `blanket` counts goes through a median of the pixels within
+/// `radius`; with `log` only blobs of a Laplacian of a Gaussian of two widths remain, and blobs of fewer
 /// than `min_pixels` pixels go. Missing frames are not part of the background and stay unknown.
 ///
 /// Keeps order and count; holds back as many frames as the background needs. About 5 ns a pixel.

@@ -1,6 +1,7 @@
 //! `isard import`: recipes from the parameter files of other programs.
 
 mod dct;
+mod midas;
 mod poni;
 
 use clap::{Args, Subcommand};
@@ -18,6 +19,8 @@ pub struct ImportArguments {
 enum What {
     /// Parameter files (YAML) of the DCT pipeline.
     Dct(dct::DctArguments),
+    /// A parameter file of the MIDAS near-field programs.
+    Midas(midas::MidasArguments),
     /// The geometry of a detector from a PONI file.
     Poni(poni::PoniArguments),
 }
@@ -25,6 +28,7 @@ enum What {
 /// Imports what was asked for.
 pub fn run(arguments: &ImportArguments) -> Done {
     match &arguments.what {
+        What::Midas(arguments) => midas::run(arguments),
         What::Dct(arguments) => dct::run(arguments),
         What::Poni(arguments) => poni::run(arguments),
     }

@@ -1,0 +1,39 @@
+//! `isard import midas`: a recipe from a parameter file of the MIDAS near-field programs.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use isard_core::error::Error;
+
+use super::super::Done;
+use crate::show::style;
+
+/// A parameter file, and where the recipe goes.
+#[derive(Args)]
+pub struct MidasArguments {
+    /// The parameter file; its paths count from its folder.
+    #[arg(value_name = "PARAMS.txt")]
+    file: PathBuf,
+    /// The recipe; printed when it is not given.
+    #[arg(long, short, value_name = "RECIPE.toml")]
+    output: Option<PathBuf>,
+}
+
+/// Makes the recipe.
+pub fn run(arguments: &MidasArguments) -> Done {
+    let path = &arguments.file;
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|e| Error::io("cannot find", folder, &e))?;
+    let imported = isard_hedm::import::import(&text, &folder).map_err(|e| e.at(path.display().to_string()))?;
+    style::complain(&imported.notes.iter().map(|n| format!("{n}\n")).collect::<String>());
+    match &arguments.output {
+        None => style::print(&imported.recipe),
+        Some(path) => {
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+            let written = file.and_then(|mut f| std::io::Write::write_all(&mut f, imported.recipe.as_bytes()));
+            written.map_err(|e| Error::io("cannot write", path, &e).help("a recipe that exists is not replaced"))?;
+        }
+    }
+    Ok(0)
+}
