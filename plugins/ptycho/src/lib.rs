@@ -11,6 +11,9 @@ pub mod num;
 pub mod propagate;
 pub mod scan;
 pub mod session;
+pub mod simulate;
 
 mod kept;
 mod simd;
+
+mod stage;

@@ -15,6 +15,8 @@ use crate::propagate::Propagator;
 
 /// The part of an engine's iterations that work done while frames arrived can stand for.
 const CREDIT: f64 = 0.6;
+/// What an iteration done with few frames is worth of one done with all.
+const WORTH: f64 = 0.5;
 
 /// What a reconstruction is told.
 #[derive(Clone, Debug)]
@@ -134,7 +136,7 @@ impl Session {
         }
         self.gather()?;
         if self.complete && self.stage.is_none() {
-            self.credit = self.early as f64 / self.model.frames.len().max(1) as f64;
+            self.credit = WORTH * self.early as f64 / self.model.frames.len().max(1) as f64;
             self.stage = Some(0);
             self.engine = None;
         }

@@ -59,11 +59,8 @@ fn round64(test: &str) -> Option<Scan> {
 }
 
 fn session(scan: &Scan, engines: Vec<Settings>, seed: u64) -> Session {
-    let illumination = Illumination {
-        size: Some(0.45 * 128.0 * scan.geometry.resolution()),
-        edge: 0.0,
-        ..Illumination::default()
-    };
+    let illumination =
+        Illumination { size: Some(0.45 * 128.0 * scan.geometry.resolution()), ..Illumination::default() };
     let task = Task {
         engines,
         illumination,
@@ -119,6 +116,25 @@ fn live(scan: &Scan, engines: Vec<Settings>, at_once: usize, iterations: usize) 
         s.step(&alone).unwrap();
     }
     (quality(scan, &s), begun.elapsed().as_secs_f64())
+}
+
+#[test]
+fn a_result_of_another_program_is_judged_as_there() {
+    let Some(scan) = round64("a result of another program") else { return };
+    let path = reference("a result of another program", "round64_DM_ML.ptyr").unwrap();
+    let (shape, object) = waves(&File::open(path).unwrap(), "content/obj/SS00G00/data");
+    let mut s = session(&scan, one(Method::DM, 1), 1);
+    scan.frames.iter().for_each(|f| s.take(f.clone()));
+    s.step(&alone).unwrap();
+    assert_eq!([s.model.object.rows, s.model.object.columns], shape[1..]);
+    s.model.object.modes[0] = object.into_iter().map(isard_ptycho::num::narrow).collect();
+    let q = quality(&scan, &s);
+    // The same comparison with numpy: 0.0672 where the true probe lights more than 15 %.
+    assert!((q.rms - 0.0672).abs() < 5e-4 && q.resolution > 0.97, "{} {}", q.rms, q.resolution);
+    let both = vec![Settings::new(Method::DM, 60), Settings::new(Method::ML, 60)];
+    let (own, _) = offline(&scan, both, 1);
+    eprintln!("DM 60 ML 60: {:.4} {:.2}", own.rms, own.resolution);
+    assert!(own.rms < 1.02 * q.rms && own.resolution > 0.97, "{} {}", own.rms, own.resolution);
 }
 
 fn one(name: Method, numiter: u64) -> Vec<Settings> {
