@@ -6,7 +6,7 @@ use isard_core::contract;
 use isard_core::registry::Registry;
 
 /// Families are tested side by side; a new one is caught by the test after them.
-const FAMILIES: [&str; 4] = ["isard-files", "isard-image", "isard-powder", "isard"];
+const FAMILIES: [&str; 5] = ["isard-files", "isard-image", "isard-powder", "isard-ptycho", "isard"];
 
 #[test]
 fn files_hold_the_contract() {
@@ -21,6 +21,11 @@ fn image_holds_the_contract() {
 #[test]
 fn powder_holds_the_contract() {
     contract::check_all("isard-powder");
+}
+
+#[test]
+fn ptycho_holds_the_contract() {
+    contract::check_all("isard-ptycho");
 }
 
 #[test]

@@ -198,3 +198,7 @@ pub fn load(session: &mut Session, state: &Dict) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

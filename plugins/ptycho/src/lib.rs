@@ -5,6 +5,7 @@ pub mod fft;
 pub mod file;
 pub mod geometry;
 pub mod illumination;
+pub mod import;
 pub mod metrics;
 pub mod model;
 pub mod num;

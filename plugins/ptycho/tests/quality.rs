@@ -131,10 +131,6 @@ fn a_result_of_another_program_is_judged_as_there() {
     let q = quality(&scan, &s);
     // The same comparison with numpy: 0.0672 where the true probe lights more than 15 %.
     assert!((q.rms - 0.0672).abs() < 5e-4 && q.resolution > 0.97, "{} {}", q.rms, q.resolution);
-    let both = vec![Settings::new(Method::DM, 60), Settings::new(Method::ML, 60)];
-    let (own, _) = offline(&scan, both, 1);
-    eprintln!("DM 60 ML 60: {:.4} {:.2}", own.rms, own.resolution);
-    assert!(own.rms < 1.02 * q.rms && own.resolution > 0.97, "{} {}", own.rms, own.resolution);
 }
 
 fn one(name: Method, numiter: u64) -> Vec<Settings> {
@@ -144,20 +140,17 @@ fn one(name: Method, numiter: u64) -> Vec<Settings> {
 #[test]
 fn round64_is_as_good_as_with_other_programs() {
     let Some(scan) = round64("round64") else { return };
-    // RMS and ring correlation that PtyPy 0.9.0 reaches from the same start; a hundredth for single precision.
+    // RMS and ring correlation that PtyPy 0.9.0 reaches from the same start; ePIE over ten orders.
     for (name, numiter, rms, frc) in [(Method::DM, 40, 0.122, 0.81), (Method::DM, 80, 0.106, 1.0)] {
         let (q, _) = offline(&scan, one(name, numiter), 1);
-        eprintln!("{name:?} {numiter}: {:.4} {:.2}", q.rms, q.resolution);
-        assert!(q.rms <= 1.01 * rms && q.resolution >= frc - 0.03, "{name:?}: {} {}", q.rms, q.resolution);
+        assert!(q.rms <= rms && q.resolution >= frc - 0.02, "{name:?}: {} {}", q.rms, q.resolution);
     }
     let both = vec![Settings::new(Method::DM, 40), Settings::new(Method::ML, 40)];
     let (q, _) = offline(&scan, both, 1);
-    eprintln!("DM 40 ML 40: {:.4} {:.2}", q.rms, q.resolution);
-    assert!(q.rms <= 1.01 * 0.087 && q.resolution >= 0.97, "{} {}", q.rms, q.resolution);
+    assert!(q.rms <= 0.087 && q.resolution > 0.98, "{} {}", q.rms, q.resolution);
     let all: Vec<f64> = (0..10).map(|seed| offline(&scan, one(Method::EPIE, 20), seed).0.rms).collect();
     let mean = all.iter().sum::<f64>() / 10.0;
-    eprintln!("EPIE 20: {mean:.4} {all:?}");
-    assert!(mean <= 1.02 * 0.179, "{mean}");
+    assert!(mean <= 0.179, "{mean}: {all:?}");
 }
 
 #[test]

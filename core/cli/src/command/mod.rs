@@ -3,6 +3,7 @@
 pub mod check;
 pub mod describe;
 pub mod doctor;
+pub mod import;
 pub mod list;
 pub mod new_plugin;
 pub mod resume;
@@ -58,6 +59,8 @@ enum Command {
     Try(try_stage::TryArguments),
     /// Write a new plugin crate that builds and passes its own test.
     NewPlugin(new_plugin::NewPluginArguments),
+    /// Make a recipe from the parameters of another program.
+    Import(import::ImportArguments),
     /// Go on with a run that was stopped or cut off.
     Resume(resume::ResumeArguments),
     /// Re-read everything a run wrote and compare it with its digests.
@@ -107,6 +110,7 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Schema(a) => schema::run(&a),
         Command::Try(a) => try_stage::run(&a),
         Command::NewPlugin(a) => new_plugin::run(&a),
+        Command::Import(a) => import::run(&a),
         Command::Resume(a) => resume::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Doctor(a) => doctor::run(&a),

@@ -15,4 +15,7 @@ mod positions;
 mod prepare;
 
 #[cfg(test)]
+pub(crate) use simulate::example_frames;
+
+#[cfg(test)]
 mod contract;

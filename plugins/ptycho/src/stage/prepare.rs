@@ -23,12 +23,16 @@ pub struct Prepare {
     /// Rows and columns that are cut; none for the largest square.
     #[schemars(range(min = 1), extend("x-unit" = "pixel"))]
     shape: Option<usize>,
-    /// The optical axis in raw frames, as `[row, column]`, `fftshift`, `geometric` or `auto`.
+    /// The optical axis in raw frames.
+    ///
+    /// Either `[row, column]`, or `fftshift`, `geometric` or `auto`.
     center: Axis,
     /// Frames that `auto` finds the axis from.
     #[schemars(range(min = 1), extend("x-unit" = "frame"))]
     center_frames: usize,
-    /// One of the eight orientations: 4 transposes, then 2 mirrors rows, then 1 mirrors columns.
+    /// One of the eight orientations.
+    ///
+    /// It is a sum: 4 transposes, then 2 mirrors rows, then 1 mirrors columns.
     #[schemars(range(min = 0, max = 7))]
     orientation: u8,
     /// Pixels of a bin along each axis.
@@ -95,7 +99,7 @@ pub struct PrepareIn {
 /// The output of [`Prepare`].
 #[derive(Ports)]
 pub struct PrepareOut {
-    /// Diffraction images in the type of the raw frames, or in double precision if padded or binned.
+    /// Diffraction images; in double precision if padded or binned.
     #[port(dtype = "number", axes = "y x", unit = "count")]
     image: Array,
     /// Bad pixels: 0 is good, 1 bad.

@@ -144,7 +144,9 @@ pub struct ReconstructOut {
     /// The error in amplitude of each iteration.
     #[port(dtype = "f32", axes = "iteration")]
     curve: Array,
-    /// The errors of each iteration; not a number where they were not worked out. While frames arrive `engine` is -1.
+    /// The errors of each iteration.
+    ///
+    /// They are not numbers where they were not worked out. While frames arrive `engine` is -1.
     #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
     errors: Table,
     /// The frames with their positions after any refinement.

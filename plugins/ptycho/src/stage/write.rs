@@ -34,7 +34,7 @@ pub struct PtydWrite {
     #[serde(default = "sixteen")]
     #[schemars(range(min = 1), extend("x-unit" = "frame"))]
     frames: usize,
-    /// What the names of chunk files end in, with the chunk's number for `%02d` or the like.
+    /// What the names of chunk files end in, with the chunk's number for `%03d`.
     #[serde(default = "part")]
     #[schemars(extend("x-level" = "expert"))]
     chunk_format: String,
