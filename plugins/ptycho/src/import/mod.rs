@@ -28,7 +28,9 @@ pub fn import(text: &str) -> Result<Imported> {
         Err(_) => yaml::parse(text)?,
     };
     let Value::Object(tree) = &tree else {
-        return Err(Error::data("the parameters are no mapping").help("export the parameter tree as JSON or YAML"));
+        return Err(
+            Error::data("the parameters are no mapping").help("export the parameter tree as JSON or YAML")
+        );
     };
     // Some trees are exported with everything below one name.
     let tree = match tree.get("parameter_tree").or_else(|| tree.get("base")) {
@@ -79,8 +81,10 @@ fn toml(value: &Value) -> String {
 
 /// The scan that the recipe reads or plays, and how it is wired.
 fn source(leaves: &mut BTreeMap<String, Value>) -> Result<(String, String)> {
-    let mut scans: Vec<String> =
-        leaves.keys().filter_map(|k| k.strip_prefix("scans.")?.split('.').next().map(str::to_owned)).collect();
+    let mut scans: Vec<String> = leaves
+        .keys()
+        .filter_map(|k| k.strip_prefix("scans.")?.split('.').next().map(str::to_owned))
+        .collect();
     scans.dedup();
     let scan = scans.first().ok_or_else(|| {
         Error::data("the parameters name no scan").help("`scans` wants at least one entry with its `data`")
@@ -92,16 +96,30 @@ fn source(leaves: &mut BTreeMap<String, Value>) -> Result<(String, String)> {
     match kind.as_str() {
         "PtydScan" => {
             let (dfile, from) = (text_of(take("dfile")), text_of(take("source")).filter(|s| s != "file"));
-            let path = from.or(dfile).ok_or_else(|| Error::data("`PtydScan` names neither `dfile` nor `source`"))?;
+            let path =
+                from.or(dfile).ok_or_else(|| Error::data("`PtydScan` names neither `dfile` nor `source`"))?;
             let stage = format!("[stage.frames]\nuse = \"ptyd.read\"\nset = {{ path = {path:?} }}\n");
             Ok((stage, format!("mask = \"frames.mask\", {wires}")))
         }
         "MoonFlowerScan" => {
-            let keys = ["num_frames", "shape", "density", "energy", "distance", "psize", "photons", "model", "add_poisson_noise"];
+            let keys = [
+                "num_frames",
+                "shape",
+                "density",
+                "energy",
+                "distance",
+                "psize",
+                "photons",
+                "model",
+                "add_poisson_noise",
+            ];
             let set: Vec<String> =
                 keys.iter().filter_map(|k| take(k).map(|v| format!("{k} = {}", toml(&v)))).collect();
             let set = set.join("\n");
-            Ok((format!("[stage.frames]\nuse = \"ptycho.simulate\"\n\n[stage.frames.set]\n{set}\n"), wires.into()))
+            Ok((
+                format!("[stage.frames]\nuse = \"ptycho.simulate\"\n\n[stage.frames.set]\n{set}\n"),
+                wires.into(),
+            ))
         }
         other => Err(Error::data(format!("data of `{other}` cannot be taken over"))
             .help("save the scan as a .ptyd file there and read that with `PtydScan`")),
@@ -178,7 +196,8 @@ fn fit(tree: &Map<String, Value>, leaves: &mut BTreeMap<String, Value>) -> Resul
         ("min_frames_for_recon".to_owned(), "min_frames"),
     ];
     for (key, to) in places {
-        let fits = |v: &Value| if to == "propagation" { v.is_string() } else { v.as_f64().is_some_and(|x| x > 0.0) };
+        let fits =
+            |v: &Value| if to == "propagation" { v.is_string() } else { v.as_f64().is_some_and(|x| x > 0.0) };
         if leaves.get(&key).is_some_and(fits) {
             out.push_str(&format!("{to} = {}\n", toml(&leaves.remove(&key).unwrap_or_default())));
         }
@@ -241,7 +260,8 @@ engines:
 
     #[test]
     fn what_cannot_be_taken_is_an_error_that_says_so() {
-        let error = import("{\"scans\": {\"a\": {\"data\": {\"name\": \"I13Scan\"}}}, \"engines\": {}}").unwrap_err();
+        let error =
+            import("{\"scans\": {\"a\": {\"data\": {\"name\": \"I13Scan\"}}}, \"engines\": {}}").unwrap_err();
         assert!(error.message().contains("I13Scan"), "{error}");
         assert!(import("{\"scans\": ").unwrap_err().message().contains("no JSON"));
     }

@@ -84,7 +84,11 @@ fn block(lines: &[Line], at: &mut usize, indent: usize) -> Result<Value> {
 fn scalar(text: &str, number: usize) -> Result<Value> {
     let inner = |open: char, close: char| text.strip_prefix(open)?.strip_suffix(close);
     if let Some(inner) = inner('[', ']') {
-        return parts(inner).into_iter().map(|p| scalar(p, number)).collect::<Result<Vec<_>>>().map(Value::from);
+        return parts(inner)
+            .into_iter()
+            .map(|p| scalar(p, number))
+            .collect::<Result<Vec<_>>>()
+            .map(Value::from);
     }
     if let Some(inner) = inner('{', '}') {
         let mut map = Map::new();
