@@ -110,7 +110,7 @@ pub fn compare(found: &Field, truth: &Field, weight: &[f64]) -> Result<Quality> 
     let usual = lit / count.max(1) as f64;
     for (z, _) in r.data.iter_mut().zip(weight).filter(|(_, w)| **w == 0.0) {
         let size = z.norm();
-        if !(size <= usual) {
+        if size > usual || size.is_nan() {
             *z = if size.is_finite() { *z * (usual / size) } else { C::new(usual, 0.0) };
         }
     }

@@ -59,7 +59,7 @@ fn check(name: &str, tolerance: f64, last: u64) {
     set["numiter"] = 8.into();
     let settings: Settings = serde_json::from_value(set).unwrap();
     assert!(settings.faults().is_empty());
-    let mut engine = Engine::new(&settings, n, resolution, 0).as_reference();
+    let mut engine = Engine::new(&settings, n, resolution, 0).comparable();
     engine.added(&mut model, &[true; 19]).unwrap();
     let (_, errors) = reals(&file, &format!("{name}/error"));
     let iterations = reals(&file, &format!("{name}/iterations")).1;

@@ -57,8 +57,11 @@ fn a_dead_link_shifts_no_frame() {
     assert!(!file.ended);
 }
 
-/// What other programs see of an object: path, kind of elements, rank and attributes.
-fn seen(file: &File, below: &str, known: &[&str]) -> Vec<(String, String, usize, Vec<(String, Attr)>)> {
+/// Path, kind of elements, rank and attributes.
+type Seen = (String, String, usize, Vec<(String, Attr)>);
+
+/// What other programs see of objects.
+fn seen(file: &File, below: &str, known: &[&str]) -> Vec<Seen> {
     let all = file.list().unwrap().datasets;
     let mut out: Vec<_> = all
         .into_iter()
@@ -93,7 +96,7 @@ fn own_files_have_the_tree_of_the_others() {
     let (meta, chunk) = own(name);
     let folder = tempfile::tempdir().unwrap();
     let time = "Fri Nov 20 22:17:47 2026";
-    let bytes = master(Some(&meta), &[], Chunks::Held(&[chunk.clone()]), time).unwrap();
+    let bytes = master(Some(&meta), &[], Chunks::Held(std::slice::from_ref(&chunk)), time).unwrap();
     let path = folder.path().join("a.ptyd");
     std::fs::write(&path, bytes).unwrap();
     let ours = File::open(&path).unwrap();

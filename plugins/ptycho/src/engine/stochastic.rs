@@ -62,7 +62,7 @@ impl<T: Real> Stochastic<T> {
     }
 
     /// Takes frames in the order of their numbers and tells steps of exit waves as other programs do.
-    pub fn as_reference(mut self) -> Self {
+    pub fn comparable(mut self) -> Self {
         self.reference = true;
         self
     }

@@ -20,8 +20,8 @@ pub struct Storage<'a> {
     pub center: [f64; 2],
     /// keV.
     pub energy: f64,
-    /// What unseen pixels hold.
-    pub fill: Complex<f32>,
+    /// What unseen pixels hold, if not 0.
+    pub fill: Option<Complex<f32>>,
 }
 
 /// One block of iterations.
@@ -63,7 +63,10 @@ impl Storage<'_> {
         let layers: Vec<i64> = (0..modes as i64).collect();
         let origin = self.center.map(|c| -c * self.psize);
         let data = Block::of(Dtype::C32, &[modes, rows, columns], bytemuck::cast_slice(self.data));
-        let fill = Block::of(Dtype::C32, &[], bytemuck::bytes_of(&self.fill));
+        let fill = match &self.fill {
+            Some(fill) => Node::Scalar(Block::of(Dtype::C32, &[], bytemuck::bytes_of(fill))),
+            None => Node::float(0.0),
+        };
         Node::dict(vec![
             ("DataTooSmall", Node::Bool(false)),
             ("ID", Node::Text(self.id.to_owned())),
@@ -75,7 +78,7 @@ impl Storage<'_> {
             ("_psize", Node::floats(&[self.psize; 2])),
             ("_recs", Node::dict(vec![])),
             ("data", Node::Array(data)),
-            ("fill_value", Node::Scalar(fill)),
+            ("fill_value", fill),
             ("layermap", Node::ArrayList(Block::ints(&[modes], &layers))),
             ("model_initialized", Node::Bool(true)),
             ("nlayers", Node::int(modes as i64)),
@@ -108,7 +111,10 @@ pub fn result(outcome: &Outcome) -> Result<Vec<u8>> {
     let runtime = Node::param(vec![
         ("allstart", Node::Text(outcome.times[0].into())),
         ("allstop", Node::None),
+        ("float_intens", Node::dict(vec![])),
         ("iter_info", Node::List(info.collect())),
+        ("last_plot", Node::int(0)),
+        ("last_save", Node::int(0)),
         ("run", Node::Text(outcome.run.to_owned())),
         ("start", Node::Text(outcome.times[0].into())),
         ("stop", Node::Text(outcome.times[1].into())),

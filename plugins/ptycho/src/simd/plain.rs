@@ -380,12 +380,11 @@ pub fn transpose_rows<T: Real>(rows: &[Complex<T>], first: usize, out: &mut [Com
                 for (i, line) in tile.iter_mut().enumerate() {
                     line.copy_from_slice(&rows[(i0 + i) * n + j0..(i0 + i) * n + j0 + TILE]);
                 }
-                for j in 0..TILE {
-                    let to = (j0 + j) * n + first + i0;
+                for (j, to) in (j0..j1).map(|j| j * n + first + i0).enumerate() {
                     let line: &mut [Complex<T>; TILE] =
                         (&mut out[to..to + TILE]).try_into().expect("eight elements were cut");
-                    for i in 0..TILE {
-                        line[i] = tile[i][j];
+                    for (z, from) in line.iter_mut().zip(&tile) {
+                        *z = from[j];
                     }
                 }
             } else {

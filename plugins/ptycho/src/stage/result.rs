@@ -147,15 +147,16 @@ impl Writer for PtyrWrite {
             .map_err(|e| Error::data(format!("{span}: `engines` are no engines: {e}")))?;
         let id = format!("S{}G00", self.label);
         let fill = object.iter().sum::<Complex<f32>>() / object.len().max(1) as f32;
-        let table = |t: &Table| t.between(record, record + 1);
+        // A single record owns all rows, whatever number the snapshot has.
+        let table = |t: &Table| if last == 0 { Ok(t.clone()) } else { t.between(record, record + 1) };
         let (errors, positions) = (table(&input.errors)?, table(&input.positions)?);
         let storage =
             |shape, data, center, fill| Storage { id: &id, shape, data, psize, center, energy, fill };
         let middle = [(probe_shape[1] / 2) as f64, (probe_shape[2] / 2) as f64];
         let outcome = Outcome {
             run: &self.label,
-            probe: storage(probe_shape, &probe, middle, Complex::new(0.0, 0.0)),
-            object: storage(object_shape, &object, [center[0], center[1]], fill),
+            probe: storage(probe_shape, &probe, middle, None),
+            object: storage(object_shape, &object, [center[0], center[1]], Some(fill)),
             pars: pars(&self.label, &engines)?,
             iterations: iterations(&errors, &engines)?,
             positions: refined(&positions)?,
