@@ -1,4 +1,5 @@
 //! Files of PtyPy 0.9.0 are read exactly, and own ones have their tree, types and attributes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
@@ -7,8 +8,11 @@ use isard_h5::{Attr, File};
 use isard_ptycho::file::ptyd::{Chunk, Chunks, Meta, Ptyd, master, part};
 use isard_ptycho::file::tree::Block;
 
-/// Everything of a file: its frames by index, data and mask.
-fn frames(path: &std::path::Path) -> Vec<(u64, [f64; 2], Vec<u8>, Vec<u8>)> {
+/// Index, position, data and mask.
+type Held = (u64, [f64; 2], Vec<u8>, Vec<u8>);
+
+/// Everything of a file.
+fn frames(path: &std::path::Path) -> Vec<Held> {
     let file = Ptyd::open(path).unwrap();
     let mut all = vec![];
     for chunk in &file.chunks {
@@ -40,7 +44,7 @@ fn appended_and_linked_files_hold_the_same_scan() {
         center: [64.0, 64.0],
     };
     assert_eq!(meta, wanted);
-    // h5py: data[0].sum() and data[40].max() of the appended file's frames come from the truth's own pixel values.
+    // Positions are those that the scan was simulated with.
     let truth = File::open(reference("appended and linked files", "round64_truth.h5").unwrap()).unwrap();
     let positions = common::reals(&truth, "positions").1;
     assert!(a.iter().zip(positions.chunks(2)).all(|(f, p)| f.1 == [p[0], p[1]]));

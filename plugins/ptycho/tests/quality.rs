@@ -1,4 +1,5 @@
 //! Reconstructions of simulated scans with a known truth.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
