@@ -6,8 +6,8 @@ use isard_core::contract;
 use isard_core::registry::Registry;
 
 /// Families are tested side by side; a new one is caught by the test after them.
-const FAMILIES: [&str; 6] =
-    ["isard-dct", "isard-files", "isard-hedm", "isard-image", "isard-powder", "isard"];
+const FAMILIES: [&str; 7] =
+    ["isard-dct", "isard-files", "isard-hedm", "isard-image", "isard-powder", "isard-ptycho", "isard"];
 
 #[test]
 fn dct_holds_the_contract() {
@@ -32,6 +32,11 @@ fn image_holds_the_contract() {
 #[test]
 fn powder_holds_the_contract() {
     contract::check_all("isard-powder");
+}
+
+#[test]
+fn ptycho_holds_the_contract() {
+    contract::check_all("isard-ptycho");
 }
 
 #[test]

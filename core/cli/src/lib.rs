@@ -13,6 +13,7 @@ use isard_files as _;
 use isard_hedm as _;
 use isard_image as _;
 use isard_powder as _;
+use isard_ptycho as _;
 
 /// The built-in stages, and those of the libraries the user named.
 pub fn registry(plugins: &command::Plugins) -> Result<Registry> {

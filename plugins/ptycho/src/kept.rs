@@ -107,7 +107,6 @@ pub fn save(session: &Session) -> Result<Dict> {
         .with("begun", session.begun)
         .with("complete", session.complete)
         .with("stage", session.stage.map_or(-1, |k| k as i64))
-        .with("early", session.early as i64)
         .with("idle", session.idle as i64)
         .with("credit", session.credit)
         .with("frozen", session.frozen as i64)
@@ -155,7 +154,6 @@ pub fn load(session: &mut Session, state: &Dict) -> Result<()> {
     session.model.centre = [centre[0], centre[1]];
     (session.begun, session.complete) = (flag("begun"), flag("complete"));
     session.stage = usize::try_from(number(state, "stage")? as i64).ok();
-    session.early = number(state, "early")? as u64;
     session.idle = number(state, "idle")? as u64;
     session.credit = number(state, "credit")?;
     session.frozen = number(state, "frozen")? as u64;
@@ -198,3 +196,7 @@ pub fn load(session: &mut Session, state: &Dict) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

@@ -5,12 +5,16 @@ pub mod fft;
 pub mod file;
 pub mod geometry;
 pub mod illumination;
+pub mod import;
 pub mod metrics;
 pub mod model;
 pub mod num;
 pub mod propagate;
 pub mod scan;
 pub mod session;
+pub mod simulate;
 
 mod kept;
 mod simd;
+
+mod stage;

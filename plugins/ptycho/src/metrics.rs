@@ -99,8 +99,22 @@ pub fn compare(found: &Field, truth: &Field, weight: &[f64]) -> Result<Quality> 
             "a reconstruction of {f:?} pixels and a truth of {t:?} cannot be compared"
         )));
     }
+    // What was never lit may hold anything; its ringing must not reach what was, when parts of pixels are moved.
     let mut r = found.clone();
-    for _ in 0..4 {
+    let (lit, count) = found
+        .data
+        .iter()
+        .zip(weight)
+        .filter(|(_, w)| **w > 0.0)
+        .fold((0.0, 0usize), |(sum, n), (z, _)| (sum + z.norm(), n + 1));
+    let usual = lit / count.max(1) as f64;
+    for (z, _) in r.data.iter_mut().zip(weight).filter(|(_, w)| **w == 0.0) {
+        let size = z.norm();
+        if size > usual || size.is_nan() {
+            *z = if size.is_finite() { *z * (usual / size) } else { C::new(usual, 0.0) };
+        }
+    }
+    for _ in 0..5 {
         r = unramped(&r, truth, weight);
         let by = offset(&r, truth, weight);
         if by[0].abs() > 0.005 || by[1].abs() > 0.005 {

@@ -14,7 +14,9 @@ use crate::num::{Complex, Par, narrow};
 use crate::propagate::Propagator;
 
 /// The part of an engine's iterations that work done while frames arrived can stand for.
-const CREDIT: f64 = 0.6;
+const CREDIT: f64 = 0.5;
+/// What such an iteration is worth when all frames were there, and how fast that falls with those that were not.
+const WORTH: (f64, i32) = (0.5, 4);
 
 /// What a reconstruction is told.
 #[derive(Clone, Debug)]
@@ -64,8 +66,6 @@ pub struct Session {
     /// The engine at work: its place in the sequence, none while frames arrive.
     pub(crate) stage: Option<usize>,
     pub(crate) engine: Option<Engine<f32>>,
-    /// Frame iterations done while frames arrived.
-    pub(crate) early: u64,
     /// Iterations while frames arrived since the last ones came.
     pub(crate) idle: u64,
     /// Iterations of each engine that early work stands for.
@@ -92,7 +92,6 @@ impl Session {
             complete: false,
             stage: None,
             engine: None,
-            early: 0,
             idle: 0,
             credit: 0.0,
             records: vec![],
@@ -134,7 +133,10 @@ impl Session {
         }
         self.gather()?;
         if self.complete && self.stage.is_none() {
-            self.credit = self.early as f64 / self.model.frames.len().max(1) as f64;
+            // With few frames object and probe are still far off: only what saw most of them counts.
+            let all = self.model.frames.len().max(1) as f64;
+            let early = self.records.iter().filter(|r| r.engine.is_none());
+            self.credit = WORTH.0 * early.map(|r| (r.frames as f64 / all).powi(WORTH.1)).sum::<f64>();
             self.stage = Some(0);
             self.engine = None;
         }
@@ -164,10 +166,7 @@ impl Session {
         self.frozen += u64::from(told.frozen());
         let done = engine.iteration();
         match index {
-            None => {
-                self.early += self.model.frames.len() as u64;
-                self.idle += 1;
-            }
+            None => self.idle += 1,
             Some(k) if done >= self.wanted(k) => {
                 self.credit -= (self.task.engines[k].numiter - self.wanted(k)) as f64;
                 self.engine = None;

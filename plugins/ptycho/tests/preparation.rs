@@ -1,4 +1,5 @@
 //! Preparation, propagators, patterns and tables against vectors written by PtyPy 0.9.0.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Reconstructions of simulated scans with a known truth.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
@@ -59,11 +60,8 @@ fn round64(test: &str) -> Option<Scan> {
 }
 
 fn session(scan: &Scan, engines: Vec<Settings>, seed: u64) -> Session {
-    let illumination = Illumination {
-        size: Some(0.45 * 128.0 * scan.geometry.resolution()),
-        edge: 0.0,
-        ..Illumination::default()
-    };
+    let illumination =
+        Illumination { size: Some(0.45 * 128.0 * scan.geometry.resolution()), ..Illumination::default() };
     let task = Task {
         engines,
         illumination,
@@ -106,7 +104,7 @@ fn offline(scan: &Scan, engines: Vec<Settings>, seed: u64) -> (Quality, f64) {
 }
 
 /// Frames come in an order and so many before each of some iterations.
-fn live(scan: &Scan, engines: Vec<Settings>, at_once: usize, iterations: usize) -> (Quality, f64) {
+fn live(scan: &Scan, engines: Vec<Settings>, at_once: usize, iterations: usize) -> Quality {
     let mut s = session(scan, engines, 1);
     // 27 and 64 have no common divisor: an order that jumps about.
     for part in (0..64).map(|k| (k * 27) % 64).collect::<Vec<usize>>().chunks(at_once) {
@@ -114,11 +112,25 @@ fn live(scan: &Scan, engines: Vec<Settings>, at_once: usize, iterations: usize) 
         (0..iterations).for_each(|_| s.step(&alone).unwrap());
     }
     s.all_in();
-    let begun = Instant::now();
     while s.more() {
         s.step(&alone).unwrap();
     }
-    (quality(scan, &s), begun.elapsed().as_secs_f64())
+    quality(scan, &s)
+}
+
+#[test]
+fn a_result_of_another_program_is_judged_as_there() {
+    let Some(scan) = round64("a result of another program") else { return };
+    let path = reference("a result of another program", "round64_DM_ML.ptyr").unwrap();
+    let (shape, object) = waves(&File::open(path).unwrap(), "content/obj/SS00G00/data");
+    let mut s = session(&scan, one(Method::DM, 1), 1);
+    scan.frames.iter().for_each(|f| s.take(f.clone()));
+    s.step(&alone).unwrap();
+    assert_eq!([s.model.object.rows, s.model.object.columns], shape[1..]);
+    s.model.object.modes[0] = object.into_iter().map(isard_ptycho::num::narrow).collect();
+    let q = quality(&scan, &s);
+    // The same comparison with numpy: 0.0672 where the true probe lights more than 15 %.
+    assert!((q.rms - 0.0672).abs() < 5e-4 && q.resolution > 0.97, "{} {}", q.rms, q.resolution);
 }
 
 fn one(name: Method, numiter: u64) -> Vec<Settings> {
@@ -128,36 +140,34 @@ fn one(name: Method, numiter: u64) -> Vec<Settings> {
 #[test]
 fn round64_is_as_good_as_with_other_programs() {
     let Some(scan) = round64("round64") else { return };
-    // RMS and ring correlation that PtyPy 0.9.0 reaches from the same start; a hundredth for single precision.
+    // RMS and ring correlation that PtyPy 0.9.0 reaches from the same start; ePIE over ten orders.
     for (name, numiter, rms, frc) in [(Method::DM, 40, 0.122, 0.81), (Method::DM, 80, 0.106, 1.0)] {
         let (q, _) = offline(&scan, one(name, numiter), 1);
-        eprintln!("{name:?} {numiter}: {:.4} {:.2}", q.rms, q.resolution);
-        assert!(q.rms <= 1.01 * rms && q.resolution >= frc - 0.03, "{name:?}: {} {}", q.rms, q.resolution);
+        assert!(q.rms <= rms && q.resolution >= frc - 0.02, "{name:?}: {} {}", q.rms, q.resolution);
     }
     let both = vec![Settings::new(Method::DM, 40), Settings::new(Method::ML, 40)];
     let (q, _) = offline(&scan, both, 1);
-    eprintln!("DM 40 ML 40: {:.4} {:.2}", q.rms, q.resolution);
-    assert!(q.rms <= 1.01 * 0.087 && q.resolution >= 0.97, "{} {}", q.rms, q.resolution);
+    assert!(q.rms <= 0.087 && q.resolution > 0.98, "{} {}", q.rms, q.resolution);
     let all: Vec<f64> = (0..10).map(|seed| offline(&scan, one(Method::EPIE, 20), seed).0.rms).collect();
     let mean = all.iter().sum::<f64>() / 10.0;
-    eprintln!("EPIE 20: {mean:.4} {all:?}");
-    assert!(mean <= 1.02 * 0.179, "{mean}");
+    assert!(mean <= 0.179, "{mean}: {all:?}");
 }
 
 #[test]
 fn live_ends_as_offline() {
     let Some(scan) = round64("live and offline") else { return };
     for name in [Method::DM, Method::RAAR, Method::EPIE, Method::SDR, Method::ML] {
-        let (at_once, time) = offline(&scan, one(name, 40), 1);
-        for (frames, iterations) in [(1, 3), (8, 2), (64, 1)] {
-            let (q, after) = live(&scan, one(name, 40), frames, iterations);
-            eprintln!(
-                "{name:?} {frames} {iterations}: live {:.4} offline {:.4}, time {:.2} of it",
-                q.rms,
-                at_once.rms,
-                after / time
-            );
-            assert!(q.rms <= 1.05 * at_once.rms, "{name:?}: {} live, {} offline", q.rms, at_once.rms);
-        }
+        // The order of frames alone moves ePIE and SDR by a tenth: means are compared.
+        let shuffled = matches!(name, Method::EPIE | Method::SDR);
+        let seeds = if shuffled { 4 } else { 1 };
+        let offline: Vec<f64> = (1..=seeds).map(|seed| offline(&scan, one(name, 40), seed).0.rms).collect();
+        let lives: Vec<f64> = [(1, 3), (8, 2), (64, 1)]
+            .into_iter()
+            .map(|(frames, iterations)| live(&scan, one(name, 40), frames, iterations).rms)
+            .collect();
+        let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64;
+        let wanted = 1.05 * mean(&offline);
+        let found = if shuffled { vec![mean(&lives)] } else { lives.clone() };
+        assert!(found.iter().all(|r| *r <= wanted), "{name:?}: {lives:?} live, {offline:?} offline");
     }
 }

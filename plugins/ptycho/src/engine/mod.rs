@@ -96,10 +96,10 @@ impl<T: Real> Engine<T> {
     }
 
     /// Takes frames in the order of their numbers and tells steps of exit waves as other programs do, to compare.
-    pub fn as_reference(self) -> Self {
+    pub fn comparable(self) -> Self {
         match self.kind {
             Kind::Stochastic(engine) => {
-                Engine { kind: Kind::Stochastic(engine.as_reference()), positions: self.positions }
+                Engine { kind: Kind::Stochastic(engine.comparable()), positions: self.positions }
             }
             _ => self,
         }

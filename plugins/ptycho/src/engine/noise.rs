@@ -24,7 +24,7 @@ pub fn residual<T: Real>(power: &mut [T], amplitude: &[T], terms: &Terms, scale:
     let float = if terms.floats { brightness(power, amplitude, terms) } else { 1.0 };
     if terms.floats {
         let k = T::of(float);
-        power.iter_mut().for_each(|p| *p = *p * k);
+        power.iter_mut().for_each(|p| *p *= k);
     }
     let error = match terms.noise {
         Noise::Gaussian => simd::gaussian(power, amplitude, T::of(terms.renorm), scale),

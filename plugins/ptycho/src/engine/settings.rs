@@ -135,78 +135,113 @@ pub struct Settings {
     #[schemars(range(min = 1))]
     pub numiter: u64,
     /// All: the part of the frame that the probe may fill, a disc; 0 or less for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_support: Option<f64>,
     /// All: the same in the probe's Fourier transform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_fourier_support: Option<f64>,
     /// All: the first iteration that changes the probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_update_start: Option<u64>,
     /// All: the probe is moved back to the middle when it is further away than this.
     #[schemars(extend("x-unit" = "pixel"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_center_tol: Option<f64>,
     /// All: refinement of positions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position_refinement: Option<Refinement>,
     /// DM: how much of the difference is taken. EPIE: the step of the probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
     /// RAAR: relaxation. EPIE: the step of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta: Option<f64>,
     /// DM, RAAR: frames nearer to their counts than this are left alone; `auto-poisson` is a quarter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fourier_power_bound: Option<Bound>,
     /// DM, RAAR: makes the bound from the power of the brightest frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fourier_relax_factor: Option<f64>,
     /// DM, RAAR: rounds of updating object and probe at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_max_iterations: Option<u32>,
     /// DM, RAAR: rounds end when the probe changes less than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_converge_factor: Option<f64>,
     /// DM, RAAR: whether the object is updated before the probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_object_first: Option<bool>,
     /// DM, RAAR: how much the object holds on to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_inertia: Option<f64>,
     /// DM, RAAR: how much the probe holds on to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_inertia: Option<f64>,
     /// DM, RAAR: smooths what the object holds on to.
     #[schemars(extend("x-unit" = "pixel"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obj_smooth_std: Option<f64>,
     /// DM, RAAR: least and most transmission of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_object: Option<[f64; 2]>,
     /// EPIE: whether steps are scaled by the most of the whole object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_norm_is_global: Option<bool>,
     /// EPIE, SDR: frames whose steps are taken together, side by side; 1 is the reference order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
     /// SDR: reflection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sigma: Option<f64>,
     /// SDR: relaxation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tau: Option<f64>,
     /// SDR: the step of the probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta_probe: Option<f64>,
     /// SDR: the step of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta_object: Option<f64>,
     /// ML: the noise reckoned with.
     #[serde(rename = "ML_type")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ml_type: Option<Noise>,
     /// ML: whether each frame has a brightness of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floating_intensities: Option<bool>,
     /// ML: scales counts to photons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intensity_renormalization: Option<f64>,
     /// ML: whether a smooth object is preferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reg_del2: Option<bool>,
     /// ML: how much it is preferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reg_del2_amplitude: Option<f64>,
     /// ML: smooths the object's gradient.
     #[schemars(extend("x-unit" = "pixel"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smooth_gradient: Option<f64>,
     /// ML: the part of the smoothing that each iteration takes away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smooth_gradient_decay: Option<f64>,
     /// ML: whether probe and object are scaled to steps of one size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_precond: Option<bool>,
     /// ML: the size of the probe's steps in those of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_probe_object: Option<f64>,
     /// ML: whether gradients are divided by the wave that lights them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wavefield_precond: Option<bool>,
     /// ML: keeps that division finite for the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wavefield_delta_object: Option<f64>,
     /// ML: keeps that division finite for the probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wavefield_delta_probe: Option<f64>,
     /// ML: how far the line search looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poly_line_coeffs: Option<Line>,
 }
 

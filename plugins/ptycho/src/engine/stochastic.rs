@@ -62,7 +62,7 @@ impl<T: Real> Stochastic<T> {
     }
 
     /// Takes frames in the order of their numbers and tells steps of exit waves as other programs do.
-    pub fn as_reference(mut self) -> Self {
+    pub fn comparable(mut self) -> Self {
         self.reference = true;
         self
     }
@@ -181,7 +181,7 @@ impl<T: Real> Stochastic<T> {
         told
     }
 
-    /// Takes the steps of several frames together: all from the same probe and object, each pixel's mean step.
+    /// Takes the steps of several frames together: all from the same probe and object.
     fn many(
         &mut self,
         model: &mut Model<T>,
@@ -219,26 +219,33 @@ impl<T: Real> Stochastic<T> {
         let light = model.probe.intensity();
         let most = simd::largest(&light);
         let [length, local] = [steps.length[0], steps.local[0]];
-        let mut sums = model.object.zeros().modes;
-        into_windows(par, &mut sums, columns, n, &corners, |mode, row, item, r, _| {
+        // Only the rows that the batch touches.
+        let top = corners.iter().map(|c| c.y).min().unwrap_or(0);
+        let end = corners.iter().map(|c| c.y + n).max().unwrap_or(0);
+        let lower: Vec<Corner> = corners.iter().map(|c| Corner { y: c.y - top, x: c.x }).collect();
+        let size = (end - top) * columns;
+        let mut sums = vec![vec![C::default(); size]; model.object.modes.len()];
+        into_windows(par, &mut sums, columns, n, &lower, |mode, row, item, r, _| {
             for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
                 let from = index * n * n + r;
                 simd::add_conj(row, &model.probe.modes[*p][r..r + n], &waves[item][from..from + n]);
             }
         })?;
-        let mut norm = [vec![T::zero(); model.object.rows * columns]];
-        into_windows(par, &mut norm, columns, n, &corners, |_, row, _, r, _| {
-            simd::add(row, &light[r..r + n])
-        })?;
+        let mut norm = [vec![T::zero(); size]];
+        into_windows(par, &mut norm, columns, n, &lower, |_, row, _, r, _| simd::add(row, &light[r..r + n]))?;
         // Where windows overlap their light adds up: steps are divided by what is larger, that or the most of one.
         let floor = T::of((1.0 - local) * most.wide());
         for (mode, sum) in model.object.modes.iter_mut().zip(&sums) {
-            together(mode, sum, &norm[0], floor, T::of(length));
+            together(&mut mode[top * columns..end * columns], sum, &norm[0], floor, T::of(length));
         }
         if !probe_too {
             return Ok(());
         }
-        let shown = model.object.intensity();
+        let mut shown = vec![T::zero(); model.object.rows * columns];
+        for mode in &model.object.modes {
+            let rows = top * columns..end * columns;
+            simd::intensity_add(&mut shown[rows.clone()], &mode[rows], T::one());
+        }
         let mut sums = model.probe.zeros().modes;
         from_windows(par, &mut sums, columns, n, &corners, |mode, row, item, r, there| {
             for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {

@@ -176,9 +176,6 @@ pub fn mass_centre<X: Count>(frame: &Grid<X>, good: impl Fn(usize) -> bool) -> O
 impl Preparation {
     /// Settles shape and centre for raw frames of a shape; `automatic` is the centre found from the first chunk.
     pub fn resolve(&self, raw: [usize; 2], automatic: impl FnOnce() -> Result<[f64; 2]>) -> Result<Resolved> {
-        let wanted = self.shape.unwrap_or(raw);
-        let side = wanted[0].min(wanted[1]);
-        let cut = [side; 2];
         let given = || self.centre.map(|c| [c[0].pixel(raw[0]), c[1].pixel(raw[1])]);
         let raw_centre = match (given(), self.auto_centre) {
             (Some(_), Some(true)) if self.force_auto => automatic()?,
@@ -186,6 +183,14 @@ impl Preparation {
             (None, Some(false)) => raw.map(|n| (n / 2) as f64),
             (None, _) => automatic()?,
         };
+        self.resolve_at(raw, raw_centre)
+    }
+
+    /// Settles everything for raw frames of a shape and a centre.
+    pub fn resolve_at(&self, raw: [usize; 2], raw_centre: [f64; 2]) -> Result<Resolved> {
+        let wanted = self.shape.unwrap_or(raw);
+        let side = wanted[0].min(wanted[1]);
+        let cut = [side; 2];
         for k in 0..2 {
             if !(raw_centre[k] > 0.0 && raw_centre[k] < raw[k] as f64) {
                 let [y, x] = raw_centre;

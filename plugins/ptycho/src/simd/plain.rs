@@ -173,26 +173,26 @@ pub fn relax<T: Real>(
     [of_f, of_p, of_psi]: [T; 3],
 ) -> f64 {
     let mut lanes = [T::zero(); LANES];
-    let n = psi.len();
-    let (f, a, b) = (&f[..n], &a[..n], &b[..n]);
-    let one = |psi: &mut Complex<T>, i: usize| {
-        let p = mul(a[i], b[i]);
+    let one = |psi: &mut Complex<T>, f: Complex<T>, a: Complex<T>, b: Complex<T>| {
+        let p = mul(a, b);
         let d = Complex::new(
-            of_f * f[i].re + of_p * p.re + of_psi * psi.re,
-            of_f * f[i].im + of_p * p.im + of_psi * psi.im,
+            of_f * f.re + of_p * p.re + of_psi * psi.re,
+            of_f * f.im + of_p * p.im + of_psi * psi.im,
         );
         *psi = Complex::new(psi.re + d.re, psi.im + d.im);
         abs2(d)
     };
+    // All in blocks of one length: nothing is left to check within them.
     let (whole, rest) = psi.as_chunks_mut::<LANES>();
-    for (k, part) in whole.iter_mut().enumerate() {
+    let ((fs, fr), (xs, xr), (ys, yr)) =
+        (f.as_chunks::<LANES>(), a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (((psi, f), a), b) in whole.iter_mut().zip(fs).zip(xs).zip(ys) {
         for i in 0..LANES {
-            lanes[i] += one(&mut part[i], k * LANES + i);
+            lanes[i] += one(&mut psi[i], f[i], a[i], b[i]);
         }
     }
-    let done = whole.len() * LANES;
-    for (i, psi) in rest.iter_mut().enumerate() {
-        lanes[i] += one(psi, done + i);
+    for (i, (((psi, f), a), b)) in rest.iter_mut().zip(fr).zip(xr).zip(yr).enumerate() {
+        lanes[i] += one(psi, *f, *a, *b);
     }
     sum(lanes)
 }
@@ -241,22 +241,20 @@ pub fn add_conj_over<T: Real>(
 #[inline(always)]
 pub fn minus_product<T: Real>(out: &mut [Complex<T>], a: &[Complex<T>], b: &[Complex<T>]) -> f64 {
     let mut lanes = [T::zero(); LANES];
-    let n = out.len();
-    let (a, b) = (&a[..n], &b[..n]);
-    let one = |o: &mut Complex<T>, i: usize| {
-        let p = mul(a[i], b[i]);
+    let one = |o: &mut Complex<T>, a: Complex<T>, b: Complex<T>| {
+        let p = mul(a, b);
         *o = Complex::new(o.re - p.re, o.im - p.im);
         abs2(*o)
     };
     let (whole, rest) = out.as_chunks_mut::<LANES>();
-    for (k, part) in whole.iter_mut().enumerate() {
+    let ((xs, xr), (ys, yr)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for ((o, a), b) in whole.iter_mut().zip(xs).zip(ys) {
         for i in 0..LANES {
-            lanes[i] += one(&mut part[i], k * LANES + i);
+            lanes[i] += one(&mut o[i], a[i], b[i]);
         }
     }
-    let done = whole.len() * LANES;
-    for (i, o) in rest.iter_mut().enumerate() {
-        lanes[i] += one(o, done + i);
+    for (i, ((o, a), b)) in rest.iter_mut().zip(xr).zip(yr).enumerate() {
+        lanes[i] += one(o, *a, *b);
     }
     sum(lanes)
 }
@@ -334,28 +332,36 @@ pub fn ray<T: Real>(
 /// The parabola of the Gaussian likelihood along a ray, in double precision.
 #[inline(always)]
 pub fn gaussian_ray<T: Real>([a0, a1, a2]: [&[T]; 3], amp: &[T], renorm: T) -> [f64; 2] {
-    let mut lanes = [[0.0f64; LANES]; 2];
+    let mut lanes = [[T::zero(); LANES]; 2];
+    let mut sums = [0.0; 2];
     let (zero, floor, two) = (T::zero(), T::one() / renorm, T::one() + T::one());
-    let n = amp.len();
-    let (a0, a1, a2) = (&a0[..n], &a1[..n], &a2[..n]);
-    let mut one = |i: usize, lane: usize| {
-        let a = amp[i];
+    let one = |a0: T, a1: T, a2: T, a: T| {
         let i2 = a * a;
         let w = if a < zero { zero } else { renorm / (floor + i2) };
-        let d = a0[i] - i2;
-        lanes[0][lane] += (w * two * d * a1[i]).wide();
-        lanes[1][lane] += (w * (a1[i] * a1[i] + two * d * a2[i])).wide();
+        let d = a0 - i2;
+        (w * two * d * a1, w * (a1 * a1 + two * d * a2))
     };
-    let whole = n / LANES * LANES;
-    for k in (0..whole).step_by(LANES) {
-        for lane in 0..LANES {
-            one(k + lane, lane);
+    // A few numbers at a time in the precision of the waves; their sums in double, or the line search is lost.
+    const SHORT: usize = 8;
+    let (a, ar) = amp.as_chunks::<LANES>();
+    let ((p, pr), (q, qr), (r, rr)) =
+        (a0.as_chunks::<LANES>(), a1.as_chunks::<LANES>(), a2.as_chunks::<LANES>());
+    for (((a, p), q), r) in a.chunks(SHORT).zip(p.chunks(SHORT)).zip(q.chunks(SHORT)).zip(r.chunks(SHORT)) {
+        for (((a, p), q), r) in a.iter().zip(p).zip(q).zip(r) {
+            for i in 0..LANES {
+                let (x, y) = one(p[i], q[i], r[i], a[i]);
+                lanes[0][i] += x;
+                lanes[1][i] += y;
+            }
         }
+        sums = [sums[0] + sum(lanes[0]), sums[1] + sum(lanes[1])];
+        lanes = [[zero; LANES]; 2];
     }
-    for i in whole..n {
-        one(i, i - whole);
+    for (((a, p), q), r) in ar.iter().zip(pr).zip(qr).zip(rr) {
+        let (x, y) = one(*p, *q, *r, *a);
+        sums = [sums[0] + x.wide(), sums[1] + y.wide()];
     }
-    [lanes[0].iter().sum(), lanes[1].iter().sum()]
+    sums
 }
 
 /// Rows become columns.
@@ -374,12 +380,11 @@ pub fn transpose_rows<T: Real>(rows: &[Complex<T>], first: usize, out: &mut [Com
                 for (i, line) in tile.iter_mut().enumerate() {
                     line.copy_from_slice(&rows[(i0 + i) * n + j0..(i0 + i) * n + j0 + TILE]);
                 }
-                for j in 0..TILE {
-                    let to = (j0 + j) * n + first + i0;
+                for (j, to) in (j0..j1).map(|j| j * n + first + i0).enumerate() {
                     let line: &mut [Complex<T>; TILE] =
                         (&mut out[to..to + TILE]).try_into().expect("eight elements were cut");
-                    for i in 0..TILE {
-                        line[i] = tile[i][j];
+                    for (z, from) in line.iter_mut().zip(&tile) {
+                        *z = from[j];
                     }
                 }
             } else {

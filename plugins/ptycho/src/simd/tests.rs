@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// A loop in its wide or its plain form; gives what it returns.
+type Loop<'a, T> = &'a dyn Fn(bool, &mut Vec<C<T>>, &mut Vec<T>) -> Vec<f64>;
+
 struct Noise(u64);
 
 impl Noise {
@@ -22,7 +25,7 @@ fn same<T: Real>() {
         let mut noise = Noise(n as u64);
         let (a, b, c) = (noise.waves::<T>(n), noise.waves::<T>(n), noise.waves::<T>(n));
         let (x, y, z) = (noise.reals::<T>(n), noise.reals::<T>(n), noise.reals::<T>(n));
-        let two = |f: &dyn Fn(bool, &mut Vec<C<T>>, &mut Vec<T>) -> Vec<f64>| {
+        let two = |f: Loop<T>| {
             let (mut w1, mut r1) = (c.clone(), x.iter().map(|v| v.abs()).collect::<Vec<T>>());
             let (mut w2, mut r2) = (w1.clone(), r1.clone());
             let (s1, s2) = (f(true, &mut w1, &mut r1), f(false, &mut w2, &mut r2));

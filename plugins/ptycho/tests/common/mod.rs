@@ -1,5 +1,6 @@
 //! Reference data for the tests of this crate.
 #![allow(dead_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -28,14 +28,6 @@ pub fn run(arguments: &DctArguments) -> Done {
     }
     let imported = isard_dct::import::recipe(&files)?;
     style::complain(&imported.notes.iter().map(|n| format!("{n}\n")).collect::<String>());
-    match &arguments.out {
-        None => style::print(&imported.recipe),
-        Some(path) => {
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-            let written =
-                file.and_then(|mut f| std::io::Write::write_all(&mut f, imported.recipe.as_bytes()));
-            written.map_err(|e| Error::io("write", path, &e).help("a recipe that exists is not replaced"))?;
-        }
-    }
+    super::put(arguments.out.as_deref(), &imported.recipe)?;
     Ok(0)
 }

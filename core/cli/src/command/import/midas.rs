@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use isard_core::error::Error;
 
-use super::super::Done;
+use crate::command::Done;
 use crate::show::style;
 
 /// A parameter file, and where the recipe goes.
@@ -16,7 +16,7 @@ pub struct MidasArguments {
     file: PathBuf,
     /// The recipe; printed when it is not given.
     #[arg(long, short, value_name = "RECIPE.toml")]
-    output: Option<PathBuf>,
+    out: Option<PathBuf>,
 }
 
 /// Makes the recipe.
@@ -25,15 +25,9 @@ pub fn run(arguments: &MidasArguments) -> Done {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.canonicalize().map_err(|e| Error::io("cannot find", folder, &e))?;
-    let imported = isard_hedm::import::import(&text, &folder).map_err(|e| e.at(path.display().to_string()))?;
+    let imported =
+        isard_hedm::import::import(&text, &folder).map_err(|e| e.at(path.display().to_string()))?;
     style::complain(&imported.notes.iter().map(|n| format!("{n}\n")).collect::<String>());
-    match &arguments.output {
-        None => style::print(&imported.recipe),
-        Some(path) => {
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-            let written = file.and_then(|mut f| std::io::Write::write_all(&mut f, imported.recipe.as_bytes()));
-            written.map_err(|e| Error::io("cannot write", path, &e).help("a recipe that exists is not replaced"))?;
-        }
-    }
+    super::put(arguments.out.as_deref(), &imported.recipe)?;
     Ok(0)
 }

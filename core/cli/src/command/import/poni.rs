@@ -5,11 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use isard_core::error::{Blame, Error};
-use isard_core::store::{Files, RealFiles};
 use isard_geometry::{Poni, energy_of};
 
 use crate::command::Done;
-use crate::show::style;
 
 /// Arguments of `isard import poni`.
 #[derive(Args)]
@@ -27,13 +25,7 @@ pub fn run(arguments: &PoniArguments) -> Done {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))?;
     let poni = Poni::parse(&text).map_err(|e| Error::new(Blame::Data, format!("{}: {e}", path.display())))?;
     let lines = lines(&poni, &path.display().to_string())?;
-    match &arguments.out {
-        Some(out) => {
-            RealFiles.write_new(out, lines.as_bytes()).map_err(|e| Error::io("cannot write", out, &e))?;
-            style::print(&format!("wrote {}\n", out.display()));
-        }
-        None => style::print(&lines),
-    }
+    super::put(arguments.out.as_deref(), &lines)?;
     Ok(0)
 }
 

@@ -1,0 +1,500 @@
+//! `ptycho.reconstruct`: object and probe of a scan, while it runs.
+
+use isard_core::prelude::*;
+use isard_core::schemars;
+
+use super::experiment::{Given, pair, positive};
+use crate::engine::Settings;
+use crate::geometry::Propagation;
+use crate::illumination::Illumination;
+use crate::kept;
+use crate::model::Frame;
+use crate::num::{Complex, wide};
+use crate::session::{Session, Task};
+
+/// Reconstructs object and probe of a ptychographic scan.
+///
+/// Engines run one after the other: DM and RAAR (projections), EPIE and SDR (frame by frame), ML (conjugate gradients);
+/// each may refine positions, keep the probe in a disc and in the middle. While frames arrive ePIE works with those that
+/// are there, since a projection engine with few frames settles in a bad probe; when all are in, the engines run, and
+/// what was done before stands for up to half of their iterations. Pixels that are masked, negative or no
+/// numbers do not count; a frame without any good pixel is left out; both are told in the outputs. A frame needs its
+/// position: wire it with `flow.join` if it comes another way.
+///
+/// Takes all frames and gives one object, and snapshots while it works. At the end of a closed source the result depends
+/// on the frames, the parameters and the seed alone. Two transforms for each frame, mode and iteration, three where
+/// projections tell their error in counts, five for ML. Keeps one number a pixel and frame; projections keep two more.
+///
+/// Source: Thibault et al., Ultramicroscopy 109 (2009) 338; Maiden and Rodenburg, ibid. 1256; Thibault and
+/// Guizar-Sicairos, New J. Phys. 14 (2012) 063004; Enders and Thibault, Proc. R. Soc. A 472 (2016) 20160640.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconstruct {
+    /// The engines, one after the other.
+    engines: Vec<Settings>,
+    /// The probe to begin with, unless the input gives one.
+    illumination: Illumination,
+    /// Modes of the object.
+    #[schemars(range(min = 1, max = 32))]
+    object_modes: usize,
+    /// The transmission that unseen parts of the object have.
+    fill: f64,
+    /// How waves get to the detector.
+    propagation: Propagation,
+    /// The photon energy, unless the input gives it.
+    #[schemars(extend("x-unit" = "keV"))]
+    energy: Option<f64>,
+    /// From the sample to the detector, unless the input gives it.
+    #[schemars(extend("x-unit" = "m"))]
+    distance: Option<f64>,
+    /// The edge of a detector pixel, unless the input gives it.
+    #[schemars(extend("x-unit" = "m"))]
+    psize: Option<f64>,
+    /// The optical axis on the detector, row and column, unless the input gives it.
+    #[schemars(extend("x-unit" = "pixel"))]
+    center: Option<[f64; 2]>,
+    /// Frames before anything begins.
+    #[schemars(range(min = 1))]
+    min_frames: usize,
+    /// Iterations from one error in counts to the next, where it costs a transform.
+    #[schemars(range(min = 1))]
+    photons_every: u64,
+    #[serde(skip)]
+    #[schemars(skip)]
+    work: Option<Work>,
+}
+
+impl Default for Reconstruct {
+    fn default() -> Self {
+        Reconstruct {
+            engines: vec![],
+            illumination: Illumination::default(),
+            object_modes: 1,
+            fill: 1.0,
+            propagation: Propagation::Farfield,
+            energy: None,
+            distance: None,
+            psize: None,
+            center: None,
+            min_frames: 1,
+            photons_every: 10,
+            work: None,
+        }
+    }
+}
+
+struct Work {
+    session: Session,
+    given: Given,
+    seed: u64,
+    refused: u64,
+    dark: u64,
+}
+
+/// The input of [`Reconstruct`].
+#[derive(Ports)]
+pub struct ReconstructIn {
+    /// Diffraction images, rows as many as columns.
+    #[port(dtype = "number", axes = "y x", unit = "count")]
+    image: Array,
+    /// Where each frame was taken, row and column.
+    #[port(dtype = "float", axes = "axis", unit = "m")]
+    position: Array,
+    /// Bad pixels of each frame: 0 is good, anything else bad.
+    #[port(dtype = "number", axes = "y x")]
+    mask: Option<Array>,
+    /// Bad pixels of all frames: 0 is good, anything else bad.
+    #[port(fixed, dtype = "number", axes = "y x")]
+    bad: Option<Array>,
+    /// The photon energy, unless a parameter gives it.
+    #[port(unit = "keV")]
+    energy: Option<f64>,
+    /// From the sample to the detector, unless a parameter gives it.
+    #[port(unit = "m")]
+    distance: Option<f64>,
+    /// The edge of a detector pixel, unless a parameter gives it.
+    #[port(unit = "m")]
+    psize: Option<f64>,
+    /// The optical axis on the detector, row and column; else the middle.
+    #[port(fixed, dtype = "float")]
+    center: Option<Array>,
+    /// The probe to begin with, mode by mode.
+    #[port(fixed, dtype = "complex", axes = "mode y x")]
+    probe: Option<Array>,
+}
+
+/// The output of [`Reconstruct`].
+#[derive(Ports)]
+pub struct ReconstructOut {
+    /// The object, mode by mode.
+    #[port(dtype = "c32", axes = "mode y x")]
+    object: Array,
+    /// The probe, mode by mode.
+    #[port(dtype = "c32", axes = "mode y x")]
+    probe: Array,
+    /// How much the object lets through.
+    #[port(dtype = "f32", axes = "y x")]
+    amplitude: Array,
+    /// The phase of the object.
+    #[port(dtype = "f32", axes = "y x", unit = "radian")]
+    phase: Array,
+    /// The amplitude of the probe, all modes together.
+    #[port(dtype = "f32", axes = "y x")]
+    light: Array,
+    /// The error in amplitude of each iteration.
+    #[port(dtype = "f32", axes = "iteration")]
+    curve: Array,
+    /// The errors of each iteration.
+    ///
+    /// They are not numbers where they were not worked out. While frames arrive `engine` is -1.
+    #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
+    errors: Table,
+    /// The frames with their positions after any refinement.
+    #[port(columns = "index: u64, y: f64 m, x: f64 m, measured_y: f64 m, measured_x: f64 m")]
+    positions: Table,
+    /// The edge of an object pixel.
+    #[port(unit = "m")]
+    resolution: f64,
+    /// The object pixel where position 0 lies, row and column.
+    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
+    center: Array,
+    /// The photon energy.
+    #[port(unit = "keV")]
+    energy: f64,
+    /// The last error in amplitude.
+    fourier: f64,
+    /// The last error in counts.
+    photons: f64,
+    /// Iterations done.
+    iterations: i64,
+    /// Frames that it rests on.
+    #[port(unit = "frame")]
+    frames: i64,
+    /// Pixels that were negative or no numbers.
+    #[port(unit = "pixel")]
+    refused: i64,
+    /// Frames that were left out, having no good pixel.
+    #[port(unit = "frame")]
+    dark: i64,
+    /// Iterations in which every frame was within the power bound and so left alone.
+    frozen: i64,
+    /// The engines with their options, as JSON text.
+    engines: String,
+}
+
+impl Stage for Reconstruct {
+    type In = ReconstructIn;
+    type Out = ReconstructOut;
+
+    fn example() -> Example {
+        let (images, positions, shape) = super::simulate::example_frames();
+        let set = "engines = [{ name = \"EPIE\", numiter = 12 }, { name = \"ML\", numiter = 4 }]\n\
+                   energy = 6.2\ndistance = 7.0\npsize = 172e-6\nillumination = { size = 4e-6 }";
+        let example = Example::new(set)
+            .frames("image", Array::of(&shape, &images).expect("as many pixels as the frames have"))
+            .frames("position", Array::of(&[shape[0], 2], &positions).expect("two numbers a frame"));
+        // Live, some of the work is done while frames arrive: what is done at the end differs in length.
+        [("fourier", 2.0), ("photons", 20.0), ("iterations", 1e6), ("frozen", 1e6)]
+            .into_iter()
+            .fold(example, |example, (port, by)| example.tolerance(port, by))
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        if self.engines.is_empty() {
+            faults.add_with_help(
+                "engines",
+                "there is none",
+                "write `engines = [{ name = \"DM\", numiter = 100 }]`",
+            );
+        }
+        for (k, engine) in self.engines.iter().enumerate() {
+            for fault in engine.faults() {
+                faults.add("engines", format!("engine {}: {fault}", k + 1));
+            }
+        }
+        let numbers = [("energy", self.energy), ("distance", self.distance), ("psize", self.psize)];
+        positive(&numbers, faults);
+        if self.object_modes == 0 || self.illumination.modes == 0 {
+            faults.add("object_modes", "probe and object want at least one mode");
+        }
+        if !(self.fill.is_finite() && self.fill > 0.0) {
+            faults.add("fill", format!("found {}, wanted more than 0", self.fill));
+        }
+    }
+
+    fn cost(&self, input: &Shapes) -> Cost {
+        let pixels = input.get("image").dims.iter().flatten().product::<usize>() as u64;
+        let rounds: u64 = self.engines.iter().map(|e| e.numiter).sum();
+        Cost {
+            memory: 400 * pixels,
+            // Eight nanoseconds a pixel and iteration.
+            seconds_per_record: 8e-9 * (pixels * rounds) as f64,
+            ..Cost::default()
+        }
+    }
+}
+
+impl Fit for Reconstruct {
+    fn absorb(&mut self, cx: &Cx, span: &Span, input: ReconstructIn) -> Result<()> {
+        let &[count, rows, columns] = input.image.shape() else {
+            let found = input.image.shape();
+            return Err(Error::data(format!("found images of shape {found:?}, wanted frames [n y x]")));
+        };
+        if rows != columns {
+            return Err(Error::data(format!("{span}: frames of {rows} x {columns} pixels, wanted squares"))
+                .help("cut them with `scan.prepare`"));
+        }
+        if self.work.is_none() {
+            self.work = Some(self.begin(cx, rows, &input)?);
+        }
+        let work = self.work.as_mut().ok_or_else(|| Error::internal("no work after it was begun"))?;
+        let n = work.session.geometry.n;
+        if n != rows {
+            return Err(Error::data(format!(
+                "{span}: frames of {rows} x {rows} pixels, wanted {n} x {n} as before"
+            )));
+        }
+        let positions = input.position.to_f64()?;
+        if positions.len() != 2 * count {
+            let found = input.position.shape();
+            return Err(Error::data(format!(
+                "{span}: positions of shape {found:?}, wanted two numbers for each of {count} frames"
+            )));
+        }
+        let counts = input.image.to_f64()?;
+        let (mask, bad) = (input.mask.map(|m| m.to_f64()), input.bad.map(|m| m.to_f64()));
+        let (mask, bad) = (mask.transpose()?, bad.transpose()?);
+        let pixels = n * n;
+        let sizes = [(mask.as_ref(), counts.len()), (bad.as_ref(), pixels)];
+        if let Some((found, wanted)) =
+            sizes.iter().find_map(|(m, w)| m.filter(|m| m.len() != *w).map(|m| (m.len(), w)))
+        {
+            return Err(Error::data(format!("{span}: a mask of {found} pixels, wanted {wanted}")));
+        }
+        let resolution = work.session.geometry.resolution();
+        for k in 0..count {
+            cx.check()?;
+            let at = [positions[2 * k] / resolution, positions[2 * k + 1] / resolution];
+            let good = |i: usize| {
+                mask.as_ref().is_none_or(|m| m[k * pixels + i] == 0.0)
+                    && bad.as_ref().is_none_or(|m| m[i] == 0.0)
+            };
+            let propagator = &work.session.model.propagator;
+            let (frame, refused) =
+                Frame::new(propagator, span.start + k as u64, at, |i| counts[k * pixels + i], good);
+            if !at.iter().all(|x| x.is_finite()) {
+                let number = span.start + k as u64;
+                return Err(Error::data(format!("frame {number}: its position is no number"))
+                    .help("every frame needs a position; leave frames without one out"));
+            }
+            work.refused += refused as u64;
+            match frame.good {
+                0 => work.dark += 1,
+                _ => work.session.take(frame),
+            }
+        }
+        Ok(())
+    }
+
+    fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
+        // A scan with a point less is still a scan: what is left overlaps.
+        Ok(())
+    }
+
+    fn complete(&mut self, _: &Cx) -> Result<()> {
+        if let Some(work) = &mut self.work {
+            work.session.all_in();
+        }
+        Ok(())
+    }
+
+    fn refine(&mut self, cx: &Cx, slice: &Slice) -> Result<Fitness> {
+        let Some(work) = &mut self.work else { return Ok(Fitness { cost: f64::INFINITY, more: false }) };
+        loop {
+            cx.check()?;
+            work.session.step(&|n, piece| cx.par(n, piece))?;
+            let more = work.session.more();
+            if !more || slice.over() {
+                let last =
+                    work.session.records.last().map_or(f64::INFINITY, |r| {
+                        if r.errors[0].is_nan() { r.errors[1] } else { r.errors[0] }
+                    });
+                return Ok(Fitness { cost: last, more });
+            }
+        }
+    }
+
+    fn snapshot(&self, _: &Cx) -> Result<Option<ReconstructOut>> {
+        let Some(work) = self.work.as_ref().filter(|w| !w.session.records.is_empty()) else {
+            return Ok(None);
+        };
+        work.show().map(Some)
+    }
+
+    fn save(&self) -> Result<Dict> {
+        let Some(work) = &self.work else { return Ok(Dict::new()) };
+        let mut state = kept::save(&work.session)?
+            .with("n", work.session.geometry.n as i64)
+            .with("seed", work.seed as i64)
+            .with("refused", work.refused as i64)
+            .with("dark", work.dark as i64);
+        let given = &work.given;
+        for (key, value) in [("energy", given.energy), ("distance", given.distance), ("psize", given.psize)] {
+            if let Some(value) = value {
+                state.set(key, value);
+            }
+        }
+        if let Some(center) = given.center {
+            state.set("axis", Array::from_slice(&center));
+        }
+        if let Some(probe) = &work.session.given {
+            let n = work.session.geometry.n;
+            state.set("given", Array::of(&[probe.len(), n, n], &probe.concat())?);
+        }
+        Ok(state)
+    }
+
+    fn load(&mut self, state: Dict) -> Result<()> {
+        self.work = None;
+        if state.is_empty() {
+            return Ok(());
+        }
+        let number = |key: &str| state.get(key).and_then(Value::number);
+        let need = |key: &str| number(key).ok_or_else(|| Error::data(format!("kept `{key}` is no number")));
+        let array = |key: &str| match state.get(key) {
+            Some(Value::Array(a)) => Some(a.clone()),
+            _ => None,
+        };
+        let given = Given {
+            energy: number("energy"),
+            distance: number("distance"),
+            psize: number("psize"),
+            center: pair(&array("axis"))?,
+        };
+        let seed = match state.need("seed")? {
+            Value::Int(seed) => *seed as u64,
+            other => return Err(Error::data(format!("the kept seed is {}", other.describe()))),
+        };
+        let mut work = self.work(need("n")? as usize, given, seed, array("given").as_ref())?;
+        kept::load(&mut work.session, &state)?;
+        (work.refused, work.dark) = (need("refused")? as u64, need("dark")? as u64);
+        self.work = Some(work);
+        Ok(())
+    }
+}
+declare!(Fit, "ptycho.reconstruct", Kind::Fitter, Reconstruct);
+
+impl Reconstruct {
+    fn begin(&self, cx: &Cx, n: usize, input: &ReconstructIn) -> Result<Work> {
+        let own =
+            Given { energy: self.energy, distance: self.distance, psize: self.psize, center: self.center };
+        let wired = Given {
+            energy: input.energy,
+            distance: input.distance,
+            psize: input.psize,
+            center: pair(&input.center)?,
+        };
+        let seed: u64 = rand::RngExt::random(&mut cx.rng(0));
+        self.work(n, own.or(wired), seed, input.probe.as_ref())
+    }
+
+    fn work(&self, n: usize, given: Given, seed: u64, probe: Option<&Array>) -> Result<Work> {
+        let task = Task {
+            engines: self.engines.clone(),
+            illumination: self.illumination.clone(),
+            object_modes: self.object_modes,
+            fill: Complex::new(self.fill, 0.0),
+            min_frames: self.min_frames,
+            photons_every: self.photons_every,
+            seed,
+        };
+        let mut session = Session::new(task, given.geometry(n, self.propagation)?)?;
+        if let Some(probe) = probe {
+            let modes = complex(probe)?;
+            if probe.shape().len() != 3 || probe.shape()[1..] != [n, n] {
+                let found = probe.shape();
+                return Err(Error::data(format!(
+                    "the probe to begin with has the shape {found:?}, wanted [modes {n} {n}]"
+                )));
+            }
+            session.given = Some(modes.chunks_exact(n * n).map(<[Complex<f64>]>::to_vec).collect());
+        }
+        Ok(Work { session, given, seed, refused: 0, dark: 0 })
+    }
+}
+
+/// Complex values in double precision.
+pub(crate) fn complex(array: &Array) -> Result<Vec<Complex<f64>>> {
+    match array.dtype() {
+        Dtype::C32 => Ok(array.as_slice::<Complex<f32>>()?.iter().map(|z| wide(*z)).collect()),
+        Dtype::C64 => Ok(array.as_slice::<Complex<f64>>()?.to_vec()),
+        other => Err(Error::data(format!("found values of {other}, wanted complex ones"))),
+    }
+}
+
+impl Work {
+    fn show(&self) -> Result<ReconstructOut> {
+        let (session, model) = (&self.session, &self.session.model);
+        let (n, resolution) = (session.geometry.n, session.geometry.resolution());
+        let shape = [model.object.rows, model.object.columns];
+        let first = model.object.modes.first().map_or(&[][..], Vec::as_slice);
+        let probe: Vec<Complex<f32>> = model
+            .probe
+            .modes
+            .iter()
+            .flat_map(|mode| {
+                let plain: Vec<Complex<f64>> = mode.iter().map(|z| wide(*z)).collect();
+                model.propagator.dressed(&plain)
+            })
+            .map(crate::num::narrow)
+            .collect();
+        let records = &session.records;
+        let column = |k: usize| records.iter().map(|r| r.errors[k]).collect::<Vec<f64>>();
+        let errors = Table::new(records.len())
+            .with("iteration", &records.iter().map(|r| r.iteration as u32).collect::<Vec<u32>>())?
+            .with("engine", &records.iter().map(|r| r.engine.map_or(-1, |e| e as i32)).collect::<Vec<i32>>())?
+            .with("frames", &records.iter().map(|r| r.frames as u32).collect::<Vec<u32>>())?
+            .with("fourier", &column(0))?
+            .with("photons", &column(1))?
+            .with("exit", &column(2))?;
+        let places = |what: fn(&Frame<f32>) -> f64| {
+            model.frames.iter().map(|f| what(f) * resolution).collect::<Vec<f64>>()
+        };
+        let positions = Table::new(model.frames.len())
+            .with("index", &model.frames.iter().map(|f| f.index).collect::<Vec<u64>>())?
+            .with("y", &places(|f| f.at[0]))?
+            .with("x", &places(|f| f.at[1]))?
+            .with("measured_y", &places(|f| f.measured[0]))?
+            .with("measured_x", &places(|f| f.measured[1]))?;
+        let last =
+            |k: usize| records.iter().rev().map(|r| r.errors[k]).find(|e| e.is_finite()).unwrap_or(f64::NAN);
+        let curve: Vec<f32> = records
+            .iter()
+            .map(|r| if r.errors[0].is_nan() { r.errors[1] as f32 } else { r.errors[0] as f32 })
+            .collect();
+        let light: Vec<f32> = model.probe.intensity().into_iter().map(f32::sqrt).collect();
+        let modes = model.object.modes.len();
+        Ok(ReconstructOut {
+            object: Array::of(&[modes, shape[0], shape[1]], &model.object.modes.concat())?,
+            probe: Array::of(&[model.probe.modes.len(), n, n], &probe)?,
+            amplitude: Array::of(&shape, &first.iter().map(|z| z.norm()).collect::<Vec<f32>>())?,
+            phase: Array::of(&shape, &first.iter().map(|z| z.arg()).collect::<Vec<f32>>())?,
+            light: Array::of(&[n, n], &light)?,
+            curve: Array::from_slice(&curve),
+            errors,
+            positions,
+            resolution,
+            center: Array::from_slice(&model.centre),
+            energy: session.geometry.energy,
+            fourier: last(0),
+            photons: last(1),
+            iterations: records.len() as i64,
+            frames: model.frames.len() as i64,
+            refused: self.refused as i64,
+            dark: self.dark as i64,
+            frozen: session.frozen as i64,
+            engines: serde_json::to_string(&session.task.engines)
+                .map_err(|e| Error::internal(format!("engines cannot be written: {e}")))?,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! Files of PtyPy 0.9.0 are read exactly, and own ones have their tree, types and attributes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::reference;
+use isard_h5::{Attr, File};
+use isard_ptycho::file::ptyd::{Chunk, Chunks, Meta, Ptyd, master, part};
+use isard_ptycho::file::tree::Block;
+
+/// Index, position, data and mask.
+type Held = (u64, [f64; 2], Vec<u8>, Vec<u8>);
+
+/// Everything of a file.
+fn frames(path: &std::path::Path) -> Vec<Held> {
+    let file = Ptyd::open(path).unwrap();
+    let mut all = vec![];
+    for chunk in &file.chunks {
+        for (k, index) in chunk.indices.iter().enumerate() {
+            let data = file.data(chunk, k, 1).unwrap();
+            all.push((*index, chunk.positions[k], data, file.mask(chunk, k, 1).unwrap()));
+        }
+    }
+    all
+}
+
+#[test]
+fn appended_and_linked_files_hold_the_same_scan() {
+    let Some(append) = reference("appended and linked files", "round64_append.ptyd") else { return };
+    let link = reference("appended and linked files", "round64_link.ptyd").unwrap();
+    let (a, b) = (frames(&append), frames(&link));
+    assert_eq!(a.len(), 64);
+    assert!(a == b, "frames differ");
+    assert_eq!(a.iter().map(|f| f.0).collect::<Vec<_>>(), (0..64).collect::<Vec<_>>());
+    let meta = Ptyd::open(&append).unwrap().meta;
+    let wanted = Meta {
+        version: 0.1,
+        num_frames: Some(64),
+        label: Some("round64".into()),
+        shape: [128, 128],
+        psize: [0.000172; 2],
+        energy: 6.2,
+        distance: 7.0,
+        center: [64.0, 64.0],
+    };
+    assert_eq!(meta, wanted);
+    // Positions are those that the scan was simulated with.
+    let truth = File::open(reference("appended and linked files", "round64_truth.h5").unwrap()).unwrap();
+    let positions = common::reals(&truth, "positions").1;
+    assert!(a.iter().zip(positions.chunks(2)).all(|(f, p)| f.1 == [p[0], p[1]]));
+}
+
+#[test]
+fn a_dead_link_shifts_no_frame() {
+    let Some(path) = reference("a dead link", "partial_link.ptyd") else { return };
+    let file = Ptyd::open(&path).unwrap();
+    let indices: Vec<u64> = file.chunks.iter().flat_map(|c| c.indices.clone()).collect();
+    assert_eq!(indices, (0..24).chain(32..40).collect::<Vec<u64>>());
+    assert_eq!(file.dead.iter().map(|d| d.0).collect::<Vec<_>>(), [3]);
+    assert_eq!(file.meta.num_frames, Some(64));
+    assert!(!file.ended);
+}
+
+/// Path, kind of elements, rank and attributes.
+type Seen = (String, String, usize, Vec<(String, Attr)>);
+
+/// What other programs see of objects.
+fn seen(file: &File, below: &str, known: &[&str]) -> Vec<Seen> {
+    let all = file.list().unwrap().datasets;
+    let mut out: Vec<_> = all
+        .into_iter()
+        .filter(|d| d.path.starts_with(below) && known.iter().any(|k| d.path.ends_with(k)))
+        .map(|d| (d.path, d.element.to_string(), d.shape.len(), d.attributes))
+        .collect();
+    out.sort_by(|a, b| a.0.cmp(&b.0));
+    out
+}
+
+fn own(name: &str) -> (Meta, Chunk) {
+    let file = Ptyd::open(&reference(name, "round64_append.ptyd").unwrap()).unwrap();
+    let chunk = &file.chunks[0];
+    let n = chunk.indices.len();
+    let mask = file.mask(chunk, 0, n).unwrap();
+    let weights: Vec<f64> = mask.into_iter().map(f64::from).collect();
+    let data = file.data(chunk, 0, n).unwrap();
+    let made = Chunk {
+        indices: chunk.indices.iter().map(|i| *i as i64).collect(),
+        positions: chunk.positions.clone(),
+        data: Block::of(chunk.dtype, &[n, 128, 128], &data),
+        weights: Block::floats(&[n, 128, 128], &weights),
+    };
+    (file.meta, made)
+}
+
+#[test]
+fn own_files_have_the_tree_of_the_others() {
+    let name = "own files";
+    let Some(theirs) = reference(name, "round64_append.ptyd") else { return };
+    let theirs = File::open(theirs).unwrap();
+    let (meta, chunk) = own(name);
+    let folder = tempfile::tempdir().unwrap();
+    let time = "Fri Nov 20 22:17:47 2026";
+    let bytes = master(Some(&meta), &[], Chunks::Held(std::slice::from_ref(&chunk)), time).unwrap();
+    let path = folder.path().join("a.ptyd");
+    std::fs::write(&path, bytes).unwrap();
+    let ours = File::open(&path).unwrap();
+    let known = ["/data", "/indices", "/positions", "/weights"];
+    assert_eq!(seen(&ours, "/chunks/0", &known), seen(&theirs, "/chunks/0", &known));
+    let known = ["version", "num_frames", "label", "shape", "psize", "energy", "distance", "center"];
+    assert_eq!(seen(&ours, "/meta", &known), seen(&theirs, "/meta", &known));
+    for at in ["/", "/meta", "/info", "/chunks", "/chunks/0"] {
+        assert_eq!(ours.attributes(at).unwrap(), theirs.attributes(at).unwrap(), "{at}");
+    }
+    // Links name files of the same folder, so that the master opens from anywhere.
+    let sub = folder.path().join("sub");
+    std::fs::create_dir(&sub).unwrap();
+    std::fs::write(sub.join("b.ptyd.part000"), part(&chunk, time).unwrap()).unwrap();
+    let files = ["b.ptyd.part000".to_owned(), "b.ptyd.part001".to_owned()];
+    std::fs::write(sub.join("b.ptyd"), master(Some(&meta), &[], Chunks::Linked(&files), time).unwrap())
+        .unwrap();
+    let linked = Ptyd::open(&sub.join("b.ptyd")).unwrap();
+    assert_eq!(linked.chunks.len(), 1);
+    assert_eq!(linked.dead.iter().map(|d| d.0).collect::<Vec<_>>(), [1]);
+    let read = frames(&sub.join("b.ptyd"));
+    assert!(read == frames(&path), "frames differ");
+    let theirs = File::open(reference(name, "round64_link.ptyd.part001").unwrap()).unwrap();
+    let ours = File::open(sub.join("b.ptyd.part000")).unwrap();
+    let known = ["/data", "/indices", "/positions", "/weights"];
+    assert_eq!(seen(&ours, "/", &known), seen(&theirs, "/", &known));
+}
