@@ -303,7 +303,7 @@ impl Target {
             (self.folder.join(&self.name), self.folder.join(&self.name).with_extension("parts"));
         let inside = |name: &String| self.folder.join(name).starts_with(&parts);
         // A file that holds all frames by itself makes its parts superfluous; a master needs them.
-        let whole = made.iter().any(|name| *name == self.name) && self.name.to_lowercase().ends_with(".npy");
+        let whole = made.contains(&self.name) && self.name.to_lowercase().ends_with(".npy");
         if whole {
             std::fs::remove_dir_all(&parts).map_err(|e| Error::io("cannot remove", &parts, &e))?;
             made.retain(|name| !inside(name));
