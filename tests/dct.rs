@@ -98,7 +98,7 @@ fn difspots_are_laid_out_as_specified() {
     let (mut wraps, mut outside) = (false, 0);
     for (id, name) in files.keys().enumerate() {
         assert_eq!(*name, format!("{id:06}.h5"));
-        let file = File::open(&out.join("difspots").join(name)).unwrap();
+        let file = File::open(out.join("difspots").join(name)).unwrap();
         for (path, dtype, axes) in LAYOUT {
             let dataset = file.dataset(path).unwrap();
             assert_eq!((dataset.dtype().unwrap().to_string().as_str(), dataset.shape().len()), (dtype, axes));
@@ -137,7 +137,7 @@ fn difspots_are_laid_out_as_specified() {
         wraps |= over;
         assert!(over || !(start..=end).contains(&18.0), "no spot goes over the missing frame 17");
     }
-    let all = File::open(&out.join("difspots.h5")).unwrap();
+    let all = File::open(out.join("difspots.h5")).unwrap();
     let ids = numbers(&all, "summary/difspotID");
     assert_eq!(ids.len(), files.len());
     let places: Vec<_> = ["peak_frame", "peak_row", "peak_column"]
@@ -146,7 +146,7 @@ fn difspots_are_laid_out_as_specified() {
     let place = |k: usize| (places[0][k] as i64, places[1][k] as i64, places[2][k] as i64);
     assert!((1..ids.len()).all(|k| place(k - 1) < place(k)), "numbers follow frame, row and column");
     for id in 0..ids.len() {
-        let file = File::open(&out.join(format!("difspots/{id:06}.h5"))).unwrap();
+        let file = File::open(out.join(format!("difspots/{id:06}.h5"))).unwrap();
         assert_eq!(numbers(&all, &format!("{id:06}/Data")), numbers(&file, "Data"));
         assert_eq!(numbers(&all, &format!("{id:06}/difspotID")), [id as f64]);
     }

@@ -34,6 +34,26 @@ impl Output for Measured {
         self.inner.record()
     }
 
+    fn seal_all(&self, files: &mut dyn Iterator<Item = Result<(String, Vec<u8>)>>) -> Result<()> {
+        self.inner.seal_all(files)
+    }
+
+    fn draft(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.inner.draft(path, bytes)
+    }
+
+    fn drafted(&self, path: &str) -> Result<Vec<u8>> {
+        self.inner.drafted(path)
+    }
+
+    fn commit_drafts(&self, paths: &[String]) -> Result<()> {
+        self.inner.commit_drafts(paths)
+    }
+
+    fn end_drafts(&self, paths: &[String]) -> Result<()> {
+        self.inner.end_drafts(paths)
+    }
+
     fn units(&self) -> BTreeMap<String, String> {
         self.units.clone()
     }
