@@ -145,6 +145,25 @@ fn files_that_appear_are_read_whole_and_in_order() {
 }
 
 #[test]
+fn a_scan_that_ends_before_it_is_looked_at_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let set = set(&folder.path().join("scan_*"), "marker = \"done\", poll = 0.005");
+    let writer = std::thread::spawn(move || {
+        // The source finds an empty folder first, and then a scan that begins with a late number.
+        std::thread::sleep(Duration::from_millis(100));
+        for n in 0..3 {
+            let bytes = cbf::file(H5::U16, SHAPE, &frame(n), "f", &[]).unwrap();
+            fs::write(path.join(format!("scan_{:03}.cbf", n + 95)), bytes).unwrap();
+        }
+        File::create(path.join("done")).unwrap();
+    });
+    let got = drive(source("cbf.sequence", &set), 0);
+    writer.join().unwrap();
+    check("cbf.sequence", &got, 3);
+}
+
+#[test]
 fn files_that_grow_are_read_frame_by_frame() {
     type Grow = fn(&Path, u64);
     let tiff: Grow = |path, n| {

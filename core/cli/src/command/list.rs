@@ -58,6 +58,10 @@ fn text(registry: &Registry, filter: &str) -> String {
             let _ = writeln!(out, "  {:width$}  {}{loaded}", stage.name, stage.summary());
         }
     }
+    let join = ("flow.join", "Brings two streams together, by number or by time.");
+    if matches(join.0, join.1) {
+        let _ = writeln!(out, "of the engine itself\n  {:width$}  {}", join.0, join.1);
+    }
     if out.is_empty() {
         out = format!("no stage matches `{filter}`\n");
     }

@@ -59,6 +59,11 @@ pub fn run(arguments: &TryArguments) -> Done {
                 Error::recipe(format!("`{port}` is {}, only arrays go to a file", value.describe())).into()
             );
         };
+        if Path::new(path).extension().is_none_or(|e| !e.eq_ignore_ascii_case("npy")) {
+            let error =
+                Error::recipe(format!("`{path}` does not end in .npy, and nothing else is written here"));
+            return Err(error.help("write `.npy`, and convert it with `isard convert`").into());
+        }
         write_npy(Path::new(path), array)?;
         rest.remove(&port);
         style::print(&format!("{port} -> {path}: {}\n", value.describe()));

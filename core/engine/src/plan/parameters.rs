@@ -197,6 +197,10 @@ impl<'a> Check<'a> {
                 if whole { Json::from(number as i64) } else { Json::from(number) }
             }
             Err(why) => {
+                if !text.contains(|c: char| c.is_ascii_digit()) {
+                    self.fault("E0114", item, name, &item.describe(), &describe(part));
+                    return Json::Null;
+                }
                 let Owner { noun, name: owner, .. } = self.owner;
                 let message = format!("{noun} `{name}` of {owner} has the wrong unit");
                 let help = format!("write a number in {wanted}, or text such as \"1 {wanted}\"");

@@ -105,7 +105,8 @@ pub(crate) fn nearest_file(path: &Path) -> Option<String> {
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .collect();
     let wanted = path.file_name()?.to_string_lossy().into_owned();
-    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // What is there under that very name is something else, a folder say: naming it again helps nobody.
+    let mut names: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != wanted).collect();
     names.sort_unstable();
     nearest(&wanted, names).map(str::to_owned)
 }

@@ -80,7 +80,9 @@ pub(crate) fn syntax(text: &str, file: usize, faults: &mut Vec<Diagnostic>) -> T
             if !broken {
                 let message = format!("not valid TOML: {}", error.message());
                 let fault = Diagnostic::error("E0101", message).at(at, "here");
-                faults.push(match unclosed(text, at.start) {
+                // On the line of the fault the reader sees it himself.
+                let open = unclosed(text, at.start).filter(|(open, _)| text[*open..at.start].contains('\n'));
+                faults.push(match open {
                     Some((open, bracket)) => fault.at(
                         Place { file, start: open, end: open + 1 },
                         format!("`{bracket}` is open since here"),

@@ -96,8 +96,12 @@ impl Tail {
         if self.watch.full(before) {
             return Ok(Grown::End);
         }
-        if self.last.is_none() && before == 0 && !self.begin(sequence)? {
-            return Ok(self.quiet(sequence));
+        if self.last.is_none() && before == 0 && !self.begin(sequence, false)? {
+            match self.quiet(sequence) {
+                // What came since the last listing, or waited for earlier ones, is there all the same.
+                Grown::End if self.begin(sequence, true)? => (),
+                other => return Ok(other),
+            }
         }
         self.grow_last(sequence)?;
         while let Some(number) = self.names.as_ref().map(|names| names.next) {
@@ -122,8 +126,8 @@ impl Tail {
         }
     }
 
-    /// Finds where the sequence begins; false while nothing is there.
-    fn begin(&mut self, sequence: &mut Sequence) -> Result<bool> {
+    /// Finds where the sequence begins; false while nothing is there, or an earlier file may yet come.
+    fn begin(&mut self, sequence: &mut Sequence, last_look: bool) -> Result<bool> {
         if self.names.is_some() {
             return Ok(true);
         }
@@ -141,6 +145,7 @@ impl Tail {
         let changed = std::fs::metadata(folder).and_then(|m| m.modified()).ok();
         if let Some((then, when, took)) = self.start.listed
             && (then == changed && self.start.seen.is_none() || when.elapsed() < took * SHARE)
+            && !last_look
         {
             return Ok(false);
         }
@@ -163,7 +168,7 @@ impl Tail {
         if self.start.empty && names.next > 1 {
             let (number, since) = self.start.seen.get_or_insert((names.next, Instant::now()));
             *number = names.next.min(*number);
-            if since.elapsed() < SETTLE.min(self.patience) {
+            if since.elapsed() < SETTLE.min(self.patience) && !last_look {
                 return Ok(false);
             }
         }

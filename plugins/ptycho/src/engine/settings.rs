@@ -307,6 +307,12 @@ impl Settings {
         if self.intensity_renormalization.is_some_and(|x| !(x.is_finite() && x > 0.0)) {
             faults.push("`intensity_renormalization` must be more than 0".into());
         }
+        let noise = self.ml_type.unwrap_or_default();
+        if self.poly_line_coeffs == Some(Line::All) && noise != Noise::Gaussian {
+            faults.push(format!(
+                "`poly_line_coeffs = \"all\"` is known for gaussian noise only, not {noise:?}"
+            ));
+        }
         if let Some([low, high]) = self.clip_object
             && !(0.0 <= low && low < high)
         {

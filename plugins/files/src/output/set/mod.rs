@@ -59,7 +59,9 @@ pub struct Hdf5Write {
     /// What viewers plot first; else the first image, or the first curve.
     #[serde(default)]
     signal: Option<String>,
-    /// Units by name: `image = "count"`, `"peaks.row" = "pixel"`; others are those of the ports that are written.
+    /// Units by name; others are those of the ports that are written.
+    ///
+    /// Such as `image = "count"`, `"peaks.row" = "pixel"`.
     #[serde(default)]
     units: BTreeMap<String, String>,
     #[serde(skip)]
