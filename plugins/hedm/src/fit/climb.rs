@@ -11,7 +11,7 @@ use crate::model::Voxel;
 /// The cubic constant of the body-centred lattice of coarse turns, degrees: no turn is further than 0.25 from one.
 const COARSE: f64 = 0.45;
 /// Lattice points that are refined.
-const KEEP: usize = 4;
+const KEEP: usize = 3;
 /// Steps of the refinement in degrees.
 const STEPS: [f64; 4] = [0.12, 0.06, 0.03, 0.015];
 /// Moves at each step at most.
@@ -26,7 +26,7 @@ const ENOUGH: f64 = 0.4;
 const FINE: f64 = 0.11;
 const REACH: f64 = 0.4;
 /// The share of the peak's confidence that a point of the fine lattice must have to be climbed,
-const CLIMBED: f64 = 0.8;
+const CLIMBED: f64 = 0.85;
 /// and how many are climbed.
 const CLIMBS: usize = 4;
 

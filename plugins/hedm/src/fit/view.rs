@@ -265,7 +265,7 @@ impl View {
                 let wanted = if seen <= 2 * BLOCK { bar.gate * seen as u32 / (2 * BLOCK as u32) } else { 0 };
                 let gated = sum.lit * (seen as u32) < wanted * sum.total;
                 // Where a gate stands the rest is not expected to be much better than what was seen.
-                let dim = bar.gate > 0 && sum.lit as f32 + 1.5 < 0.8 * bar.above * sum.total as f32;
+                let dim = bar.gate > 0 && sum.lit as f32 + 1.0 < 0.9 * bar.above * sum.total as f32;
                 if gated || dim || sum.lit as f32 + rest < bar.above * (sum.total as f32 + rest) {
                     return None;
                 }
