@@ -7,7 +7,7 @@ use isard_core::span::Ranges;
 
 use super::read::check_ending;
 use super::reconstruct::complex;
-use crate::engine::Settings;
+use crate::engine::{Method, Settings};
 use crate::file::ptyr::{self, Iteration, Outcome, Storage};
 use crate::file::tree::{Node, asctime};
 use crate::num::{Complex, narrow};
@@ -205,7 +205,9 @@ fn iterations(errors: &Table, engines: &[Settings]) -> Result<Vec<Iteration>> {
     for k in 0..errors.rows() {
         count = if k > 0 && engine[k] == engine[k - 1] { count + 1 } else { 1 };
         let settings = usize::try_from(engine[k]).ok().and_then(|e| engines.get(e));
-        let error = columns.map(|c| if c[k].is_nan() { 0.0 } else { c[k] });
+        // Other programs write 0 for the errors that maximum likelihood does not have.
+        let none = settings.is_some_and(|s| s.name == Method::ML);
+        let error = columns.map(|c| if none && c[k].is_nan() { 0.0 } else { c[k] });
         out.push(Iteration {
             iteration: count,
             iterations: i64::from(total[k]),
