@@ -1,0 +1,4 @@
+//! File and wire formats of pixelated STEM, from bytes to pixels.
+
+pub mod mib;
+pub mod mrc;
