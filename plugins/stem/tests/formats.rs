@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use isard_stem::format::dm;
 use isard_stem::format::mib::Header;
 use isard_stem::format::mrc::{HEADER, Mrc};
 use serde_json::Value;
@@ -78,4 +79,17 @@ fn mrc_holds_the_scan() {
         }
         assert_eq!(found, scan, "{name}");
     }
+}
+
+#[test]
+fn dm4_holds_the_scan_with_its_axes() {
+    let Some(folder) = data("dm4") else { return };
+    let bytes = std::fs::read(folder.join("scan.dm4")).unwrap();
+    let (tree, image) = dm::parse(&bytes, "scan.dm4").unwrap();
+    assert_eq!((image.dtype, image.big, image.scan_fastest), (isard_core::Dtype::U16, false, false));
+    assert_eq!(image.shape, [12, 10, 32, 24]);
+    let scan = std::fs::read(folder.join("scan.raw")).unwrap();
+    assert!(bytes[image.offset as usize..][..scan.len()] == scan[..]);
+    assert!(image.axes.iter().all(|axis| *axis == (0.5, 0.0, "nm".to_owned())));
+    assert_eq!(tree.number("ImageList.0.ImageData.Dimensions.0"), Some(24.0));
 }

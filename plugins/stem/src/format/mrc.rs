@@ -185,7 +185,10 @@ mod tests {
             let word = if big { value.to_be_bytes() } else { value.to_le_bytes() };
             bytes[at..at + 4].copy_from_slice(&word);
         };
-        [(0, nx), (4, ny), (8, nz), (12, mode)].map(|(at, value)| put(at, value));
+        put(0, nx);
+        put(4, ny);
+        put(8, nz);
+        put(12, mode);
         bytes[208..212].copy_from_slice(b"MAP ");
         bytes[212..214].copy_from_slice(if big { &[0x11, 0x11] } else { &[0x44, 0x44] });
         bytes
