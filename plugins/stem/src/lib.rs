@@ -1,0 +1,3 @@
+//! Pixelated STEM: formats, virtual detectors, centre of mass, diffraction disks.
+
+pub mod format;
