@@ -122,7 +122,7 @@ fn page(stage: &Declaration, expert: bool) -> String {
     let example = (stage.example)();
     if !example.set.trim().is_empty() {
         // An example that runs needs a real file, in a folder that means nothing to a reader.
-        let folder = std::env::temp_dir().join(format!("isard-examples-{}", std::process::id()));
+        let folder = isard_core::stage::Example::folder();
         let set = example.set.replace(&format!("{}/", folder.display()), "");
         let _ = write!(out, "\nExample:\n\n```toml\n{}\n```\n", set.trim());
     }

@@ -1,5 +1,7 @@
 //! Examples: real parameters and input of a stage, documented and run by the contract tests.
 
+use std::path::PathBuf;
+
 use crate::span::Span;
 use crate::value::{Dict, Key, Value};
 
@@ -28,6 +30,26 @@ pub struct Example {
 }
 
 impl Example {
+    /// Where the files of examples of this process lie.
+    pub fn folder() -> PathBuf {
+        std::env::temp_dir().join(format!("isard-examples-{}", std::process::id()))
+    }
+
+    /// Writes a small file for an example, under a name in [`Example::folder`]; gives its path.
+    pub fn file(name: &str, bytes: &[u8]) -> String {
+        let path = Example::folder().join(name);
+        // Examples are made by several tests at once: each writes beside and renames.
+        let mut beside = path.clone().into_os_string();
+        beside.push(format!(".{:?}", std::thread::current().id()));
+        let above = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = above
+            .and_then(|()| std::fs::write(&beside, bytes))
+            .and_then(|()| std::fs::rename(&beside, &path));
+        // After an error the example names a file that is not there, and running it says so.
+        let _ = written;
+        path.display().to_string()
+    }
+
     /// An example with its parameters as TOML.
     pub fn new(set: impl Into<String>) -> Example {
         Example { set: set.into(), ..Example::default() }

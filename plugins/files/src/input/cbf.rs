@@ -17,7 +17,7 @@ use crate::input::edf::columns;
 use crate::input::follow::Follow;
 use crate::input::scan::{Growing, Scan, Scanned};
 use crate::input::sequence::Sequence;
-use crate::input::series::{Decode, Form, HeadedOut, example_file};
+use crate::input::series::{Decode, Form, HeadedOut};
 use crate::input::tiff::{check, pulled};
 
 /// Endings of CBF files.
@@ -72,7 +72,7 @@ impl Stage for CbfSequence {
             let lines = [("Exposure_time", "0.1 s"), ("Start_angle", angle.as_str())];
             let bytes = file(isard_h5::Dtype::I32, [2, 3], &pixels, "frame", &lines);
             let bytes = bytes.expect("integers of 32 bits can be kept");
-            path = example_file(&format!("frames.cbf.d/frame_{n:05}.cbf"), &bytes);
+            path = Example::file(&format!("frames.cbf.d/frame_{n:05}.cbf"), &bytes);
         }
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         Example::new(format!("path = {folder:?}\ncolumns = {{ omega = \"Start_angle\" }}"))

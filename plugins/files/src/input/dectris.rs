@@ -11,7 +11,6 @@ use isard_core::schemars;
 use crate::input::folder::missing;
 use crate::input::follow::Follow;
 use crate::input::hdf5::{Found, Frames, Reader, Unwritten, put, watched};
-use crate::input::series::example_file;
 
 /// Frames of a DECTRIS series: a master file with links to data files.
 ///
@@ -70,8 +69,8 @@ impl Stage for DectrisMaster {
 
     fn example() -> Example {
         let (master, data) = layout::example().expect("a series of four frames can be built");
-        example_file("series_data_000001.h5", &data);
-        Example::new(format!("path = {:?}", example_file("series_master.h5", &master)))
+        Example::file("series_data_000001.h5", &data);
+        Example::new(format!("path = {:?}", Example::file("series_master.h5", &master)))
     }
 
     fn check(&self, faults: &mut Faults) {

@@ -16,7 +16,7 @@ use crate::inflate::{self, Coding};
 use crate::input::follow::Follow;
 use crate::input::scan::{Anew, Growing, Scan, Scanned};
 use crate::input::sequence::Sequence;
-use crate::input::series::{Decode, Form, HeadedOut, Places, example_file};
+use crate::input::series::{Decode, Form, HeadedOut, Places};
 use crate::input::tiff::{check, pulled};
 
 /// Endings of EDF files.
@@ -64,7 +64,7 @@ impl Stage for EdfSequence {
             block(isard_h5::Dtype::U16, [2, 3], &pixels, n, &[("Omega", omega.as_str())])
         };
         let bytes: Vec<u8> = (0..4).filter_map(frame).flatten().collect();
-        let path = example_file("frames.edf", &bytes);
+        let path = Example::file("frames.edf", &bytes);
         Example::new(format!("path = {path:?}\ncolumns = {{ omega = \"Omega\" }}"))
     }
 

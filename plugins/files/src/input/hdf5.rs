@@ -14,7 +14,7 @@ use isard_h5::{Address, File, Piece};
 use crate::convert::{core, extents, h5};
 use crate::input::folder::missing;
 use crate::input::follow::Follow;
-use crate::input::series::{Given, example_file};
+use crate::input::series::Given;
 use crate::verdict;
 
 pub(crate) use frames::Frames;
@@ -108,7 +108,7 @@ impl Stage for Hdf5Dataset {
     type Out = Hdf5Out;
 
     fn example() -> Example {
-        let path = example_file("scan.h5", &small().expect("a file of four frames can be built"));
+        let path = Example::file("scan.h5", &small().expect("a file of four frames can be built"));
         Example::new(format!(
             "path = {:?}\nhead = {{ mask = \"/entry/mask\" }}\ncolumns = {{ omega = \"/entry/omega\" }}",
             format!("{path}::/entry/data")

@@ -12,7 +12,7 @@ use crate::convert::{core, extents, format};
 use crate::input::follow::Follow;
 use crate::input::scan::{Growing, Scan, Scanned};
 use crate::input::sequence::Sequence;
-use crate::input::series::{Form, FramesOut, Places, example_file};
+use crate::input::series::{Form, FramesOut, Places};
 use crate::input::tiff::{check, pulled};
 use crate::npy::{Npy, header};
 
@@ -53,7 +53,7 @@ impl Stage for NpyStack {
     fn example() -> Example {
         let mut bytes = header(isard_h5::Dtype::F32, &[4, 2, 3]);
         bytes.extend((0..24).flat_map(|i| (i as f32).to_ne_bytes()));
-        Example::new(format!("path = {:?}", example_file("stack.npy", &bytes)))
+        Example::new(format!("path = {:?}", Example::file("stack.npy", &bytes)))
     }
 
     fn check(&self, faults: &mut Faults) {

@@ -15,7 +15,7 @@ use crate::input::edf::columns;
 use crate::input::follow::Follow;
 use crate::input::scan::{Anew, Growing, Scan, Scanned};
 use crate::input::sequence::Sequence;
-use crate::input::series::{Decode, Form, HeadedOut, Places, example_file};
+use crate::input::series::{Decode, Form, HeadedOut, Places};
 use crate::input::tiff::{check, pulled};
 use crate::npy::Npy;
 use crate::npz::{Npz, Sparse, archive};
@@ -65,7 +65,7 @@ impl Stage for NpzStack {
         let pixels: Vec<u8> = (0..24u16).flat_map(u16::to_ne_bytes).collect();
         let omega: Vec<u8> = (0..4).flat_map(|i| (f64::from(i) * 0.5).to_ne_bytes()).collect();
         let bytes = archive(&[("frames", H5::U16, &[4, 2, 3], &pixels), ("omega", H5::F64, &[4], &omega)]);
-        let path = example_file("stack.npz", &bytes);
+        let path = Example::file("stack.npz", &bytes);
         Example::new(format!("path = {path:?}\ncolumns = {{ omega = \"omega\" }}"))
     }
 

@@ -9,7 +9,7 @@ use isard_core::schemars;
 use crate::input::follow::Follow;
 use crate::input::scan::{Growing, Scan, Scanned};
 use crate::input::sequence::Sequence;
-use crate::input::series::{Form, FramesOut, Places, example_file};
+use crate::input::series::{Form, FramesOut, Places};
 use crate::input::tiff::{check, pulled};
 
 /// Endings of raw files.
@@ -107,7 +107,7 @@ impl Stage for RawStack {
     fn example() -> Example {
         let mut bytes = vec![0; 16];
         bytes.extend((0..24u16).flat_map(u16::to_le_bytes));
-        let path = example_file("frames.raw", &bytes);
+        let path = Example::file("frames.raw", &bytes);
         Example::new(format!("path = {path:?}\ndtype = \"u16\"\nshape = [2, 3]\noffset = 16"))
     }
 

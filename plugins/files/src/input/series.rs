@@ -437,17 +437,3 @@ pub(crate) fn alike(
     ))
     .help("give each kind of frame its own folder or pattern"))
 }
-
-/// A folder of small files for an example of this process.
-pub(crate) fn example_file(name: &str, bytes: &[u8]) -> String {
-    let folder = std::env::temp_dir().join(format!("isard-examples-{}", std::process::id()));
-    let path = folder.join(name);
-    // Examples are made by several tests at once: each writes beside and renames.
-    let beside = folder.join(format!("{name}.{:?}", std::thread::current().id()));
-    let written = std::fs::create_dir_all(path.parent().unwrap_or(&folder))
-        .and_then(|()| std::fs::write(&beside, bytes))
-        .and_then(|()| std::fs::rename(&beside, &path));
-    // After an error the example names a file that is not there, and running it says so.
-    let _ = written;
-    path.display().to_string()
-}

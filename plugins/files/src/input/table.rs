@@ -7,7 +7,6 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 
 use crate::convert::format;
-use crate::input::series::example_file;
 use crate::text::{Cells, Columns};
 
 /// Endings of files with columns of text.
@@ -66,7 +65,7 @@ impl Stage for TableRows {
     type Out = TableOut;
 
     fn example() -> Example {
-        let path = example_file("positions.csv", b"y,x\n0.0,0.0\n0.0,0.5\n0.5,0.0\n0.5,0.5\n");
+        let path = Example::file("positions.csv", b"y,x\n0.0,0.0\n0.0,0.5\n0.5,0.0\n0.5,0.5\n");
         Example::new(format!("path = {path:?}"))
     }
 

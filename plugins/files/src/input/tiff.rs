@@ -13,7 +13,7 @@ use crate::format::FormatError;
 use crate::input::follow::Follow;
 use crate::input::scan::{Anew, Growing, Scan, Scanned};
 use crate::input::sequence::Sequence;
-use crate::input::series::{Decode, Form, FramesOut, Places, example_file};
+use crate::input::series::{Decode, Form, FramesOut, Places};
 use crate::tiff::{Tiff, Writer};
 
 /// Endings of TIFF files.
@@ -56,7 +56,7 @@ impl Stage for TiffSequence {
             }
             writer.into_bytes()
         });
-        let path = example_file("frames.tif", &bytes.expect("four pages of six pixels fit a file"));
+        let path = Example::file("frames.tif", &bytes.expect("four pages of six pixels fit a file"));
         Example::new(format!("path = {path:?}"))
     }
 

@@ -50,8 +50,7 @@ impl Stage for Bits {
             volume.fill(k / small.frames, k % small.frames, &pixels).expect("pixels of the detector");
         }
         let bytes = BitWriter::new(vec![], small.size).volume(&volume).expect("memory takes every byte");
-        let path = std::env::temp_dir().join(format!("isard-hedm-example-{}.bin", std::process::id()));
-        std::fs::write(&path, bytes).expect("the temporary folder takes a file");
+        let path = Example::file("spots_info.bin", &bytes);
         Example::new(example(&format!("path = {path:?}\n")))
     }
 

@@ -78,16 +78,8 @@ impl Stage for PtydRead {
     type Out = PtydOut;
 
     fn example() -> Example {
-        let path = std::env::temp_dir().join(format!("isard-example-{}.ptyd", std::process::id()));
-        let beside = path.with_extension(format!("{:?}", std::thread::current().id()));
-        let written = small().and_then(|bytes| {
-            std::fs::write(&beside, bytes)
-                .and_then(|()| std::fs::rename(&beside, &path))
-                .map_err(|e| Error::io("cannot write", &path, &e))
-        });
-        // After an error the example names a file that is not there, and running it says so.
-        let _ = written;
-        Example::new(format!("path = {:?}", path.display().to_string()))
+        let bytes = small().expect("a scan of a few frames can be built");
+        Example::new(format!("path = {:?}", Example::file("scan.ptyd", &bytes)))
     }
 
     fn check(&self, faults: &mut Faults) {
