@@ -127,6 +127,9 @@ impl Files for KillFiles {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         RealFiles.exists(path)
     }
+    fn guard(&self, path: &Path) -> io::Result<Box<dyn Send>> {
+        RealFiles.guard(path)
+    }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         RealFiles.free_bytes(path)
     }

@@ -321,11 +321,12 @@ fn a_dead_lock_is_explained_and_taken_over_by_one_of_many() {
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
         let winners: Vec<_> = opened.iter().filter_map(|o| o.as_ref().ok()).collect();
-        assert!(winners.len() <= 1, "{} runs hold one lock", winners.len());
-        if let Some((dead, reason)) = winners.first().and_then(|o| o.stale.as_ref()) {
-            assert_eq!(*dead, holder);
-            assert!(reason.contains("has ended"), "{reason}");
-        }
+        assert_eq!(winners.len(), 1, "runs that hold one lock");
+        let (dead, reason) = winners[0].stale.as_ref().expect("a dead lock was taken over");
+        assert_eq!(*dead, holder);
+        assert!(reason.contains("has ended"), "{reason}");
+        let refused = opened.iter().filter_map(|o| o.as_ref().err());
+        assert!(refused.clone().all(|e| e.to_string().contains("is in use by process")));
     }
     holder.host = "another-machine".into();
     std::fs::write(&lock, serde_json::to_vec(&holder).unwrap()).unwrap();

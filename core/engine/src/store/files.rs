@@ -81,6 +81,8 @@ pub trait Files: Send + Sync {
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// Whether a name is taken.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Waits until no other run of this machine has the guard of that name; it is held until dropped.
+    fn guard(&self, path: &Path) -> io::Result<Box<dyn Send>>;
     /// Bytes that can still be written below a folder.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
@@ -174,6 +176,16 @@ impl Files for RealFiles {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    fn guard(&self, path: &Path) -> io::Result<Box<dyn Send>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.lock() {
+            // A file system without locks leaves the care to files that must not exist.
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+            other => other?,
+        }
+        Ok(Box::new(file))
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

@@ -5,12 +5,13 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::store::files::{Files, fault};
-use crate::store::{INNER, sha256, utc_now};
+use crate::store::{INNER, utc_now};
 
 /// Who holds the lock of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Holder {
     /// Keeps the runs of one process apart.
     pub token: u64,
 }
+
+/// How long a lock that cannot be read may take to become whole.
+const TORN: Duration = Duration::from_millis(200);
 
 /// The tokens of the locks this process holds.
 static HELD: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
@@ -92,6 +96,10 @@ fn lock_path(root: &Path) -> std::path::PathBuf {
     root.join(INNER).join("lock")
 }
 
+fn guard_path(root: &Path) -> std::path::PathBuf {
+    lock_path(root).with_file_name("lock.guard")
+}
+
 /// A lock that is held until it is dropped.
 pub(crate) struct Lock {
     holder: Holder,
@@ -102,48 +110,58 @@ impl Lock {
     ///
     /// Gives the dead holder with the reason, if there was one.
     pub fn take(files: &dyn Files, root: &Path) -> Result<(Lock, Option<(Holder, String)>)> {
-        let path = lock_path(root);
+        let guard = guard_path(root);
+        // Runs of one machine look and take in turn; only those may take over a lock from each other.
+        let turn = files.guard(&guard).map_err(|e| fault(files, "lock", &guard, &e))?;
+        let lock = Lock::named();
+        let taken = lock.put(files, root).and_then(|before| lock.settle(files, root).map(|()| before));
+        drop(turn);
+        let before = taken.inspect_err(|_| lock.release(files, root))?;
+        Ok((lock, before))
+    }
+
+    /// A lock that counts as held before its file is there: nobody may take it for a dead one.
+    fn named() -> Lock {
         let holder = Holder::this();
-        let text = serde_json::to_vec_pretty(&holder).expect("a lock is plain data");
+        held(|h| h.insert(holder.token));
+        Lock { holder }
+    }
+
+    /// Writes the lock's file, unless somebody who may live holds it; gives the dead holder.
+    fn put(&self, files: &dyn Files, root: &Path) -> Result<Option<(Holder, String)>> {
+        let path = lock_path(root);
+        let text = serde_json::to_vec_pretty(&self.holder).expect("a lock is plain data");
         let io = |e: io::Error| fault(files, "lock", &path, &e);
-        match files.write_new(&path, &text) {
-            Ok(()) => {
-                held(|h| h.insert(holder.token));
-                let lock = Lock { holder };
-                lock.settle(files, root).inspect_err(|_| lock.release(files, root))?;
-                return Ok((lock, None));
+        let found = loop {
+            match files.write_new(&path, &text) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return other.map(|()| None).map_err(io),
             }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(io(e)),
-        }
-        let found = files.read(&path).map_err(io)?;
-        // A power cut may leave the lock torn: whoever wrote it is gone with the power.
+            match files.read(&path) {
+                // It was given free in between.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => break other.map_err(io)?,
+            }
+        };
         let before = serde_json::from_slice::<Holder>(&found).ok();
         let reason = match &before {
             Some(before) => before.dead().ok_or_else(|| before.refusal(root))?,
-            None => "it was cut off while it was written".to_owned(),
-        };
-        // Of several that found the same dead lock, the one that makes the file named after it goes on.
-        let next = path.with_file_name(format!("lock.after-{}", &sha256(&found)[..16]));
-        match files.write_new(&next, &text) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                let rival = files.read(&next).ok().and_then(|b| serde_json::from_slice::<Holder>(&b).ok());
-                match rival {
-                    Some(rival) if rival.dead().is_none() => return Err(rival.refusal(root)),
-                    _ => files.remove(&next).and_then(|()| files.write_new(&next, &text)).map_err(io)?,
+            None => {
+                // A power cut leaves a torn lock; a run on another machine may be writing it just now.
+                std::thread::sleep(TORN);
+                if files.read(&path).map_err(io)? != found {
+                    return Err(Error::recipe(format!("another run took {} just now", root.display())));
                 }
+                "it was cut off while it was written".to_owned()
             }
-            other => other.map_err(io)?,
-        }
-        if files.read(&path).map_err(io)? != found {
+        };
+        // By a rename, so that a kill leaves the dead lock or this one.
+        let next = path.with_file_name("lock.next");
+        if files.exists(&next).map_err(io)? {
             files.remove(&next).map_err(io)?;
-            return Err(Error::recipe(format!("another run took {} just now", root.display())));
         }
-        held(|h| h.insert(holder.token));
-        let lock = Lock { holder };
-        let taken = files.rename(&next, &path).map_err(io).and_then(|()| lock.settle(files, root));
-        taken.inspect_err(|_| lock.release(files, root))?;
-        Ok((lock, before.map(|before| (before, reason))))
+        files.write_new(&next, &text).and_then(|()| files.rename(&next, &path)).map_err(io)?;
+        Ok(before.map(|before| (before, reason)))
     }
 
     /// Makes the lock lasting and sees that it is this one.
@@ -162,14 +180,16 @@ impl Lock {
 
     /// Gives the folder free.
     pub fn release(&self, files: &dyn Files, root: &Path) {
-        held(|h| h.remove(&self.holder.token));
         let path = lock_path(root);
+        // Without the turn the next run could take the lock between the look and the removal.
+        let _turn = files.guard(&guard_path(root));
         // Only the own lock: a human may have removed it and another run taken the folder.
         let found = files.read(&path).ok().and_then(|b| serde_json::from_slice::<Holder>(&b).ok());
         if found.is_some_and(|found| found == self.holder) {
             // A lock that stays is found to be dead by the next run.
             let _ = files.remove(&path);
         }
+        held(|h| h.remove(&self.holder.token));
     }
 }
 

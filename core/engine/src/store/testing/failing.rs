@@ -162,6 +162,10 @@ impl Files for FailingFiles {
         self.alive()?;
         self.below.exists(path)
     }
+    fn guard(&self, path: &Path) -> io::Result<Box<dyn Send>> {
+        self.alive()?;
+        self.below.guard(path)
+    }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.below.free_bytes(path)
     }
