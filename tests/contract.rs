@@ -6,8 +6,24 @@ use isard_core::contract;
 use isard_core::registry::Registry;
 
 /// Families are tested side by side; a new one is caught by the test after them.
-const FAMILIES: [&str; 7] =
-    ["isard-dct", "isard-files", "isard-hedm", "isard-image", "isard-powder", "isard-ptycho", "isard"];
+const FAMILIES: [&str; 11] = [
+    "isard-azimuthal",
+    "isard-dct",
+    "isard-files",
+    "isard-hedm",
+    "isard-image",
+    "isard-live",
+    "isard-powder",
+    "isard-ptycho",
+    "isard-stem",
+    "isard-tomography",
+    "isard",
+];
+
+#[test]
+fn azimuthal_holds_the_contract() {
+    contract::check_all("isard-azimuthal");
+}
 
 #[test]
 fn dct_holds_the_contract() {
@@ -30,6 +46,11 @@ fn image_holds_the_contract() {
 }
 
 #[test]
+fn live_holds_the_contract() {
+    contract::check_all("isard-live");
+}
+
+#[test]
 fn powder_holds_the_contract() {
     contract::check_all("isard-powder");
 }
@@ -37,6 +58,16 @@ fn powder_holds_the_contract() {
 #[test]
 fn ptycho_holds_the_contract() {
     contract::check_all("isard-ptycho");
+}
+
+#[test]
+fn stem_holds_the_contract() {
+    contract::check_all("isard-stem");
+}
+
+#[test]
+fn tomography_holds_the_contract() {
+    contract::check_all("isard-tomography");
 }
 
 #[test]

@@ -8,12 +8,16 @@ use isard_core::error::Result;
 use isard_core::registry::Registry;
 
 // Naming a plugin crate links it: its declarations are found through the inventory.
+use isard_azimuthal as _;
 use isard_dct as _;
 use isard_files as _;
 use isard_hedm as _;
 use isard_image as _;
+use isard_live as _;
 use isard_powder as _;
 use isard_ptycho as _;
+use isard_stem as _;
+use isard_tomography as _;
 
 /// The built-in stages, and those of the libraries the user named.
 pub fn registry(plugins: &command::Plugins) -> Result<Registry> {

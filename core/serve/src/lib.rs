@@ -1,0 +1,1 @@
+//! The job server: plugins and recipes as jobs, over HTTP and WebSocket.

@@ -1,0 +1,1 @@
+//! Azimuthal integration of area-detector frames.

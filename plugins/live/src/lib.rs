@@ -1,0 +1,1 @@
+//! Network detectors as sources, and simulators of them.

@@ -1,0 +1,1 @@
+//! Diffraction tomography: sinograms, reconstruction, maps and pair distribution functions.
