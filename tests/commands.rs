@@ -83,7 +83,8 @@ fn faults_of_a_recipe_are_all_shown_with_their_places() {
         assert!(
             printed.contains("small.toml:")
                 && printed.contains("`image.sum`")
-                && printed.contains("`part_bytes`"),
+                && printed.contains("`part_bytes`")
+                && printed.contains("isard describe E0"),
             "{printed}"
         );
     }
@@ -135,6 +136,12 @@ fn lists_descriptions_and_schema_are_readable_by_programs() {
         let page = isard(folder.path(), &["describe", name]);
         assert!(code(&page) == Some(0) && text(&page.stdout).contains(name));
     }
+    let fault = isard(folder.path(), &["describe", "E0115"]);
+    assert!(
+        text(&fault.stdout).starts_with("# E0115: a parameter is out of range"),
+        "{}",
+        text(&fault.stderr)
+    );
     let schema = isard(folder.path(), &["schema"]);
     serde_json::from_slice::<serde_json::Value>(&schema.stdout).unwrap();
     let near = isard(folder.path(), &["describe", "image.peks"]);

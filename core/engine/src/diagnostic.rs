@@ -71,10 +71,13 @@ impl Files {
         (line, before[begin..].chars().count() + 1)
     }
 
-    /// `file:line:column` of a place.
+    /// `file:line:column` of a place; the file alone when it has no text.
     pub fn locate(&self, place: Place) -> String {
         let (line, column) = self.position(place);
         let path = self.get(place.file).map(|f| f.path.display().to_string()).unwrap_or_default();
+        if self.get(place.file).is_some_and(|f| f.text.is_empty()) {
+            return path;
+        }
         format!("{path}:{line}:{column}")
     }
 }

@@ -101,7 +101,11 @@ impl Error {
     /// Adds what the caller knows: the stage, the span, the file.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
-        self.0.context.push(place.into());
+        let place = place.into();
+        // Two layers may know the same place; once is enough to read.
+        if self.0.context.last() != Some(&place) {
+            self.0.context.push(place);
+        }
         self
     }
 

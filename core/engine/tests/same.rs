@@ -248,7 +248,8 @@ fn stopped(text: &str, out: &Path, disk: &Arc<ForgetfulFiles>) -> Report {
 fn a_changed_recipe_is_refused_and_the_difference_shown() {
     let (out, disk) = (Path::new("/out"), Arc::new(ForgetfulFiles::new()));
     let text = mixed("chunk = 4", "");
-    assert_eq!(stopped(&text, out, &disk).outcome, Outcome::Stopped);
+    let first = stopped(&text, out, &disk);
+    assert_eq!(first.outcome, Outcome::Stopped);
     let changed = text.replace("window = 7", "window = 9");
     let refusals = [
         run::resume(&plan(&changed), memory(out, disk.clone())),
@@ -263,6 +264,9 @@ fn a_changed_recipe_is_refused_and_the_difference_shown() {
     let report = run::resume(&plan(&text), memory(out, disk.clone())).unwrap();
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     assert_eq!(report.content, content(&text));
+    let taken = |r: &Report| r.stages.iter().map(|s| (s.name.clone(), s.records)).collect::<Vec<_>>();
+    let earlier: Vec<_> = report.stages.iter().map(|s| (s.name.clone(), s.earlier)).collect();
+    assert_eq!(earlier, taken(&first), "what the first run took is told apart");
     let done = run::resume(&plan(&text), memory(out, disk.clone())).unwrap_err().to_string();
     assert!(done.contains("is done"), "{done}");
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
+use include_dir::{Dir, include_dir};
 use isard_core::port::Port;
 use isard_core::registry::{Declaration, Kind, Registry};
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ use crate::show::style;
 /// Arguments of `isard describe`.
 #[derive(Args)]
 pub struct DescribeArguments {
-    /// The stage: `family.what`; `run` explains how a recipe and its stages run, `flow.join` how streams meet.
+    /// The stage: `family.what`; `run` explains how a recipe and its stages run, `flow.join` how streams meet,
+    /// `E0115` a fault of a recipe.
     #[arg(required_unless_present = "all")]
     stage: Option<String>,
     /// All stages, as the reference page.
@@ -37,7 +39,7 @@ pub fn run(arguments: &DescribeArguments) -> Done {
         return Ok(0);
     }
     let name = arguments.stage.as_deref().unwrap_or_default();
-    if let Some(page) = words(&registry, name) {
+    if let Some(page) = words(&registry, name).or_else(|| fault(name).map(str::to_owned)) {
         style::print(&page);
         return Ok(0);
     }
@@ -84,6 +86,12 @@ pub fn reference(registry: &Registry) -> String {
 const WORDS: [&str; 2] = ["run", "flow.join"];
 
 /// The page of a word of the framework, from the schema of recipes.
+/// The page of a fault by its code, and how it is mended.
+fn fault(code: &str) -> Option<&'static str> {
+    static PAGES: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../docs/errors");
+    PAGES.get_file(format!("{}.md", code.to_uppercase()))?.contents_utf8()
+}
+
 fn words(registry: &Registry, name: &str) -> Option<String> {
     if !WORDS.contains(&name) {
         return None;

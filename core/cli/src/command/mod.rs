@@ -139,7 +139,12 @@ pub fn run(arguments: Arguments) -> i32 {
         Err(Stop::Faults(faults, json)) => {
             match json {
                 true => style::print(&format!("{:#}\n", faults.to_json())),
-                false => style::complain(&faults.render(style::colour())),
+                false => {
+                    style::complain(&faults.render(style::colour()));
+                    if let Some(code) = faults.codes().first() {
+                        style::complain(&format!("\nmore about a fault: isard describe {code}\n"));
+                    }
+                }
             }
             2
         }

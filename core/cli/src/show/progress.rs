@@ -136,7 +136,9 @@ impl Progress {
     fn rate(&mut self, watched: &Watched, elapsed: Duration) -> Rate {
         let records = watched.meter.records.load(Ordering::Relaxed);
         let busy = watched.meter.busy();
-        let (old_records, old_busy) = self.before.insert(watched.node, (records, busy)).unwrap_or_default();
+        let before = self.before.insert(watched.node, (records, busy));
+        let earlier = || (watched.meter.earlier.load(Ordering::Relaxed), Duration::ZERO);
+        let (old_records, old_busy) = before.unwrap_or_else(earlier);
         let seconds = elapsed.as_secs_f64().max(1e-9);
         let (name, what) = self.names.get(watched.node).cloned().unwrap_or_default();
         Rate {

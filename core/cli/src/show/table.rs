@@ -73,7 +73,7 @@ fn verdict(report: &Report, bold: &str, end: &str) -> String {
 
 fn row(stage: &StageReport, seconds: f64, steps: bool) -> [String; 5] {
     let name = if steps { format!("{}.{}", stage.step, stage.name) } else { stage.name.clone() };
-    let rate = if seconds > 0.0 { stage.records as f64 / seconds } else { 0.0 };
+    let rate = if seconds > 0.0 { (stage.records - stage.earlier) as f64 / seconds } else { 0.0 };
     let rate = if stage.records > 1 { format!("{}/s", short(rate)) } else { String::new() };
     [name, stage.what.clone(), stage.records.to_string(), rate, format!("{:.2} s", stage.busy)]
 }

@@ -253,6 +253,7 @@ mod tests {
             step: "main".into(),
             name: "it".into(),
             what: "toy.line".into(),
+            earlier: 0,
             records: 0,
             busy: 0.0,
             snapshots: 1,

@@ -10,7 +10,7 @@ use crate::error::{Blame, Context, Error, Result};
 use crate::plan::NodeId;
 use crate::run::ledger::Ledger;
 use crate::span::Span;
-use crate::value::Dict;
+use crate::value::{Dict, Value};
 
 /// What a stage's thread tells the one that started it.
 #[derive(Debug)]
@@ -127,8 +127,10 @@ pub struct Call {
 pub struct Meter {
     /// The stage's name in the recipe.
     pub name: Arc<str>,
-    /// Records taken.
+    /// Records taken, by earlier runs of the same output too.
     pub records: AtomicU64,
+    /// Those of them that earlier runs took.
+    pub earlier: AtomicU64,
     /// Chunks taken.
     pub chunks: AtomicU64,
     busy_ns: AtomicU64,
@@ -148,6 +150,7 @@ impl Meter {
         Arc::new(Meter {
             name: name.into(),
             records: AtomicU64::new(0),
+            earlier: AtomicU64::new(0),
             chunks: AtomicU64::new(0),
             busy_ns: AtomicU64::new(0),
             calls: Mutex::default(),
@@ -170,6 +173,19 @@ impl Meter {
             0 => format!("stage `{}`", self.name),
             _ => format!("stage `{}`, {span}", self.name),
         })
+    }
+
+    /// Puts back what the saved state of an earlier run says: its records and its account of frames.
+    pub fn resume(&self, state: &Dict) -> Result<()> {
+        if let Some(Value::Dict(ledger)) = state.get("ledger") {
+            let saved = Ledger::load(ledger)?;
+            self.book(|ledger| *ledger = saved);
+        }
+        if let Some(Value::Int(n)) = state.get("records") {
+            self.records.store(*n as u64, Ordering::Relaxed);
+            self.earlier.store(*n as u64, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Counts what was taken.

@@ -324,6 +324,7 @@ impl<'a> Execution<'a> {
                 name: node.name.clone(),
                 what,
                 records: watched.meter.records.load(Ordering::Relaxed),
+                earlier: watched.meter.earlier.load(Ordering::Relaxed),
                 busy: watched.meter.busy().as_secs_f64(),
                 snapshots: watched.meter.snapshots.load(Ordering::Relaxed),
                 ledger: watched.meter.account(),

@@ -74,8 +74,10 @@ pub struct StageReport {
     pub name: String,
     /// What it is: `family.what`.
     pub what: String,
-    /// Records taken, or given by a source.
+    /// Records taken, or given by a source, in earlier runs of the same output too.
     pub records: u64,
+    /// Those of them that earlier runs took.
+    pub earlier: u64,
     /// Seconds in its own code, summed over threads.
     pub busy: f64,
     /// Snapshots emitted.

@@ -123,13 +123,7 @@ impl Post {
     /// The saved state of an earlier run, with its account put back.
     pub fn resumed(&mut self) -> Result<Option<Dict>> {
         let Some(state) = self.resume.take() else { return Ok(None) };
-        if let Some(Value::Dict(ledger)) = state.get("ledger") {
-            let saved = crate::run::ledger::Ledger::load(ledger)?;
-            self.meter.book(|ledger| *ledger = saved);
-        }
-        if let Some(Value::Int(n)) = state.get("records") {
-            self.meter.records.store(*n as u64, std::sync::atomic::Ordering::Relaxed);
-        }
+        self.meter.resume(&state)?;
         Ok(Some(state))
     }
 

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::plan::NodeId;
-use crate::run::ledger::Ledger;
 use crate::stage::Built;
 use crate::value::{Dict, Value};
 
@@ -44,13 +43,7 @@ impl Builder<'_, '_> {
         }
         self.inboxes.remove(&head);
         self.outlets.remove(&id);
-        if let Some(Value::Dict(ledger)) = state.get("ledger") {
-            let saved = Ledger::load(ledger)?;
-            self.meters[&id].book(|ledger| *ledger = saved);
-        }
-        if let Some(Value::Int(n)) = state.get("records") {
-            self.meters[&id].records.store(*n as u64, Ordering::Relaxed);
-        }
+        self.meters[&id].resume(&state)?;
         if let Some(error) = state.get(DETACHED).and_then(Value::text).filter(|text| !text.is_empty()) {
             let said = if error.ends_with(BEFORE) { "" } else { BEFORE };
             self.gone_before.push((id, Error::data(format!("{error}{said}"))));
