@@ -182,7 +182,7 @@ fn what_waits_for_a_branch_that_ended_ends_with_it() {
 #[test]
 fn a_later_pass_still_says_that_a_branch_had_ended_and_a_restart_runs_it_again() {
     let passes = "[pass.first]\n[pass.second]\n[stage.frames]";
-    let again = "[stage.again]\nuse = \"toy.pass\"\nfrom = \"first.frames\"\nset = { mood = \"slow\", pause = 10 }\n\
+    let again = "[stage.again]\nuse = \"toy.pass\"\nfrom = \"first.frames\"\nset = { mood = \"slow\", pause = 40 }\n\
                  run = { pass = \"second\" }\n[stage.sum]\nuse = \"toy.total\"\nfrom = \"again\"\nrun = { pass = \"second\" }\n\
                  [stage.raw]\nuse = \"toy.set\"\nfrom = \"again\"\nset = { path = \"again.txt\" }\nrun = { pass = \"second\" }\n[out]";
     let text = RECIPE

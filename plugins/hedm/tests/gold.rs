@@ -5,13 +5,13 @@ mod common;
 
 use std::io::Write;
 
-use common::{bytes, projector, reference, text};
+use common::{bytes, projector, reference, text, unpacked};
 use isard_hedm::bits::{BitWriter, Painter, Scorer};
 use isard_hedm::files::{
     SpotFiles, read_binary_mic, read_grid, read_printed_seeds, read_reflections, read_seeds, read_spot_files,
     read_text_mic, spot_files, write_grid, write_reflections, write_seeds, write_text_mic,
 };
-use isard_hedm::map::{GrainSearch, find_grains, write_grains};
+use isard_hedm::map::{GrainSearch, Pixels, find_grains, read_map, write_grains};
 use isard_hedm::model::{Grid, Layout, Rules, reflections};
 use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
 use sha2::{Digest, Sha256};
@@ -168,4 +168,36 @@ fn grains_are_those_of_the_lists() {
             );
         }
     }
+}
+
+#[test]
+fn maps_in_pixels_are_those_of_the_files() {
+    let Some(file) = reference("maps_in_pixels_are_those_of_the_files", "reference_Au_bin_Reconstructed.mic")
+    else {
+        return;
+    };
+    let folder = file.parent().unwrap();
+    let wanted = |ending: &str| {
+        read_map(&unpacked(&folder.join(format!("reference_Au_txt_Reconstructed.mic.map{ending}.xz"))))
+            .unwrap()
+    };
+    let voxels = read_binary_mic(&bytes(folder, "reference_Au_bin_Reconstructed.mic")).unwrap();
+    let pixels = Pixels::new(&voxels, true);
+    let (shape, origin, planes) = wanted("");
+    assert_eq!(pixels.shape, shape);
+    assert!(pixels.origin.iter().zip(origin).all(|(a, b)| (a - b).abs() < 1e-6));
+    let close = |a: &[f64], b: &[f64], by: f64| {
+        assert_eq!(a.len(), b.len());
+        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst <= by, "found {worst}, wanted at most {by}");
+    };
+    // The program read the text, which has six digits.
+    close(&pixels.planes(&voxels, 1), &planes, 1e-6);
+    let cell = Cell::new(CELL).unwrap();
+    let symmetry = Symmetry::of(&SpaceGroup::of(225, &cell).unwrap(), &cell).unwrap();
+    let texture = pixels.texture(&voxels, &symmetry, 5f64.to_radians());
+    close(&texture.kam, &wanted(".kam").2, 1e-5);
+    close(&texture.grod, &wanted(".grod").2, 1e-5);
+    let grain: Vec<f64> = texture.grain.iter().map(|g| f64::from(*g)).collect();
+    close(&grain, &wanted(".grainId").2, 0.0);
 }

@@ -36,11 +36,17 @@ pub fn read_grid(text: &str) -> Result<Vec<Voxel>> {
 pub fn write_grid(voxels: &[Voxel]) -> String {
     let mut out = format!("{}\n", voxels.len());
     for v in voxels {
-        let (small, big) = (v.edge * 3f64.sqrt() / 6.0, v.edge * 3f64.sqrt() / 3.0);
-        let (c1, c2) = if v.up { (small, big) } else { (big, small) };
-        writeln!(out, "{c1:.6} {c2:.6} {:.6} {:.6} {:.6}", v.x, v.y, 0.5 * v.edge).expect("text grows");
+        let [c1, c2, x, y, half] = grid_row(v);
+        writeln!(out, "{c1:.6} {c2:.6} {x:.6} {y:.6} {half:.6}").expect("text grows");
     }
     out
+}
+
+/// The numbers of a voxel in a grid: two heights of the triangle, the shorter first when it points up, x, y, half edge.
+pub fn grid_row(v: &Voxel) -> [f64; 5] {
+    let (small, big) = (v.edge * 3f64.sqrt() / 6.0, v.edge * 3f64.sqrt() / 3.0);
+    let (c1, c2) = if v.up { (small, big) } else { (big, small) };
+    [c1, c2, v.x, v.y, 0.5 * v.edge]
 }
 
 #[cfg(test)]

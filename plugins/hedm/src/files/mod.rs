@@ -1,5 +1,6 @@
 //! The files of near-field programs, as they are on disk.
 
+mod consolidated;
 mod grid;
 mod hkls;
 mod mic;
@@ -7,7 +8,8 @@ mod params;
 mod seeds;
 mod spots;
 
-pub use grid::{read_grid, write_grid};
+pub use consolidated::consolidated;
+pub use grid::{grid_row, read_grid, write_grid};
 pub use hkls::{read_reflections, write_reflections};
 pub use mic::{
     Fitted, MicHead, read_binary_mic, read_text_mic, write_all_matches, write_binary_mic, write_text_mic,

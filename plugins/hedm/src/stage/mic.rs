@@ -6,20 +6,23 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 use isard_orientation::{Quat, inverse_pole_colour};
 
-use super::experiment::{Experiment, example};
+use super::experiment::{Compat, Experiment, example};
+use super::maps::five;
 use super::table::{fitted_of, fitted_table};
-use crate::files::{Fitted, MicHead, write_binary_mic, write_text_mic};
-use crate::map::{Raster, channel_text, png};
+use crate::files::{Fitted, MicHead, consolidated, write_binary_mic, write_text_mic};
+use crate::map::{Pixels, Raster, channel_text, png, write_map};
 use crate::model::Voxel;
 
 /// Writes the map of a layer: text and binary mic, `.ctf` and `.ang`, and pictures.
 ///
 /// `NAME.mic` is the text and `NAME.bin` the binary map of the MIDAS near-field programs; the text leaves out voxels
-/// without an orientation, the binary file has every voxel. `NAME.ctf` and `NAME.ang` are lattices of points as EBSD
+/// without an orientation, the binary file has every voxel. `NAME.mic.map` has pixels of a micrometre, and beside it
+/// stand `.kam`, `.grainId` and `.grod` as `hedm.maps` explains them, in radians. `NAME_consolidated.h5`
+/// holds all of that, and the grains, and opens with a plot. `NAME.ctf` and `NAME.ang` are lattices of points as EBSD
 /// programs read them. `NAME_ipf.png` shows the crystal direction along `direction` as inverse pole figure colours,
 /// `NAME_confidence.png` the confidence. Each is replaced in one step, behind `run.take = "every"` at each snapshot.
 ///
-/// Changes neither order nor count; keeps the last of many records. Some 10 ms for thousand voxels.
+/// Changes neither order nor count; keeps the last of many records. Some 10 ms for thousand voxels, and a microsecond a pixel of the pixel map.
 ///
 /// Source: the mic files of the MIDAS near-field programs; the Channel and OIM text formats.
 #[derive(Deserialize, JsonSchema)]
@@ -28,7 +31,7 @@ pub struct MicWrite {
     /// The files, relative to the run's folder, without an ending.
     #[schemars(extend("x-path" = "output"))]
     path: String,
-    /// What is written: any of mic, bin, ctf, ang, png.
+    /// What is written: any of mic, bin, map, h5, ctf, ang, png.
     #[serde(default = "all")]
     formats: Vec<Format>,
     /// The sample direction of the inverse pole figure.
@@ -38,6 +41,10 @@ pub struct MicWrite {
     #[serde(default)]
     #[schemars(extend("x-unit" = "um"))]
     height: f64,
+    /// The largest misorientation of neighbouring pixels of one grain.
+    #[serde(default = "five")]
+    #[schemars(range(min = 0, max = 180), extend("x-unit" = "degree"))]
+    grain_angle: f64,
     /// Voxels of a lower confidence are left white in the inverse pole figure.
     #[serde(default = "tenth")]
     #[schemars(range(min = 0, max = 1))]
@@ -58,6 +65,10 @@ enum Format {
     Mic,
     /// Doubles of the MIDAS programs.
     Bin,
+    /// Pixels of the MIDAS programs.
+    Map,
+    /// Voxels, grains and pixels in one file.
+    H5,
     /// Channel text.
     Ctf,
     /// OIM text.
@@ -67,7 +78,7 @@ enum Format {
 }
 
 fn all() -> Vec<Format> {
-    vec![Format::Mic, Format::Bin, Format::Ctf, Format::Ang, Format::Png]
+    vec![Format::Mic, Format::Bin, Format::Map, Format::H5, Format::Ctf, Format::Ang, Format::Png]
 }
 fn up() -> [f64; 3] {
     [0.0, 0.0, 1.0]
@@ -135,10 +146,35 @@ impl Writer for MicWrite {
         let out = out.ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
         let name = |ending: &str| format!("{}{ending}", self.path);
         let raster = Raster::new(&voxels.iter().map(|v| v.voxel).collect::<Vec<_>>());
+        let in_pixels = self.formats.iter().any(|f| matches!(f, Format::Map | Format::H5));
+        let pixels = in_pixels.then(|| {
+            let pixels = Pixels::new(&voxels, self.experiment.compat == Compat::Midas);
+            let texture = pixels.texture(&voxels, &symmetry, self.grain_angle.to_radians());
+            (pixels, texture)
+        });
         for format in &self.formats {
             match format {
                 Format::Mic => out.replace(&name(".mic"), write_text_mic(&head, &voxels).as_bytes())?,
                 Format::Bin => out.replace(&name(".bin"), &write_binary_mic(&voxels))?,
+                Format::Map => {
+                    let Some((pixels, texture)) = &pixels else { continue };
+                    let grain: Vec<f64> = texture.grain.iter().map(|g| f64::from(*g)).collect();
+                    let planes = pixels.planes(&voxels, head.phase);
+                    let maps = [
+                        ("", &planes),
+                        (".kam", &texture.kam),
+                        (".grainId", &grain),
+                        (".grod", &texture.grod),
+                    ];
+                    for (ending, planes) in maps {
+                        out.replace(&name(&format!(".mic.map{ending}")), &write_map(pixels, planes))?;
+                    }
+                }
+                Format::H5 => {
+                    let Some((pixels, texture)) = &pixels else { continue };
+                    let bytes = consolidated(&voxels, head.phase, pixels, texture, &symmetry)?;
+                    out.replace(&name("_consolidated.h5"), &bytes)?;
+                }
                 Format::Ctf => {
                     let text = channel_text(&raster, &voxels, &cell, self.experiment.space_group as u8, true);
                     out.replace(&name(".ctf"), text.as_bytes())?;

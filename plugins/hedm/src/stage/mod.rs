@@ -16,4 +16,5 @@ mod fit;
 mod grains;
 mod merge;
 
+mod maps;
 mod mic;
