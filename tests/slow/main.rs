@@ -4,6 +4,7 @@
 #[path = "../support/shared.rs"]
 mod shared;
 
+mod laue;
 mod pulls;
 mod template;
 
