@@ -12,6 +12,7 @@ use isard_core::run;
 use crate::command::self_check::{Trouble, differences};
 use crate::command::{Done, RecipeArguments, Stop, overrides, planned, run_options};
 use crate::show::style;
+use crate::show::table::{bytes, short};
 
 /// Arguments of `isard check`.
 #[derive(Args)]
@@ -41,7 +42,7 @@ pub fn run(arguments: &CheckArguments) -> Done {
     };
     // Without --open only what the recipe itself says is weighed.
     let memory = if arguments.open { run::machine_memory() } else { None };
-    plan::budget(&plan, &opened, &early, memory, None).map_err(faults)?;
+    let budget = plan::budget(&plan, &opened, &early, memory, None).map_err(faults)?;
     if arguments.json {
         style::print(&format!("{:#}\n", plan.resolved));
         return Ok(0);
@@ -63,8 +64,25 @@ pub fn run(arguments: &CheckArguments) -> Done {
             text.push('\n');
         }
     }
+    text.push_str(&needs(&budget, arguments.open));
     style::print(&text);
     if arguments.test { tests(arguments, &plan, &registry) } else { Ok(0) }
+}
+
+/// What a run takes, as far as its stages can tell.
+fn needs(budget: &plan::Budget, open: bool) -> String {
+    let mut all = vec![format!("{} of memory", bytes(budget.memory))];
+    if budget.disk > 0 {
+        all.push(format!("{} of disk", bytes(budget.disk)));
+    }
+    let hours = budget.seconds / 3600.0;
+    match budget.seconds {
+        s if s < 1.0 => {}
+        s if s < 600.0 => all.push(format!("{s:.0} core-seconds")),
+        _ => all.push(format!("{} core-hours", short(hours))),
+    }
+    let how = if open { "" } else { " (more is known with --open)" };
+    format!("needs about {}{how}\n", all.join(", "))
 }
 
 /// Runs the recipe's own tests; a line each.

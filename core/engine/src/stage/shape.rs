@@ -49,10 +49,11 @@ impl Shape {
         Shape { dtype: Some(dtype), dims: Some(dims.to_vec()) }
     }
 
-    /// The shape of a value outside a stream.
+    /// The shape of a value outside a stream; that of a table is its number of rows.
     pub fn of(value: &Value) -> Shape {
         match value {
             Value::Array(a) => Shape::array(a.dtype(), a.shape()),
+            Value::Table(t) => Shape { dtype: None, dims: Some(vec![t.rows()]) },
             _ => Shape::default(),
         }
     }

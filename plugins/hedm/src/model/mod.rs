@@ -3,6 +3,7 @@
 mod detector;
 mod footprint;
 mod grid;
+mod reach;
 mod reflection;
 mod scan;
 mod spot;
@@ -11,6 +12,7 @@ mod voxel;
 pub use detector::Detector;
 pub use footprint::{Footprint, Projector, raster};
 pub use grid::{Grid, Layout, Mask};
+pub use reach::Reach;
 pub use reflection::{Reflection, keep_rings, reflections};
 pub use scan::{Scan, Window, wrap};
 pub use spot::{Predictor, Spot};

@@ -4,7 +4,7 @@ use isard_core::prelude::*;
 use isard_core::{schemars, serde};
 use isard_orientation::{Cell, SpaceGroup, Symmetry};
 
-use crate::model::{Detector, Predictor, Projector, Rules, Scan, Window, keep_rings, reflections};
+use crate::model::{Detector, Predictor, Projector, Reach, Rules, Scan, Window, keep_rings, reflections};
 
 /// Whose rules hold where the existing program and the right answer differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -146,6 +146,16 @@ impl Experiment {
         }
         if let Err(error) = self.crystal() {
             faults.add("experiment.space_group", error.to_string());
+        }
+    }
+
+    /// The fault of a good experiment in which no spot can land on the detector.
+    pub fn check_reach(&self, faults: &mut Faults) {
+        if faults.list().is_empty()
+            && let Ok(projector) = self.projector()
+            && let Some((found, help)) = Reach::of(&projector).fault()
+        {
+            faults.add_with_help("experiment", found, help);
         }
     }
 

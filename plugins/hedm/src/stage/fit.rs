@@ -180,6 +180,7 @@ impl Stage for FitLayer {
 
     fn check(&self, faults: &mut Faults) {
         self.experiment.check(faults);
+        self.experiment.check_reach(faults);
         let shares = [("accept", self.accept), ("search_below", self.search_below)];
         for (name, value) in shares.into_iter().filter(|(_, v)| !(0.0..=1.0).contains(v)) {
             faults.add(name, format!("found {value}, wanted a share from 0 to 1"));
@@ -192,10 +193,17 @@ impl Stage for FitLayer {
         }
     }
 
-    fn cost(&self, _: &Shapes) -> Cost {
+    fn cost(&self, input: &Shapes) -> Cost {
         let frames = (self.experiment.distances.len() * self.experiment.frames) as u64;
         let pixels = self.experiment.size.iter().product::<usize>() as u64;
-        Cost { memory: frames * (pixels / 2048 + 4096), seconds_per_record: 1e-4, ..Cost::default() }
+        let rows = |port: &str| input.get(port).dims.and_then(|d| d.first().copied());
+        let reflections = self.experiment.projector().map_or(0, |p| p.predictor.reflections().len());
+        // A pair of a voxel and a seed with 258 reflections took 0.25 ms, a voxel without a seed some 20 of them.
+        let seeds = rows("seeds").unwrap_or(0) + if self.search { 20 } else { 0 };
+        let pairs = rows("voxels").unwrap_or(0) as f64 * seeds.max(1) as f64;
+        let seconds = pairs * 2.5e-4 * reflections as f64 / 258.0;
+        let memory = frames * (pixels / 2048 + 4096);
+        Cost { memory, seconds_per_record: 1e-4, seconds, ..Cost::default() }
     }
 }
 

@@ -18,3 +18,6 @@ mod merge;
 
 mod maps;
 mod mic;
+
+#[cfg(test)]
+pub(crate) use experiment::{Experiment, small};
