@@ -10,6 +10,7 @@ mod group;
 mod hall;
 
 mod colour;
+mod covering;
 mod symmetry;
 
 pub use cell::Cell;
@@ -19,4 +20,5 @@ pub use quat::{Matrix, Quat, apply, product, transpose};
 pub use group::SpaceGroup;
 
 pub use colour::inverse_pole_colour;
+pub use covering::{covering, widest_gap};
 pub use symmetry::Symmetry;
