@@ -1,3 +1,5 @@
 //! Pixelated STEM: formats, virtual detectors, centre of mass, diffraction disks.
 
 pub mod format;
+
+pub mod source;
