@@ -2,4 +2,8 @@
 
 pub mod format;
 
+pub mod reduce;
+
+mod simd;
+
 pub mod source;

@@ -141,7 +141,11 @@ impl MibFile {
 
 fn find(cx: &Cx, path: &str, cut: Cut) -> Result<Found> {
     let mut pairs = vec![];
-    let mut paths = listed(path)?;
+    // A folder holds the HDR too, and perhaps other things.
+    let mut paths = match Path::new(path).is_dir() {
+        true => listed(&format!("{path}/*.mib"))?,
+        false => listed(path)?,
+    };
     let is = |path: &Path, ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
     if let [one] = &paths[..]
         && is(one, "hdr")
