@@ -2,6 +2,7 @@
 
 pub mod format;
 
+pub mod map;
 pub mod reduce;
 
 mod simd;

@@ -12,8 +12,13 @@ mod field;
 
 mod com;
 mod detect;
+mod radial;
+
+pub(crate) use correct::{Correction, Fixed};
+pub(crate) use frames::{Once, Size, doubles};
 
 pub use com::{Border, Com, ComIn, ComOut, ComPart, Regression};
 pub use detect::{Detect, DetectIn, DetectOut, DetectPart};
 pub use maps::Values;
+pub use radial::{Radial, RadialIn, RadialOut, RadialPart};
 pub use shape::Detector;
