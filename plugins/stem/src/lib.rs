@@ -2,6 +2,7 @@
 
 pub mod format;
 
+pub mod bragg;
 pub mod map;
 pub mod reduce;
 

@@ -230,7 +230,7 @@ fn clusters(pixels: &[f64], size: Size, low: f64, high: f64) -> Vec<(f64, f64, f
         let (mut sum, mut sy, mut sx, mut weights) = (0.0, 0.0, 0.0, 0.0);
         while let Some(i) = stack.pop() {
             let (y, x) = ((i / size.columns) as isize, (i % size.columns) as isize);
-            // Weights are the signal above the threshold's own level of 0.
+            // A threshold below 0 lets pixels through that weigh nothing.
             let weight = pixels[i].max(f64::MIN_POSITIVE);
             sum += pixels[i];
             weights += weight;
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_background_is_told_from_electrons() {
-        // A triangle of values about 10, whose variance is 8/3 (by hand: sum of k^2 w / sum of w), and 2 % electrons.
+        // A triangle of values about 10, whose variance is 40 / 16 by hand, and 2 % electrons.
         let mut pixels = vec![];
         for (k, w) in [(-3.0, 1), (-2.0, 2), (-1.0, 3), (0.0, 4), (1.0, 3), (2.0, 2), (3.0, 1)] {
             pixels.extend(std::iter::repeat_n(10.0 + k, 100 * w));

@@ -15,7 +15,10 @@ mod detect;
 mod radial;
 
 pub(crate) use correct::{Correction, Fixed};
+pub(crate) use detect::{load_scan, save_scan};
+pub(crate) use fft::{Fft2, signed};
 pub(crate) use frames::{Once, Size, doubles};
+pub(crate) use maps::{inside, nothing};
 
 pub use com::{Border, Com, ComIn, ComOut, ComPart, Regression};
 pub use detect::{Detect, DetectIn, DetectOut, DetectPart};
