@@ -13,6 +13,7 @@ mod field;
 mod com;
 mod detect;
 mod radial;
+mod ssb;
 
 pub(crate) use correct::{Correction, Fixed};
 pub(crate) use detect::{load_scan, save_scan};
@@ -24,4 +25,5 @@ pub use com::{Border, Com, ComIn, ComOut, ComPart, Regression};
 pub use detect::{Detect, DetectIn, DetectOut, DetectPart};
 pub use maps::Values;
 pub use radial::{Radial, RadialIn, RadialOut, RadialPart};
+pub use ssb::{Ssb, SsbIn, SsbOut, SsbPart};
 pub use shape::Detector;
