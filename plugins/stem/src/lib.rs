@@ -1,3 +1,11 @@
 //! Pixelated STEM: formats, virtual detectors, centre of mass, diffraction disks.
 
 pub mod format;
+
+pub mod bragg;
+pub mod map;
+pub mod reduce;
+
+mod simd;
+
+pub mod source;

@@ -44,7 +44,7 @@ pub(crate) fn files(text: &str, endings: &[&str]) -> Result<Vec<PathBuf>> {
 }
 
 /// The files of a path of any kind: itself, all of a folder with the ending of the first, or those a pattern fits.
-pub(crate) fn listed(text: &str) -> Result<Vec<PathBuf>> {
+pub fn listed(text: &str) -> Result<Vec<PathBuf>> {
     if !Path::new(text).is_dir() {
         return files(text, &[]);
     }

@@ -23,7 +23,7 @@ mod table;
 mod kinds;
 mod read;
 
-pub(crate) use folder::{has_ending, listed};
+pub(crate) use folder::has_ending;
 pub(crate) use kinds::kind;
 pub(crate) use read::HDF5;
 pub(crate) use table::{ENDINGS as TEXTS, read as table_of};
@@ -31,6 +31,7 @@ pub(crate) use table::{ENDINGS as TEXTS, read as table_of};
 pub use cbf::CbfSequence;
 pub use dectris::{DectrisMaster, DectrisOut};
 pub use edf::EdfSequence;
+pub use folder::listed;
 pub use follow::{Follow, Quiet, Watch};
 pub use hdf5::{Hdf5Dataset, Hdf5Out, Unwritten};
 pub use npy::NpyStack;

@@ -311,52 +311,52 @@ fn image(tree: &Tag, big: bool, length: u64) -> Found<Image> {
     Ok(Image { dtype, big, offset: data.offset, shape, axes, scan_fastest })
 }
 
+/// A DM3 file of one image of 16-bit numbers, by the rules above: examples and tests read it.
+pub(crate) fn small(width: u32, height: u32, pixels: usize) -> Vec<u8> {
+    let tag = |kind: u8, name: &str, rest: Vec<u8>| {
+        let mut out = vec![kind];
+        out.extend((name.len() as u16).to_be_bytes());
+        out.extend(name.as_bytes());
+        out.extend(rest);
+        out
+    };
+    let group = |tags: Vec<Vec<u8>>| {
+        let mut out = vec![1u8, 0];
+        out.extend((tags.len() as u32).to_be_bytes());
+        out.extend(tags.concat());
+        out
+    };
+    let data = |info: &[u32], payload: &[u8]| {
+        let mut out = b"%%%%".to_vec();
+        out.extend((info.len() as u32).to_be_bytes());
+        out.extend(info.iter().flat_map(|w| w.to_be_bytes()));
+        out.extend(payload);
+        out
+    };
+    let number = |name: &str, n: u32| tag(21, name, data(&[5], &n.to_le_bytes()));
+    let payload: Vec<u8> = (0..pixels as u16).flat_map(|p| p.to_le_bytes()).collect();
+    let content = group(vec![
+        tag(21, "Data", data(&[20, 4, pixels as u32], &payload)),
+        number("DataType", 10),
+        tag(20, "Dimensions", group(vec![number("", width), number("", height)])),
+    ]);
+    let entry = group(vec![tag(20, "ImageData", content)]);
+    let root = group(vec![tag(20, "ImageList", group(vec![tag(20, "", entry)]))]);
+    let mut out = 3u32.to_be_bytes().to_vec();
+    out.extend((root.len() as u32).to_be_bytes());
+    out.extend(1u32.to_be_bytes());
+    out.extend(root);
+    out.extend([0; 8]);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A DM3 file of one image of 16-bit numbers, written by the rules above.
-    fn file(width: u32, height: u32, pixels: usize) -> Vec<u8> {
-        let tag = |kind: u8, name: &str, rest: Vec<u8>| {
-            let mut out = vec![kind];
-            out.extend((name.len() as u16).to_be_bytes());
-            out.extend(name.as_bytes());
-            out.extend(rest);
-            out
-        };
-        let group = |tags: Vec<Vec<u8>>| {
-            let mut out = vec![1u8, 0];
-            out.extend((tags.len() as u32).to_be_bytes());
-            out.extend(tags.concat());
-            out
-        };
-        let data = |info: &[u32], payload: &[u8]| {
-            let mut out = b"%%%%".to_vec();
-            out.extend((info.len() as u32).to_be_bytes());
-            out.extend(info.iter().flat_map(|w| w.to_be_bytes()));
-            out.extend(payload);
-            out
-        };
-        let number = |name: &str, n: u32| tag(21, name, data(&[5], &n.to_le_bytes()));
-        let payload: Vec<u8> = (0..pixels as u16).flat_map(|p| p.to_le_bytes()).collect();
-        let content = group(vec![
-            tag(21, "Data", data(&[20, 4, pixels as u32], &payload)),
-            number("DataType", 10),
-            tag(20, "Dimensions", group(vec![number("", width), number("", height)])),
-        ]);
-        let entry = group(vec![tag(20, "ImageData", content)]);
-        let root = group(vec![tag(20, "ImageList", group(vec![tag(20, "", entry)]))]);
-        let mut out = 3u32.to_be_bytes().to_vec();
-        out.extend((root.len() as u32).to_be_bytes());
-        out.extend(1u32.to_be_bytes());
-        out.extend(root);
-        out.extend([0; 8]);
-        out
-    }
-
     #[test]
     fn an_image_is_found_slowest_axis_first() {
-        let bytes = file(2, 5000, 10_000);
+        let bytes = small(2, 5000, 10_000);
         let (_, image) = parse(&bytes, "a.dm3").unwrap();
         assert_eq!((image.dtype, &image.shape[..], image.scan_fastest), (Dtype::U16, &[5000, 2][..], false));
         assert_eq!(bytes[image.offset as usize..][..6], [0, 0, 1, 0, 2, 0]);
@@ -364,12 +364,12 @@ mod tests {
 
     #[test]
     fn cut_and_changed_files_are_errors_and_nothing_worse() {
-        let whole = file(2, 5000, 10_000);
+        let whole = small(2, 5000, 10_000);
         for cut in [0, 3, 15, 60, 100, 5000] {
             let error = parse(&whole[..cut], "a.dm3").unwrap_err();
             assert!(error.message().starts_with("a.dm3: "), "{error}");
         }
-        assert!(parse(&file(200, 5000, 10_000), "a.dm3").unwrap_err().message().contains("wanted 2000000"));
+        assert!(parse(&small(200, 5000, 10_000), "a.dm3").unwrap_err().message().contains("wanted 2000000"));
         for at in 0..180 {
             for value in [0, 1, 20, 127, 255] {
                 let mut changed = whole.clone();

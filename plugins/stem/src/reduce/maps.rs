@@ -1,0 +1,137 @@
+//! One or more numbers for each frame, collected and put at their scan points.
+
+use isard_core::prelude::*;
+
+/// Numbers of frames, in runs of consecutive ones.
+#[derive(Debug, Default)]
+pub struct Values {
+    /// Numbers of one frame; 0 before the first.
+    width: usize,
+    runs: Vec<(u64, Vec<f64>)>,
+}
+
+impl Values {
+    /// Adds the numbers of consecutive frames.
+    pub(crate) fn push(&mut self, first: u64, width: usize, values: &[f64]) -> Result<()> {
+        if width == 0 || (self.width != 0 && self.width != width) {
+            return Err(Error::internal(format!("{width} numbers a frame follow {}", self.width)));
+        }
+        self.width = width;
+        if let Some((start, run)) = self.runs.last_mut()
+            && *start + (run.len() / width) as u64 == first
+        {
+            run.extend_from_slice(values);
+            return Ok(());
+        }
+        self.runs.push((first, values.to_vec()));
+        Ok(())
+    }
+
+    /// Adds later frames.
+    pub(crate) fn merge(&mut self, later: Values) -> Result<()> {
+        if later.width == 0 {
+            return Ok(());
+        }
+        if self.width != 0 && self.width != later.width {
+            return Err(Error::internal("parts have different numbers for each frame"));
+        }
+        self.width = later.width;
+        self.runs.extend(later.runs);
+        Ok(())
+    }
+
+    /// Whether no frame came.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Numbers of one frame.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The frames with their numbers.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, &[f64])> {
+        self.runs.iter().flat_map(|(first, run)| (*first..).zip(run.chunks_exact(self.width.max(1))))
+    }
+
+    /// What is kept at a mark.
+    pub(crate) fn save(&self) -> Dict {
+        let firsts: Vec<u64> = self.runs.iter().map(|(first, _)| *first).collect();
+        let counts: Vec<u64> = self.runs.iter().map(|(_, run)| run.len() as u64).collect();
+        let all: Vec<f64> = self.runs.iter().flat_map(|(_, run)| run.iter().copied()).collect();
+        Dict::new()
+            .with("width", self.width as i64)
+            .with("firsts", Array::from_slice(&firsts))
+            .with("counts", Array::from_slice(&counts))
+            .with("values", Array::from_slice(&all))
+    }
+
+    /// What was kept.
+    pub(crate) fn load(state: &Dict) -> Result<Values> {
+        let array = |key: &str| match state.need(key)? {
+            Value::Array(array) => Ok(array.clone()),
+            other => Err(Error::data(format!("kept `{key}` is {}", other.describe()))),
+        };
+        let width = state.need("width")?.number().unwrap_or(0.0) as usize;
+        let (firsts, counts, values) = (array("firsts")?, array("counts")?, array("values")?);
+        let mut rest = values.as_slice::<f64>()?;
+        let mut runs = vec![];
+        for (first, count) in firsts.as_slice::<u64>()?.iter().zip(counts.as_slice::<u64>()?) {
+            let (run, after) = rest
+                .split_at_checked(*count as usize)
+                .ok_or_else(|| Error::data("kept numbers are fewer than they were"))?;
+            runs.push((*first, run.to_vec()));
+            rest = after;
+        }
+        Ok(Values { width, runs })
+    }
+
+    /// The maps over a scan: a plane for each number, NaN where no frame came, and where one did.
+    pub(crate) fn planes(&self, [rows, columns]: [usize; 2]) -> Result<(Vec<Vec<f64>>, Vec<u8>)> {
+        let points = rows * columns;
+        let mut planes = vec![vec![f64::NAN; points]; self.width];
+        let mut valid = vec![0u8; points];
+        for (frame, values) in self.frames() {
+            let at = inside(frame, [rows, columns])?;
+            valid[at] = 1;
+            planes.iter_mut().zip(values).for_each(|(plane, value)| plane[at] = *value);
+        }
+        Ok((planes, valid))
+    }
+}
+
+/// The place of a frame in a scan.
+pub(crate) fn inside(frame: u64, [rows, columns]: [usize; 2]) -> Result<usize> {
+    let points = (rows * columns) as u64;
+    if frame < points {
+        return Ok(frame as usize);
+    }
+    Err(Error::data(format!("frame {frame} lies beyond the {rows} x {columns} points of the scan"))
+        .help("look at `scan`: it is [lines, points of a line]"))
+}
+
+/// The error of a reduction that saw nothing.
+pub(crate) fn nothing() -> Error {
+    Error::data("no frame came, so there is no map").help("look in the ledger for where they went")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_and_land_at_their_points() {
+        let mut a = Values::default();
+        a.push(0, 2, &[1.0, 2.0]).unwrap();
+        a.push(1, 2, &[3.0, 4.0]).unwrap();
+        let mut b = Values::default();
+        b.push(4, 2, &[5.0, 6.0]).unwrap();
+        a.merge(Values::load(&b.save()).unwrap()).unwrap();
+        let (planes, valid) = a.planes([2, 3]).unwrap();
+        assert_eq!(valid, [1, 1, 0, 0, 1, 0]);
+        assert_eq!((planes[0][1], planes[1][4]), (3.0, 6.0));
+        assert!(planes[0][2].is_nan());
+        assert!(a.planes([2, 2]).unwrap_err().message().contains("frame 4 lies beyond"));
+    }
+}

@@ -1,0 +1,29 @@
+//! Reductions: from frames to maps over the scan.
+
+mod correct;
+mod frames;
+mod maps;
+
+mod engine;
+mod shape;
+
+mod fft;
+mod field;
+
+mod com;
+mod detect;
+mod radial;
+mod ssb;
+
+pub(crate) use correct::{Correction, Fixed};
+pub(crate) use detect::{load_scan, save_scan};
+pub(crate) use fft::{Fft2, signed};
+pub(crate) use frames::{Once, Size, doubles};
+pub(crate) use maps::{inside, nothing};
+
+pub use com::{Border, Com, ComIn, ComOut, ComPart, Regression};
+pub use detect::{Detect, DetectIn, DetectOut, DetectPart};
+pub use maps::Values;
+pub use radial::{Radial, RadialIn, RadialOut, RadialPart};
+pub use ssb::{Ssb, SsbIn, SsbOut, SsbPart};
+pub use shape::Detector;

@@ -1,0 +1,42 @@
+//! Loops over pixels for wide registers, chosen at run time, each with a plain twin.
+
+mod masked;
+mod moments;
+mod product;
+
+pub(crate) use masked::{Bits, masked_sums};
+pub(crate) use moments::{Small, moments};
+pub(crate) use product::{Narrow, Weights, products};
+
+/// What the processor offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Nothing that is used here.
+    Plain,
+    /// 256 bits.
+    Avx2,
+    /// 512 bits, with words, bytes and masks.
+    Avx512,
+}
+
+impl Level {
+    /// The best level of this machine.
+    pub(crate) fn best() -> Level {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+                return Level::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Level::Avx2;
+            }
+        }
+        Level::Plain
+    }
+
+    /// The levels of this machine, for tests.
+    #[cfg(test)]
+    pub(crate) fn all() -> impl Iterator<Item = Level> {
+        [Level::Plain, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= Level::best())
+    }
+}
