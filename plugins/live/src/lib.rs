@@ -4,5 +4,6 @@ pub mod dectris;
 pub mod faults;
 
 mod net;
+mod series;
 
 pub use net::zmtp::Part;

@@ -60,7 +60,7 @@ impl Inlet {
         matches!(self, Inlet::File(messages) if messages.is_empty())
     }
 
-    /// Puts a message back that was taken too early.
+    /// How full the queue of the receiver has been.
     pub(super) fn level(&self) -> Option<crate::net::queue::Level> {
         if let Inlet::Net(receiver) = self { Some(receiver.level()) } else { None }
     }

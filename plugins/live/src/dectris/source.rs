@@ -10,10 +10,10 @@ use super::assemble::Form;
 use super::control::{Control, Session};
 use super::event::{Event, Image, Start, parse};
 use super::inlet::Inlet;
-use super::series::Series;
-use super::{simulate, write_dump};
+use super::{series, simulate, write_dump};
 use crate::net::address;
 use crate::net::receiver::Inbound;
+use crate::series::Series;
 
 /// How long a pull waits for the first image, and for more to unpack together with it.
 const FIRST: Duration = Duration::from_millis(20);
@@ -145,6 +145,7 @@ impl Frame {
 /// A series that is being taken.
 struct Live {
     inlet: Inlet,
+    id: u64,
     series: Series,
     form: Form,
     /// Images that came while the head was waited for.
@@ -219,8 +220,10 @@ impl Source for Dectris {
         }
         let frames = self.frames.or(start.frames);
         let seconds = Duration::from_secs_f64;
-        let mut series = Series::new(start.series, frames, from.next, seconds(self.stall), seconds(self.late));
-        let early = early.into_iter().filter_map(|image| series.take(Event::Image(image))).collect();
+        let (id, name) = (start.series, format!("series {}", start.series));
+        let mut series = Series::new(name, frames, from.next, seconds(self.stall), seconds(self.late));
+        let early = early.into_iter().filter_map(|image| series::take(&mut series, id, Event::Image(image)));
+        let early = early.collect();
         let mut shapes = Shapes::default()
             .with("image", Shape::array(form.dtype, &form.shape))
             .with("time", Shape::array(Dtype::F64, &[]))
@@ -230,7 +233,7 @@ impl Source for Dectris {
             shapes = shapes.with("channels", Shape::array(form.dtype, &[form.stack.len(), y, x]));
         }
         let live = self.recording.is_none();
-        self.live = Some(Live { inlet, series, form, early, session });
+        self.live = Some(Live { inlet, id, series, form, early, session });
         Ok(Opened { frames, head, shapes, live, scan: vec![] })
     }
 
@@ -379,7 +382,7 @@ impl Live {
             match self.inlet.next(until.saturating_duration_since(Instant::now())) {
                 Some(Inbound::Item(message)) => match parse(&message) {
                     Ok(event) => {
-                        if let Some(image) = self.series.take(event) {
+                        if let Some(image) = series::take(&mut self.series, self.id, event) {
                             if images.is_empty() {
                                 until = until.min(Instant::now() + MORE);
                             }
@@ -388,8 +391,8 @@ impl Live {
                     }
                     Err(why) => self.series.unreadable(why),
                 },
-                Some(Inbound::Broken(why)) => tracing::warn!(%why, "The connection is lost and made again."),
-                Some(Inbound::Connected) => tracing::debug!("The connection stands."),
+                Some(Inbound::Broken(why)) => self.series.connection(Some(why)),
+                Some(Inbound::Connected) => self.series.connection(None),
                 None => break,
             }
             if self.series.over(false).is_some() {
@@ -404,33 +407,10 @@ impl Live {
             return Err(fault);
         }
         let Some(why) = self.series.over(self.inlet.is_dry()) else { return Ok(Pull::Wait(Duration::ZERO)) };
-        self.close(&why, slots);
-        Ok(Pull::End)
-    }
-
-    /// Ends the series: says which images are missing and why, and how it went.
-    fn close(&mut self, why: &str, slots: &mut Slots<Frame>) {
-        let series = &self.series;
-        let unreadable = match &series.unreadable {
-            (0, _) => String::new(),
-            (n, first) => format!("; {n} messages could not be read, the first: {first}"),
-        };
-        for number in series.missing(slots.next()).numbers() {
-            slots.missing(number, format!("{why}{unreadable}"));
-        }
-        let level = self.inlet.level();
-        tracing::info!(
-            series = series.id,
-            end = why,
-            end_message = series.has_ended(),
-            of_other_series = series.strangers,
-            unreadable = series.unreadable.0,
-            buffered_at_most = level.map_or(0, |l| l.peak),
-            waited_for_room_ms = level.map_or(0, |l| l.waited.as_millis() as u64),
-            "The series has ended."
-        );
+        self.series.close(&why, self.inlet.level(), slots);
         if let Some(session) = &mut self.session {
             session.disarm();
         }
+        Ok(Pull::End)
     }
 }
