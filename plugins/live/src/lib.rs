@@ -2,6 +2,7 @@
 
 pub mod dectris;
 pub mod faults;
+pub mod merlin;
 
 mod net;
 mod series;

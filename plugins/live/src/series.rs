@@ -107,12 +107,12 @@ impl Series {
         if complete && (dry || silent >= self.late) {
             return Some("all frames are there".into());
         }
+        let broken = self.broken.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
         if dry {
-            return Some("the recording ends before it".into());
+            return Some(format!("the recording ends before it{broken}"));
         }
         (silent >= self.stall).then(|| {
             let (s, last, name) = (self.stall.as_secs_f64(), self.last(), &self.name);
-            let broken = self.broken.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
             format!("the detector sent nothing for {s} s after {last} of {name}{broken}")
         })
     }

@@ -18,4 +18,5 @@ pub use control::{Control, Session};
 pub use dump::{messages, write_dump};
 pub use event::{Event, Image, Plane, Start, parse};
 pub use packing::Packing;
+pub(crate) use simulate::pixel;
 pub use simulate::{Detector, Faults, Simulated, Tally};

@@ -12,6 +12,8 @@ use crate::net::queue::TICK;
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long the other side may be silent in the middle of a message.
 const HALFWAY: Duration = Duration::from_secs(5);
+/// How long the other side may take nothing of what is written.
+const TAKEN: Duration = Duration::from_secs(20);
 /// Bytes read ahead. Large messages go past it straight to where they belong; small ones share a system call.
 const AHEAD: usize = 64 << 10;
 
@@ -49,7 +51,6 @@ pub(crate) struct Wire {
     ahead: Vec<u8>,
     at: usize,
     end: usize,
-    halfway: Duration,
 }
 
 impl Wire {
@@ -67,14 +68,7 @@ impl Wire {
             .and_then(|()| stream.set_write_timeout(Some(TICK)))
             .and_then(|()| stream.set_nodelay(true));
         set.map_err(|e| Broken::lost(format!("cannot set up the connection: {e}")))?;
-        Ok(Wire { stream, stop, ahead: vec![0; AHEAD], at: 0, end: 0, halfway: HALFWAY })
-    }
-
-    /// Lets the other side be silent this long in the middle of a message.
-    #[must_use]
-    pub(crate) fn patient(mut self, halfway: Duration) -> Wire {
-        self.halfway = halfway;
-        self
+        Ok(Wire { stream, stop, ahead: vec![0; AHEAD], at: 0, end: 0 })
     }
 
     /// Waits for the first byte of a message, without a limit but the stop flag; false when the other side has closed.
@@ -102,16 +96,6 @@ impl Wire {
         Ok(true)
     }
 
-    /// The bytes that are there without another read.
-    pub(crate) fn peek(&self) -> &[u8] {
-        &self.ahead[self.at..self.end]
-    }
-
-    /// Passes over bytes of [`Wire::peek`].
-    pub(crate) fn skip(&mut self, n: usize) {
-        self.at = (self.at + n).min(self.end);
-    }
-
     /// Fills `out`: what was read ahead first, the rest straight from the connection.
     pub(crate) fn read(&mut self, out: &mut [u8]) -> Sent<()> {
         let mut done = 0;
@@ -137,8 +121,8 @@ impl Wire {
                 Some(_) => heard = Instant::now(),
                 None => {
                     self.check()?;
-                    if heard.elapsed() > self.halfway {
-                        let (n, wanted, s) = (done, out.len(), self.halfway.as_secs_f64());
+                    if heard.elapsed() > HALFWAY {
+                        let (n, wanted, s) = (done, out.len(), HALFWAY.as_secs_f64());
                         return Err(Broken::lost(format!(
                             "silent for {s} s in the middle of a message: {n} of {wanted} bytes had come"
                         )));
@@ -169,7 +153,7 @@ impl Wire {
                 }
                 Err(e) if waits(&e) => {
                     self.check()?;
-                    if moved.elapsed() > self.halfway.max(Duration::from_secs(20)) {
+                    if moved.elapsed() > TAKEN {
                         return Err(Broken::lost("the other side takes nothing any more"));
                     }
                 }

@@ -100,11 +100,6 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Whether a message begins within this time.
-    pub(crate) fn wait_for(&mut self, time: Duration) -> Sent<bool> {
-        self.wire.wait_for(time)
-    }
-
     /// The next message; large parts are read to where `place` says.
     pub(crate) fn receive(&mut self, place: &mut Place<'_>) -> Sent<Vec<Part>> {
         let mut parts = vec![];
