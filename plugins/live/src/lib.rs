@@ -3,6 +3,7 @@
 pub mod dectris;
 pub mod faults;
 pub mod merlin;
+pub mod tpx3;
 
 mod net;
 mod series;

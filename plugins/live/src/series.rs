@@ -65,6 +65,11 @@ impl Series {
         number >= self.from
     }
 
+    /// Books that something came, if no whole frame.
+    pub(crate) fn hear(&mut self) {
+        self.heard = Instant::now();
+    }
+
     /// Books the end of the series.
     pub(crate) fn end(&mut self) {
         self.heard = Instant::now();

@@ -133,6 +133,18 @@ impl Wire {
         Ok(())
     }
 
+    /// The bytes that come next, at most so many; none at the end.
+    pub(crate) fn block(&mut self, most: usize) -> Sent<Vec<u8>> {
+        let mut out = vec![0; most];
+        if !self.wait()? {
+            return Ok(vec![]);
+        }
+        let n = (self.end - self.at).min(most);
+        self.read(&mut out[..n])?;
+        out.truncate(n);
+        Ok(out)
+    }
+
     /// A fixed number of bytes.
     pub(crate) fn bytes<const N: usize>(&mut self) -> Sent<[u8; N]> {
         let mut out = [0; N];
