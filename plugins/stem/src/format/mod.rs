@@ -1,5 +1,6 @@
 //! File and wire formats of pixelated STEM, from bytes to pixels.
 
 pub mod dm;
-pub mod mib;
 pub mod mrc;
+
+pub use isard_mib as mib;
