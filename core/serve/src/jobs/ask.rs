@@ -44,6 +44,11 @@ impl Jobs {
         Ok(())
     }
 
+    /// Whether a job is in memory: then nothing that is asked about it waits for the disk.
+    pub fn is_in_memory(&self, id: i64) -> bool {
+        self.id(id).is_ok_and(|id| self.shared.job(id).is_some_and(|job| job.input().is_some()))
+    }
+
     /// The input of a job, with its plugin and id.
     pub fn input(&self, id: i64) -> Result<Dict> {
         let id = self.id(id)?;
