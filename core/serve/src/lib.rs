@@ -5,6 +5,7 @@
 mod abort;
 mod bind;
 mod catalog;
+pub mod client;
 mod confine;
 mod config;
 mod event;
@@ -21,6 +22,7 @@ mod statistics;
 mod store;
 
 mod jobs;
+pub mod net;
 
 pub use abort::Abort;
 pub use catalog::{Catalog, Plugin, RecipeFile};

@@ -204,6 +204,11 @@ impl Jobs {
         self.shared.statistics.last()
     }
 
+    /// The statistics collected last; empty before the first.
+    pub fn last_statistics(&self) -> String {
+        self.shared.statistics.last()
+    }
+
     /// Numbers about the server.
     pub fn numbers(&self) -> Numbers {
         let shared = &self.shared;
