@@ -34,6 +34,11 @@ impl Task {
         Task { declaration, parameters, open, defaults: OnceLock::new() }
     }
 
+    /// Whether it has an input or a parameter of a name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.parameters.contains(name) || self.declaration.inputs.iter().any(|p| !p.open && p.name == name)
+    }
+
     /// Splits an input into checked parameters and ports; `add` gives what the server adds, where it is wanted.
     pub fn bind(
         &self,

@@ -16,6 +16,7 @@ mod job;
 pub mod json;
 mod log;
 mod recipe;
+pub mod reprocess;
 mod request;
 mod state;
 mod statistics;
