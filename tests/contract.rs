@@ -6,7 +6,7 @@ use isard_core::contract;
 use isard_core::registry::Registry;
 
 /// Families are tested side by side; a new one is caught by the test after them.
-const FAMILIES: [&str; 11] = [
+const FAMILIES: [&str; 12] = [
     "isard-azimuthal",
     "isard-dct",
     "isard-files",
@@ -15,6 +15,7 @@ const FAMILIES: [&str; 11] = [
     "isard-live",
     "isard-powder",
     "isard-ptycho",
+    "isard-serve",
     "isard-stem",
     "isard-tomography",
     "isard",
@@ -58,6 +59,11 @@ fn powder_holds_the_contract() {
 #[test]
 fn ptycho_holds_the_contract() {
     contract::check_all("isard-ptycho");
+}
+
+#[test]
+fn serve_holds_the_contract() {
+    contract::check_all("isard-serve");
 }
 
 #[test]

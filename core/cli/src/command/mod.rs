@@ -6,14 +6,17 @@ pub mod describe;
 pub mod doctor;
 pub mod import;
 pub mod info;
+pub mod jobs;
 pub mod list;
 pub mod merge;
 pub mod new_plugin;
 pub mod new_recipe;
+pub mod reprocess;
 pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod self_check;
+pub mod serve;
 pub mod try_stage;
 pub mod verify;
 
@@ -77,6 +80,16 @@ enum Command {
     Resume(resume::ResumeArguments),
     /// Re-read everything a run wrote and compare it with its digests.
     Verify(verify::VerifyArguments),
+    /// Serve plugins and recipes as jobs, over HTTP and WebSocket.
+    Serve(serve::ServeArguments),
+    /// Give a job to a server.
+    Submit(jobs::SubmitArguments),
+    /// List the jobs of a server.
+    Jobs(jobs::JobsArguments),
+    /// Show a job of a server, wait for it, end it, run it again.
+    Job(jobs::JobArguments),
+    /// Run jobs again from their files, without a server.
+    Reprocess(reprocess::ReprocessArguments),
     /// Look at this machine and say what isard will find.
     Doctor(doctor::DoctorArguments),
 }
@@ -132,6 +145,11 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Merge(a) => merge::run(&a),
         Command::Resume(a) => resume::run(&a),
         Command::Verify(a) => verify::run(&a),
+        Command::Serve(a) => serve::run(&a),
+        Command::Submit(a) => jobs::submit(&a),
+        Command::Jobs(a) => jobs::list(&a),
+        Command::Job(a) => jobs::one(&a),
+        Command::Reprocess(a) => reprocess::run(&a),
         Command::Doctor(a) => doctor::run(&a),
     };
     match result {

@@ -1,0 +1,180 @@
+//! How a job ends: once, with its files written and its end on disk before anybody is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use isard_core::error::Error;
+use isard_core::store::utc_now;
+use isard_core::value::{Dict, Key, Value};
+
+use crate::event::Event;
+use crate::job::{Ended, Job};
+use crate::jobs::{Shared, lock};
+use crate::json::{self, NotNumbers};
+use crate::state::State;
+use crate::store::Done;
+
+/// How a job is to end.
+pub(super) struct End {
+    job: Arc<Job>,
+    state: State,
+    output: Dict,
+    interrupted: bool,
+}
+
+impl End {
+    pub fn new(job: &Arc<Job>, state: State, output: Dict) -> End {
+        End { job: job.clone(), state, output, interrupted: false }
+    }
+}
+
+impl Shared {
+    /// Ends a job, unless somebody else has; says whether this did.
+    pub(super) fn finish(self: &Arc<Shared>, end: End) -> bool {
+        if !end.job.claim() {
+            return false;
+        }
+        self.finish_claimed(end);
+        true
+    }
+
+    fn finish_claimed(self: &Arc<Shared>, end: End) {
+        // Jobs that come after this one may end with it, and others after those: a list, not a recursion.
+        let mut todo = vec![end];
+        while let Some(end) = todo.pop() {
+            let job = end.job.clone();
+            let (ended, text) = self.complete(end);
+            match &self.store {
+                None => todo.extend(self.settle(&job, ended)),
+                Some(store) => {
+                    let done = Done {
+                        id: job.id,
+                        state: ended.state,
+                        runtime: ended.runtime,
+                        interrupted: ended.interrupted,
+                        output: text,
+                    };
+                    let shared = self.clone();
+                    store.done(done, move || {
+                        for end in shared.settle(&job, ended) {
+                            shared.finish_claimed(end);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Fills in what the server adds to an output, writes the files; the output and its text for the store.
+    fn complete(&self, end: End) -> (Ended, String) {
+        let End { job, mut state, mut output, interrupted } = end;
+        let runtime = job.born.elapsed().as_secs_f64();
+        output.set(Key::Static("job_runtime"), runtime);
+        if self.config.files
+            && let Some(folder) = &self.folder
+        {
+            let how = self.config.not_numbers;
+            let input = self.described(&job);
+            let text = |dict: &Dict| match how {
+                NotNumbers::Bare => json::compact(dict, how),
+                _ => json::indented(&json::object(dict, how)),
+            };
+            if let Err(error) = folder.write(job.id, &job.plugin, &text(&input), &text(&output)) {
+                state = State::Failure;
+                add_error(&mut output, &error);
+            }
+        }
+        let text = match self.store {
+            Some(_) => json::compact(&output, NotNumbers::Text),
+            None => String::new(),
+        };
+        (Ended { state, output: Arc::new(output), runtime, interrupted }, text)
+    }
+
+    /// The input of a job with what the server adds.
+    pub(super) fn described(&self, job: &Job) -> Dict {
+        let mut input = job.input().map_or_else(Dict::new, |input| (*input).clone());
+        input.set(Key::Static("plugin_name"), &*job.plugin);
+        input.set(Key::Static("job_id"), job.id as i64);
+        input
+    }
+
+    /// Makes an end known; gives the ends of jobs that can no longer start.
+    fn settle(self: &Arc<Shared>, job: &Arc<Job>, ended: Ended) -> Vec<End> {
+        let (id, state) = (job.id, ended.state);
+        let bytes = job.bytes + ended.output.values().map(Value::bytes).sum::<usize>() + 64 * ended.output.len();
+        let runtime = ended.runtime;
+        self.counts[state as usize].fetch_add(1, Ordering::Relaxed);
+        self.statistics.sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(id, runtime);
+        let last = if state == State::Success { &self.last_success } else { &self.last_failure };
+        last.fetch_max(id as i64, Ordering::AcqRel);
+        let then = job.settle(ended);
+        let gone = lock(&self.index).ended(id, bytes);
+        drop(gone);
+        self.tell(Event::State { id, state });
+        self.tell(if state == State::Success { Event::Success { id } } else { Event::Failure { id } });
+        then.into_iter().for_each(|then| then(state));
+        let lost = self.queue.ended(id, state);
+        let mut ends = vec![];
+        for job in lost {
+            self.leaves_queue(&job);
+            if job.claim() {
+                ends.push(End::new(&job, State::Failure, failed(&follows(id, state.word()))));
+            }
+        }
+        ends
+    }
+
+    /// Ends a job whose predecessor has failed, or is not known any more.
+    pub(super) fn cannot_follow(self: &Arc<Shared>, job: &Arc<Job>, lost: u64) {
+        let word = self.state_of(lost).map_or("unknown", State::word);
+        self.finish(End::new(job, State::Failure, failed(&follows(lost, word))));
+    }
+
+    /// Ends a job that was cut off.
+    pub(super) fn interrupted(self: &Arc<Shared>, job: &Arc<Job>, error: &Error) {
+        let end = End { interrupted: true, ..End::new(job, State::Failure, failed(error)) };
+        self.finish(end);
+    }
+
+    /// Aborts a job; says whether it did.
+    pub(super) fn abort(self: &Arc<Shared>, job: &Arc<Job>) -> bool {
+        if !job.claim() {
+            return false;
+        }
+        if self.queue.remove(job) {
+            self.leaves_queue(job);
+        }
+        job.abort.ask();
+        let output = Dict::new().with("aborted", utc_now()).with("logging", Value::from(vec![]));
+        self.finish_claimed(End::new(job, State::Aborted, output));
+        true
+    }
+}
+
+fn follows(id: u64, word: &str) -> Error {
+    Error::data(format!("job {id}, which this one comes after, ended as {word}"))
+        .help("mend that one, and start both again")
+}
+
+/// The output of a job that ended with an error.
+pub(super) fn failed(error: &Error) -> Dict {
+    let mut output = Dict::new().with("logging", Value::from(vec![]));
+    add_error(&mut output, error);
+    output
+}
+
+/// Adds an error to an output: the message, whose fault it is, the places it went through; a rule before a second one.
+pub(crate) fn add_error(output: &mut Dict, error: &Error) {
+    let mut lines: Vec<Value> = match output.get("error") {
+        Some(Value::List(list)) => list.to_vec(),
+        _ => vec![],
+    };
+    if !lines.is_empty() {
+        lines.push("*".repeat(50).into());
+    }
+    lines.extend(error.to_string().lines().map(Value::from));
+    lines.push(format!("{} error: {}", error.blame().word(), error.message().lines().next().unwrap_or_default()).into());
+    lines.extend(error.places().iter().map(|place| Value::from(format!("  at {place}"))));
+    output.set(Key::Static("error"), Value::from(lines));
+}
