@@ -4,6 +4,7 @@ pub mod check;
 pub mod convert;
 pub mod describe;
 pub mod doctor;
+pub mod host;
 pub mod import;
 pub mod info;
 pub mod list;
@@ -79,6 +80,9 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Look at this machine and say what isard will find.
     Doctor(doctor::DoctorArguments),
+    /// Run a plugin for another isard, which starts this by itself.
+    #[command(hide = true)]
+    Host(host::HostArguments),
 }
 
 /// Where plugins come from, beside those built in.
@@ -116,6 +120,10 @@ pub struct RecipeArguments {
 
 /// Runs a command; returns the exit code.
 pub fn run(arguments: Arguments) -> i32 {
+    // A host has a log of its own: its lines go to whoever started it.
+    if let Command::Host(host) = &arguments.command {
+        return host::run(host);
+    }
     crate::show::log::start();
     let result = match arguments.command {
         Command::Run(a) => run::run(&a),
@@ -133,6 +141,7 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Resume(a) => resume::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Doctor(a) => doctor::run(&a),
+        Command::Host(a) => Ok(host::run(&a)),
     };
     match result {
         Ok(code) => code,

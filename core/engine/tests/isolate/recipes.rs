@@ -1,0 +1,1 @@
+//! Recipes with isolated stages.
