@@ -11,7 +11,11 @@ use crate::{children, isolated, until};
 
 /// Tells the isolated stage what to do with frame 5.
 fn told(run: &RunCx, how: &str) -> Result<Dict> {
-    let declaration = isolated(misbehaving(), "test.misbehave");
+    told_in(misbehaving(), run, how)
+}
+
+fn told_in(library: &std::path::Path, run: &RunCx, how: &str) -> Result<Dict> {
+    let declaration = isolated(library, "test.misbehave");
     let Built::Map(map) = stage(&declaration, &format!(r#"{{"how": "{how}"}}"#)) else { panic!("a map") };
     let input = Dict::new().with("image", Array::of(&[1, 1, 1], &[2.5f32]).unwrap());
     map.apply(&Cx::new(run, "it"), &Span::frames(5, 1), input)
@@ -50,6 +54,7 @@ fn a_stage_whose_host_is_gone_says_so_again() {
 
 #[test]
 fn a_hang_is_killed_after_the_patience_of_the_run() {
+    told(&run(), "nothing").unwrap();
     let run = RunCx { hang_s: 0.3, ..run() };
     let since = Instant::now();
     let error = told(&run, "stubborn").unwrap_err();
@@ -60,6 +65,7 @@ fn a_hang_is_killed_after_the_patience_of_the_run() {
 
 #[test]
 fn a_cancelled_run_ends_a_stage_that_listens_and_one_that_does_not() {
+    told(&run(), "nothing").unwrap();
     for how in ["hang", "stubborn"] {
         let run = run();
         let cancel = run.cancel.clone();
@@ -113,8 +119,12 @@ fn events_and_prints_of_a_host_reach_the_log() {
     let writer = std::sync::Arc::new(log.reopen().unwrap());
     // For the whole process: the lines come by a thread of their own.
     tracing_subscriber::fmt().with_writer(writer).with_ansi(false).init();
-    told(&run(), "log").unwrap();
-    told(&run(), "print").unwrap();
+    // A library of its own: the hosts of the other one may be older than the subscriber.
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libtalks.so");
+    std::fs::copy(misbehaving(), &library).unwrap();
+    told_in(&library, &run(), "log").unwrap();
+    told_in(&library, &run(), "print").unwrap();
     let text = || std::fs::read_to_string(log.path()).unwrap();
     until("the log", || text().contains("Told to warn.") && text().contains("a word of the plugin"));
     let text = text();
@@ -150,16 +160,17 @@ fn a_host_that_is_none_is_an_error() {
 }
 
 #[test]
-fn hosts_end_with_their_declaration() {
-    let declaration = isolated(misbehaving(), "test.misbehave");
-    drop(stage(&declaration, r#"{"how": "nothing"}"#));
-    drop(declaration);
-    // Other tests have hosts, too: what counts is that none of them is a zombie.
-    for id in children() {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        let state = stat.rsplit(") ").next().unwrap_or_default().chars().next();
-        until("a host is reaped", || {
-            state != Some('Z') || !std::path::Path::new(&format!("/proc/{id}")).exists()
-        });
+fn a_host_that_was_killed_is_reaped() {
+    let before = children();
+    let run = RunCx { hang_s: 0.2, ..run() };
+    for how in ["abort", "stubborn", "exit"] {
+        told(&run, how).unwrap_err();
     }
+    let state = |id: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().unwrap_or_default().chars().next()
+    };
+    // Hosts of the tests beside this one come and go, and none stays a zombie.
+    let zombies = || children().into_iter().filter(|id| !before.contains(id) && state(id) == Some('Z'));
+    until("every host is reaped", || zombies().next().is_none());
 }
