@@ -181,7 +181,8 @@ pub(crate) fn level() -> u32 {
 
 impl Subscriber for ToStderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && code(metadata.level()) <= self.0
+        // The question whether somebody listens is no event, and must be answered like one.
+        !metadata.is_span() && code(metadata.level()) <= self.0
     }
     fn event(&self, event: &Event<'_>) {
         let (mut message, mut source) = (Words::default(), Source::default());
