@@ -130,13 +130,13 @@ class Level:
 
 @isard.writer("python.lines", example={"set": 'path = "lines.txt"', "frames": {"image": IMAGES}})
 class Lines:
-    """Writes a line of text for each frame: its number, its least and its greatest value.
+    """Writes for each frame its number, its least and its greatest value as a line.
 
     Args:
         path: The file.
     """
 
-    def __init__(self, *, path: str = "lines.txt"):
+    def __init__(self, *, path: isard.OutputPath = "lines.txt"):
         self.path, self.lines = path, []
 
     def open(self, output, committed):

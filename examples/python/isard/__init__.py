@@ -12,7 +12,7 @@ copied, and they cannot be written to. `isard.empty` makes an output that goes b
 """
 
 from .memory import Table
-from .ports import Array, Columns
+from .ports import Array, Columns, InputPath, OutputPath
 from .stages import POOL, Cancelled, DataError, Skip, Wait, declare
 
 source, map, fold, reduce = declare("source"), declare("map"), declare("fold"), declare("reduce")

@@ -26,6 +26,14 @@ class Array:
         return {"array": {"dtype": self.dtype, "axes": axes}}
 
 
+class InputPath(str):
+    """The annotation of a parameter that names a file to read."""
+
+
+class OutputPath(str):
+    """The annotation of a parameter that names a file to write."""
+
+
 class Columns:
     """The annotation of a table: `Columns["row: f64 pixel, label: text"]`."""
 
@@ -49,6 +57,11 @@ def described(doc):
     """What a docstring says of single names, in lines like `    name: text.`"""
     found = re.findall(r"^\s+`?(\w+)`?:\s+(\S.*)$", doc or "", re.MULTILINE)
     return dict(found)
+
+
+def summary(doc):
+    """A docstring without the parts that describe single names."""
+    return re.split(r"^(?:Args|Parameters|Returns|Yields):\s*$", doc or "", maxsplit=1, flags=re.MULTILINE)[0].strip()
 
 
 def unwrapped(annotation):
@@ -122,10 +135,10 @@ def annotations(function):
     return {name: eval(one, scope) if isinstance(one, str) else one for name, one in found.items()}
 
 
-def schema(function, doc):
+def schema(function, doc, docs):
     """The JSON schema of the parameters: the arguments of a function that are given by name only."""
     properties, required = {}, []
-    hints, docs = annotations(function), described(inspect.getdoc(function) or "") | described(doc)
+    hints = annotations(function)
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
@@ -143,6 +156,8 @@ def schema(function, doc):
 def typed(annotation):
     """The JSON schema of a plain type."""
     plain = {float: "number", int: "integer", bool: "boolean", str: "string", dict: "object", list: "array"}
+    if annotation in (InputPath, OutputPath):
+        return {"type": "string", "x-path": "input" if annotation is InputPath else "output"}
     if annotation in plain:
         return {"type": plain[annotation]}
     if typing.get_origin(annotation) is typing.Literal:

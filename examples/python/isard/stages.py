@@ -53,8 +53,8 @@ class Stage:
         lacking = [word for word in NEEDED.get(role, "").split() if not hasattr(what, word)]
         if lacking:
             raise TypeError(f"`{name}` is a {role} and lacks {', '.join(lacking)}")
-        doc = inspect.getdoc(what) or f"The {role} `{name}` in Python."
-        docs = ports.described(doc)
+        text = inspect.getdoc(what)
+        doc, docs = ports.summary(text) or f"The {role} `{name}` in Python.", ports.described(text)
         # Where inputs, outputs and parameters are written.
         of = {"source": "open", "fold": "push", "reduce": "add", "fit": "absorb", "writer": "write"}.get(role)
         out = {"source": "frames", "fold": "push", "reduce": "finish", "fit": "snapshot"}.get(role)
@@ -73,7 +73,7 @@ class Stage:
             "role": role,
             "doc": doc,
             "version": version,
-            "schema": ports.schema(made, doc) if made else empty,
+            "schema": ports.schema(made, doc, docs) if made else empty,
             "inputs": self.inputs,
             "outputs": self.outputs,
             "early": early,
