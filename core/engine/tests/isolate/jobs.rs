@@ -155,3 +155,15 @@ fn no_descriptor_and_no_child_stays() {
     until("memory is let go", || descriptors("isard") <= before.0 + 40);
     until("children are reaped", || children().len() <= before.1 + 16);
 }
+
+#[test]
+fn a_task_may_move_between_threads() {
+    fn moves<T: Send + 'static>(_: &T) {}
+    let hosts = Hosts::new(1);
+    let mut task = job(&hosts, "sum");
+    moves(&hosts);
+    moves(&task);
+    let input = Dict::new().with("image", frame(&hosts, 16, 0));
+    let sum = std::thread::spawn(move || sum(&task.call(&input).unwrap())).join().unwrap();
+    assert_eq!(sum, 32640.0);
+}

@@ -79,7 +79,7 @@ fn isolated_and_in_process_runs_give_the_same_content() {
     for report in [&near, &apart] {
         assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     }
-    assert!(near.content.len() >= 3, "{:?}", near.content);
+    assert!(near.content.len() >= 2, "{:?}", near.content);
     assert_eq!(near.content, apart.content);
     assert_eq!(near.results, apart.results);
 }
@@ -89,7 +89,7 @@ fn a_crash_fails_the_run_with_plugin_stage_signal_and_frames() {
     let report = run(&recipe("abort", "isolate = true", ""));
     let Outcome::Failed(error) = &report.outcome else { panic!("{:?}", report.outcome) };
     let text = error.to_string();
-    for part in ["`bad`", "libisard_misbehave.so", "SIGABRT", "in `apply` on frames 0 to 3"] {
+    for part in ["`bad`", "libisard_misbehave.so", "SIGABRT", "in `apply` on frames 0..4"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }

@@ -238,14 +238,16 @@ impl End {
 
     /// Why a call on the host was lost: who killed it, or how it ended by itself.
     pub fn why(&self, lost: Lost, when: &str) -> Error {
-        if let Lost::Error(error) = lost {
-            return error;
-        }
+        let killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let since = Instant::now();
         let mut status = self.status();
-        while status.is_none() && since.elapsed() < LAST {
+        // Also when the error is known: a host that was killed is reaped as soon as it is gone.
+        while (killed || matches!(lost, Lost::Gone)) && status.is_none() && since.elapsed() < LAST {
             std::thread::sleep(Duration::from_millis(1));
             status = self.status();
+        }
+        if let Lost::Error(error) = lost {
+            return error;
         }
         if let Some(why) = &*self.killed.lock().unwrap_or_else(PoisonError::into_inner) {
             return why.clone();
@@ -311,4 +313,54 @@ pub(super) fn signal_name(signal: i32) -> String {
     ];
     let found = known.iter().find(|(number, _)| *number == signal);
     found.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// What comes of a host that is this shell script.
+    fn started(script: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("host.sh");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Through the shell: a file that another thread's child still has open for writing cannot be run.
+        let arguments = vec![path.display().to_string()];
+        let program = Program { path: Some("/bin/sh".into()), arguments, help: "mend it".into() };
+        let error = Process::start(&program, "x.so".as_ref(), "").err().expect("no host is started");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_host_of_another_version_is_refused_with_both_numbers() {
+        // By hand: magic, kind 3, twelve bytes, no descriptors; nothing given back; version 99.
+        let hello = r"printf 'isrd\003\000\000\000\014\000\000\000\000\000\000\000' >&0
+            printf '\000\000\000\000\000\000\000\000\143\000\000\000' >&0; sleep 5";
+        let error = started(hello);
+        assert!(error.contains("speaks version 99 of the host protocol, wanted 1"), "{error}");
+        assert!(error.contains("of the same version"), "{error}");
+    }
+
+    #[test]
+    fn a_host_that_ends_or_talks_nonsense_says_what_it_said() {
+        let error = started("echo 'no such thing' >&2; exit 4");
+        assert!(error.contains("ended with exit code 4 while it started"), "{error}");
+        assert!(error.contains("it said last: no such thing"), "{error}");
+        let error = started("echo 'hello, this is no host' >&0; sleep 5");
+        assert!(error.contains("begins with 0x6c6c6568, wanted 0x64727369"), "{error}");
+        assert!(
+            started("kill -s SEGV $$").contains("was killed by SIGSEGV (a read or write"),
+            "names the signal"
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_says_what_to_try() {
+        let program = Program { path: Some("/no/such".into()), arguments: vec![], help: "mend it".into() };
+        let error = Process::start(&program, "x.so".as_ref(), "").err().expect("no host is started");
+        assert_eq!((error.blame(), error.advice()), (Blame::Resources, Some("mend it")));
+    }
 }
