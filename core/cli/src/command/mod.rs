@@ -88,10 +88,10 @@ enum Command {
 /// Where plugins come from, beside those built in.
 #[derive(Args, Clone, Default)]
 pub struct Plugins {
-    /// A plugin library to load; may be given several times.
+    /// A plugin to load, a library or a Python file; may be given several times.
     #[arg(long, value_name = "PATH", global = true)]
     pub plugin: Vec<PathBuf>,
-    /// A folder of plugin libraries to load.
+    /// A folder of plugins to load.
     #[arg(long, value_name = "DIR", env = "ISARD_PLUGINS", global = true)]
     pub plugin_folder: Option<PathBuf>,
 }
