@@ -12,7 +12,7 @@ static const isard_services *services;
 
 static const char DECLARATIONS[] =
     "[{\"name\": \"ramp.play\", \"kind\": \"simulator\", \"role\": \"source\", \"version\": \"0.1.0\","
-    "  \"doc\": \"Plays frames whose pixels rise by one from left to right and from frame to frame.\","
+    "  \"doc\": \"Plays frames whose pixels rise by one from left to right and frame to frame.\","
     "  \"schema\": {\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
     "     \"frames\": {\"type\": \"integer\", \"minimum\": 0, \"default\": 10, \"description\": \"How many frames.\"},"
     "     \"width\": {\"type\": \"integer\", \"minimum\": 1, \"default\": 8, \"description\": \"Pixels in a row.\"}}},"

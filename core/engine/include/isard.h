@@ -276,6 +276,10 @@ struct isard_services {
     /* Writes to the log: a sentence with a full stop; `fields` is text like "frame=3 count=7", or empty. */
     void (*log)(const isard_services *services, uint32_t level, isard_text target, isard_text message,
                 isard_text fields);
+    /* Says that memory of the library can be shared with other processes: mapped at `data`, from the start of the
+       file that `descriptor` is; a negative one says that it is about to be unmapped. NULL, or beyond `size`, where
+       nobody needs to know. Only for libraries with buffers of their own: arrays from `isard_out` are shared. */
+    void (*share)(const isard_services *services, const void *data, uint64_t length, int32_t descriptor);
 };
 
 /* What the library exports: `const isard_plugin isard_plugin = { ISARD_MAGIC, ISARD_VERSION, .. };` */

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, nearest};
+use crate::load::isolate::Apart;
 use crate::port::{Port, Ports};
 use crate::stage::{Built, Example, Stage};
 
@@ -89,6 +90,8 @@ pub struct Declaration {
     pub example: Arc<dyn Fn() -> Example + Send + Sync>,
     /// Builds it.
     pub build: Arc<Builder>,
+    /// Builds it in a host process; none for what is linked.
+    pub apart: Option<Apart>,
 }
 
 impl Declaration {
@@ -116,6 +119,7 @@ impl Declaration {
             early: false,
             example: Arc::new(S::example),
             build: Arc::new(build),
+            apart: None,
         }
     }
 

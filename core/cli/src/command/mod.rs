@@ -4,6 +4,7 @@ pub mod check;
 pub mod convert;
 pub mod describe;
 pub mod doctor;
+pub mod host;
 pub mod import;
 pub mod info;
 pub mod jobs;
@@ -92,15 +93,18 @@ enum Command {
     Reprocess(reprocess::ReprocessArguments),
     /// Look at this machine and say what isard will find.
     Doctor(doctor::DoctorArguments),
+    /// Run a plugin for another isard, which starts this by itself.
+    #[command(hide = true)]
+    Host(host::HostArguments),
 }
 
 /// Where plugins come from, beside those built in.
 #[derive(Args, Clone, Default)]
 pub struct Plugins {
-    /// A plugin library to load; may be given several times.
+    /// A plugin to load, a library or a Python file; may be given several times.
     #[arg(long, value_name = "PATH", global = true)]
     pub plugin: Vec<PathBuf>,
-    /// A folder of plugin libraries to load.
+    /// A folder of plugins to load.
     #[arg(long, value_name = "DIR", env = "ISARD_PLUGINS", global = true)]
     pub plugin_folder: Option<PathBuf>,
 }
@@ -129,6 +133,10 @@ pub struct RecipeArguments {
 
 /// Runs a command; returns the exit code.
 pub fn run(arguments: Arguments) -> i32 {
+    // A host has a log of its own: its lines go to whoever started it.
+    if let Command::Host(host) = &arguments.command {
+        return host::run(host);
+    }
     crate::show::log::start();
     let result = match arguments.command {
         Command::Run(a) => run::run(&a),
@@ -151,6 +159,7 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Job(a) => jobs::one(&a),
         Command::Reprocess(a) => reprocess::run(&a),
         Command::Doctor(a) => doctor::run(&a),
+        Command::Host(a) => Ok(host::run(&a)),
     };
     match result {
         Ok(code) => code,

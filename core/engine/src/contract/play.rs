@@ -64,6 +64,7 @@ pub fn declaration(frames: Dict, span: Span, way: Way) -> Declaration {
                 begun: Instant::now(),
             })))
         }),
+        apart: None,
     }
 }
 

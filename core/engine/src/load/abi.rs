@@ -357,6 +357,10 @@ pub struct Services {
         message: Text,
         fields: Text,
     ),
+    /// Says that memory can be shared, or with a negative descriptor that it is gone; none where nobody needs it.
+    pub share: Option<
+        unsafe extern "C" fn(services: *const Services, data: *const c_void, len: u64, descriptor: i32),
+    >,
 }
 
 /// What a library exports; the first three fields keep their place in every version.

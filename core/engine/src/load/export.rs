@@ -11,7 +11,7 @@ use crate::load::abi::{self, Request, Status, Text, op};
 use crate::load::adopt::{self, Adopt, Keys, lend_gap, lend_span};
 use crate::load::collect::{Put, answer};
 use crate::load::far::{FarOutput, pool, with_cx};
-use crate::load::{log, words};
+use crate::load::{far, log, words};
 use crate::port::Port;
 use crate::registry::{Declaration, Entry, Kind, Role};
 use crate::span::{FRAME, Gap, Span};
@@ -54,6 +54,7 @@ unsafe extern "C" fn start(services: *const abi::Services) {
     // SAFETY: the interface demands that services stay for good.
     if let Some(services) = unsafe { services.as_ref() } {
         log::forward(services);
+        far::share(services);
     }
 }
 

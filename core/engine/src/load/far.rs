@@ -1,6 +1,7 @@
 //! The engine as a loaded library sees it: every question crosses the interface.
 
 use std::ffi::c_void;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
@@ -8,13 +9,43 @@ use crate::load::abi::{self, Status, Text};
 use crate::load::adopt::{Adopt, Keys, reason_code};
 use crate::load::collect::Collect;
 use crate::stage::{Cx, Far, Output, Prepared, RunCx, guard};
-use crate::value::{Pool, Value};
+use crate::value::{Pool, Value, share};
 
 /// The buffers of this library; the host sees arrays from here as memory that the library keeps.
 pub(crate) fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| Pool::new(256 << 20))
+    // In a host the arrays go on to another process: they are made where that one sees them.
+    POOL.get_or_init(|| if share::is_announced() { Pool::shared(256 << 20) } else { Pool::new(256 << 20) })
 }
+
+/// Tells the host of this library's shared memory, if it wants to know.
+pub(crate) fn share(services: &'static abi::Services) {
+    if (services.size as usize) < size_of::<abi::Services>() {
+        return;
+    }
+    let Some(tell) = services.share else { return };
+    let lent = Lent(services);
+    share::announce(move |data, len, fd| {
+        let services = lent.services();
+        // SAFETY: services stay for good; memory and descriptor are there for the length of the call.
+        unsafe { tell(services, data as *const c_void, len as u64, fd.map_or(-1, |fd| fd.as_raw_fd())) }
+    });
+}
+
+/// Services, handed to whatever thread makes memory.
+#[derive(Clone, Copy)]
+struct Lent(&'static abi::Services);
+
+impl Lent {
+    fn services(self) -> &'static abi::Services {
+        self.0
+    }
+}
+
+// SAFETY: the interface demands that services may be used from any thread.
+unsafe impl Send for Lent {}
+// SAFETY: as above.
+unsafe impl Sync for Lent {}
 
 /// What the stages of this library share.
 fn run(seed: u64) -> RunCx {

@@ -4,9 +4,10 @@
 //! `include/isard.h`. What crosses is C: dictionaries lent for a call, arrays kept without a copy, JSON for
 //! declarations and parameters. A panic is caught on the side that raised it. Libraries are never unloaded.
 //!
-//! The isolated form of the same stages, in a child process, is not here.
+//! [`isolate`] has the same stages in a child process, and those of Python files, which run nowhere else.
 
 pub mod abi;
+pub mod isolate;
 
 mod adopt;
 mod collect;
@@ -43,19 +44,24 @@ macro_rules! export_plugin {
     };
 }
 
-/// Loads a library and gives the declarations of its stages.
+/// Loads a plugin, a library or a Python file, and gives the declarations of its stages.
 ///
 /// A library that is loaded already gives them again.
 pub fn library(path: &Path) -> Result<Vec<Declaration>> {
-    open::open(path, None)
+    if is_python(path) { isolate::python(path, None) } else { open::open(path, None) }
 }
 
-/// Loads a library whose SHA-256 was recorded; another one is refused.
+/// Loads a plugin whose SHA-256 was recorded; another one is refused.
 pub fn recorded(path: &Path, sha256: &str) -> Result<Vec<Declaration>> {
-    open::open(path, Some(sha256))
+    if is_python(path) { isolate::python(path, Some(sha256)) } else { open::open(path, Some(sha256)) }
 }
 
-/// Loads every library of a folder, in the order of their names.
+/// Whether a plugin is a Python file.
+fn is_python(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "py")
+}
+
+/// Loads every plugin of a folder, in the order of their names.
 pub fn folder(path: &Path) -> Result<Vec<Declaration>> {
     let mut declarations = vec![];
     for library in libraries(path)? {
@@ -64,13 +70,17 @@ pub fn folder(path: &Path) -> Result<Vec<Declaration>> {
     Ok(declarations)
 }
 
-/// The libraries of a folder, sorted by name.
+/// The plugins of a folder, sorted by name: libraries, and Python files that do not begin with `_` or `test_`.
 pub fn libraries(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e: std::io::Error| Error::io("cannot list the plugin folder", folder, &e);
     let mut found = vec![];
     for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|e| e == std::env::consts::DLL_EXTENSION) {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let python = is_python(&path) && !name.starts_with('_') && !name.starts_with("test_");
+        if python || path.extension().is_some_and(|e| e == std::env::consts::DLL_EXTENSION) {
             found.push(path);
         }
     }

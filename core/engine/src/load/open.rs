@@ -12,6 +12,7 @@ use crate::load::abi::{self, Out, Request, Status, Text};
 use crate::load::adopt::{self, Adopt, Keys};
 use crate::load::collect::Collect;
 use crate::load::export::Card;
+use crate::load::isolate::{Apart, Door, Program};
 use crate::load::{hash, log, stage, trust, words};
 use crate::registry::Declaration;
 use crate::stage::Example;
@@ -45,19 +46,16 @@ type Known = (String, Vec<Declaration>);
 /// What was loaded already, by path.
 static LOADED: Mutex<Option<HashMap<PathBuf, Known>>> = Mutex::new(None);
 
+/// An opened library, and its declarations as JSON.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened {
+    pub library: &'static Library,
+    pub cards: &'static str,
+}
+
 /// Opens a library once; `wanted` is the digest it must have, if one was recorded.
 pub(crate) fn open(path: &Path, wanted: Option<&str>) -> Result<Vec<Declaration>> {
-    let path = trust::check(path)?;
-    let found = hash(&path)?;
-    if let Some(wanted) = wanted
-        && wanted != found
-    {
-        return Err(Error::plugin(format!(
-            "plugin {} has changed: its SHA-256 is {found}, wanted {wanted}",
-            path.display()
-        ))
-        .help("build it from the recorded version, or accept the new one by recording it"));
-    }
+    let (path, found) = trusted(path, wanted)?;
     // Held to the end: two threads must not start one library twice.
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let loaded = loaded.get_or_insert_default();
@@ -69,12 +67,44 @@ pub(crate) fn open(path: &Path, wanted: Option<&str>) -> Result<Vec<Declaration>
         }
         None => (),
     }
-    let declarations = first(&path).at(|| format!("plugin {}", path.display()))?;
+    let make = || -> Result<Vec<Declaration>> {
+        let Opened { library, cards } = first(&path)?;
+        let door = Arc::new(Door::new(Program::host(), path.clone(), found.clone()));
+        Ok(parse(cards)?.into_iter().map(|card| declaration(library, &door, card)).collect())
+    };
+    let declarations = make().at(|| format!("plugin {}", path.display()))?;
     loaded.insert(path, (found, declarations.clone()));
     Ok(declarations)
 }
 
-fn first(path: &Path) -> Result<Vec<Declaration>> {
+/// Opens a library in a host process.
+pub(crate) fn whole(path: &Path, wanted: Option<&str>) -> Result<Opened> {
+    let (path, _) = trusted(path, wanted)?;
+    first(&path)
+}
+
+/// The path of a plugin without links and its digest, when it is the one that is wanted and can be trusted.
+pub(crate) fn trusted(path: &Path, wanted: Option<&str>) -> Result<(PathBuf, String)> {
+    let path = trust::check(path)?;
+    let found = hash(&path)?;
+    match wanted {
+        Some(wanted) if wanted != found => Err(Error::plugin(format!(
+            "plugin {} has changed: its SHA-256 is {found}, wanted {wanted}",
+            path.display()
+        ))
+        .help("build it from the recorded version, or accept the new one by recording it")),
+        _ => Ok((path, found)),
+    }
+}
+
+/// The declarations of a plugin.
+pub(crate) fn parse(cards: &str) -> Result<Vec<Card>> {
+    serde_json::from_str(cards).map_err(|e| {
+        Error::plugin(format!("its declarations cannot be read: {e}")).help("include/isard.h describes them")
+    })
+}
+
+fn first(path: &Path) -> Result<Opened> {
     let library = dlopen(path)?;
     // SAFETY: only the address is taken here; what it points to is checked before use.
     let symbol = unsafe { library.get::<*const abi::Plugin>(abi::SYMBOL.as_bytes()) };
@@ -97,13 +127,9 @@ fn first(path: &Path) -> Result<Vec<Declaration>> {
         unsafe { start(log::services(&path.display().to_string())) };
     }
     // SAFETY: the interface demands that the text stays for good.
-    let cards = unsafe { adopt::text(declare()) }?;
-    let cards: Vec<Card> = serde_json::from_str(cards).map_err(|e| {
-        Error::plugin(format!("its declarations cannot be read: {e}")).help("include/isard.h describes them")
-    })?;
+    let cards: &'static str = unsafe { adopt::text(declare()) }?;
     let library = Library { build, call, discard, example: plugin.example, path: path.to_owned() };
-    let library: &'static Library = Box::leak(Box::new(library));
-    Ok(cards.into_iter().map(|card| declaration(library, card)).collect())
+    Ok(Opened { library: Box::leak(Box::new(library)), cards })
 }
 
 fn dlopen(path: &Path) -> Result<unix::Library> {
@@ -140,12 +166,14 @@ pub(crate) unsafe fn handshake(address: *const abi::Plugin) -> Result<abi::Plugi
     Ok(unsafe { *address })
 }
 
-fn declaration(library: &'static Library, card: Card) -> Declaration {
+fn declaration(library: &'static Library, door: &Arc<Door>, card: Card) -> Declaration {
     let name: Arc<str> = card.name.as_str().into();
     let keys = Arc::new(Keys::of(&card.outputs));
     let role = card.role;
     let about = name.clone();
+    let apart = Apart::new(door, &name, role, &keys);
     Declaration {
+        apart: Some(apart),
         name: card.name,
         kind: card.kind,
         role,
@@ -161,7 +189,8 @@ fn declaration(library: &'static Library, card: Card) -> Declaration {
     }
 }
 
-fn example(library: &Library, name: &str) -> Example {
+/// The example that a library gives of a stage.
+pub(crate) fn example(library: &Library, name: &str) -> Example {
     let Some(give) = library.example else {
         return Example { external: Some("the library gives no example"), ..Example::default() };
     };

@@ -9,6 +9,7 @@ use crate::load::abi::{self, Request, op};
 use crate::load::adopt::{Adopt, Keys, lend_gap, lend_span};
 use crate::load::collect::{Collect, Records, Reply};
 use crate::load::host::{lend_host, lend_output};
+use crate::load::isolate::Seat;
 use crate::load::lend::Loan;
 use crate::load::open::Library;
 use crate::load::words;
@@ -23,22 +24,35 @@ use crate::value::{Dict, Pool, Value};
 /// One stage of a loaded library.
 struct Loaded(Arc<Instance>);
 
-/// The stage on the library's side; ends when the last part of it does.
-struct Instance {
-    library: &'static Library,
-    handle: *mut c_void,
+/// The stage on the plugin's side; ends when the last part of it does.
+pub(crate) struct Instance {
+    side: Side,
     name: Arc<str>,
     keys: Arc<Keys>,
     lag: Lag,
 }
 
+/// Where the stage is.
+enum Side {
+    /// In a library of this process.
+    Near(Near),
+    /// In a host process.
+    Apart(Seat),
+}
+
+/// A stage of a library of this process.
+struct Near {
+    library: &'static Library,
+    handle: *mut c_void,
+}
+
 // SAFETY: the interface demands that a stage may be used from any thread, one call at a time; and from several at
 // once where its role is a map or a reduction, which are the only ones the host shares.
-unsafe impl Send for Instance {}
+unsafe impl Send for Near {}
 // SAFETY: as above.
-unsafe impl Sync for Instance {}
+unsafe impl Sync for Near {}
 
-impl Drop for Instance {
+impl Drop for Near {
     fn drop(&mut self) {
         // SAFETY: the handle came from `build` of this library and nobody else has it.
         unsafe { (self.library.discard)(self.handle) }
@@ -59,9 +73,18 @@ pub(crate) fn build(
     keys: &Arc<Keys>,
     set: &serde_json::Value,
 ) -> Result<Built> {
-    let set = set.to_string();
+    near(library, name, keys, &set.to_string())?.built(role)
+}
+
+/// A stage of a library of this process.
+pub(crate) fn near(
+    library: &'static Library,
+    name: &Arc<str>,
+    keys: &Arc<Keys>,
+    set: &str,
+) -> Result<Instance> {
     let mut handle = std::ptr::null_mut();
-    let (lent_name, lent_set) = (abi::Text::of(name), abi::Text::of(&set));
+    let (lent_name, lent_set) = (abi::Text::of(name), abi::Text::of(set));
     let adopt = Adopt { keys, pool: &no_run().pool };
     // SAFETY: texts and receiver are lent until the call returns.
     let call = |out: &abi::Out| unsafe { (library.build)(lent_name, lent_set, out, &mut handle) };
@@ -70,41 +93,59 @@ pub(crate) fn build(
     if handle.is_null() {
         return Err(library.broke(name, "`build` gave no stage"));
     }
-    let (name, keys) = (name.clone(), keys.clone());
-    let mut instance = Instance { library, handle, name, keys, lag: Lag::Kept { lag: 0 } };
-    if role == Role::Fold {
-        instance.lag =
-            words::lag_of(&instance.plain(op::LAG, None)?.dict()?).map_err(|e| instance.place(e))?;
-    }
-    let stage = Loaded(Arc::new(instance));
-    Ok(match role {
-        Role::Source => Built::Source(Box::new(stage)),
-        Role::Map => Built::Map(Arc::new(stage)),
-        Role::Fold => Built::Fold(Box::new(stage)),
-        Role::Reduce => Built::Reduce(Arc::new(stage)),
-        Role::Fit => Built::Fit(Box::new(stage)),
-        Role::Writer => Built::Writer(Box::new(stage)),
-        Role::Task => Built::Task(Box::new(stage)),
-    })
+    let side = Side::Near(Near { library, handle });
+    Ok(Instance { side, name: name.clone(), keys: keys.clone(), lag: Lag::Kept { lag: 0 } })
+}
+
+/// A stage in a host process.
+pub(crate) fn apart(seat: Seat, name: &Arc<str>, keys: &Arc<Keys>) -> Instance {
+    Instance { side: Side::Apart(seat), name: name.clone(), keys: keys.clone(), lag: Lag::Kept { lag: 0 } }
 }
 
 impl Instance {
-    /// Says which library a plugin's error came from.
+    /// The stage as the engine runs it.
+    pub fn built(mut self, role: Role) -> Result<Built> {
+        if role == Role::Fold {
+            self.lag = words::lag_of(&self.plain(op::LAG, None)?.dict()?).map_err(|e| self.place(e))?;
+        }
+        let stage = Loaded(Arc::new(self));
+        Ok(match role {
+            Role::Source => Built::Source(Box::new(stage)),
+            Role::Map => Built::Map(Arc::new(stage)),
+            Role::Fold => Built::Fold(Box::new(stage)),
+            Role::Reduce => Built::Reduce(Arc::new(stage)),
+            Role::Fit => Built::Fit(Box::new(stage)),
+            Role::Writer => Built::Writer(Box::new(stage)),
+            Role::Task => Built::Task(Box::new(stage)),
+        })
+    }
+
+    /// Says which plugin an error came from.
     fn place(&self, error: Error) -> Error {
-        match error.blame() {
-            Blame::Plugin => error.at(self.library.place(&self.name)),
+        match (error.blame(), &self.side) {
+            (Blame::Plugin, Side::Near(near)) => error.at(near.library.place(&self.name)),
+            (Blame::Plugin, Side::Apart(seat)) => error.at(seat.place()),
             _ => error,
         }
     }
 
-    fn call(&self, cx: &Cx, request: &mut Request, input: Option<&Dict>) -> Reply {
+    /// One operation.
+    pub fn call(&self, cx: &Cx, request: &mut Request, input: Option<&Dict>) -> Reply {
+        let near = match &self.side {
+            Side::Near(near) => near,
+            Side::Apart(seat) => {
+                let mut reply = seat.call(cx, request, input);
+                reply.outcome = reply.outcome.map_err(|error| self.place(error));
+                return reply;
+            }
+        };
         let mut loan = Loan::default();
         let input = input.map(|dict| loan.dict(dict));
         request.input = input.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         let host = lend_host(cx);
         let adopt = Adopt { keys: &self.keys, pool: cx.pool() };
         // SAFETY: the handle is alive; request, receiver and host are lent until the call returns.
-        let call = |out: &abi::Out| unsafe { (self.library.call)(self.handle, request, out, &host) };
+        let call = |out: &abi::Out| unsafe { (near.library.call)(near.handle, request, out, &host) };
         let mut reply = Collect::new(adopt).call(call);
         reply.outcome = reply.outcome.map_err(|error| self.place(error));
         reply
@@ -345,6 +386,9 @@ impl AnyFit for Loaded {
 
 impl AnyWriter for Loaded {
     fn open(&mut self, cx: &Cx, out: Arc<dyn Output>, committed: Option<Dict>) -> Result<()> {
+        if let Side::Apart(seat) = &self.0.side {
+            seat.set_output(out.clone());
+        }
         let output = lend_output(&out);
         let mut request = Request { output: &output, ..Request::new(op::OPEN) };
         self.0.call(cx, &mut request, committed.as_ref()).dict().map(drop)

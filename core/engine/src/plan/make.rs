@@ -11,8 +11,8 @@ use crate::plan::axis::{Axis, Flow};
 use crate::plan::names::Given;
 use crate::plan::parameters::{Check, Origin, OutPath, Owner};
 use crate::plan::{
-    Feed, Loop, Node, NodeId, Pass, Plan, StageOptions, Step, Stream, What, join, looped, options, output,
-    per, wire,
+    Feed, Loop, Node, NodeId, Pass, Plan, StageOptions, Step, Stream, What, isolate, join, looped, options,
+    output, per, wire,
 };
 use crate::port::Port;
 use crate::recipe::{PassText, Recipe, StageText, Table, Word};
@@ -166,6 +166,7 @@ impl<'a> Maker<'a> {
             return draft;
         };
         options::by_role(self.recipe, text, Some(declaration.role), &draft.run, &mut self.faults);
+        let declaration = isolate::settle(self.recipe, text, declaration, &mut draft.run, &mut self.faults);
         self.parameters(&mut draft, &declaration);
         draft.what = Some(What::Stage(self.per(&draft, declaration)));
         draft

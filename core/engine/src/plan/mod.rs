@@ -6,6 +6,7 @@ mod axis;
 mod budget;
 mod choice;
 mod document;
+mod isolate;
 mod join;
 mod looped;
 mod make;
@@ -70,6 +71,13 @@ pub struct Plan {
     pub tests: Vec<TestText>,
     /// The texts it was made of, for faults that are found later.
     pub files: Files,
+}
+
+impl Plan {
+    /// Whether some stage runs in a host process, so that buffers must lie in shared memory.
+    pub fn isolates(&self) -> bool {
+        self.nodes.iter().any(|node| node.run.isolate)
+    }
 }
 
 /// One stage at its place in the recipe.
@@ -354,7 +362,7 @@ pub struct StageOptions {
     pub take: Take,
     /// A fresh instance for each value of this scan axis.
     pub per: Option<String>,
-    /// Runs in a child process.
+    /// Runs in a child process; settled by the plan, whatever the recipe leaves open.
     pub isolate: bool,
     /// What it gives is kept, for a later run to reuse.
     pub keep: bool,

@@ -22,6 +22,7 @@ pub fn early(plan: &Plan, options: &Options) -> std::result::Result<BTreeMap<Nod
         seed: plan.run.seed,
         cancel: options.cancel.clone(),
         prepared: options.prepared.clone(),
+        hang_s: plan.run.hang_s,
         ..RunCx::default()
     });
     let mut given = BTreeMap::new();

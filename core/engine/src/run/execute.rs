@@ -71,12 +71,13 @@ impl<'a> Execution<'a> {
             Error::new(crate::Blame::Resources, format!("cannot start {threads} threads: {e}"))
         })?;
         let run = Arc::new(RunCx {
-            pool: Pool::new(1 << 30),
+            pool: if plan.isolates() { Pool::shared(1 << 30) } else { Pool::new(1 << 30) },
             seed: plan.run.seed,
             cancel: options.cancel.clone(),
             threads: Some(Arc::new(pool)),
             reader: options.reader.clone(),
             prepared: options.prepared.clone(),
+            hang_s: plan.run.hang_s,
         });
         if let Some(started) = options.started.take() {
             started(&folder);

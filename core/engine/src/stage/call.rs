@@ -31,7 +31,12 @@ pub struct RunCx {
     pub reader: Option<Arc<Reader>>,
     /// Costly set-up, shared by the passes of a run and by jobs.
     pub prepared: Arc<Prepared>,
+    /// Seconds after which an isolated stage that does not come back is killed.
+    pub hang_s: f64,
 }
+
+/// Seconds after which a stage hangs, unless the recipe says otherwise.
+pub(crate) const HANG_S: f64 = 60.0;
 
 impl Default for RunCx {
     fn default() -> Self {
@@ -42,6 +47,7 @@ impl Default for RunCx {
             threads: None,
             reader: None,
             prepared: Arc::default(),
+            hang_s: HANG_S,
         }
     }
 }
@@ -56,6 +62,7 @@ impl RunCx {
             threads: None,
             reader: None,
             prepared: prepared.clone(),
+            hang_s: HANG_S,
         }
     }
 }

@@ -10,6 +10,7 @@ use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 
 use crate::dispatch;
 use crate::error::{Error, Result};
+use crate::value::map::Slot;
 use crate::value::pool::Shelves;
 use crate::value::{Dtype, Element, Pool, Value};
 
@@ -57,10 +58,45 @@ impl fmt::Debug for Dims {
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
 
+/// Memory that a pool hands out.
+pub(crate) enum Memory {
+    /// Of this process alone.
+    Own(Vec<Line>),
+    /// Shared with others.
+    Shared(Slot),
+}
+
+impl Memory {
+    /// No memory at all.
+    const NONE: Memory = Memory::Own(vec![]);
+
+    /// How many cache lines it has.
+    pub fn lines(&self) -> usize {
+        match self {
+            Memory::Own(lines) => lines.len(),
+            Memory::Shared(slot) => slot.len() / size_of::<Line>(),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Memory::Own(lines) => bytemuck::cast_slice(lines),
+            Memory::Shared(slot) => slot.bytes(),
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Memory::Own(lines) => bytemuck::cast_slice_mut(lines),
+            Memory::Shared(slot) => slot.bytes_mut(),
+        }
+    }
+}
+
 /// Who keeps the bytes of an array.
 pub(crate) enum Buffer {
     /// Memory of the pool; goes back to it when the last array lets go.
-    Pooled { lines: Vec<Line>, home: Weak<Shelves> },
+    Pooled { memory: Memory, home: Weak<Shelves> },
     /// A read-only mapping of a closed file.
     Mapped(memmap2::Mmap),
     /// Memory of a loaded plugin.
@@ -70,7 +106,7 @@ pub(crate) enum Buffer {
 impl Buffer {
     fn bytes(&self) -> &[u8] {
         match self {
-            Buffer::Pooled { lines, .. } => bytemuck::cast_slice(lines),
+            Buffer::Pooled { memory, .. } => memory.bytes(),
             Buffer::Mapped(map) => map,
             // SAFETY: `Foreign::new` promises that `len` bytes at `ptr` stay readable and unchanged until released.
             Buffer::Foreign(f) => unsafe { std::slice::from_raw_parts(f.ptr, f.len) },
@@ -80,10 +116,10 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Buffer::Pooled { lines, home } = self
+        if let Buffer::Pooled { memory, home } = self
             && let Some(home) = home.upgrade()
         {
-            home.give(std::mem::take(lines));
+            home.give(std::mem::replace(memory, Memory::NONE));
         }
     }
 }
@@ -352,15 +388,15 @@ impl fmt::Debug for Array {
 
 /// The only writable array; unique, made by a [`Pool`], frozen into an [`Array`].
 pub struct ArrayMut {
-    lines: Vec<Line>,
+    memory: Memory,
     home: Weak<Shelves>,
     dtype: Dtype,
     dims: Dims,
 }
 
 impl ArrayMut {
-    pub(crate) fn new(lines: Vec<Line>, home: Weak<Shelves>, dtype: Dtype, dims: Dims) -> Self {
-        Self { lines, home, dtype, dims }
+    pub(crate) fn new(memory: Memory, home: Weak<Shelves>, dtype: Dtype, dims: Dims) -> Self {
+        Self { memory, home, dtype, dims }
     }
 
     /// The extents, slowest axis first.
@@ -376,7 +412,7 @@ impl ArrayMut {
     /// The bytes, in the machine's order.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let len = self.dims.iter().product::<usize>() * self.dtype.size();
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..len]
+        &mut self.memory.bytes_mut()[..len]
     }
 
     /// The elements as written so far, when they are of type `T`.
@@ -385,7 +421,7 @@ impl ArrayMut {
             return Err(Error::plugin(format!("an array of {} was read as {}", self.dtype, T::DTYPE)));
         }
         let len = self.dims.iter().product::<usize>() * self.dtype.size();
-        Ok(bytemuck::cast_slice(&bytemuck::cast_slice::<Line, u8>(&self.lines)[..len]))
+        Ok(bytemuck::cast_slice(&self.memory.bytes()[..len]))
     }
 
     /// The elements, when they are of type `T`.
@@ -405,10 +441,10 @@ impl ArrayMut {
 
     /// Ends writing.
     pub fn freeze(mut self) -> Array {
-        let lines = std::mem::take(&mut self.lines);
+        let memory = std::mem::replace(&mut self.memory, Memory::NONE);
         let home = std::mem::take(&mut self.home);
         Array {
-            buffer: Arc::new(Buffer::Pooled { lines, home }),
+            buffer: Arc::new(Buffer::Pooled { memory, home }),
             offset: 0,
             dtype: self.dtype,
             dims: self.dims,
@@ -419,7 +455,7 @@ impl ArrayMut {
 impl Drop for ArrayMut {
     fn drop(&mut self) {
         if let Some(home) = self.home.upgrade() {
-            home.give(std::mem::take(&mut self.lines));
+            home.give(std::mem::replace(&mut self.memory, Memory::NONE));
         }
     }
 }

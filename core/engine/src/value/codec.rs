@@ -9,6 +9,40 @@ use crate::value::{Array, Column, Dict, Dtype, Key, Pool, Table, Value};
 
 /// Appends the binary form of a value.
 pub fn encode(value: &Value, out: &mut Vec<u8>) {
+    put(value, out, &mut array);
+}
+
+/// Appends the binary form of a value whose arrays `far` may put as references instead.
+pub(crate) fn encode_far(value: &Value, out: &mut Vec<u8>, far: &mut dyn FnMut(&Array) -> Option<FarArray>) {
+    put(value, out, &mut |a: &Array, out: &mut Vec<u8>| match far(a) {
+        None => array(a, out),
+        Some(place) => {
+            let words = [place.id, place.segment, place.offset];
+            out.extend([if place.back { BACK } else { FAR }, a.dtype() as u8, a.shape().len() as u8]);
+            a.shape().iter().for_each(|n| count(*n, out));
+            words.iter().for_each(|w| out.extend(w.to_le_bytes()));
+        }
+    });
+}
+
+/// Where the elements of an array are that is not copied into its binary form.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FarArray {
+    /// Whether it is an array of the receiver that comes back.
+    pub back: bool,
+    /// The number under which the sender keeps it; of the receiver, when it comes back.
+    pub id: u64,
+    /// The shared memory of the sender.
+    pub segment: u64,
+    /// Where it begins: in the segment, or in the array that comes back.
+    pub offset: u64,
+}
+
+/// The codes that stand for a dtype in references.
+const FAR: u8 = 0xff;
+const BACK: u8 = 0xfe;
+
+fn put(value: &Value, out: &mut Vec<u8>, array: &mut impl FnMut(&Array, &mut Vec<u8>)) {
     match value {
         Value::None => out.push(0),
         Value::Bool(x) => out.extend([1, u8::from(*x)]),
@@ -27,7 +61,7 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) {
         Value::List(list) => {
             out.push(5);
             count(list.len(), out);
-            list.iter().for_each(|v| encode(v, out));
+            list.iter().for_each(|v| put(v, out, array));
         }
         Value::Array(a) => {
             out.push(6);
@@ -35,14 +69,14 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Table(t) => {
             out.push(7);
-            table(t, out);
+            table(t, out, array);
         }
         Value::Dict(d) => {
             out.push(8);
             count(d.len(), out);
             for (key, value) in d.iter() {
                 text(key.as_str(), out);
-                encode(value, out);
+                put(value, out, array);
             }
         }
     }
@@ -64,7 +98,7 @@ fn array(a: &Array, out: &mut Vec<u8>) {
     out.extend(a.bytes());
 }
 
-fn table(t: &Table, out: &mut Vec<u8>) {
+fn table(t: &Table, out: &mut Vec<u8>, array: &mut impl FnMut(&Array, &mut Vec<u8>)) {
     count(t.rows(), out);
     out.push(u8::from(t.has_records()));
     t.records().iter().for_each(|r| out.extend(r.to_le_bytes()));
@@ -93,7 +127,7 @@ fn table(t: &Table, out: &mut Vec<u8>) {
 
 /// Reads one value back; damaged bytes are an error, never a panic.
 pub fn decode(bytes: &[u8]) -> Result<Value> {
-    let mut reader = Reader { rest: bytes, depth: 0 };
+    let mut reader = Reader { rest: bytes, depth: 0, far: None };
     let value = reader.value()?;
     match reader.rest.len() {
         0 => Ok(value),
@@ -101,12 +135,23 @@ pub fn decode(bytes: &[u8]) -> Result<Value> {
     }
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
-    depth: usize,
+/// Finds an array that was put as a reference.
+pub(crate) type FindFar<'f> = dyn FnMut(FarArray, Dtype, &[usize]) -> Result<Array> + 'f;
+
+/// Reads the value that bytes begin with, and says how many bytes it took.
+pub(crate) fn decode_far(bytes: &[u8], far: &mut FindFar<'_>) -> Result<(Value, usize)> {
+    let mut reader = Reader { rest: bytes, depth: 0, far: Some(far) };
+    let value = reader.value()?;
+    Ok((value, bytes.len() - reader.rest.len()))
 }
 
-impl<'a> Reader<'a> {
+struct Reader<'a, 'f> {
+    rest: &'a [u8],
+    depth: usize,
+    far: Option<&'a mut FindFar<'f>>,
+}
+
+impl<'a> Reader<'a, '_> {
     fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {
         let found = self.rest.len();
         let (head, rest) = self.rest.split_at_checked(n).ok_or_else(|| {
@@ -140,11 +185,19 @@ impl<'a> Reader<'a> {
     }
 
     fn array(&mut self) -> Result<Array> {
-        let code = self.byte()?;
+        let first = self.byte()?;
+        let reference = first >= BACK && self.far.is_some();
+        let code = if reference { self.byte()? } else { first };
         let dtype =
             Dtype::from_code(code).ok_or_else(|| Error::data(format!("no dtype has the code {code}")))?;
         let axes = self.byte()?;
         let shape = (0..axes).map(|_| Ok(self.word()? as usize)).collect::<Result<Vec<_>>>()?;
+        if reference {
+            let (id, segment, offset) = (self.word()?, self.word()?, self.word()?);
+            if let Some(far) = &mut self.far {
+                return far(FarArray { back: first == BACK, id, segment, offset }, dtype, &shape);
+            }
+        }
         let wanted = shape.iter().try_fold(dtype.size(), |n, d| n.checked_mul(*d)).unwrap_or(usize::MAX);
         let bytes = self.bytes(wanted)?;
         let mut out = Pool::unpooled().take(dtype, &shape)?;

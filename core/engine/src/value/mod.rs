@@ -7,16 +7,19 @@ mod dtype;
 mod json;
 mod map;
 mod pool;
+pub(crate) mod share;
 mod table;
 
 use std::sync::Arc;
 
 pub(crate) use array::Lender;
 pub use array::{Array, ArrayMut, Dims};
+pub(crate) use codec::{FarArray, decode_far, encode_far};
 pub use codec::{decode, encode};
 pub use dict::{Dict, Key};
 pub use dtype::{Dtype, Element};
 pub use map::map_file;
+pub(crate) use map::map_shared;
 pub use pool::Pool;
 pub use table::{Column, Table};
 

@@ -15,6 +15,9 @@ use crate::value::{Dict, Value};
 
 use super::{Builder, GRACE, PassEnd, Watched};
 
+/// Seconds that an isolated stage is given beyond `run.hang_s` before it is taken for hanging all the same.
+const ISOLATED_S: f64 = 5.0;
+
 impl Builder<'_, '_> {
     /// Starts all threads and watches them to the end.
     pub(super) fn watch(mut self, events: &Receiver<Event>) -> Result<PassEnd> {
@@ -181,6 +184,8 @@ impl Builder<'_, '_> {
         let mut found = vec![];
         for (id, meter) in &self.meters {
             let Some(call) = meter.longest() else { continue };
+            // A stage in a host process is killed there, and its call comes back with the error.
+            let limit = if self.is_isolated(*id) { limit + ISOLATED_S } else { limit };
             if call.since.elapsed().as_secs_f64() > limit {
                 let place = if call.span.len > 0 { format!(" on {}", call.span) } else { String::new() };
                 let error = Error::plugin(format!(
@@ -191,6 +196,10 @@ impl Builder<'_, '_> {
             }
         }
         found
+    }
+
+    fn is_isolated(&self, id: NodeId) -> bool {
+        self.s.plan.nodes.get(id).is_some_and(|node| node.run.isolate)
     }
 
     /// Whether a stage or listener ended because a stream that it needs was cut short.

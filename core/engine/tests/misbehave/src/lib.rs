@@ -1,5 +1,7 @@
 //! A plugin that misbehaves on demand, and asks the engine for everything it may.
 
+mod job;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +36,12 @@ enum How {
     Prepare,
     Cancelled,
     PanicInDrop,
+    Segfault,
+    Abort,
+    Exit,
+    Hang,
+    Stubborn,
+    Print,
 }
 
 #[derive(Ports)]
@@ -58,6 +66,16 @@ impl Drop for Misbehave {
             panic!("told to panic in drop");
         }
     }
+}
+
+/// Sends this process a signal and waits for it.
+fn end_by(signal: &str) {
+    let id = std::process::id().to_string();
+    // Twice: the first is taken for a full stack, about which the runtime has something to say.
+    for _ in 0..2 {
+        std::process::Command::new("kill").args(["-s", signal, &id]).status().expect("kill is there");
+    }
+    std::thread::sleep(std::time::Duration::from_secs(5));
 }
 
 fn one(value: f32) -> Image {
@@ -106,6 +124,27 @@ impl Map for Misbehave {
                 Ok(one(*times as f32))
             }
             How::Cancelled => cx.check().map(|()| input),
+            How::Segfault => {
+                // The signal itself: `unsafe` has no place in a plugin, not even in one that misbehaves.
+                end_by("SEGV");
+                Ok(input)
+            }
+            How::Abort => {
+                eprintln!("this is the end");
+                std::process::abort()
+            }
+            How::Exit => std::process::exit(42),
+            How::Hang => loop {
+                cx.check()?;
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            },
+            How::Stubborn => loop {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            },
+            How::Print => {
+                println!("a word of the plugin");
+                Ok(input)
+            }
         }
     }
 }
