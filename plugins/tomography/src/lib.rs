@@ -4,4 +4,11 @@ pub mod project;
 pub mod scan;
 pub mod solve;
 
+pub mod nnls;
+pub mod pdf;
+pub mod phantom;
+pub mod session;
+
 mod simd;
+
+mod stage;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use isard_core::prelude::*;
 
-use super::bank::{Bank, PAD};
+use super::bank::PAD;
 use crate::simd::{self, Entry};
 
 /// Rows and columns of a tile: its channels and its rays stay in the nearest caches.
@@ -162,7 +162,8 @@ fn back<const L: usize>(
             slices.push(bands[g][band].lock().map_err(|_| Error::internal("a band has two owners"))?);
         }
         let mut table = vec![];
-        let mut sums = vec![[0f32; L]; GROUPS * TILE * TILE];
+        let mut sums = vec![];
+        sums.resize(GROUPS * TILE * TILE, [0f32; L]);
         for (column, columns) in blocks(n, TILE) {
             let pixels = height * columns;
             sums.fill([0.0; L]);
@@ -199,11 +200,19 @@ pub fn forward(
     }
 }
 
-fn along<const L: usize>(cx: &Cx, geometry: &Geometry, lens: Lens, from: &[f32], to: &mut [f32]) -> Result<()> {
+fn along<const L: usize>(
+    cx: &Cx,
+    geometry: &Geometry,
+    lens: Lens,
+    from: &[f32],
+    to: &mut [f32],
+) -> Result<()> {
     let (n, stride) = (geometry.size, geometry.stride());
     let (slices, (to, _)) = (from.as_chunks::<L>().0, to.as_chunks_mut::<L>());
     let some = BLOCK * stride;
-    let parts: Vec<(usize, usize, Mutex<&mut [[f32; L]]>)> = to
+    // Each with its group and its first angle.
+    type Part<'a, const L: usize> = (usize, usize, Mutex<&'a mut [[f32; L]]>);
+    let parts: Vec<Part<L>> = to
         .chunks_mut(geometry.places())
         .enumerate()
         .flat_map(|(g, rays)| {
@@ -243,6 +252,7 @@ fn along<const L: usize>(cx: &Cx, geometry: &Geometry, lens: Lens, from: &[f32],
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::Bank;
     use isard_core::stage::RunCx;
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -291,8 +301,7 @@ mod tests {
         // At 90 degrees ray x crosses row v = x, each pixel with weight 1 and length 1.
         let run = RunCx::default();
         let cx = Cx::new(&run, "tested");
-        let geometry =
-            Geometry { angles: vec![std::f64::consts::FRAC_PI_2], rays: 4, centre: 1.5, size: 4 };
+        let geometry = Geometry { angles: vec![std::f64::consts::FRAC_PI_2], rays: 4, centre: 1.5, size: 4 };
         let f = Bank::rays(&(0..16).map(|k| k as f32).collect::<Vec<f32>>(), 16, 1, 1);
         let slice: Vec<f32> = f.data.chunks(8 * 5).flat_map(|p| p[16..24].to_vec()).collect();
         let mut p = Bank::new(1, geometry.places());

@@ -55,9 +55,8 @@ impl Window {
                     }
             })
             .collect();
-        let back = |d: usize| {
-            (0..length).map(|k| spectrum[k] * cosine[k * d % length]).sum::<f64>() / length as f64
-        };
+        let back =
+            |d: usize| (0..length).map(|k| spectrum[k] * cosine[k * d % length]).sum::<f64>() / length as f64;
         (0..n).map(back).collect()
     }
 }
@@ -144,7 +143,9 @@ fn filter<const L: usize>(cx: &Cx, geometry: &Geometry, taps: &[f64], data: &mut
             for half in (0..L).step_by(16) {
                 let mut from = vec![[0f32; 16]; n];
                 let mut to = from.clone();
-                from.iter_mut().zip(line.iter()).for_each(|(to, from)| to.copy_from_slice(&from[half..half + 16]));
+                from.iter_mut()
+                    .zip(line.iter())
+                    .for_each(|(to, from)| to.copy_from_slice(&from[half..half + 16]));
                 simd::convolve(simd::level(), centre, &odd, &from, &mut to);
                 line.iter_mut().zip(&to).for_each(|(to, from)| to[half..half + 16].copy_from_slice(from));
             }
@@ -169,7 +170,6 @@ mod tests {
         let wanted = [0.202_616_599, -0.067_521_674, -0.013_535_310, -0.005_763_900];
         assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
     }
-
 
     #[test]
     fn angles_share_half_a_turn() {

@@ -150,11 +150,12 @@ impl Axis {
     }
 
     /// The positions with even steps: the first and the step. An error when they are not even.
+    ///
+    /// A single position, as after the first frame of a scan, has a step of 1.
     pub fn grid(&self) -> Result<(f64, f64)> {
         let n = self.len();
         if n < 2 {
-            let name = self.name;
-            return Err(Error::data(format!("axis `{name}` has {n} positions, wanted at least two")));
+            return Ok((self.at[0], 1.0));
         }
         let step = (self.at[n - 1] - self.at[0]) / (n as f64 - 1.0);
         for (k, x) in self.at.iter().enumerate() {
@@ -181,7 +182,10 @@ mod tests {
         assert_eq!(axis.place(0.0).unwrap(), 20);
         assert_eq!(axis.place(9.0).unwrap(), 2);
         let error = axis.place(10.2).unwrap_err();
-        assert_eq!(error.message(), "its `x` is 10.2, wanted one of 21 positions from 0 to 10 within 1.250e-1");
+        assert_eq!(
+            error.message(),
+            "its `x` is 10.2, wanted one of 21 positions from 0 to 10 within 1.250e-1"
+        );
         assert!(axis.place(f64::NAN).is_err());
         let (start, step) = axis.grid().unwrap();
         assert_eq!((start, step), (10.0, -0.5));

@@ -87,11 +87,17 @@ impl Repair {
         } else if self.find_centre {
             match find_centre(sinogram) {
                 Some(centre) => sinogram.centre = centre,
-                None if last => {
-                    return Err(Error::data("the axis of rotation is not found: there are no three whole projections")
-                        .help("set `repair.centre`, or `repair.missing = \"inpaint\"`"));
+                // A scan that is as good as whole must say where its axis is; one that was stopped cannot.
+                None if last && 10 * sinogram.count(State::Missing) < sinogram.state.len() => {
+                    if sinogram.omega.len() >= 3 {
+                        let text = "the axis of rotation is not found: there are no three whole projections";
+                        return Err(
+                            Error::data(text).help("set `repair.centre`, or `repair.missing = \"inpaint\"`")
+                        );
+                    }
+                    sinogram.lost_centre = true;
                 }
-                None => (),
+                None => sinogram.lost_centre = true,
             }
         }
         Ok(())
@@ -102,8 +108,10 @@ impl Repair {
 fn take_air(sinogram: &mut Sinogram, air: usize) -> Result<()> {
     let (n, bins) = (sinogram.x.len(), sinogram.bins);
     if 2 * air >= n {
-        return Err(Error::data(format!("`repair.air` is {air} on each side of {n} rays, wanted less than half"))
-            .help("air is where the beam misses the sample"));
+        return Err(Error::data(format!(
+            "`repair.air` is {air} on each side of {n} rays, wanted less than half"
+        ))
+        .help("air is where the beam misses the sample"));
     }
     for (line, states) in sinogram.data.chunks_exact_mut(n * bins).zip(sinogram.state.chunks_exact(n)) {
         let outer: Vec<usize> =
@@ -112,8 +120,7 @@ fn take_air(sinogram: &mut Sinogram, air: usize) -> Result<()> {
             continue;
         }
         for b in 0..bins {
-            let mean =
-                outer.iter().map(|x| f64::from(line[x * bins + b])).sum::<f64>() / outer.len() as f64;
+            let mean = outer.iter().map(|x| f64::from(line[x * bins + b])).sum::<f64>() / outer.len() as f64;
             for x in (0..n).filter(|x| states[*x] != State::Missing) {
                 line[x * bins + b] -= mean as f32;
             }
@@ -298,7 +305,17 @@ mod tests {
             }
         }
         let state = vec![State::Measured; omega.len() * 41];
-        Sinogram { z: vec![0.0], omega, x, bins: 2, data, state, centre: 0.0, repeated: 0 }
+        Sinogram {
+            z: vec![0.0],
+            omega,
+            x,
+            bins: 2,
+            data,
+            state,
+            centre: 0.0,
+            lost_centre: false,
+            repeated: 0,
+        }
     }
 
     #[test]

@@ -57,7 +57,9 @@ impl Rows {
         match q.iter().zip(wanted).position(|(a, b)| !near(*a, *b)) {
             _ if q.len() != wanted.len() => {
                 let (found, wanted) = (q.len(), wanted.len());
-                Err(Error::data(format!("frame {frame}: {found} positions of bins, wanted {wanted} as before")))
+                Err(Error::data(format!(
+                    "frame {frame}: {found} positions of bins, wanted {wanted} as before"
+                )))
             }
             Some(k) => {
                 let (found, wanted) = (q[k], wanted[k]);
@@ -123,8 +125,7 @@ impl Rows {
             return Ok(unusable);
         }
         let frames: Vec<u64> = self.points().map(|p| p.frame).collect();
-        let places: Vec<f64> =
-            self.points().flat_map(|p| [p.at[0], p.at[1], p.at[2], p.monitor]).collect();
+        let places: Vec<f64> = self.points().flat_map(|p| [p.at[0], p.at[1], p.at[2], p.monitor]).collect();
         let mut data = isard_core::Pool::unpooled().take(Dtype::F32, &[frames.len(), self.bins])?;
         let mut rest = data.as_slice_mut::<f32>()?;
         for block in &self.blocks {
@@ -165,7 +166,10 @@ impl Rows {
             .map(|(frame, p)| Point { frame: *frame, at: [p[0], p[1], p[2]], monitor: p[3] })
             .collect();
         let &[n, bins] = data.shape() else {
-            return Err(Error::data(format!("kept patterns have shape {:?}, wanted [point q]", data.shape())));
+            return Err(Error::data(format!(
+                "kept patterns have shape {:?}, wanted [point q]",
+                data.shape()
+            )));
         };
         if n != points.len() || frames.len() != points.len() {
             return Err(Error::data(format!("{n} kept patterns for {} points", points.len())));

@@ -34,6 +34,8 @@ pub struct Sinogram {
     pub state: Vec<State>,
     /// Where the axis of rotation is, as a translation.
     pub centre: f64,
+    /// Whether the axis was looked for and not found; it is then in the middle of the translation.
+    pub lost_centre: bool,
     /// Points that were measured more than once; their patterns are averaged.
     pub repeated: usize,
 }
@@ -90,11 +92,24 @@ impl Sinogram {
             at.reverse();
         }
         let centre = 0.5 * (at[0] + at[at.len() - 1]);
-        Ok(Sinogram { z: z.at, omega: omega.at, x: at, bins, data, state, centre, repeated })
+        Ok(Sinogram {
+            z: z.at,
+            omega: omega.at,
+            x: at,
+            bins,
+            data,
+            state,
+            centre,
+            lost_centre: false,
+            repeated,
+        })
     }
 
     /// From one ray to the next.
     pub fn step(&self) -> f64 {
+        if self.x.len() < 2 {
+            return 1.0;
+        }
         (self.x[self.x.len() - 1] - self.x[0]) / (self.x.len() as f64 - 1.0)
     }
 
@@ -131,7 +146,8 @@ impl Sinogram {
 
     /// Where a point is, in words.
     pub fn describe(&self, point: usize) -> String {
-        let (a, b, c) = (point / self.points(), point / self.x.len() % self.omega.len(), point % self.x.len());
+        let (a, b, c) =
+            (point / self.points(), point / self.x.len() % self.omega.len(), point % self.x.len());
         format!("z {}, omega {}, x {}", self.z[a], self.omega[b], self.x[c])
     }
 }
@@ -170,7 +186,10 @@ mod tests {
     fn patterns_land_where_they_belong_in_any_order() {
         let scan = Scan { x: Some(Steps { start: 5.0, step: -1.0, n: 3 }), ..Scan::default() };
         let one = Sinogram::new(&scan, &[None, None, None], &rows(&[0, 1, 2, 3, 5])).unwrap();
-        assert_eq!((one.x.as_slice(), one.omega.as_slice(), one.centre), (&[3.0, 4.0, 5.0][..], &[0.0, 30.0][..], 4.0));
+        assert_eq!(
+            (one.x.as_slice(), one.omega.as_slice(), one.centre),
+            (&[3.0, 4.0, 5.0][..], &[0.0, 30.0][..], 4.0)
+        );
         // The translation of the recipe falls; a sinogram's rises.
         let first: Vec<f32> = one.data.chunks(2).map(|p| p[0]).collect();
         assert_eq!(first, [1.0, 0.5, 0.0, 2.5, 0.0, 1.5]);
@@ -194,7 +213,10 @@ mod tests {
     fn a_stray_is_named() {
         let scan = Scan { omega: Some(Steps { start: 0.0, step: 10.0, n: 3 }), ..Scan::default() };
         let error = Sinogram::new(&scan, &[None, None, None], &rows(&[0, 1, 2, 3])).unwrap_err();
-        assert_eq!(error.message(), "its `omega` is 30, wanted one of 3 positions from 0 to 20 within 2.500e0");
+        assert_eq!(
+            error.message(),
+            "its `omega` is 30, wanted one of 3 positions from 0 to 20 within 2.500e0"
+        );
         assert_eq!(error.places(), ["frame 3"]);
     }
 }

@@ -68,7 +68,12 @@ unsafe fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Adds to each pixel what its rays hold: `table` has as many entries for each pixel of `pixels`.
-pub(crate) fn gather<const L: usize>(level: Level, pixels: &mut [[f32; L]], table: &[Entry], rays: &[[f32; L]]) {
+pub(crate) fn gather<const L: usize>(
+    level: Level,
+    pixels: &mut [[f32; L]],
+    table: &[Entry],
+    rays: &[[f32; L]],
+) {
     with(
         level,
         #[inline(always)]
@@ -77,7 +82,12 @@ pub(crate) fn gather<const L: usize>(level: Level, pixels: &mut [[f32; L]], tabl
 }
 
 /// Adds to the rays what each pixel holds: the transpose of [`gather`].
-pub(crate) fn scatter<const L: usize>(level: Level, pixels: &[[f32; L]], table: &[Entry], rays: &mut [[f32; L]]) {
+pub(crate) fn scatter<const L: usize>(
+    level: Level,
+    pixels: &[[f32; L]],
+    table: &[Entry],
+    rays: &mut [[f32; L]],
+) {
     with(
         level,
         #[inline(always)]
@@ -116,11 +126,8 @@ mod tests {
     fn agree<const L: usize>() {
         let rays = numbers::<L>(64, 1);
         let weights = numbers::<2>(48, 2);
-        let table: Vec<Entry> = weights
-            .iter()
-            .enumerate()
-            .map(|(k, w)| Entry { at: (k * 37 % 62) as u32, w: *w })
-            .collect();
+        let table: Vec<Entry> =
+            weights.iter().enumerate().map(|(k, w)| Entry { at: (k * 37 % 62) as u32, w: *w }).collect();
         for level in [Level::Avx2, Level::Avx512] {
             let (mut plain, mut wide) = (numbers::<L>(12, 3), numbers::<L>(12, 3));
             gather(Level::Plain, &mut plain, &table, &rays);

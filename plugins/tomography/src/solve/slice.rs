@@ -119,7 +119,9 @@ impl Slice {
             cx.check()?;
             forward(cx, &self.geometry, Lens::Joseph, width, self.volume.group(g), &mut rays)?;
             let measured = self.rays.group(g);
-            for (place, (now, found)) in rays.chunks_exact_mut(width).zip(measured.chunks_exact(width)).enumerate() {
+            for (place, (now, found)) in
+                rays.chunks_exact_mut(width).zip(measured.chunks_exact(width)).enumerate()
+            {
                 if all[place] > 0.0 {
                     let kind = usize::from(weights[place] == 0.0);
                     let (mut off, mut power) = (0.0, 0.0);

@@ -25,7 +25,7 @@ pub struct ScanIn {
     /// The angle of each frame; else it follows from its number.
     #[port(dtype = "number", axes = "", unit = "degree")]
     pub omega: Option<Array>,
-    /// The translation of each frame, or [x] of each line; else it follows from its number.
+    /// The translation of each frame, or [x] of each line; else from its number.
     #[port(dtype = "number")]
     pub x: Option<Array>,
     /// The height of each frame; else it follows from its number.
@@ -96,8 +96,10 @@ impl ScanIn {
             }
             let monitor = monitor.as_ref().map_or(1.0, |m| m[i]);
             if !(monitor.is_finite() && monitor > 0.0) {
-                return Err(Error::data(format!("frame {frame}: its monitor is {monitor}, wanted more than 0"))
-                    .help("leave frames without beam out before they come here"));
+                return Err(Error::data(format!(
+                    "frame {frame}: its monitor is {monitor}, wanted more than 0"
+                ))
+                .help("leave frames without beam out before they come here"));
             }
             points.push(Point { frame, at: places.of(i, c, frame)?, monitor });
             data.extend(pattern.iter().map(|v| *v as f32));
@@ -174,7 +176,9 @@ impl<'a> Places<'a> {
         }
         if line > 1 && told[2].is_none() && axes[2].as_ref().is_some_and(|x| x.len() != line) {
             let wanted = axes[2].as_ref().map_or(0, crate::scan::Axis::len);
-            return Err(Error::data(format!("{span}: lines of {line} patterns, but `x` has {wanted} positions")));
+            return Err(Error::data(format!(
+                "{span}: lines of {line} patterns, but `x` has {wanted} positions"
+            )));
         }
         Ok(Places { scan, axes, told, line })
     }
@@ -282,10 +286,14 @@ mod tests {
             change(&mut input);
             input.collect(scan, Invalid::Error, &span).unwrap_err().to_string()
         };
-        let nan = said(&scan, &|i| i.intensity = Array::of(&[2, 3], &[1.0, 1.0, 1.0, 1.0, f64::NAN, 1.0]).unwrap());
+        let nan =
+            said(&scan, &|i| i.intensity = Array::of(&[2, 3], &[1.0, 1.0, 1.0, 1.0, f64::NAN, 1.0]).unwrap());
         assert!(nan.contains("frame 1: bin 1 is NaN, wanted a number"), "{nan}");
         let outside = said(&scan, &|i| i.x = Some(Array::from_slice(&[0.0, 7.0])));
-        assert!(outside.contains("frame 1") && outside.contains("its `x` is 7, wanted one of 2"), "{outside}");
+        assert!(
+            outside.contains("frame 1") && outside.contains("its `x` is 7, wanted one of 2"),
+            "{outside}"
+        );
         let angle = said(&Scan { omega: None, ..scan.clone() }, &|_| ());
         assert!(angle.contains("on the axis `omega`") && angle.contains("scan.omega"), "{angle}");
         let bins = said(&scan, &|i| i.q = Some(Array::from_slice(&[1.0, 2.0])));

@@ -12,4 +12,5 @@ mod sinogram;
 
 mod metrics;
 mod pdf;
+
 mod phases;

@@ -64,6 +64,8 @@ pub struct SinogramOut {
     q: Array,
     /// Where the axis of rotation is, as a translation.
     centre: f64,
+    /// Whether the axis was looked for and not found: it is then in the middle.
+    lost_centre: bool,
     /// Points that were measured.
     measured: i64,
     /// Points that were not measured and not made up.
@@ -113,6 +115,7 @@ impl Sinogram {
             x: Array::from_slice(&made.x),
             q: Array::from_slice(&bins(&part.rows)),
             centre: made.centre,
+            lost_centre: made.lost_centre,
             measured: count(State::Measured),
             missing: count(State::Missing),
             inpainted: count(State::Inpainted),
@@ -147,7 +150,7 @@ impl Reduce for Sinogram {
     }
 
     fn peek(&self, _: &Cx, part: &Part) -> Result<Option<SinogramOut>> {
-        if !showable(&self.scan, &part.given, &part.rows) {
+        if part.rows.is_empty() {
             return Ok(None);
         }
         self.made(part, false).map(Some)
@@ -167,13 +170,6 @@ impl Reduce for Sinogram {
     }
 }
 declare!(Reduce, "tomography.sinogram", Kind::Reducer, Sinogram);
-
-/// Whether there are patterns and, where the translation is not known before, at least two positions of it.
-pub(crate) fn showable(scan: &Scan, given: &Given, rows: &Rows) -> bool {
-    let known = scan.x.is_some() || given[2].is_some();
-    let first = rows.points().next().map(|p| p.at[2]);
-    first.is_some_and(|x| known || rows.points().any(|p| (p.at[2] - x).abs() > 0.0))
-}
 
 /// Patterns and axes as they are kept at a mark.
 pub(crate) fn save(rows: &Rows, given: &Given) -> Result<Dict> {
