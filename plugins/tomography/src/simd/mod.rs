@@ -1,0 +1,162 @@
+//! Loops over channels, compiled once more for wider vectors and chosen at run time.
+//!
+//! Every level runs the same additions in the same order, so results do not depend on the machine.
+
+mod kernel;
+
+use std::sync::OnceLock;
+
+pub(crate) use kernel::Entry;
+
+/// What the processor offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Any processor.
+    Plain,
+    /// 256 bits.
+    Avx2,
+    /// 512 bits.
+    Avx512,
+}
+
+/// The best level of this machine.
+pub(crate) fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                return Level::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") {
+                return Level::Avx2;
+            }
+        }
+        Level::Plain
+    })
+}
+
+/// Runs a kernel with the instructions of a level; what is to gain from them must be inlined into it.
+#[inline(always)]
+fn with<R>(level: Level, work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    match level.min(self::level()) {
+        // SAFETY: the processor has AVX-512 F and VL.
+        Level::Avx512 => return unsafe { with_avx512(work) },
+        // SAFETY: the processor has AVX2.
+        Level::Avx2 => return unsafe { with_avx2(work) },
+        Level::Plain => (),
+    }
+    let _ = level;
+    work()
+}
+
+/// # Safety
+/// The processor must have AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+/// # Safety
+/// The processor must have AVX-512 F and VL.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avx512f,avx512vl")]
+unsafe fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+/// Adds to each pixel what its rays hold: `table` has as many entries for each pixel of `pixels`.
+pub(crate) fn gather<const L: usize>(
+    level: Level,
+    pixels: &mut [[f32; L]],
+    table: &[Entry],
+    rays: &[[f32; L]],
+) {
+    with(
+        level,
+        #[inline(always)]
+        || kernel::gather(pixels, table, rays),
+    );
+}
+
+/// Adds to the rays what each pixel holds: the transpose of [`gather`].
+pub(crate) fn scatter<const L: usize>(
+    level: Level,
+    pixels: &[[f32; L]],
+    table: &[Entry],
+    rays: &mut [[f32; L]],
+) {
+    with(
+        level,
+        #[inline(always)]
+        || kernel::scatter(pixels, table, rays),
+    );
+}
+
+/// Convolves one projection with a symmetric kernel; only taps that are not 0 are in `taps`.
+pub(crate) fn convolve<const L: usize>(
+    level: Level,
+    centre: f32,
+    taps: &[(usize, f32)],
+    from: &[[f32; L]],
+    to: &mut [[f32; L]],
+) {
+    with(
+        level,
+        #[inline(always)]
+        || kernel::convolve(centre, taps, from, to),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers<const L: usize>(n: usize, seed: u32) -> Vec<[f32; L]> {
+        let mut x = seed;
+        let mut next = || {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (x >> 8) as f32 / 16_777_216.0 - 0.5
+        };
+        (0..n).map(|_| std::array::from_fn(|_| next())).collect()
+    }
+
+    fn agree<const L: usize>() {
+        let rays = numbers::<L>(64, 1);
+        let weights = numbers::<2>(48, 2);
+        let table: Vec<Entry> =
+            weights.iter().enumerate().map(|(k, w)| Entry { at: (k * 37 % 62) as u32, w: *w }).collect();
+        for level in [Level::Avx2, Level::Avx512] {
+            let (mut plain, mut wide) = (numbers::<L>(12, 3), numbers::<L>(12, 3));
+            gather(Level::Plain, &mut plain, &table, &rays);
+            gather(level, &mut wide, &table, &rays);
+            assert_eq!(plain, wide);
+            let (mut one, mut other) = (rays.clone(), rays.clone());
+            scatter(Level::Plain, &plain, &table[..12], &mut one);
+            scatter(level, &plain, &table[..12], &mut other);
+            assert_eq!(one, other);
+            let (mut one, mut other) = (vec![[0.0; L]; 64], vec![[0.0; L]; 64]);
+            let taps: Vec<(usize, f32)> = (0..40).map(|k| (2 * k + 1, 0.1 - k as f32)).collect();
+            convolve(Level::Plain, 0.25, &taps, &rays, &mut one);
+            convolve(level, 0.25, &taps, &rays, &mut other);
+            assert_eq!(one, other);
+        }
+    }
+
+    #[test]
+    fn every_level_gives_the_same_bits() {
+        agree::<8>();
+        agree::<32>();
+    }
+
+    #[test]
+    fn a_convolution_is_the_sum_over_its_taps() {
+        // By hand: 2 x - 1 of each neighbour, nothing beyond the ends.
+        let from: Vec<[f32; 8]> = [3.0, 1.0, 5.0].iter().map(|x| [*x; 8]).collect();
+        let mut to = vec![[0.0; 8]; 3];
+        convolve(level(), 2.0, &[(1, -1.0), (5, 7.0)], &from, &mut to);
+        assert_eq!(to.iter().map(|x| x[0]).collect::<Vec<_>>(), [5.0, -6.0, 9.0]);
+    }
+}
