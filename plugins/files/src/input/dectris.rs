@@ -31,7 +31,7 @@ use crate::input::hdf5::{Found, Frames, Reader, Unwritten, put, watched};
 #[serde(deny_unknown_fields)]
 pub struct DectrisMaster {
     /// The master file.
-    #[schemars(extend("x-path" = "input"))]
+    #[schemars(extend("x-path" = "input", "x-series" = true))]
     path: String,
     /// What the frames of a data file are that is not there.
     #[serde(default)]

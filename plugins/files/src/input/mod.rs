@@ -29,6 +29,8 @@ pub(crate) use read::HDF5;
 pub(crate) use table::{ENDINGS as TEXTS, read as table_of};
 
 pub use cbf::CbfSequence;
+pub use folder::{fits, natural};
+pub use hdf5::datasets;
 pub use dectris::{DectrisMaster, DectrisOut};
 pub use edf::EdfSequence;
 pub use follow::{Follow, Quiet, Watch};

@@ -36,6 +36,7 @@ impl Builder<'_, '_> {
             latched: vec![],
             failure: None,
             cut_short: false,
+            live: self.opened.values().any(|o| o.live),
         };
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];
