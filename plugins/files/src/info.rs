@@ -6,7 +6,7 @@ use std::path::Path;
 use isard_core::prelude::*;
 use isard_h5::{Attr, Element, File, Storage};
 
-use crate::convert::{core, h5};
+use crate::convert::h5;
 use crate::input::{self, HDF5, kind, listed, table_of};
 
 /// What a file holds.
@@ -119,7 +119,7 @@ fn hdf5(path: &Path, found: &mut Info) -> Result<()> {
             stage: frames.then_some("hdf5.dataset"),
             shape: dataset.shape,
             element: match &dataset.element {
-                Element::Number(dtype) => core(*dtype).to_string(),
+                Element::Number(dtype) => Dtype::from(*dtype).to_string(),
                 Element::Text => "text".into(),
                 other => format!("{other:?}").to_lowercase(),
             },

@@ -80,6 +80,10 @@ enum Command {
     /// Go on with a run that was stopped or cut off.
     Resume(resume::ResumeArguments),
     /// Run a recipe for every scan that appears.
+    ///
+    /// The recipe is read anew for each scan. Each run has its outputs in a folder of its own, `DIR/SCAN`; a scan whose run
+    /// is done is not run again, one whose run was stopped or cut off goes on, and one that fails does not stop the others.
+    /// Ctrl-C or SIGTERM ends: what is on its way is finished and committed.
     Watch(watch::WatchArguments),
     /// Run again what a finished run did, and compare the digests.
     Replay(replay::ReplayArguments),

@@ -11,7 +11,7 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_h5::{Address, File, Piece};
 
-use crate::convert::{core, extents, h5};
+use crate::convert::{extents, h5};
 use crate::input::folder::{fits, missing, natural};
 use crate::input::follow::Follow;
 use crate::input::series::Given;
@@ -179,7 +179,7 @@ impl Source for Hdf5Dataset {
         let pieces = move |growing: bool| -> Result<Found> {
             let file = if growing { File::open_growing(&place.file) } else { File::open(&place.file) };
             let (dataset, pieces) = file.and_then(|f| f.pieces(&wanted, axes)).map_err(h5)?;
-            let dtype = core(dataset.dtype().map_err(h5)?);
+            let dtype = Dtype::from(dataset.dtype().map_err(h5)?);
             let shape = extents(dataset.shape());
             let watched = watched(&place.file, &pieces);
             let frames = Frames::new(dtype, &shape[shape.len() - axes..], pieces, unwritten, growing);

@@ -34,8 +34,11 @@ impl Account {
         match &report.outcome {
             Outcome::Done => self.done += 1,
             // It goes on the next time.
-            Outcome::Stopped => (),
-            outcome => self.spoil(outcome),
+            Outcome::Stopped => self.spoil(&Outcome::Stopped),
+            outcome => {
+                self.failed += 1;
+                self.spoil(outcome);
+            }
         }
         let message = report.outcome.message();
         self.say(scan, &report.out, report.outcome.word(), Some(report), message.as_deref());
@@ -43,6 +46,7 @@ impl Account {
 
     /// Takes over that a scan could not be run.
     pub fn fail(&mut self, scan: &str, folder: &Path, error: &Error) {
+        self.failed += 1;
         self.spoil(&Outcome::Failed(error.clone()));
         self.say(scan, folder, "failed", None, Some(&error.to_string()));
     }
@@ -54,7 +58,6 @@ impl Account {
     }
 
     fn spoil(&mut self, outcome: &Outcome) {
-        self.failed += 1;
         if self.exit == 0 {
             self.exit = outcome.exit_code();
         }

@@ -22,9 +22,6 @@ use look::{Finder, Settling};
 const STEP: Duration = Duration::from_millis(20);
 
 /// Arguments of `isard watch`.
-///
-/// The recipe is read anew for each scan; each run has its outputs in `DIR/SCAN`, and a scan whose run is done is not run
-/// again. A run that was stopped or cut off goes on.
 #[derive(Args)]
 pub struct WatchArguments {
     #[command(flatten)]

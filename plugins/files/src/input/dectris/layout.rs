@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use isard_core::prelude::*;
 use isard_h5::{Attr, Dataset, Dtype as H5, File, Image, Piece, Source as Place, Spec, Target};
 
-use crate::convert::{core, extents, h5};
+use crate::convert::{extents, h5};
 use crate::input::hdf5::constant;
 
 /// A series as its master file shows it at this moment.
@@ -89,7 +89,7 @@ fn whole(path: &Path, file: &File, announced: Option<u64>) -> Result<Series> {
             "read them as `hdf5.dataset` with `frame_axes = 3`, or by `scan = [\"frame\", \"channel\"]`",
         ));
     }
-    let dtype = core(dataset.dtype().map_err(h5)?);
+    let dtype = Dtype::from(dataset.dtype().map_err(h5)?);
     Ok(Series { dtype, dims: shape[shape.len() - 2..].to_vec(), pieces, announced, next: None })
 }
 
@@ -120,7 +120,7 @@ fn held(place: &Place, growing: bool) -> isard_h5::Result<Held> {
         _ => None,
     };
     let frames = dataset.records(2)?;
-    Ok(Held { dtype: core(dataset.dtype()?), dims: shape[shape.len() - 2..].to_vec(), frames, first })
+    Ok(Held { dtype: Dtype::from(dataset.dtype()?), dims: shape[shape.len() - 2..].to_vec(), frames, first })
 }
 
 /// Pieces in order: where files state the numbers of their frames these hold, else one comes after the other.

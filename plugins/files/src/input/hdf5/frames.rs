@@ -185,7 +185,7 @@ impl Frames {
         self.live = file.growing();
         let dataset = file.dataset(&place.dataset).map_err(h5_read)?;
         let (axes, dtype) = (self.dims.len(), self.dtype);
-        let found = crate::convert::core(dataset.dtype().map_err(h5)?);
+        let found = Dtype::from(dataset.dtype().map_err(h5)?);
         let shape = dataset.shape();
         let dims = crate::convert::extents(&shape[shape.len().saturating_sub(axes)..]);
         if (found, dims.as_slice()) != (dtype, self.dims.as_slice()) {
