@@ -217,7 +217,8 @@ fn each_series_of_a_file_gets_a_run_of_its_own() {
     }
     let again = text(&isard(folder.path(), &run).stdout);
     assert!(again.contains(r#""before":3"#) && again.contains(r#""done":0"#), "{again}");
-    let none = isard(folder.path(), &["run", "mean.toml", "--each-series", "--set", "frames.path=raw/all.h5::/*/x"]);
+    let none =
+        isard(folder.path(), &["run", "mean.toml", "--each-series", "--set", "frames.path=raw/all.h5::/*/x"]);
     assert!(none.status.code() == Some(4) && text(&none.stderr).contains("fits no series"));
 }
 
@@ -265,7 +266,8 @@ fn a_replay_comes_to_the_same_digests_although_the_recipe_is_gone_and_finds_chan
     }
     let elsewhere = tempfile::tempdir().unwrap();
     let first: PathBuf = folder.path().join("first");
-    let replay = |out: &str| isard(elsewhere.path(), &["replay", first.to_str().unwrap(), "--out", out, "--json"]);
+    let replay =
+        |out: &str| isard(elsewhere.path(), &["replay", first.to_str().unwrap(), "--out", out, "--json"]);
     let output = replay("second");
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stderr), text(&output.stdout));
     let said: Json = serde_json::from_slice(&output.stdout).unwrap();
@@ -282,7 +284,8 @@ fn a_replay_comes_to_the_same_digests_although_the_recipe_is_gone_and_finds_chan
 
     // What is not finished has nothing to be compared with.
     let path = first.join("run.json");
-    let stopped = std::fs::read_to_string(&path).unwrap().replace("\"status\": \"done\"", "\"status\": \"stopped\"");
+    let stopped =
+        std::fs::read_to_string(&path).unwrap().replace("\"status\": \"done\"", "\"status\": \"stopped\"");
     std::fs::write(&path, stopped).unwrap();
     let output = replay("fourth");
     assert_eq!(output.status.code(), Some(2));

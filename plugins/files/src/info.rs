@@ -121,10 +121,11 @@ fn hdf5(path: &Path, found: &mut Info) -> Result<()> {
             element: match &dataset.element {
                 Element::Number(dtype) => Dtype::from(*dtype).to_string(),
                 Element::Text => "text".into(),
-                other => format!("{other:?}").to_lowercase(),
+                other => format!("other: {other}"),
             },
             storage,
-            filters: dataset.filters,
+            // Some filters leave an address behind their name.
+            filters: dataset.filters.iter().map(|f| f.split(';').next().unwrap_or(f).to_owned()).collect(),
             units,
             main: false,
         });

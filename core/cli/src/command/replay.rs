@@ -74,7 +74,8 @@ fn finished(record: &Provenance, folder: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let (folder, status) = (folder.display(), &record.status);
-    let error = Error::recipe(format!("the run in {folder} is `{status}`: there is no result to compare with"));
+    let error =
+        Error::recipe(format!("the run in {folder} is `{status}`: there is no result to compare with"));
     Err(error.help(format!("finish it first: `isard resume {folder}`")))
 }
 
@@ -97,7 +98,8 @@ fn strange(record: &Provenance, plan: &Plan) -> Vec<String> {
         match Input::of(input.path.as_ref()) {
             Ok(now) if now == *input => (),
             Ok(now) if now.bytes == input.bytes => {
-                let text = format!("{} was changed at {}, then at {}", input.path, now.changed, input.changed);
+                let text =
+                    format!("{} was changed at {}, then at {}", input.path, now.changed, input.changed);
                 notes.push(text);
             }
             Ok(now) => {

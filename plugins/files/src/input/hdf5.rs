@@ -37,6 +37,8 @@ pub(crate) use value::{constant, open};
 ///
 /// Frames that a recording marks as damaged are corrupt here too: stages see a gap.
 ///
+/// Floats of 16 bits are given in single precision, which holds each of them exactly.
+///
 /// Keeps order and count. Frames that lie in the file as they do in memory (contiguous, or unfiltered chunks of whole
 /// frames) are handed out without a copy. Compressed chunks (deflate, LZF, LZ4, zstd, blosc, bitshuffle; shuffle and
 /// checksums) are read and decoded on all cores, about 1 ms for a megapixel, and no plug-in is needed; chunks of several

@@ -29,11 +29,11 @@ pub(crate) use read::HDF5;
 pub(crate) use table::{ENDINGS as TEXTS, read as table_of};
 
 pub use cbf::CbfSequence;
-pub use folder::{fits, natural};
-pub use hdf5::datasets;
 pub use dectris::{DectrisMaster, DectrisOut};
 pub use edf::EdfSequence;
+pub use folder::{fits, natural};
 pub use follow::{Follow, Quiet, Watch};
+pub use hdf5::datasets;
 pub use hdf5::{Hdf5Dataset, Hdf5Out, Unwritten};
 pub use npy::NpyStack;
 pub use npz::NpzStack;

@@ -10,8 +10,8 @@ use isard_core::run::{self, Out, Report};
 use isard_core::store::{Provenance, RUN, RealFiles};
 
 use crate::command::run::{Asked, ShowArguments, said, shown};
-use crate::command::{RecipeArguments, Stop, overrides, planned_with};
 use crate::command::watch::account::Account;
+use crate::command::{RecipeArguments, Stop, overrides, planned_with};
 
 /// Runs a recipe for one scan after the other.
 pub(super) struct Each<'a> {
@@ -164,7 +164,9 @@ fn place(
     let recipe = recipe::load(&arguments.recipe, &over).map_err(|faults| Stop::Faults(faults, json))?;
     let mut found = vec![];
     for stage in &recipe.stages {
-        let Some(Ok(declaration)) = stage.plugin.as_ref().map(|plugin| registry.find(&plugin.text)) else { continue };
+        let Some(Ok(declaration)) = stage.plugin.as_ref().map(|plugin| registry.find(&plugin.text)) else {
+            continue;
+        };
         let properties = declaration.schema.get("properties").and_then(|p| p.as_object());
         let reads = |schema: &serde_json::Value| schema.get("x-path").is_some_and(|way| way == "input");
         for (name, _) in properties.into_iter().flatten().filter(|(_, schema)| reads(schema)) {

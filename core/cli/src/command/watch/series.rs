@@ -86,8 +86,7 @@ fn one_after_the_other(
         let report = report?;
         if asked.stops() && nothing_came(&report) {
             // A folder without a series would look like one whose frames were lost.
-            std::fs::remove_dir_all(&report.out)
-                .map_err(|e| Error::io("cannot remove", &report.out, &e))?;
+            std::fs::remove_dir_all(&report.out).map_err(|e| Error::io("cannot remove", &report.out, &e))?;
             break;
         }
         account.book(&format!("series {n}"), &report);

@@ -56,7 +56,8 @@ impl Building {
                         Packing::Lzf => Compression::Lzf,
                         Packing::Bitshuffle => Compression::Bitshuffle,
                     };
-                    let spec = Spec::new(isard_h5::Dtype::from(dtype), &lengths(&leaf.dims)).compress(compression);
+                    let spec =
+                        Spec::new(isard_h5::Dtype::from(dtype), &lengths(&leaf.dims)).compress(compression);
                     let path = format!("/entry/{}", leaf.path);
                     let slot = image.dataset(&path, &spec).map_err(h5)?;
                     if let Some(unit) = unit(leaf, units) {
