@@ -60,6 +60,17 @@ pub enum Missing {
     Gap,
 }
 
+/// What a master file with links to data files, or with several channels, shows: dtype, extents of a frame, frames.
+pub(crate) fn master(path: &Path, file: &isard_h5::File) -> Option<(Dtype, Vec<usize>, u64)> {
+    if !layout::is_master(file) {
+        return None;
+    }
+    // Frames of data files that are absent count where the master announces them.
+    let series = layout::series(path, false, true, Some(1)).ok()?;
+    let records = series.pieces.last().map_or(0, |piece| piece.first + piece.count);
+    Some((series.dtype, series.dims, records / series.channels))
+}
+
 /// What [`DectrisMaster`] gives.
 #[derive(Ports)]
 pub struct DectrisOut {

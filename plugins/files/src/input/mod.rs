@@ -23,7 +23,9 @@ mod table;
 mod kinds;
 mod read;
 
+pub(crate) use dectris::master;
 pub(crate) use folder::{has_ending, listed};
+pub(crate) use hdf5::constant;
 pub(crate) use kinds::kind;
 pub(crate) use read::HDF5;
 pub(crate) use table::{ENDINGS as TEXTS, read as table_of};

@@ -118,6 +118,12 @@ pub(crate) fn channel_names(file: &File) -> Vec<String> {
     names
 }
 
+/// Whether a file is a master by what it holds: links to data files, or groups of channels.
+pub(crate) fn is_master(file: &File) -> bool {
+    let linked = file.names("/entry/data").is_ok_and(|names| names.iter().any(|name| is_link(name)));
+    linked || !channel_names(file).is_empty()
+}
+
 /// Whether a name is that of a data link: `data_000001`.
 fn is_link(name: &str) -> bool {
     name.strip_prefix("data_").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
