@@ -211,3 +211,16 @@ fn nobody_reading_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stderr)), (Some(0), String::new()));
 }
+
+#[test]
+fn units_of_ports_reach_the_files_of_a_run() {
+    let folder = with_recipe(RECIPE);
+    let run = isard(folder.path(), &["run", "small.toml", "--out", "out", "--quiet"]);
+    assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
+    for (file, path) in [("raw.h5", "/entry/data/image"), ("sum.h5", "/entry/result/image")] {
+        let file = isard_h5::File::open(folder.path().join("out").join(file)).unwrap();
+        // The unit that `isard describe` shows for the port `image` of the simulated detector and of the sum.
+        let unit = file.attribute(path, "units").unwrap();
+        assert_eq!(unit, Some(isard_h5::Attr::Text("count".into())), "{path}");
+    }
+}

@@ -6,8 +6,8 @@ use std::path::Path;
 use isard_core::prelude::*;
 use isard_h5::{Attr, Element, File, Storage};
 
-use crate::convert::{core, h5};
-use crate::input::{self, HDF5, kind, listed, table_of};
+use crate::convert::h5;
+use crate::input::{self, HDF5, constant, kind, listed, master, table_of};
 
 /// What a file holds.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,8 @@ pub struct Item {
     pub filters: Vec<String>,
     /// Its unit.
     pub units: Option<String>,
+    /// Its value, where it is a single one.
+    pub value: Option<Value>,
     /// Whether it is what the file is about: what is converted or plotted when nothing else is said.
     pub main: bool,
 }
@@ -114,17 +116,21 @@ fn hdf5(path: &Path, found: &mut Info) -> Result<()> {
             (Storage::Compact, _) => "in the header".into(),
             (Storage::Virtual, _) => "virtual".into(),
         };
+        // What cannot be read is listed without its value; reading it will say why.
+        let value = dataset.shape.is_empty().then(|| constant(&file, &dataset.path).ok()).flatten();
         found.items.push(Item {
             path: format!("{}::{}", found.file, dataset.path),
+            value,
             stage: frames.then_some("hdf5.dataset"),
             shape: dataset.shape,
             element: match &dataset.element {
-                Element::Number(dtype) => core(*dtype).to_string(),
+                Element::Number(dtype) => Dtype::from(*dtype).to_string(),
                 Element::Text => "text".into(),
-                other => format!("{other:?}").to_lowercase(),
+                other => format!("other: {other}"),
             },
             storage,
-            filters: dataset.filters,
+            // Some filters leave an address behind their name.
+            filters: dataset.filters.iter().map(|f| f.split(';').next().unwrap_or(f).to_owned()).collect(),
             units,
             main: false,
         });
@@ -134,6 +140,22 @@ fn hdf5(path: &Path, found: &mut Info) -> Result<()> {
         if let Some(text) = text(&value) {
             found.head.set(name, Value::from(text));
         }
+    }
+    if let Some((dtype, dims, frames)) = master(path, &file) {
+        let dims = dims.iter().map(|n| *n as u64);
+        found.items.insert(
+            0,
+            Item {
+                path: found.file.clone(),
+                stage: Some("dectris.master"),
+                shape: std::iter::once(frames).chain(dims).collect(),
+                element: dtype.to_string(),
+                storage: "all data files".into(),
+                main: true,
+                ..Item::default()
+            },
+        );
+        return Ok(());
     }
     let signal = default_plot(&file).map(|at| format!("{}::{at}", found.file));
     let largest = found.items.iter().filter(|i| i.stage.is_some()).max_by_key(|i| {

@@ -3,7 +3,7 @@
 use isard_core::prelude::*;
 use isard_h5::{Attr, Dtype as H5, File, Image, Kind, Spec};
 
-use crate::convert::{core, h5};
+use crate::convert::h5;
 
 /// The name of the dataset that says so, beside the frames.
 pub(crate) const NAME: &str = "verdict";
@@ -41,7 +41,7 @@ pub(crate) fn read(file: &File, dataset: &str) -> Result<Vec<u64>> {
         Err(error) => return Err(h5(error)),
     }
     let verdicts = file.dataset(&path).map_err(h5)?;
-    let (dtype, shape) = (core(verdicts.dtype().map_err(h5)?), verdicts.shape());
+    let (dtype, shape) = (Dtype::from(verdicts.dtype().map_err(h5)?), verdicts.shape());
     if dtype != Dtype::U8 || shape.len() != 1 {
         return Err(Error::data(format!("{path}: found {dtype} {shape:?}, wanted one u8 for each record")));
     }

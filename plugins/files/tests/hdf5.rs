@@ -223,15 +223,3 @@ with h5py.File('links/l.h5', 'w') as f:
         assert!(error.contains("missing source") && error.contains("f_1.h5"), "{path}: {error}");
     }
 }
-
-#[test]
-fn half_floats_are_refused_in_words() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = "
-import h5py, numpy as np
-with h5py.File('a.h5', 'w') as f: f['half'] = np.zeros((2, 3, 4), 'f2')
-";
-    let Some(_) = h5py("half_floats_are_refused_in_words", folder.path(), script) else { return };
-    let error = all("hdf5.dataset", &dataset(&folder.path().join("a.h5"), "/half", ""), 2).unwrap_err();
-    assert!(error.to_string().contains("element type is 16-bit number, wanted numbers"), "{error}");
-}

@@ -190,8 +190,8 @@ impl Reader {
         let path = main.map_or(from, |item| item.path.as_str());
         let (declaration, parameter) = match (main.and_then(|item| item.stage), named) {
             (Some(stage), _) => (registry.find(stage)?.clone(), "path".to_owned()),
-            (None, Some(found)) => found,
-            (None, None) => {
+            (None, Some(found)) if looked.is_none() => found,
+            (None, _) => {
                 let error = Error::data(format!("{from}: holds no frames that could be converted"));
                 return Err(error.help("`isard info` lists what it holds").into());
             }

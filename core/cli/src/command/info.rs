@@ -33,7 +33,7 @@ fn json(info: &Info) -> serde_json::Value {
         serde_json::json!({
             "path": item.path, "stage": item.stage, "shape": item.shape, "dtype": item.element,
             "frames": frames(item), "storage": item.storage, "filters": item.filters,
-            "units": item.units, "main": item.main,
+            "units": item.units, "value": item.value.as_ref().map(isard_core::Value::to_json), "main": item.main,
         })
     });
     let head: serde_json::Map<String, serde_json::Value> =
@@ -63,17 +63,21 @@ fn text(info: &Info) -> String {
                 let _ = write!(out, "  {word}");
             }
         }
+        if let Some(value) = &item.value {
+            let _ = write!(out, "  = {}", shown(value));
+        }
         out.push('\n');
     }
     for (key, value) in info.head.iter() {
-        let value = if value.bytes() <= 400 { value.to_json().to_string() } else { value.describe() };
-        let _ = writeln!(out, "  {key} = {value}");
+        let _ = writeln!(out, "  {key} = {}", shown(value));
     }
     for link in &info.broken {
         let _ = writeln!(out, "! {link}");
     }
     if let Some((item, stage)) = info.items.iter().find(|i| i.main).and_then(|i| Some((i, i.stage?))) {
-        let frames = frames(item).map_or(String::new(), |n| format!("        # {n} frames in this file"));
+        let plural = |n| if n == 1 { "" } else { "s" };
+        let frames =
+            frames(item).map_or(String::new(), |n| format!("        # {n} frame{} in this file", plural(n)));
         let _ = write!(
             out,
             "\nin a recipe:\n[stage.frames]\nuse = {stage:?}{frames}\nset = {{ path = {:?} }}\n",
@@ -81,4 +85,9 @@ fn text(info: &Info) -> String {
         );
     }
     out
+}
+
+/// A value on a line.
+fn shown(value: &isard_core::Value) -> String {
+    if value.bytes() <= 400 { value.to_json().to_string() } else { value.describe() }
 }

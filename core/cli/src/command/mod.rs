@@ -12,6 +12,7 @@ pub mod list;
 pub mod merge;
 pub mod new_plugin;
 pub mod new_recipe;
+pub mod replay;
 pub mod reprocess;
 pub mod resume;
 pub mod run;
@@ -20,7 +21,9 @@ pub mod self_check;
 pub mod serve;
 pub mod try_stage;
 pub mod verify;
+pub mod watch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -46,9 +49,10 @@ Exit codes:
   2  a fault in the recipe     7  stopped; `isard resume` goes on
   3  a plugin failed           8  more frames went wrong than the recipe allows
   4  the data are not right    9  done, but a detached branch ended with an error
-  5  a read or write failed   10  `verify` found damage        70  a bug in isard";
+  5  a read or write failed   10  `verify` found damage, `replay` another result
+                              70  a bug in isard";
 
-/// Exit code of a `verify` that found damage.
+/// Exit code of a `verify` that found damage, and of a `replay` that came to another result.
 pub const DAMAGED: i32 = 10;
 
 #[derive(Subcommand)]
@@ -79,6 +83,14 @@ enum Command {
     Merge(merge::MergeArguments),
     /// Go on with a run that was stopped or cut off.
     Resume(resume::ResumeArguments),
+    /// Run a recipe for every scan that appears.
+    ///
+    /// The recipe is read anew for each scan. Each run has its outputs in a folder of its own, `DIR/SCAN`; a scan whose run
+    /// is done is not run again, one whose run was stopped or cut off goes on, and one that fails does not stop the others.
+    /// Ctrl-C or SIGTERM ends: what is on its way is finished and committed.
+    Watch(watch::WatchArguments),
+    /// Run again what a finished run did, and compare the digests.
+    Replay(replay::ReplayArguments),
     /// Re-read everything a run wrote and compare it with its digests.
     Verify(verify::VerifyArguments),
     /// Serve plugins and recipes as jobs, over HTTP and WebSocket.
@@ -126,6 +138,12 @@ pub struct RecipeArguments {
     /// The folder that paths given with `--in` start from.
     #[arg(skip)]
     pub folder: PathBuf,
+    /// The scan that a run of many is of.
+    #[arg(skip)]
+    pub scan: Option<String>,
+    /// Texts that stand for the recipe's files.
+    #[arg(skip)]
+    pub texts: BTreeMap<PathBuf, String>,
     /// Where plugins come from.
     #[command(flatten)]
     pub plugins: Plugins,
@@ -152,6 +170,8 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::NewPlugin(a) => new_plugin::run(&a),
         Command::Merge(a) => merge::run(&a),
         Command::Resume(a) => resume::run(&a),
+        Command::Watch(a) => watch::run(&a),
+        Command::Replay(a) => replay::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Serve(a) => serve::run(&a),
         Command::Submit(a) => jobs::submit(&a),
@@ -202,20 +222,31 @@ pub type Done = Result<i32, Stop>;
 /// Loads and plans a recipe; warnings are printed.
 pub fn planned(arguments: &RecipeArguments, json: bool) -> Result<(Recipe, Plan, Registry), Stop> {
     let registry = crate::registry(&arguments.plugins)?;
+    let (recipe, plan) = planned_with(&registry, arguments, json)?;
+    Ok((recipe, plan, registry))
+}
+
+/// Loads and plans a recipe over known stages; warnings are printed.
+pub fn planned_with(
+    registry: &Registry,
+    arguments: &RecipeArguments,
+    json: bool,
+) -> Result<(Recipe, Plan), Stop> {
     let overrides = overrides(arguments)?;
     let stop = |faults| Stop::Faults(faults, json);
     let recipe = recipe::load(&arguments.recipe, &overrides).map_err(stop)?;
-    let (plan, warnings) = plan::make(&recipe, &registry).map_err(stop)?;
+    let (plan, warnings) = plan::make(&recipe, registry).map_err(stop)?;
     if !warnings.is_empty() && !json {
         style::complain(&warnings.render(style::colour()));
     }
-    Ok((recipe, plan, registry))
+    Ok((recipe, plan))
 }
 
 /// What the command line changes in a recipe.
 pub fn overrides(arguments: &RecipeArguments) -> Result<Overrides, Error> {
     let (set, site, folder) = (arguments.set.clone(), arguments.site.clone(), arguments.folder.clone());
-    let mut overrides = Overrides { set, site, folder, ..Overrides::default() };
+    let texts = arguments.texts.clone();
+    let mut overrides = Overrides { set, site, folder, texts, ..Overrides::default() };
     for argument in &arguments.arguments {
         let (name, value) = argument.split_once('=').ok_or_else(|| {
             Error::recipe(format!("`--in {argument}` has no `=`")).help("write `--in name=value`")

@@ -52,7 +52,7 @@ impl Recipe {
     /// The path that stands in the recipe.
     fn path(self) -> &'static str {
         match self {
-            Recipe::Eiger => "scan_master.h5::/entry/data/data",
+            Recipe::Eiger => "scan_master.h5",
             Recipe::Lima => "scan_0000.h5::/entry_0000/measurement/data",
             Recipe::Pilatus | Recipe::Folder => "frames",
         }
@@ -64,7 +64,13 @@ pub fn run(arguments: &NewRecipeArguments) -> Done {
     let kind = arguments.kind;
     let out = arguments.out.clone().unwrap_or_else(|| format!("{}.toml", kind.name()).into());
     let mut text = kind.text().to_owned();
-    if let Some(data) = &arguments.data {
+    // A master file speaks for its datasets.
+    let whole = |data: &String| data.split("::").next().unwrap_or(data).to_owned();
+    let data = arguments.data.as_ref().map(|data| match kind {
+        Recipe::Eiger => whole(data),
+        _ => data.clone(),
+    });
+    if let Some(data) = &data {
         let quoted = |path: &str| format!("path = {}", serde_json::Value::from(path));
         text = text.replacen(&quoted(kind.path()), &quoted(data), 1);
     }
@@ -77,7 +83,7 @@ pub fn run(arguments: &NewRecipeArguments) -> Done {
         }
     })?;
     let (shown, name) = (out.display(), kind.name());
-    let path = arguments.data.as_deref().unwrap_or(kind.path());
+    let path = data.as_deref().unwrap_or(kind.path());
     style::print(&format!(
         "wrote {shown}, which reads {path}\n\nnext:\n  isard check {shown}\n  isard run {shown}   # outputs in runs/{name}-001\n"
     ));

@@ -1,5 +1,6 @@
 //! `isard resume`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -70,6 +71,8 @@ pub fn recipe_of(record: &Provenance, moved: Option<&Path>, plugins: &Plugins) -
         arguments: texts("in"),
         site: texts("site").first().map(PathBuf::from),
         folder: texts("folder").first().map(PathBuf::from).unwrap_or_default(),
+        scan: texts(run::SCAN_OPTION).first().cloned(),
+        texts: BTreeMap::new(),
         plugins: plugins.clone(),
     }
 }

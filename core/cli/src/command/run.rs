@@ -11,6 +11,7 @@ use isard_core::plan::Plan;
 use isard_core::run::{self, Options, Out, Report, Reuse};
 use isard_core::store::Part;
 
+use crate::command::watch::series;
 use crate::command::{Done, RecipeArguments, Stop, planned, run_options};
 use crate::show::{log, progress::Progress, style, table, view};
 
@@ -34,6 +35,13 @@ pub struct RunArguments {
     /// Reuse outputs even if another recipe made them.
     #[arg(long, requires = "reuse")]
     reuse_anyway: bool,
+    /// Run for each series the source gives, each into a folder of its own: the datasets that a pattern such as
+    /// `scan.h5::/*/measurement/eiger` fits, or one series of a detector after the other, until stopped.
+    #[arg(long, conflicts_with_all = ["part", "reuse", "overwrite"])]
+    each_series: bool,
+    /// With `--each-series`: run series again whose run failed.
+    #[arg(long, requires = "each_series")]
+    retry: bool,
     #[command(flatten)]
     show: ShowArguments,
 }
@@ -57,6 +65,10 @@ pub struct ShowArguments {
 
 /// Runs a recipe.
 pub fn run(arguments: &RunArguments) -> Done {
+    if arguments.each_series {
+        let (recipe, show) = (&arguments.recipe, &arguments.show);
+        return series::run(recipe, arguments.out.as_deref(), arguments.retry, show);
+    }
     let (_, plan, _) = planned(&arguments.recipe, arguments.show.json)?;
     let out = match &arguments.out {
         Some(path) => Out::Folder { path: path.clone(), overwrite: arguments.overwrite },
@@ -95,7 +107,11 @@ pub fn said(recipe: &RecipeArguments) -> BTreeMap<String, serde_json::Value> {
         let folder = std::path::absolute(recipe.folder.join(".")).unwrap_or_else(|_| recipe.folder.clone());
         said.insert("folder".to_owned(), vec![folder.display().to_string()].into());
     }
+    if let Some(scan) = &recipe.scan {
+        said.insert(run::SCAN_OPTION.to_owned(), vec![scan.clone()].into());
+    }
     if let Some(site) = &recipe.site {
+        let site = std::path::absolute(site).unwrap_or_else(|_| site.clone());
         said.insert("site".to_owned(), vec![site.display().to_string()].into());
     }
     said
@@ -108,18 +124,36 @@ pub fn go(
     show: &ShowArguments,
     start: impl FnOnce(&Plan, Options) -> isard_core::Result<Report>,
 ) -> Done {
+    let report = shown(plan, out, show, &Asked::listen()?, start)?;
+    if show.json {
+        style::print(&format!("{:#}\n", report.to_json()));
+    } else {
+        style::print(&table::closing(plan, &report, style::colour_out()));
+    }
+    Ok(report.outcome.exit_code())
+}
+
+/// Runs or resumes a plan with progress, and gives its report.
+pub fn shown(
+    plan: &Plan,
+    out: Out,
+    show: &ShowArguments,
+    asked: &Asked,
+    start: impl FnOnce(&Plan, Options) -> isard_core::Result<Report>,
+) -> Result<Report, Stop> {
     let mut options = run_options(out);
-    listen(&options.stop, &options.cancel).map_err(Stop::Error)?;
+    (options.stop, options.cancel) = (asked.stop.clone(), asked.cancel.clone());
     let watch = show.view.as_ref().map(|ports| view::watch(plan, ports)).transpose()?;
     let (board, folder, picture) = match watch {
         Some(watch) => (watch.board, watch.folder, Some(watch.view)),
         None => Default::default(),
     };
     options.view = picture;
-    let progress = Progress::new(plan, show, board.clone())?;
-    options.observer = Some(Box::new({
-        let mut progress = progress;
-        move |seen| progress.see(seen)
+    let mut progress = Progress::new(plan, show, board.clone())?;
+    let waiting = asked.waiting.clone();
+    options.observer = Some(Box::new(move |seen| {
+        waiting.store(false, Ordering::Relaxed);
+        progress.see(seen);
     }));
     options.started = Some(Box::new(move |out| {
         log::into(Some(out.path("log.txt")));
@@ -130,30 +164,46 @@ pub fn go(
     let report = start(plan, options);
     style::complain(&view::activate(None));
     log::into(None);
-    let report = report?;
-    if show.json {
-        style::print(&format!("{:#}\n", report.to_json()));
-    } else {
-        style::print(&table::closing(plan, &report, style::colour_out()));
-    }
-    Ok(report.outcome.exit_code())
+    Ok(report?)
 }
 
-/// Ctrl-C or SIGTERM once drains and commits, twice cancels.
-fn listen(stop: &Arc<AtomicBool>, cancel: &Arc<AtomicBool>) -> Result<(), Error> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]);
-    let mut signals = signals.map_err(|e| Error::internal(format!("cannot listen for signals: {e}")))?;
-    let (stop, cancel) = (stop.clone(), cancel.clone());
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if stop.swap(true, Ordering::Relaxed) {
-                style::note("cancelled; the last checkpoint stays");
-                cancel.store(true, Ordering::Relaxed);
-            } else {
-                style::note("stopping: what is on its way is finished and committed (again to cancel)");
+/// What signals ask of the runs of this process.
+#[derive(Clone, Default)]
+pub struct Asked {
+    /// Drain and commit.
+    pub stop: Arc<AtomicBool>,
+    /// End at once.
+    pub cancel: Arc<AtomicBool>,
+    /// A source waits for its series: there is nothing to drain yet.
+    pub waiting: Arc<AtomicBool>,
+}
+
+impl Asked {
+    /// Listens: Ctrl-C or SIGTERM once drains and commits, twice cancels.
+    pub fn listen() -> Result<Asked, Error> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]);
+        let mut signals = signals.map_err(|e| Error::internal(format!("cannot listen for signals: {e}")))?;
+        let asked = Asked::default();
+        let Asked { stop, cancel, waiting } = asked.clone();
+        std::thread::spawn(move || {
+            for _ in signals.forever() {
+                if stop.swap(true, Ordering::Relaxed) {
+                    style::note("cancelled; the last checkpoint stays");
+                    cancel.store(true, Ordering::Relaxed);
+                } else if waiting.load(Ordering::Relaxed) {
+                    style::note("stopping: nothing is on its way");
+                    cancel.store(true, Ordering::Relaxed);
+                } else {
+                    style::note("stopping: what is on its way is finished and committed (again to cancel)");
+                }
             }
-        }
-    });
-    Ok(())
+        });
+        Ok(asked)
+    }
+
+    /// Whether to stop.
+    pub fn stops(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }

@@ -271,6 +271,7 @@ mod tests {
             skipped: vec![],
             content: BTreeMap::new(),
             results: Dict::new(),
+            live: false,
             peak_buffers: 0,
         }
     }

@@ -7,11 +7,11 @@ use toml::de::DeTable;
 use crate::diagnostic::{Diagnostic, Files, Place};
 use crate::recipe::item::{Item, Table, Typed, Word};
 use crate::recipe::words::{self, Words};
-use crate::recipe::{Recipe, StageText, item};
+use crate::recipe::{Overrides, Recipe, StageText, item};
 
 /// Reads files and keeps what is wrong with them.
-#[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
+    overrides: &'a Overrides,
     pub(super) files: Files,
     pub(super) faults: Vec<Diagnostic>,
     open: Vec<PathBuf>,
@@ -148,7 +148,12 @@ fn twice(text: &str, at: Place) -> Diagnostic {
     fault.help("keep one of them")
 }
 
-impl Reader {
+impl Reader<'_> {
+    /// A reader of files, some of which may be given as texts.
+    pub(super) fn new(overrides: &Overrides) -> Reader<'_> {
+        Reader { overrides, files: Files::default(), faults: vec![], open: vec![], read: vec![] }
+    }
+
     /// A recipe with what it includes, from its text.
     pub(super) fn recipe(&mut self, path: &Path, text: &str) -> Recipe {
         let file = self.files.add(path, text);
@@ -193,7 +198,7 @@ impl Reader {
         if self.read.contains(&same) {
             return None;
         }
-        match std::fs::read_to_string(&path) {
+        match self.overrides.read(&path) {
             Ok(text) => {
                 self.read.push(same);
                 Some(self.recipe(&path, &text))
@@ -291,8 +296,14 @@ fn refine(old: &mut StageText, new: StageText) {
 }
 
 /// Lays a site's defaults under a recipe.
-pub(super) fn site(recipe: &mut Recipe, path: &Path, files: &mut Files, faults: &mut Vec<Diagnostic>) {
-    let text = match std::fs::read_to_string(path) {
+pub(super) fn site(
+    recipe: &mut Recipe,
+    text: std::io::Result<String>,
+    path: &Path,
+    files: &mut Files,
+    faults: &mut Vec<Diagnostic>,
+) {
+    let text = match text {
         Ok(text) => text,
         Err(error) => {
             let file = files.add(path, "");

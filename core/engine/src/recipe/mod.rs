@@ -27,6 +27,18 @@ pub struct Overrides {
     pub arguments: BTreeMap<String, Value>,
     /// The folder that paths among these values start from; empty is the working directory.
     pub folder: PathBuf,
+    /// Texts that stand for files, by their absolute paths: what a run recorded.
+    pub texts: BTreeMap<PathBuf, String>,
+}
+
+impl Overrides {
+    /// The text of a file.
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        match self.texts.get(&std::path::absolute(path)?) {
+            Some(text) => Ok(text.clone()),
+            None => std::fs::read_to_string(path),
+        }
+    }
 }
 
 /// What was typed: a recipe with its includes, the site's defaults and the overrides.
@@ -133,7 +145,7 @@ pub struct Expect {
 
 /// Reads a recipe from its file, with its includes.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Recipe, Diagnostics> {
-    match std::fs::read_to_string(path) {
+    match overrides.read(path) {
         Ok(text) => parse_with(&text, path, overrides),
         Err(error) => {
             let mut files = Files::default();
@@ -153,12 +165,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Recipe, Diagnostics> {
 
 /// Reads a recipe from its text, with what is said about it from outside.
 pub fn parse_with(text: &str, path: &Path, overrides: &Overrides) -> Result<Recipe, Diagnostics> {
-    let mut reader = include::Reader::default();
+    let mut reader = include::Reader::new(overrides);
     let mut recipe = reader.recipe(path, text);
     let mut faults = std::mem::take(&mut reader.faults);
     let mut files = std::mem::take(&mut reader.files);
     if let Some(site) = &overrides.site {
-        include::site(&mut recipe, site, &mut files, &mut faults);
+        include::site(&mut recipe, overrides.read(site), site, &mut files, &mut faults);
     }
     for text in &overrides.set {
         overrides::apply(&mut recipe, text, &mut files, &mut faults);

@@ -13,7 +13,7 @@ use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
 use crate::run::options::{Options, Progress};
 use crate::run::parts;
-use crate::run::pass::{self, PassEnd, Surroundings, Watched};
+use crate::run::pass::{self, Names, PassEnd, Surroundings, Watched};
 use crate::run::record::machine_memory;
 use crate::run::report::{Outcome, Report, StageReport};
 use crate::run::scope::Scope;
@@ -91,6 +91,7 @@ impl<'a> Execution<'a> {
             skipped: vec![],
             content: record.content.clone(),
             results: Dict::new(),
+            live: false,
             peak_buffers: 0,
         };
         let watching = options.view.take().map(Watching::start).transpose()?;
@@ -245,6 +246,7 @@ impl<'a> Execution<'a> {
                 observer(&Progress { step: &step.name, stages, seconds: begun.elapsed().as_secs_f64() });
             }
         };
+        let names = Names::of(&self.record);
         let disk = self.folder.free_bytes().ok();
         let budget = |opened: &BTreeMap<NodeId, Opened>, early: &BTreeMap<NodeId, Dict>| {
             let weighed = budget(plan, opened, early, machine_memory(), disk);
@@ -259,6 +261,7 @@ impl<'a> Execution<'a> {
         let ended = pass::run(&mut Surroundings {
             plan,
             step,
+            names: &names,
             run: self.run.clone(),
             stop: self.options.stop.clone(),
             finals: self.finals.clone(),
@@ -303,6 +306,7 @@ impl<'a> Execution<'a> {
     fn book(&mut self, step: String, end: PassEnd) -> Result<bool> {
         let plan = self.plan;
         let many = plan.steps.len() > 1;
+        self.report.live |= end.live;
         for watched in &end.stages {
             let node = &plan.nodes[watched.node];
             let what = match &node.what {

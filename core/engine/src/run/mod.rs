@@ -32,7 +32,10 @@ pub use early::early;
 pub use ledger::Ledger;
 pub use once::{once, open};
 pub use options::{Observer, Options, Out, Progress, Reuse};
-pub use pass::Watched;
+pub use pass::{Watched, scan_name};
 pub use record::machine_memory;
 pub use report::{Outcome, Report, StageReport};
 pub use view::{Sight, View, Viewer};
+
+/// The option of a record that names the scan a run is of: what stands for `{scan}`.
+pub const SCAN_OPTION: &str = "scan";

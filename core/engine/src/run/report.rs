@@ -111,6 +111,8 @@ pub struct Report {
     pub content: BTreeMap<String, String>,
     /// The recipe's own results.
     pub results: Dict,
+    /// Whether a source gave frames that cannot be had again: another series may follow.
+    pub live: bool,
     /// Bytes of buffers handed out at most.
     pub peak_buffers: usize,
 }

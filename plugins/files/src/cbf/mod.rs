@@ -124,7 +124,7 @@ impl Cbf {
         let code = file.get(self.offset..self.offset + self.bytes);
         let code = code.ok_or_else(|| bad(format!("has become shorter: {} bytes", file.len())))?;
         if let Some(wanted) = self.md5.as_ref().filter(|_| check) {
-            let found = md5::base64(&md5::md5(code));
+            let found = md5::md5(code);
             if found != *wanted {
                 return Err(bad(format!("the MD5 of its pixels is {found}, the file says {wanted}")));
             }
@@ -188,7 +188,7 @@ pub fn file(
          X-Binary-Number-of-Elements: {}\r\nX-Binary-Size-Fastest-Dimension: {columns}\r\n\
          X-Binary-Size-Second-Dimension: {rows}\r\nX-Binary-Size-Padding: 1\r\n\r\n",
         code.len(),
-        md5::base64(&md5::md5(&code)),
+        md5::md5(&code),
         rows * columns,
     );
     let mut bytes = head.into_bytes();

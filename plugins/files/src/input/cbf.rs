@@ -11,14 +11,12 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 
 use crate::cbf::{Cbf, HEADER, ended, file};
-use crate::convert::{core, format};
+use crate::convert::format;
 use crate::format::FormatError;
-use crate::input::edf::columns;
 use crate::input::follow::Follow;
 use crate::input::scan::{Growing, Scan, Scanned};
-use crate::input::sequence::Sequence;
+use crate::input::sequence::{Held, check, check_columns, ramp};
 use crate::input::series::{Decode, Form, HeadedOut};
-use crate::input::tiff::{check, pulled};
 
 /// Endings of CBF files.
 pub(crate) const ENDINGS: [&str; 1] = [".cbf"];
@@ -53,7 +51,7 @@ pub struct CbfSequence {
     follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    sequence: Option<Sequence>,
+    sequence: Held,
 }
 
 fn yes() -> bool {
@@ -66,11 +64,10 @@ impl Stage for CbfSequence {
 
     fn example() -> Example {
         let mut path = String::new();
-        for n in 0..4i32 {
-            let pixels: Vec<u8> = (0..6).flat_map(|i| (n * 6 + i).to_ne_bytes()).collect();
-            let angle = format!("{:.4} deg.", f64::from(n) * 0.1);
+        for (n, pixels) in ramp(|pixel| i32::from(pixel).to_ne_bytes()).chunks(24).enumerate() {
+            let angle = format!("{:.4} deg.", n as f64 * 0.1);
             let lines = [("Exposure_time", "0.1 s"), ("Start_angle", angle.as_str())];
-            let bytes = file(isard_h5::Dtype::I32, [2, 3], &pixels, "frame", &lines);
+            let bytes = file(isard_h5::Dtype::I32, [2, 3], pixels, "frame", &lines);
             let bytes = bytes.expect("integers of 32 bits can be kept");
             path = Example::file(&format!("frames.cbf.d/frame_{n:05}.cbf"), &bytes);
         }
@@ -79,8 +76,8 @@ impl Stage for CbfSequence {
     }
 
     fn check(&self, faults: &mut Faults) {
-        check(&self.path, self.follow.as_ref(), faults);
-        columns(&self.columns, faults);
+        check(&self.path, &self.follow, faults);
+        check_columns(&self.columns, faults);
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -90,14 +87,12 @@ impl Stage for CbfSequence {
 
 impl Source for CbfSequence {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let kind = Arc::new(CbfFiles { md5: self.md5, columns: self.columns.clone() });
-        let (sequence, opened) = Sequence::open(cx, &self.path, kind, self.follow.as_ref(), from)?;
-        self.sequence = Some(sequence);
-        Ok(opened)
+        let kind = CbfFiles { md5: self.md5, columns: self.columns.clone() };
+        self.sequence.open(cx, &self.path, kind, &self.follow, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<HeadedOut>) -> Result<Pull> {
-        pulled(self.sequence.as_mut())?.pull(cx, slots)
+        self.sequence.pull(cx, slots)
     }
 }
 declare!(Source, "cbf.sequence", Kind::Source, CbfSequence);
@@ -134,7 +129,7 @@ impl CbfFiles {
                 return Err(Error::data(format!("{name}: has no end of its binary section yet")));
             }
         }
-        let (dtype, dims) = (core(cbf.dtype), [cbf.height, cbf.width]);
+        let (dtype, dims) = (Dtype::from(cbf.dtype), [cbf.height, cbf.width]);
         let lines = || cbf.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let number = |wanted: &String| {
             let found = lines().find(|(key, _)| key.eq_ignore_ascii_case(wanted));

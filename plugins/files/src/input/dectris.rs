@@ -19,7 +19,8 @@ use crate::input::hdf5::{Found, Frames, Reader, Unwritten, put, watched};
 /// `countrate_table` where the master has them, and every number and text of `/entry/instrument` and `/entry/sample` by
 /// its own name (`count_time`, `bit_depth_image`, `incident_wavelength`), with its unit as `NAME_units`. Frames stand at
 /// the numbers that their files state (`image_nr_low`). Masked pixels hold the largest value of their dtype; nothing is
-/// changed here.
+/// changed here. Of a detector with several thresholds, whose dataset has an axis of channels, one is read: `channel`. Its
+/// mask and flat stand in the head.
 ///
 /// A data file that is not there is an error, or with `missing = "gap"` its frames are; with `follow` it has not come
 /// yet, and the series is complete with the frames that the master announces or as `follow` says.
@@ -31,8 +32,12 @@ use crate::input::hdf5::{Found, Frames, Reader, Unwritten, put, watched};
 #[serde(deny_unknown_fields)]
 pub struct DectrisMaster {
     /// The master file.
-    #[schemars(extend("x-path" = "input"))]
+    #[schemars(extend("x-path" = "input", "x-series" = true))]
     path: String,
+    /// The threshold that is read, of a detector with several; the first one is 1.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    channel: Option<u64>,
     /// What the frames of a data file are that is not there.
     #[serde(default)]
     missing: Missing,
@@ -53,6 +58,17 @@ pub enum Missing {
     Error,
     /// A gap: told and counted.
     Gap,
+}
+
+/// What a master file with links to data files, or with several channels, shows: dtype, extents of a frame, frames.
+pub(crate) fn master(path: &Path, file: &isard_h5::File) -> Option<(Dtype, Vec<usize>, u64)> {
+    if !layout::is_master(file) {
+        return None;
+    }
+    // Frames of data files that are absent count where the master announces them.
+    let series = layout::series(path, false, true, Some(1)).ok()?;
+    let records = series.pieces.last().map_or(0, |piece| piece.first + piece.count);
+    Some((series.dtype, series.dims, records / series.channels))
 }
 
 /// What [`DectrisMaster`] gives.
@@ -77,6 +93,9 @@ impl Stage for DectrisMaster {
         if self.path.is_empty() {
             faults.add("path", "is empty, wanted a master file such as `series_1_master.h5`");
         }
+        if self.channel == Some(0) {
+            faults.add("channel", "is 0, wanted at least 1");
+        }
         if let Some(follow) = &self.follow {
             // The master says how many frames there will be, so an end is not asked for.
             let mut own = Faults::default();
@@ -98,19 +117,20 @@ impl Source for DectrisMaster {
         if self.follow.is_none() && !path.exists() {
             return Err(missing(&path));
         }
-        let (master, gap) = (path.clone(), self.missing == Missing::Gap);
+        let (master, gap, channel) = (path.clone(), self.missing == Missing::Gap, self.channel);
         let open = move |growing: bool| -> Result<Found> {
-            let series = layout::series(&master, growing, gap)?;
+            let series = layout::series(&master, growing, gap, channel)?;
             let mut watched = watched(&master, &series.pieces);
             watched.extend(series.next);
             let frames = Frames::new(series.dtype, &series.dims, series.pieces, Unwritten::Missing, growing);
+            let frames = frames.channel(series.channels, channel.unwrap_or(1) - 1);
             Ok(Found { frames, watched, announced: series.announced })
         };
         let beside = path.parent().unwrap_or(Path::new(""));
         let reader = Reader::new(cx, Box::new(open), self.follow.as_ref(), beside, from.next)?;
         let frames = &reader.found()?.frames;
         let shapes = Shapes::default().with("image", Shape::array(frames.dtype, &frames.dims));
-        let head = head::head(cx, &path, self.follow.is_some())?;
+        let head = head::head(cx, &path, self.follow.is_some(), self.channel)?;
         let opened = Opened { frames: reader.total(), head, shapes, ..Opened::default() };
         self.reader = Some(reader);
         Ok(opened)

@@ -9,15 +9,14 @@ use std::sync::Arc;
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use crate::convert::{core, format};
+use crate::convert::format;
 use crate::edf::{Edf, block};
 use crate::format::FormatError;
 use crate::inflate::{self, Coding};
 use crate::input::follow::Follow;
 use crate::input::scan::{Anew, Growing, Scan, Scanned};
-use crate::input::sequence::Sequence;
+use crate::input::sequence::{Held, check, check_columns, ramp};
 use crate::input::series::{Decode, Form, HeadedOut, Places};
-use crate::input::tiff::{check, pulled};
 
 /// Endings of EDF files.
 pub(crate) const ENDINGS: [&str; 2] = [".edf", ".edf.gz"];
@@ -50,7 +49,7 @@ pub struct EdfSequence {
     follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    sequence: Option<Sequence>,
+    sequence: Held,
 }
 
 impl Stage for EdfSequence {
@@ -58,19 +57,19 @@ impl Stage for EdfSequence {
     type Out = HeadedOut;
 
     fn example() -> Example {
-        let frame = |n: u64| {
-            let pixels: Vec<u8> = (0..6).flat_map(|i| (n as u16 * 6 + i).to_ne_bytes()).collect();
+        let frame = |(n, pixels): (usize, &[u8])| {
             let omega = format!("{}", n as f64 * 0.5);
-            block(isard_h5::Dtype::U16, [2, 3], &pixels, n, &[("Omega", omega.as_str())])
+            block(isard_h5::Dtype::U16, [2, 3], pixels, n as u64, &[("Omega", omega.as_str())])
         };
-        let bytes: Vec<u8> = (0..4).filter_map(frame).flatten().collect();
+        let pixels = ramp(u16::to_ne_bytes);
+        let bytes: Vec<u8> = pixels.chunks(12).enumerate().filter_map(frame).flatten().collect();
         let path = Example::file("frames.edf", &bytes);
         Example::new(format!("path = {path:?}\ncolumns = {{ omega = \"Omega\" }}"))
     }
 
     fn check(&self, faults: &mut Faults) {
-        check(&self.path, self.follow.as_ref(), faults);
-        columns(&self.columns, faults);
+        check(&self.path, &self.follow, faults);
+        check_columns(&self.columns, faults);
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -80,24 +79,15 @@ impl Stage for EdfSequence {
 
 impl Source for EdfSequence {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let kind = Arc::new(EdfFiles { columns: self.columns.clone() });
-        let (sequence, opened) = Sequence::open(cx, &self.path, kind, self.follow.as_ref(), from)?;
-        self.sequence = Some(sequence);
-        Ok(opened)
+        let kind = EdfFiles { columns: self.columns.clone() };
+        self.sequence.open(cx, &self.path, kind, &self.follow, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<HeadedOut>) -> Result<Pull> {
-        pulled(self.sequence.as_mut())?.pull(cx, slots)
+        self.sequence.pull(cx, slots)
     }
 }
 declare!(Source, "edf.sequence", Kind::Source, EdfSequence);
-
-/// Adds a fault for a column that has the name of the frames.
-pub(crate) fn columns(columns: &BTreeMap<String, String>, faults: &mut Faults) {
-    if columns.contains_key("image") {
-        faults.add_with_help("columns", "`image` is the frames' own name", "choose another name");
-    }
-}
 
 /// The lines of a header as a head: numbers as numbers, the rest as text.
 pub(crate) fn head<'a>(lines: impl IntoIterator<Item = (&'a str, &'a str)>) -> Dict {
@@ -231,5 +221,5 @@ fn scanned(edf: &Edf) -> Scanned {
     let head = head(edf.header.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     let columns = edf.columns.iter().map(|column| Array::from_slice(column)).collect();
     let frames = edf.frames.len() as u64;
-    Scanned { head, columns, ..Scanned::bare(core(edf.dtype), &edf.shape, frames, form) }
+    Scanned { head, columns, ..Scanned::bare(Dtype::from(edf.dtype), &edf.shape, frames, form) }
 }

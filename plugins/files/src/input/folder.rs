@@ -127,7 +127,7 @@ fn absent(path: &Path, above: &Path, name: &str) -> Error {
 }
 
 /// Whether a pattern with `*`, `?` and `#` fits a whole name.
-fn fits(pattern: &str, name: &str) -> bool {
+pub fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     // Where to go on after the last star, should what follows not fit.
@@ -156,7 +156,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 }
 
 /// Compares names with runs of digits taken as numbers.
-fn natural(a: &str, b: &str) -> Ordering {
+pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
     loop {
         let digits = |s: &str| s.find(|c: char| !c.is_ascii_digit()).unwrap_or(s.len());

@@ -11,8 +11,8 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_h5::{Address, File, Piece};
 
-use crate::convert::{core, extents, h5};
-use crate::input::folder::missing;
+use crate::convert::{extents, h5};
+use crate::input::folder::{fits, missing, natural};
 use crate::input::follow::Follow;
 use crate::input::series::Given;
 use crate::verdict;
@@ -37,6 +37,8 @@ pub(crate) use value::{constant, open};
 ///
 /// Frames that a recording marks as damaged are corrupt here too: stages see a gap.
 ///
+/// Floats of 16 bits are given in single precision, which holds each of them exactly.
+///
 /// Keeps order and count. Frames that lie in the file as they do in memory (contiguous, or unfiltered chunks of whole
 /// frames) are handed out without a copy. Compressed chunks (deflate, LZF, LZ4, zstd, blosc, bitshuffle; shuffle and
 /// checksums) are read and decoded on all cores, about 1 ms for a megapixel, and no plug-in is needed; chunks of several
@@ -48,7 +50,7 @@ pub(crate) use value::{constant, open};
 #[serde(deny_unknown_fields)]
 pub struct Hdf5Dataset {
     /// The file and the dataset in it, as `file.h5::/path/of/dataset`.
-    #[schemars(extend("x-path" = "input", "x-endings" = crate::input::HDF5))]
+    #[schemars(extend("x-path" = "input", "x-endings" = crate::input::HDF5, "x-series" = true))]
     path: String,
     /// How many of the last axes make up one frame.
     #[serde(default = "two")]
@@ -80,6 +82,25 @@ pub struct Hdf5Dataset {
 
 fn two() -> usize {
     2
+}
+
+/// The datasets that `file.h5::/pattern` fits, as `file.h5::/path`, in natural order; each name of the path may be a pattern.
+///
+/// A path without a pattern is given as it is.
+pub fn datasets(path: &str) -> Result<Vec<String>> {
+    let address = Address::parse(path).map_err(|e| Error::recipe(e.to_string()))?;
+    if !address.dataset.contains(['*', '?', '#']) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let wanted: Vec<&str> = address.dataset.split('/').collect();
+    let fit = |found: &str| {
+        let names: Vec<&str> = found.split('/').collect();
+        names.len() == wanted.len() && wanted.iter().zip(names).all(|(pattern, name)| fits(pattern, name))
+    };
+    let listing = File::open(&address.file).and_then(|file| file.list()).map_err(h5)?;
+    let mut found: Vec<String> = listing.datasets.into_iter().map(|d| d.path).filter(|p| fit(p)).collect();
+    found.sort_by(|a, b| natural(a, b));
+    Ok(found.iter().map(|found| format!("{}::{found}", address.file.display())).collect())
 }
 
 /// What [`Hdf5Dataset`] gives.
@@ -160,7 +181,7 @@ impl Source for Hdf5Dataset {
         let pieces = move |growing: bool| -> Result<Found> {
             let file = if growing { File::open_growing(&place.file) } else { File::open(&place.file) };
             let (dataset, pieces) = file.and_then(|f| f.pieces(&wanted, axes)).map_err(h5)?;
-            let dtype = core(dataset.dtype().map_err(h5)?);
+            let dtype = Dtype::from(dataset.dtype().map_err(h5)?);
             let shape = extents(dataset.shape());
             let watched = watched(&place.file, &pieces);
             let frames = Frames::new(dtype, &shape[shape.len() - axes..], pieces, unwritten, growing);

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use crate::convert::{core, extents, format};
+use crate::convert::{extents, format};
 use crate::input::follow::Follow;
 use crate::input::scan::{Growing, Scan, Scanned};
-use crate::input::sequence::Sequence;
+use crate::input::sequence::{Held, check, ramp};
 use crate::input::series::{Form, FramesOut, Places};
-use crate::input::tiff::{check, pulled};
 use crate::npy::{Npy, header};
 
 /// Endings of NPY files.
@@ -43,7 +42,7 @@ pub struct NpyStack {
     follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    sequence: Option<Sequence>,
+    sequence: Held,
 }
 
 impl Stage for NpyStack {
@@ -52,12 +51,12 @@ impl Stage for NpyStack {
 
     fn example() -> Example {
         let mut bytes = header(isard_h5::Dtype::F32, &[4, 2, 3]);
-        bytes.extend((0..24).flat_map(|i| (i as f32).to_ne_bytes()));
+        bytes.extend(ramp(|pixel| f32::from(pixel).to_ne_bytes()));
         Example::new(format!("path = {:?}", Example::file("stack.npy", &bytes)))
     }
 
     fn check(&self, faults: &mut Faults) {
-        check(&self.path, self.follow.as_ref(), faults);
+        check(&self.path, &self.follow, faults);
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -67,14 +66,11 @@ impl Stage for NpyStack {
 
 impl Source for NpyStack {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let (sequence, opened) =
-            Sequence::open(cx, &self.path, Arc::new(NpyFiles), self.follow.as_ref(), from)?;
-        self.sequence = Some(sequence);
-        Ok(opened)
+        self.sequence.open(cx, &self.path, NpyFiles, &self.follow, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
-        pulled(self.sequence.as_mut())?.pull(cx, slots)
+        self.sequence.pull(cx, slots)
     }
 }
 declare!(Source, "npy.stack", Kind::Source, NpyStack);
@@ -127,7 +123,7 @@ impl Growing for GrowingNpy {
 }
 
 fn scanned(path: &Path, npy: &Npy, frames: u64) -> Result<Scanned> {
-    let (dtype, shape) = (core(npy.dtype), extents(&npy.shape));
+    let (dtype, shape) = (Dtype::from(npy.dtype), extents(&npy.shape));
     let dims = match shape.len() {
         2 => shape.as_slice(),
         3 => &shape[1..],

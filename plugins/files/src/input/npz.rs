@@ -8,15 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use crate::convert::{core, extents, format};
+use crate::convert::{extents, format};
 use crate::format::FormatError;
 use crate::inflate;
-use crate::input::edf::columns;
 use crate::input::follow::Follow;
 use crate::input::scan::{Anew, Growing, Scan, Scanned};
-use crate::input::sequence::Sequence;
+use crate::input::sequence::{Held, check, check_columns, ramp};
 use crate::input::series::{Decode, Form, HeadedOut, Places};
-use crate::input::tiff::{check, pulled};
 use crate::npy::Npy;
 use crate::npz::{Npz, Sparse, archive};
 
@@ -53,7 +51,7 @@ pub struct NpzStack {
     follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    sequence: Option<Sequence>,
+    sequence: Held,
 }
 
 impl Stage for NpzStack {
@@ -62,7 +60,7 @@ impl Stage for NpzStack {
 
     fn example() -> Example {
         use isard_h5::Dtype as H5;
-        let pixels: Vec<u8> = (0..24u16).flat_map(u16::to_ne_bytes).collect();
+        let pixels = ramp(u16::to_ne_bytes);
         let omega: Vec<u8> = (0..4).flat_map(|i| (f64::from(i) * 0.5).to_ne_bytes()).collect();
         let bytes = archive(&[("frames", H5::U16, &[4, 2, 3], &pixels), ("omega", H5::F64, &[4], &omega)]);
         let path = Example::file("stack.npz", &bytes);
@@ -70,8 +68,8 @@ impl Stage for NpzStack {
     }
 
     fn check(&self, faults: &mut Faults) {
-        check(&self.path, self.follow.as_ref(), faults);
-        columns(&self.columns, faults);
+        check(&self.path, &self.follow, faults);
+        check_columns(&self.columns, faults);
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -81,14 +79,12 @@ impl Stage for NpzStack {
 
 impl Source for NpzStack {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let kind = Arc::new(NpzFiles { key: self.key.clone(), columns: self.columns.clone() });
-        let (sequence, opened) = Sequence::open(cx, &self.path, kind, self.follow.as_ref(), from)?;
-        self.sequence = Some(sequence);
-        Ok(opened)
+        let kind = NpzFiles { key: self.key.clone(), columns: self.columns.clone() };
+        self.sequence.open(cx, &self.path, kind, &self.follow, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<HeadedOut>) -> Result<Pull> {
-        pulled(self.sequence.as_mut())?.pull(cx, slots)
+        self.sequence.pull(cx, slots)
     }
 }
 declare!(Source, "npz.stack", Kind::Source, NpzStack);
@@ -115,7 +111,7 @@ impl Scan for NpzFiles {
         };
         let mut found = match sparse {
             Some(sparse) => {
-                let (dtype, shape, frames) = (core(sparse.dtype), sparse.shape, sparse.frames);
+                let (dtype, shape, frames) = (Dtype::from(sparse.dtype), sparse.shape, sparse.frames);
                 let form = Form::Decoded(Arc::new(SparseFrames { npz: npz.clone(), sparse }));
                 let head = Dict::new().with("layout", "sparse");
                 Scanned { head, ..Scanned::bare(dtype, &shape, frames, form) }
@@ -133,7 +129,7 @@ impl Scan for NpzFiles {
                 );
                 return Err(Error::data(text).at(format!("column `{name}`")));
             }
-            let mut out = isard_core::Pool::unpooled().take(core(npy.dtype), &shape)?;
+            let mut out = isard_core::Pool::unpooled().take(Dtype::from(npy.dtype), &shape)?;
             out.bytes_mut().copy_from_slice(&bytes);
             found.columns.push(out.freeze());
         }
@@ -173,7 +169,7 @@ impl NpzFiles {
             }
         };
         let (npy, _) = npz.open(path, &key).map_err(format)?;
-        let (dtype, shape) = (core(npy.dtype), extents(&npy.shape));
+        let (dtype, shape) = (Dtype::from(npy.dtype), extents(&npy.shape));
         let (frames, dims) = match shape.len() {
             2 => (1, &shape[..]),
             3 => (npy.shape[0], &shape[1..]),

@@ -8,9 +8,8 @@ use isard_core::schemars;
 
 use crate::input::follow::Follow;
 use crate::input::scan::{Growing, Scan, Scanned};
-use crate::input::sequence::Sequence;
+use crate::input::sequence::{Held, check, ramp};
 use crate::input::series::{Form, FramesOut, Places};
-use crate::input::tiff::{check, pulled};
 
 /// Endings of raw files.
 pub(crate) const ENDINGS: [&str; 9] = [".raw", ".bin", ".dat", ".ge", ".ge1", ".ge2", ".ge3", ".ge4", ".ge5"];
@@ -60,7 +59,7 @@ pub struct RawStack {
     follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    sequence: Option<Sequence>,
+    sequence: Held,
 }
 
 /// The layout of a known detector.
@@ -106,13 +105,13 @@ impl Stage for RawStack {
 
     fn example() -> Example {
         let mut bytes = vec![0; 16];
-        bytes.extend((0..24u16).flat_map(u16::to_le_bytes));
+        bytes.extend(ramp(u16::to_le_bytes));
         let path = Example::file("frames.raw", &bytes);
         Example::new(format!("path = {path:?}\ndtype = \"u16\"\nshape = [2, 3]\noffset = 16"))
     }
 
     fn check(&self, faults: &mut Faults) {
-        check(&self.path, self.follow.as_ref(), faults);
+        check(&self.path, &self.follow, faults);
         if self.preset.is_none() {
             for (name, absent) in [("dtype", self.dtype.is_none()), ("shape", self.shape.is_none())] {
                 if absent {
@@ -132,14 +131,12 @@ impl Stage for RawStack {
 
 impl Source for RawStack {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let kind = Arc::new(self.layout()?);
-        let (sequence, opened) = Sequence::open(cx, &self.path, kind, self.follow.as_ref(), from)?;
-        self.sequence = Some(sequence);
-        Ok(opened)
+        let kind = self.layout()?;
+        self.sequence.open(cx, &self.path, kind, &self.follow, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
-        pulled(self.sequence.as_mut())?.pull(cx, slots)
+        self.sequence.pull(cx, slots)
     }
 }
 declare!(Source, "raw.stack", Kind::Source, RawStack);

@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::stage::RunCx;
 use isard_core::value::map_file;
 
-use crate::convert::{core, extents, format};
+use crate::convert::{extents, format};
 use crate::inflate;
 use crate::input::folder::{has_ending, missing};
 use crate::input::kinds::{endings, kind, whole};
@@ -58,7 +58,7 @@ fn npy(path: &Path) -> Result<Array> {
     let name = path.display().to_string();
     let map = map_file(path)?;
     let npy = Npy::parse(&map, &name).map_err(format)?;
-    let (dtype, shape) = (core(npy.dtype), extents(&npy.shape));
+    let (dtype, shape) = (Dtype::from(npy.dtype), extents(&npy.shape));
     let end = npy.offset.saturating_add(npy.len());
     if npy.native && npy.offset.is_multiple_of(dtype.size().min(8)) && map.len() >= end {
         return Array::over_map(map, npy.offset, dtype, &shape);
@@ -78,7 +78,7 @@ fn archived(path: &Path, key: &str) -> Result<Array> {
     }
     let npz = Npz::scan(path).map_err(format)?;
     let (npy, bytes) = npz.read(path, key, inflate::most(npz.length)).map_err(format)?;
-    let mut out = isard_core::Pool::unpooled().take(core(npy.dtype), &extents(&npy.shape))?;
+    let mut out = isard_core::Pool::unpooled().take(Dtype::from(npy.dtype), &extents(&npy.shape))?;
     out.bytes_mut().copy_from_slice(&bytes);
     Ok(out.freeze())
 }

@@ -1,5 +1,6 @@
 //! Sources that read files one after the other: closed ones, and those that still appear and grow.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +33,54 @@ pub(crate) struct Sequence {
     /// Files may still change.
     live: bool,
     next: u64,
+}
+
+/// The sequence of a source; none until it is opened.
+#[derive(Default)]
+pub(crate) struct Held(Option<Sequence>);
+
+impl Held {
+    /// Opens the files of a path from a position on; with `follow` those too that are still to come.
+    pub fn open(
+        &mut self,
+        cx: &Cx,
+        path: &str,
+        scan: impl Scan + 'static,
+        follow: &Option<Follow>,
+        from: Position,
+    ) -> Result<Opened> {
+        let (sequence, opened) = Sequence::open(cx, path, Arc::new(scan), follow.as_ref(), from)?;
+        self.0 = Some(sequence);
+        Ok(opened)
+    }
+
+    /// Puts the next frames, or says how long to wait for them.
+    pub fn pull<O: Ports + From<(Array, Dict)>>(&mut self, cx: &Cx, slots: &mut Slots<O>) -> Result<Pull> {
+        let sequence = self.0.as_mut();
+        sequence.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?.pull(cx, slots)
+    }
+}
+
+/// Adds the faults of the parameters that all sources of sequences share.
+pub(crate) fn check(path: &str, follow: &Option<Follow>, faults: &mut Faults) {
+    if path.is_empty() {
+        faults.add("path", "is empty, wanted a file, a folder or a pattern");
+    }
+    if let Some(follow) = follow {
+        follow.check(faults);
+    }
+}
+
+/// Adds a fault for a column that has the name of the frames.
+pub(crate) fn check_columns(columns: &BTreeMap<String, String>, faults: &mut Faults) {
+    if columns.contains_key("image") {
+        faults.add_with_help("columns", "`image` is the frames' own name", "choose another name");
+    }
+}
+
+/// The pixels of an example: four frames of 2 x 3 that count from 0 to 23.
+pub(crate) fn ramp<const N: usize>(bytes: impl Fn(u16) -> [u8; N]) -> Vec<u8> {
+    (0..24).flat_map(bytes).collect()
 }
 
 impl Sequence {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use crate::convert::{core, format};
+use crate::convert::format;
 use crate::format::FormatError;
 use crate::input::follow::Follow;
 use crate::input::scan::{Anew, Growing, Scan, Scanned};
-use crate::input::sequence::Sequence;
+use crate::input::sequence::{Held, check, ramp};
 use crate::input::series::{Decode, Form, FramesOut, Places};
 use crate::tiff::{Tiff, Writer};
 
@@ -41,7 +41,7 @@ pub struct TiffSequence {
     follow: Option<Follow>,
     #[serde(skip)]
     #[schemars(skip)]
-    sequence: Option<Sequence>,
+    sequence: Held,
 }
 
 impl Stage for TiffSequence {
@@ -50,10 +50,7 @@ impl Stage for TiffSequence {
 
     fn example() -> Example {
         let bytes = Writer::new(isard_h5::Dtype::U16, [2, 3], false).and_then(|mut writer| {
-            for page in 0..4u16 {
-                let pixels: Vec<u8> = (0..6).flat_map(|i| (page * 6 + i).to_ne_bytes()).collect();
-                writer.page(&pixels)?;
-            }
+            ramp(u16::to_ne_bytes).chunks(12).try_for_each(|page| writer.page(page))?;
             writer.into_bytes()
         });
         let path = Example::file("frames.tif", &bytes.expect("four pages of six pixels fit a file"));
@@ -61,7 +58,7 @@ impl Stage for TiffSequence {
     }
 
     fn check(&self, faults: &mut Faults) {
-        check(&self.path, self.follow.as_ref(), faults);
+        check(&self.path, &self.follow, faults);
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -71,32 +68,14 @@ impl Stage for TiffSequence {
 
 impl Source for TiffSequence {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let (sequence, opened) =
-            Sequence::open(cx, &self.path, Arc::new(TiffFiles), self.follow.as_ref(), from)?;
-        self.sequence = Some(sequence);
-        Ok(opened)
+        self.sequence.open(cx, &self.path, TiffFiles, &self.follow, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<FramesOut>) -> Result<Pull> {
-        pulled(self.sequence.as_mut())?.pull(cx, slots)
+        self.sequence.pull(cx, slots)
     }
 }
 declare!(Source, "tiff.sequence", Kind::Source, TiffSequence);
-
-/// Adds the faults of the parameters that all sources of files share.
-pub(crate) fn check(path: &str, follow: Option<&Follow>, faults: &mut Faults) {
-    if path.is_empty() {
-        faults.add("path", "is empty, wanted a file, a folder or a pattern");
-    }
-    if let Some(follow) = follow {
-        follow.check(faults);
-    }
-}
-
-/// The sequence of a source that is pulled.
-pub(crate) fn pulled(sequence: Option<&mut Sequence>) -> Result<&mut Sequence> {
-    sequence.ok_or_else(|| Error::internal("a source was pulled before it was opened"))
-}
 
 /// Walks the directories of a file.
 pub(crate) fn scan(path: &Path) -> Result<Tiff> {
@@ -123,7 +102,7 @@ impl Scan for TiffFiles {
 
 fn scanned(tiff: Tiff) -> Result<Scanned> {
     let page = tiff.uniform().map_err(format)?;
-    let (dtype, dims) = (core(page.dtype), [page.height, page.width]);
+    let (dtype, dims) = (Dtype::from(page.dtype), [page.height, page.width]);
     let head = Dict::new().with("compression", page.compression);
     let frames = tiff.pages().len() as u64;
     let form = plain(&tiff).unwrap_or_else(|| Form::Decoded(Arc::new(tiff)));

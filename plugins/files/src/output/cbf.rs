@@ -8,7 +8,6 @@ use isard_core::schemars;
 use isard_core::span::Ranges;
 
 use crate::cbf::{file, holds};
-use crate::convert::stored;
 use crate::output::name;
 use crate::output::plain::{FrameFiles, fits, not_held};
 use crate::output::run::{ImageIn, Run};
@@ -95,5 +94,6 @@ fn bytes(path: &str, header: &BTreeMap<String, String>, run: &Run) -> Result<Vec
     let lines: Vec<(&str, &str)> = header.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let name = name::last(name::stem(path));
     let shape = [run.dims[0], run.dims[1]];
-    file(stored(run.dtype), shape, &run.bytes, name, &lines).ok_or_else(|| not_held(run.dtype, "CBF"))
+    file(isard_h5::Dtype::from(run.dtype), shape, &run.bytes, name, &lines)
+        .ok_or_else(|| not_held(run.dtype, "CBF"))
 }

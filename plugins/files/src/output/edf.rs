@@ -7,7 +7,6 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_core::span::Ranges;
 
-use crate::convert::stored;
 use crate::edf::{block, holds};
 use crate::output::name;
 use crate::output::plain::{FrameFiles, fits, not_held};
@@ -112,7 +111,8 @@ fn file(run: &Run, header: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let lines: Vec<(&str, &str)> = header.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let mut bytes = vec![];
     for (i, pixels) in run.bytes.chunks(rows * columns * run.dtype.size()).enumerate() {
-        let block = block(stored(run.dtype), [rows, columns], pixels, run.first + i as u64, &lines);
+        let block =
+            block(isard_h5::Dtype::from(run.dtype), [rows, columns], pixels, run.first + i as u64, &lines);
         bytes.extend(block.ok_or_else(|| not_held(run.dtype, "EDF"))?);
     }
     Ok(bytes)

@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_core::span::{Ranges, SNAPSHOT};
 
-use crate::convert::{lengths, stored};
+use crate::convert::lengths;
 use crate::npy::header;
 use crate::output::name;
 use crate::output::run::{ImageIn, Pending, Run, next};
@@ -183,7 +183,7 @@ fn seal(out: &dyn Output, path: &str, run: &Run) -> Result<()> {
 }
 
 fn file(dtype: Dtype, shape: &[usize], elements: &[u8]) -> Vec<u8> {
-    let mut bytes = header(stored(dtype), &lengths(shape));
+    let mut bytes = header(isard_h5::Dtype::from(dtype), &lengths(shape));
     bytes.extend_from_slice(elements);
     bytes
 }

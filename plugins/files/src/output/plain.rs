@@ -67,7 +67,7 @@ pub(crate) fn fits(input: &Shapes, holds: impl Fn(isard_h5::Dtype) -> bool, form
     if let Some(dims) = shape.dims.filter(|dims| dims.len() != 2) {
         return Err(not_an_image(&dims));
     }
-    match shape.dtype.filter(|dtype| !holds(crate::convert::stored(*dtype))) {
+    match shape.dtype.filter(|dtype| !holds((*dtype).into())) {
         Some(dtype) => Err(not_held(dtype, format)),
         None => Ok(()),
     }

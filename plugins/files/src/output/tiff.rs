@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_core::span::Ranges;
 
-use crate::convert::{format, stored};
+use crate::convert::format;
 use crate::output::name;
 use crate::output::plain::{FrameFiles, fits, not_an_image};
 use crate::output::run::{ImageIn, Run};
@@ -102,7 +102,7 @@ declare!(Writer, "tiff.write", Kind::Writer, TiffWrite);
 fn file(run: &Run, compress: bool) -> Result<Vec<u8>> {
     let big = run.bytes.len() as u64 + 4096 * run.frames > u64::from(u32::MAX) - 65536;
     let [rows, columns] = run.dims[..] else { return Err(not_an_image(&run.dims)) };
-    let mut pages = Pages::new(stored(run.dtype), [rows, columns], big).map_err(format)?;
+    let mut pages = Pages::new(isard_h5::Dtype::from(run.dtype), [rows, columns], big).map_err(format)?;
     if compress {
         pages = pages.deflate();
     }

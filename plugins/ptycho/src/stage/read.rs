@@ -150,7 +150,7 @@ impl Source for PtydRead {
         if let Some(frames) = frames {
             head.set("num_frames", frames as i64);
         }
-        let dtype = core(file.chunks[0].dtype);
+        let dtype = Dtype::from(file.chunks[0].dtype);
         let shapes = Shapes::default()
             .with("image", Shape::array(dtype, &m.shape))
             .with("mask", Shape::array(Dtype::U8, &m.shape))
@@ -248,34 +248,9 @@ impl State {
 }
 
 fn typed(dtype: isard_h5::Dtype, shape: &[usize], bytes: &[u8]) -> Result<Array> {
-    let mut out = isard_core::Pool::unpooled().take(core(dtype), shape)?;
+    let mut out = isard_core::Pool::unpooled().take(dtype.into(), shape)?;
     out.bytes_mut().copy_from_slice(bytes);
     Ok(out.freeze())
-}
-
-/// The engine's name of a dtype.
-fn core(dtype: isard_h5::Dtype) -> Dtype {
-    use isard_h5::Dtype as H5;
-    match dtype {
-        H5::U8 => Dtype::U8,
-        H5::U16 => Dtype::U16,
-        H5::U32 => Dtype::U32,
-        H5::U64 => Dtype::U64,
-        H5::I8 => Dtype::I8,
-        H5::I16 => Dtype::I16,
-        H5::I32 => Dtype::I32,
-        H5::I64 => Dtype::I64,
-        H5::F32 => Dtype::F32,
-        H5::F64 => Dtype::F64,
-        H5::C32 => Dtype::C32,
-        H5::C64 => Dtype::C64,
-    }
-}
-
-/// The file's name of a dtype.
-pub(crate) fn stored(dtype: Dtype) -> isard_h5::Dtype {
-    let names = isard_h5::Dtype::ALL;
-    names.into_iter().find(|d| core(*d) == dtype).expect("both sides have the same twelve types")
 }
 
 /// Whether a path ends as it must.

@@ -7,7 +7,7 @@ use isard_core::schemars;
 use isard_core::span::Ranges;
 
 use super::experiment::{Given, pair};
-use super::read::{check_ending, stored};
+use super::read::check_ending;
 use crate::file::ptyd::{self, Chunk, Chunks, Meta};
 use crate::file::tree::{Block, Node, asctime};
 
@@ -334,7 +334,7 @@ impl Rows {
         Ok(Chunk {
             indices: self.index.clone(),
             positions: self.position.chunks_exact(2).map(|p| [p[0], p[1]]).collect(),
-            data: Block::of(stored(first.dtype()), &shape, &image),
+            data: Block::of(first.dtype().into(), &shape, &image),
             weights: Block::floats(&shape, &weights),
         })
     }

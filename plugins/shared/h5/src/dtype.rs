@@ -78,6 +78,19 @@ impl Dtype {
     }
 }
 
+// Both lists have the same twelve types in the same order; a test below compares their sizes.
+impl From<Dtype> for isard_core::Dtype {
+    fn from(dtype: Dtype) -> Self {
+        Self::ALL[dtype as usize]
+    }
+}
+
+impl From<isard_core::Dtype> for Dtype {
+    fn from(dtype: isard_core::Dtype) -> Self {
+        Self::ALL[dtype as usize - 1]
+    }
+}
+
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -101,6 +114,23 @@ impl fmt::Display for Element {
             Self::Number(dtype) => dtype.fmt(f),
             Self::Text => f.write_str("text"),
             Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_files_are_those_of_the_engine() {
+        for dtype in Dtype::ALL {
+            let own = isard_core::Dtype::from(dtype);
+            assert_eq!(Dtype::from(own), dtype);
+            // numpy counts the bits of a complex number, the engine those of its halves.
+            let bits = own.size() * if own.is_complex() { 4 } else { 8 };
+            let kind = dtype.name().trim_end_matches(char::is_numeric);
+            assert_eq!(own.name(), format!("{}{bits}", &kind[..1]), "{dtype}");
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Damaged files give errors, never a panic.
-//!
-//! Heaps of variable strings are left whole: libhdf5 2.2 walks a free block of 0 bytes in one for ever
-//! (`H5HG__cache_heap_deserialize`), and nothing outside the library can look there first.
+//! Damaged files give errors, never a panic and never a hang.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::path::Path;
 
 use isard_h5::{Compression, Dtype, File, Image, Spec};
 
@@ -23,12 +22,22 @@ fn whole() -> Vec<u8> {
     }
     image.attribute("/entry", "NX_class", "NXentry").unwrap();
     image.texts("/entry/names", &["a", "bc"]).unwrap();
+    // A heap that is longer than the library's first read of one.
+    let long = "x".repeat(9000);
+    image.texts("/entry/long", &[long.as_str(), "end"]).unwrap();
     image.into_bytes().unwrap()
 }
 
-/// Reads all that can be read; the count keeps the work from being dropped.
-fn explore(bytes: &[u8]) -> usize {
-    let Ok(file) = File::from_bytes(bytes, "damaged") else {
+/// Reads all that can be read, from memory or through a file; the count keeps the work from being dropped.
+fn explore(bytes: &[u8], path: Option<&Path>) -> usize {
+    let file = match path {
+        None => File::from_bytes(bytes, "damaged"),
+        Some(path) => {
+            std::fs::write(path, bytes).unwrap();
+            File::open(path)
+        }
+    };
+    let Ok(file) = file else {
         return 0;
     };
     let Ok(listing) = file.list() else {
@@ -51,7 +60,10 @@ fn explore(bytes: &[u8]) -> usize {
 #[test]
 fn mutated_bytes_never_panic() {
     let whole = whole();
-    let healthy = explore(&whole);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.h5");
+    let healthy = explore(&whole, None);
+    assert_eq!(explore(&whole, Some(&path)), healthy);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
         state ^= state << 13;
@@ -60,27 +72,45 @@ fn mutated_bytes_never_panic() {
         state as usize
     };
     let heaps: Vec<usize> = (0..whole.len() - 4).filter(|at| &whole[*at..at + 4] == b"GCOL").collect();
-    // The library makes heaps of 4096 bytes.
-    let in_heap = |at: usize| heaps.iter().any(|heap| (*heap..heap + 4096).contains(&at));
+    assert!(heaps.len() >= 2, "{heaps:?}");
     let mut hurt = 0;
-    for round in 0..400 {
+    for round in 0..1200 {
         let mut bytes = whole.clone();
         for _ in 0..1 + round % 4 {
-            let at = random() % bytes.len();
-            if !in_heap(at) {
-                bytes[at] = random() as u8;
-            }
+            // Every other hit is at the heads of a heap's objects, where lengths stand.
+            let at = match round % 2 {
+                0 => random() % bytes.len(),
+                _ => heaps[random() % heaps.len()] + random() % 64,
+            };
+            bytes[at] = [random() as u8, 0][random() % 2];
         }
-        hurt += usize::from(explore(&bytes) != healthy);
+        hurt += usize::from(explore(&bytes, Some(&path).filter(|_| round % 3 > 0).map(|p| &**p)) != healthy);
     }
     // Most bytes are padding: it is enough that some of the damage was met.
-    assert!(hurt > 20, "{hurt} of 400 mutations were noticed");
+    assert!(hurt > 100, "{hurt} of 1200 mutations were noticed");
 }
 
 #[test]
 fn cut_files_never_panic() {
     let whole = whole();
     for length in (0..whole.len()).step_by(97) {
-        assert!(explore(&whole[..length]) < explore(&whole), "cut to {length}");
+        assert!(explore(&whole[..length], None) < explore(&whole, None), "cut to {length}");
     }
+}
+
+#[test]
+fn a_heap_with_an_object_of_no_length_is_refused() {
+    let whole = whole();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.h5");
+    let heap = (0..whole.len()).find(|at| whole[*at..].starts_with(b"GCOL")).unwrap();
+    let mut bytes = whole.clone();
+    // The first object becomes free space of nothing: the library would look at it for ever.
+    bytes[heap + 16..heap + 32].fill(0);
+    assert!(File::from_bytes(&bytes, "a").unwrap_err().to_string().contains("heap of strings is damaged"));
+    std::fs::write(&path, bytes).unwrap();
+    let file = File::open(&path).unwrap();
+    let texts = ["/entry/names", "/entry/long"].map(|at| file.texts(at).is_err());
+    let attribute = file.attributes("/entry").is_err();
+    assert!(texts[0] || texts[1] || attribute, "what stands in that heap cannot be read");
 }

@@ -2,10 +2,13 @@
 
 mod detached;
 mod edges;
+mod names;
 mod open;
 mod place;
 mod units;
 mod watch;
+
+pub use names::{Names, scan_name};
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -35,6 +38,8 @@ pub struct Surroundings<'a> {
     pub plan: &'a Plan,
     /// The step.
     pub step: &'a Step,
+    /// What stands for the placeholders that are the same in all steps.
+    pub names: &'a Names,
     /// What all stages share.
     pub run: Arc<RunCx>,
     /// Set to let sources end and everything drain.
@@ -103,6 +108,8 @@ pub struct PassEnd {
     pub failure: Option<Error>,
     /// Whether a stream ended before its time because the run was stopped.
     pub cut_short: bool,
+    /// Whether a source gives frames that cannot be had again.
+    pub live: bool,
 }
 
 /// A stage's thread, ready to start.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Blame, Context, Error, Result};
-use crate::plan::{Feed, NodeId, Step, What};
+use crate::plan::{Feed, NodeId, What};
 use crate::registry::Role;
 use crate::run::control::Meter;
 use crate::run::edge::Item;
@@ -99,7 +99,7 @@ impl Builder<'_, '_> {
                 }
             }
         }
-        fill_placeholders(&mut set, self.s.step, &self.s.plan.name);
+        self.s.names.fill(&mut set, self.s.step);
         set
     }
 
@@ -309,18 +309,5 @@ impl Builder<'_, '_> {
         // A queue holds at least two items: nothing blocks here before the threads run.
         outlet.send(Item::Chunk(chunk))?;
         outlet.send(Item::End)
-    }
-}
-
-/// Puts what is known into the placeholders of paths.
-fn fill_placeholders(set: &mut serde_json::Value, step: &Step, run: &str) {
-    match set {
-        serde_json::Value::String(text) if text.contains('{') => {
-            let turn = step.turn.map_or_else(|| "0".into(), |(_, turn)| turn.to_string());
-            *text = text.replace("{pass}", &step.name).replace("{turn}", &turn).replace("{run}", run);
-        }
-        serde_json::Value::Array(list) => list.iter_mut().for_each(|v| fill_placeholders(v, step, run)),
-        serde_json::Value::Object(map) => map.values_mut().for_each(|v| fill_placeholders(v, step, run)),
-        _ => (),
     }
 }

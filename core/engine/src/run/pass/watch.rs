@@ -39,6 +39,7 @@ impl Builder<'_, '_> {
             latched: vec![],
             failure: None,
             cut_short: false,
+            live: self.opened.values().any(|o| o.live),
         };
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];

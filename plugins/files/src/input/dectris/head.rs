@@ -6,6 +6,7 @@ use isard_core::prelude::*;
 use isard_h5::{Attr, Element, File};
 
 use crate::convert::h5;
+use crate::input::dectris::layout::channel_names;
 use crate::input::hdf5::constant;
 
 /// Where numbers and texts of the series stand.
@@ -22,14 +23,19 @@ const ARRAYS: [(&str, &str); 5] = [
     ("trimbit", "trimbit"),
 ];
 
-/// The head of a series.
-pub(crate) fn head(cx: &Cx, path: &Path, growing: bool) -> Result<Dict> {
+/// The head of a series; of what is said of single channels only the one that is read counts, the first one by default.
+pub(crate) fn head(cx: &Cx, path: &Path, growing: bool, channel: Option<u64>) -> Result<Dict> {
     let file = if growing { File::open_growing(path) } else { File::open(path) }.map_err(h5)?;
     let mut head = Dict::new();
     let listing = file.list().map_err(h5)?;
+    let own = channel.unwrap_or(1) as usize - 1;
+    let channels = channel_names(&file).into_iter().enumerate();
+    let others: Vec<String> =
+        channels.filter(|(i, _)| *i != own).map(|(_, name)| format!("/{name}/")).collect();
     for info in &listing.datasets {
         cx.check()?;
-        if !PLACES.iter().any(|place| info.path.starts_with(place)) {
+        let elsewhere = !PLACES.iter().any(|place| info.path.starts_with(place));
+        if elsewhere || others.iter().any(|other| info.path.contains(other.as_str())) {
             continue;
         }
         let last = info.path.rsplit('/').next().unwrap_or(&info.path);
@@ -39,7 +45,7 @@ pub(crate) fn head(cx: &Cx, path: &Path, growing: bool) -> Result<Dict> {
             continue;
         }
         let key = named.unwrap_or(last);
-        // Of channels that say the same thing each, the first one speaks.
+        // What is said twice of a series is said of the whole first.
         if head.get(key).is_some() {
             continue;
         }

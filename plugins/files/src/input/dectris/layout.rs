@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use isard_core::prelude::*;
 use isard_h5::{Attr, Dataset, Dtype as H5, File, Image, Piece, Source as Place, Spec, Target};
 
-use crate::convert::{core, extents, h5};
+use crate::convert::{extents, h5};
+use crate::input::folder::natural;
 use crate::input::hdf5::constant;
 
 /// A series as its master file shows it at this moment.
@@ -13,6 +14,8 @@ pub(crate) struct Series {
     pub dtype: Dtype,
     pub dims: Vec<usize>,
     pub pieces: Vec<Piece>,
+    /// Channels of each frame, which stand one after the other.
+    pub channels: u64,
     /// Images times triggers.
     pub announced: Option<u64>,
     /// The first data file that is not there.
@@ -34,7 +37,9 @@ struct Held {
 }
 
 /// Looks through a master file; in a growing one, data files may be missing at the end.
-pub(crate) fn series(path: &Path, growing: bool, gap: bool) -> Result<Series> {
+///
+/// Of several channels `channel` is the one that is wanted, counted from 1.
+pub(crate) fn series(path: &Path, growing: bool, gap: bool, channel: Option<u64>) -> Result<Series> {
     let file = if growing { File::open_growing(path) } else { File::open(path) }.map_err(h5)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let announced = announced(&file);
@@ -42,7 +47,7 @@ pub(crate) fn series(path: &Path, growing: bool, gap: bool) -> Result<Series> {
         file.names("/entry/data").map_err(h5)?.into_iter().filter(|n| is_link(n)).collect();
     names.sort();
     if names.is_empty() {
-        return whole(path, &file, announced);
+        return whole(path, &file, announced, channel);
     }
     let mut data = vec![];
     for name in names {
@@ -75,22 +80,48 @@ pub(crate) fn series(path: &Path, growing: bool, gap: bool) -> Result<Series> {
     let (dtype, dims) = (like.dtype, like.dims.clone());
     let next = data.iter().find(|d| d.held.is_none()).map(|d| d.place.file.clone());
     let pieces = placed(path, data, announced, growing)?;
-    Ok(Series { dtype, dims, pieces, announced, next })
+    if let Some(channel) = channel.filter(|channel| *channel > 1) {
+        return Err(no_channel(path, channel, 1));
+    }
+    Ok(Series { dtype, dims, pieces, channels: 1, announced, next })
 }
 
-/// One dataset of all frames.
-fn whole(path: &Path, file: &File, announced: Option<u64>) -> Result<Series> {
+fn no_channel(path: &Path, channel: u64, channels: u64) -> Error {
+    let path = path.display();
+    Error::recipe(format!("{path}: there is no channel {channel}, each frame has {channels}"))
+}
+
+/// One dataset of all frames, [n y x] or [n channel y x].
+fn whole(path: &Path, file: &File, announced: Option<u64>, channel: Option<u64>) -> Result<Series> {
     let (dataset, pieces) = file.pieces("/entry/data/data", 2).map_err(h5)?;
     let shape = extents(dataset.shape());
-    if let [_, channels, _, _] = shape[..]
-        && channels != 1
-    {
-        return Err(Error::data(format!("{}: has {channels} channels for each frame", path.display())).help(
-            "read them as `hdf5.dataset` with `frame_axes = 3`, or by `scan = [\"frame\", \"channel\"]`",
-        ));
+    let channels = if let [_, channels, _, _] = shape[..] { channels as u64 } else { 1 };
+    match channel {
+        None if channels > 1 => {
+            let error = Error::data(format!("{}: has {channels} channels for each frame", path.display()));
+            let names = channel_names(file).join("`, `");
+            let which = if names.is_empty() { String::new() } else { format!(" (they are `{names}`)") };
+            return Err(error.help(format!("set `channel` to one of 1 to {channels}{which}")));
+        }
+        Some(channel) if channel > channels => return Err(no_channel(path, channel, channels)),
+        _ => (),
     }
-    let dtype = core(dataset.dtype().map_err(h5)?);
-    Ok(Series { dtype, dims: shape[shape.len() - 2..].to_vec(), pieces, announced, next: None })
+    let dtype = Dtype::from(dataset.dtype().map_err(h5)?);
+    Ok(Series { dtype, dims: shape[shape.len() - 2..].to_vec(), pieces, channels, announced, next: None })
+}
+
+/// The groups of what a master says of single channels: `threshold_1_channel`, ...
+pub(crate) fn channel_names(file: &File) -> Vec<String> {
+    let names = file.names("/entry/instrument/detector").unwrap_or_default();
+    let mut names: Vec<String> = names.into_iter().filter(|name| name.ends_with("_channel")).collect();
+    names.sort_by(|a, b| natural(a, b));
+    names
+}
+
+/// Whether a file is a master by what it holds: links to data files, or groups of channels.
+pub(crate) fn is_master(file: &File) -> bool {
+    let linked = file.names("/entry/data").is_ok_and(|names| names.iter().any(|name| is_link(name)));
+    linked || !channel_names(file).is_empty()
 }
 
 /// Whether a name is that of a data link: `data_000001`.
@@ -120,7 +151,7 @@ fn held(place: &Place, growing: bool) -> isard_h5::Result<Held> {
         _ => None,
     };
     let frames = dataset.records(2)?;
-    Ok(Held { dtype: core(dataset.dtype()?), dims: shape[shape.len() - 2..].to_vec(), frames, first })
+    Ok(Held { dtype: Dtype::from(dataset.dtype()?), dims: shape[shape.len() - 2..].to_vec(), frames, first })
 }
 
 /// Pieces in order: where files state the numbers of their frames these hold, else one comes after the other.

@@ -33,6 +33,8 @@ pub(crate) struct Frames {
     pub dims: Vec<usize>,
     pub frames: u64,
     pieces: Vec<Piece>,
+    /// Records that belong to one frame, and which of them is it: channels of a detector.
+    channels: (u64, u64),
     /// The dataset that was asked for, for the fill value of what no piece holds.
     whole: Option<(PathBuf, String)>,
     unwritten: Unwritten,
@@ -78,6 +80,7 @@ impl Frames {
             dims: dims.to_vec(),
             frames: pieces.last().map_or(0, |p| p.first + p.count),
             pieces,
+            channels: (1, 0),
             whole: None,
             unwritten,
             growing,
@@ -95,6 +98,13 @@ impl Frames {
         self
     }
 
+    /// Says that each frame has so many records, of which one is meant.
+    pub fn channel(mut self, channels: u64, index: u64) -> Frames {
+        self.frames /= channels.max(1);
+        self.channels = (channels.max(1), index);
+        self
+    }
+
     /// Says that nothing more will come.
     pub fn end(&mut self) {
         self.waiting = false;
@@ -105,10 +115,12 @@ impl Frames {
         if next >= self.frames {
             return Ok(vec![]);
         }
-        let index = self.pieces.partition_point(|piece| piece.first <= next) - 1;
+        let (step, channel) = self.channels;
+        let wanted = next * step + channel;
+        let index = self.pieces.partition_point(|piece| piece.first <= wanted) - 1;
         let piece = self.pieces[index].clone();
-        let (inside, room) = (next - piece.first, room.max(1));
-        let left = (piece.count - inside).min(room);
+        let inside = wanted - piece.first;
+        let left = (piece.count - inside).div_ceil(step).min(room.max(1));
         let Some(place) = piece.source else {
             return self.absent(cx, next, left, "no source is mapped there");
         };
@@ -128,11 +140,14 @@ impl Frames {
             Body::Library(dataset) if dataset.blank() => {
                 self.absent(cx, next, left, "nothing was ever written")?
             }
-            Body::Library(dataset) => vec![Given::Frames(next, self.library(cx, dataset, record, left)?)],
+            Body::Library(dataset) => {
+                let n = if step == 1 { left } else { 1 };
+                vec![Given::Frames(next, self.library(cx, dataset, record, n)?)]
+            }
             Body::Chunks(chunks) => {
                 let there = |i: u64| -> Result<bool> {
-                    let unsure = self.live && self.waiting;
-                    let found = if unsure { chunks.settled(record + i) } else { chunks.written(record + i) };
+                    let (unsure, record) = (self.live && self.waiting, record + i * step);
+                    let found = if unsure { chunks.settled(record) } else { chunks.written(record) };
                     found.map_err(h5)
                 };
                 let first = there(0)?;
@@ -185,7 +200,7 @@ impl Frames {
         self.live = file.growing();
         let dataset = file.dataset(&place.dataset).map_err(h5_read)?;
         let (axes, dtype) = (self.dims.len(), self.dtype);
-        let found = crate::convert::core(dataset.dtype().map_err(h5)?);
+        let found = Dtype::from(dataset.dtype().map_err(h5)?);
         let shape = dataset.shape();
         let dims = crate::convert::extents(&shape[shape.len().saturating_sub(axes)..]);
         if (found, dims.as_slice()) != (dtype, self.dims.as_slice()) {
@@ -196,7 +211,8 @@ impl Frames {
                 self.dims
             )));
         }
-        let plain = if self.growing { None } else { dataset.layout(axes).map_err(h5)? };
+        let plain =
+            if self.growing || self.channels.0 > 1 { None } else { dataset.layout(axes).map_err(h5)? };
         let body = match plain {
             Some(layout) => {
                 let frames = layout.records.len() as u64;
@@ -237,7 +253,9 @@ impl Frames {
 
     /// Decodes frames, all of whose chunks are there.
     fn decode(&mut self, cx: &Cx, chunks: &Chunks, record: u64, n: u64) -> Result<Array> {
-        let numbers: Vec<Vec<u64>> = (record..record + n).map(|r| chunks.of(r)).collect();
+        let step = self.channels.0;
+        let records: Vec<u64> = (0..n).map(|i| record + i * step).collect();
+        let numbers: Vec<Vec<u64>> = records.iter().map(|r| chunks.of(*r)).collect();
         let mut wanted: Vec<u64> = numbers.iter().flatten().copied().collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -278,11 +296,11 @@ impl Frames {
                 for number in &numbers[i] {
                     let chunk =
                         kept.get(number).ok_or_else(|| Error::internal("a decoded chunk was lost"))?;
-                    chunks.place(record + i as u64, *number, chunk, &mut room);
+                    chunks.place(records[i], *number, chunk, &mut room);
                 }
                 Ok(())
             })?;
-            let last = record + n - 1;
+            let last = record + (n - 1) * step;
             let full = self.kept.bytes > KEPT;
             self.kept.chunks.retain(|number, _| !full && chunks.last_record(*number) > last);
             self.kept.bytes = self.kept.chunks.len() * chunks.bytes();

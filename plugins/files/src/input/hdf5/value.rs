@@ -5,13 +5,13 @@ use std::sync::Arc;
 use isard_core::prelude::*;
 use isard_h5::{Address, Attr, Dataset, Element as Kept, File};
 
-use crate::convert::{core, extents, h5};
+use crate::convert::{extents, h5};
 use crate::input::folder::missing;
 use crate::verdict;
 
 /// All elements of a dataset.
 pub(crate) fn whole(dataset: &Dataset) -> Result<Array> {
-    let dtype = core(dataset.dtype().map_err(h5)?);
+    let dtype = Dtype::from(dataset.dtype().map_err(h5)?);
     let shape = extents(dataset.shape());
     let mut out = isard_core::Pool::unpooled().take(dtype, &shape)?;
     if !out.bytes_mut().is_empty() {

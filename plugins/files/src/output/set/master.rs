@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 use isard_h5::{Dtype as H5, Image, Spec, Stacked};
 
-use crate::convert::{h5, lengths, stored};
+use crate::convert::{h5, lengths};
 use crate::output::name;
 use crate::output::set::part::{dtype, unit, write_texts};
 use crate::output::set::state::State;
@@ -54,7 +54,7 @@ pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
             .enumerate()
             .map(|(i, counts)| Stacked { file: file(i), dataset: path.clone(), records: counts[leaf.class] })
             .collect();
-        let (dtype, dims) = (stored(dtype), lengths(&leaf.dims));
+        let (dtype, dims) = (isard_h5::Dtype::from(dtype), lengths(&leaf.dims));
         if let Some((above, _)) = path.rsplit_once('/') {
             image.group(above).map_err(h5)?;
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use isard_core::prelude::*;
 use isard_h5::{Compression, Image, Slot, Spec};
 
-use crate::convert::{h5, lengths, stored};
+use crate::convert::{h5, lengths};
 use crate::output::set::Packing;
 use crate::output::set::item::{Data, Item, Leaf};
 use crate::output::set::master::{axes, signal};
@@ -56,7 +56,8 @@ impl Building {
                         Packing::Lzf => Compression::Lzf,
                         Packing::Bitshuffle => Compression::Bitshuffle,
                     };
-                    let spec = Spec::new(stored(dtype), &lengths(&leaf.dims)).compress(compression);
+                    let spec =
+                        Spec::new(isard_h5::Dtype::from(dtype), &lengths(&leaf.dims)).compress(compression);
                     let path = format!("/entry/{}", leaf.path);
                     let slot = image.dataset(&path, &spec).map_err(h5)?;
                     if let Some(unit) = unit(leaf, units) {

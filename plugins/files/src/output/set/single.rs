@@ -6,7 +6,7 @@ use std::sync::Arc;
 use isard_core::prelude::*;
 use isard_h5::{Dtype as H5, Image, Spec};
 
-use crate::convert::{h5, lengths, stored};
+use crate::convert::{h5, lengths};
 use crate::output::set::master::About;
 use crate::output::set::part::write_texts;
 use crate::output::set::state::State;
@@ -125,7 +125,7 @@ fn table(
 
 /// Writes a whole array.
 fn numbers(image: &mut Image, path: &str, array: &Array) -> Result<()> {
-    let dtype = stored(array.dtype());
+    let dtype = isard_h5::Dtype::from(array.dtype());
     let shape = lengths(array.shape());
     let Some((records, rest)) = shape.split_first() else {
         return image.scalar(path, dtype, array.bytes()).map_err(h5);

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi8, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi64x,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256,
+    _mm256_or_si256, _mm256_packus_epi16, _mm256_permute4x64_epi64, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi64x, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_srli_epi16, _mm256_storeu_si256,
 };
 
 use super::scalar;
@@ -25,6 +26,36 @@ pub(super) fn planes(bytes: &[u8], out: &mut [u8]) {
         }
     }
     scalar::planes(bytes, out, groups.len() * 4);
+}
+
+/// Words of two bytes to planes; both slices have one length, a multiple of 16.
+#[target_feature(enable = "avx2")]
+pub(super) fn words(words: &[u8], out: &mut [u8]) {
+    let row = words.len() / 16;
+    assert!(out.len() == words.len(), "rows as long as the words");
+    let own = _mm256_set1_epi16(0xff);
+    // The halves of both vectors come interleaved.
+    let joined = |a, b| -> __m256i { _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(a, b)) };
+    let (groups, _) = words.as_chunks::<64>();
+    for (i, group) in groups.iter().enumerate() {
+        // SAFETY: the group has the twice 32 bytes that are read.
+        let (a, b) = unsafe {
+            (_mm256_loadu_si256(group.as_ptr().cast()), _mm256_loadu_si256(group[32..].as_ptr().cast()))
+        };
+        let low = joined(_mm256_and_si256(a, own), _mm256_and_si256(b, own));
+        let high = joined(_mm256_srli_epi16::<8>(a), _mm256_srli_epi16::<8>(b));
+        for (first, mut v) in [(0, low), (8, high)] {
+            for b in (0..8).rev() {
+                let bits = _mm256_movemask_epi8(v);
+                // SAFETY: 32 whole words of input stand for four bytes of each of the sixteen rows of `out`.
+                unsafe {
+                    out.as_mut_ptr().add((first + b) * row + 4 * i).cast::<i32>().write_unaligned(bits)
+                };
+                v = _mm256_add_epi8(v, v);
+            }
+        }
+    }
+    scalar::words(words, out, groups.len() * 4);
 }
 
 /// Planes to bytes; both slices have one length, a multiple of 8.

@@ -27,6 +27,24 @@ pub(crate) fn planes(bytes: &[u8], out: &mut [u8]) {
     scalar::planes(bytes, out, 0);
 }
 
+/// Turns words of two bytes into planes of bits, those of the low bytes first; both slices have the same length.
+pub(crate) fn words(words: &[u8], out: &mut [u8]) {
+    let whole = words.len().is_multiple_of(16);
+    assert!(words.len() == out.len() && whole, "planes of whole groups of 8 words");
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the feature is there, and the lengths were checked above.
+            return unsafe { avx512::words(words, out) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { avx2::words(words, out) };
+        }
+    }
+    scalar::words(words, out, 0);
+}
+
 /// Turns planes of bits into bytes again.
 pub(crate) fn bytes(planes: &[u8], out: &mut [u8]) {
     assert!(planes.len() == out.len() && out.len().is_multiple_of(8), "planes of whole groups of 8 bytes");
@@ -117,6 +135,29 @@ mod tests {
                     avx512::bytes(&wanted, &mut back);
                 }
                 assert!(there == wanted && back == src, "avx512, {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn planes_of_words_agree_for_all_machines() {
+        for n in LENGTHS {
+            let src = some(2 * n);
+            // By definition: the planes of the low bytes, then those of the high ones.
+            let half = |k: usize| defined(&src.iter().copied().skip(k).step_by(2).collect::<Vec<_>>());
+            let wanted = [half(0), half(1)].concat();
+            let mut out = vec![0; 2 * n];
+            scalar::words(&src, &mut out, 0);
+            assert_eq!(out, wanted, "{n}");
+            out.fill(0);
+            words(&src, &mut out);
+            assert_eq!(out, wanted, "{n}");
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2") {
+                out.fill(0);
+                // SAFETY: the feature is there, and the lengths are equal multiples of 16.
+                unsafe { avx2::words(&src, &mut out) };
+                assert_eq!(out, wanted, "avx2, {n}");
             }
         }
     }

@@ -22,6 +22,20 @@ pub(super) fn planes(bytes: &[u8], out: &mut [u8], first: usize) {
     }
 }
 
+/// Planes of words of two bytes, low bytes first, from group `first` of eight words on.
+pub(super) fn words(words: &[u8], out: &mut [u8], first: usize) {
+    let row = words.len() / 16;
+    for (i, group) in words.as_chunks::<16>().0.iter().enumerate().skip(first) {
+        let word = u128::from_le_bytes(*group);
+        for half in 0..2 {
+            let bytes = (0..8).fold(0, |x, k| x | u64::from((word >> (16 * k + 8 * half)) as u8) << (8 * k));
+            for (b, byte) in square(bytes).to_le_bytes().into_iter().enumerate() {
+                out[(8 * half + b) * row + i] = byte;
+            }
+        }
+    }
+}
+
 /// Bytes of planes, from group `first` of eight on.
 pub(super) fn bytes(planes: &[u8], out: &mut [u8], first: usize) {
     let row = planes.len() / 8;

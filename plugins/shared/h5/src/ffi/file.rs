@@ -71,6 +71,7 @@ fn open(path: &Path, flags: c_uint) -> Result<Id> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::new(Kind::Mismatch, "the file name holds a zero byte"))?;
     let list = access()?;
+    super::guard::guard(&list)?;
     // SAFETY: a list made above and a zero-terminated name.
     check("turning locks off", || unsafe { H5Pset_file_locking(list.0, 0, 1) })?;
     // SAFETY: as above.
@@ -79,6 +80,9 @@ fn open(path: &Path, flags: c_uint) -> Result<Id> {
 
 /// Opens bytes as a file for reading.
 pub(crate) fn open_image(bytes: &[u8]) -> Result<Id> {
+    if super::guard::holds_stuck(bytes) {
+        return Err(super::guard::refusal());
+    }
     let list = access()?;
     // SAFETY: the library copies the bytes; it does not write to them.
     check("taking bytes as a file", || unsafe {

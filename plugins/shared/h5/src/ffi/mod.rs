@@ -7,6 +7,7 @@ mod chunk;
 mod dataset;
 mod file;
 mod filter;
+mod guard;
 mod space;
 mod text;
 mod types;

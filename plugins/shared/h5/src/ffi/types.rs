@@ -86,6 +86,12 @@ pub(super) fn stored(file: Id) -> Result<Stored> {
         return Ok(Stored { element: Element::Text, memory: file, native: false });
     }
     // SAFETY: `file` is a type.
+    if class(&file) == H5T_FLOAT && hdf5::sync::sync(|| unsafe { H5Tget_size(file.0) }) == 2 {
+        // Whatever the library makes of them: single precision holds each of them exactly.
+        let (element, memory) = (Element::Number(Dtype::F32), memory_type(Dtype::F32)?);
+        return Ok(Stored { element, memory, native: false });
+    }
+    // SAFETY: `file` is a type.
     let native =
         handle("reading a type", || unsafe { H5Tget_native_type(file.0, H5T_direction_t::H5T_DIR_ASCEND) });
     let Ok(memory) = native else {
@@ -95,7 +101,7 @@ pub(super) fn stored(file: Id) -> Result<Stored> {
         Some(dtype) => Element::Number(dtype),
         None => Element::Other(named(class(&file))),
     };
-    // A 16-bit float would become a wider one: that is a change, so refuse it.
+    // What would become a wider number is a change, so refuse it.
     // SAFETY: both are types.
     let (held, wide) = hdf5::sync::sync(|| unsafe { (H5Tget_size(file.0), H5Tget_size(memory.0)) });
     if held != wide && matches!(element, Element::Number(_)) {
