@@ -4,8 +4,10 @@ use isard_core::error::Result;
 use isard_core::value::Dtype;
 
 use crate::camera::Camera;
+use crate::matrix::ByBin;
 use crate::pixel::{Dummy, Pixel};
 use crate::prepare::{Corrections, ErrorModel, Fixed, Images};
+use crate::robust::{Clipping, between, clipped};
 use crate::simd::Packed;
 use crate::split::{Binning, Shares};
 use crate::sums::{Result1, Sums, plain};
@@ -23,6 +25,20 @@ pub struct Settings {
     pub model: ErrorModel,
     /// What bins without pixels get.
     pub empty: f32,
+    /// What is done about pixels that stand out.
+    pub robust: Robust,
+}
+
+/// What is done about pixels that stand out from their bin.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Robust {
+    /// Nothing: they count like all others.
+    #[default]
+    No,
+    /// Those far from the mean are dropped.
+    Clip(Clipping),
+    /// Those between two quantiles alone count.
+    Between([f64; 2]),
 }
 
 /// One geometry made ready for frames of one dtype; shared by threads.
@@ -33,6 +49,7 @@ pub struct Integrator {
     pub fixed: Fixed,
     settings: Settings,
     packed: Option<Packed>,
+    sorted: Option<ByBin>,
 }
 
 impl Integrator {
@@ -43,8 +60,10 @@ impl Integrator {
         let dummy = settings.dummy.or(own);
         let fixed = Fixed::new(camera, &settings.corrections, images, dummy)?;
         let ordered = matches!(settings.model, ErrorModel::Azimuthal | ErrorModel::Scatter);
-        let packed = if ordered { None } else { Packed::new(&shares.matrix, &fixed) };
-        Ok(Integrator { shares, fixed, settings: settings.clone(), packed })
+        let plain = settings.robust == Robust::No;
+        let packed = if ordered || !plain { None } else { Packed::new(&shares.matrix, &fixed) };
+        let sorted = (!plain).then(|| shares.matrix.by_bin());
+        Ok(Integrator { shares, fixed, settings: settings.clone(), packed, sorted })
     }
 
     /// The mask a camera's detector has by itself; all zeros where it is not known.
@@ -62,6 +81,19 @@ impl Integrator {
     /// The sums of a frame.
     pub fn sums<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>) -> Sums {
         let model = self.settings.model;
+        let variance = variance.filter(|_| model == ErrorModel::Variance);
+        if let Some(sorted) = &self.sorted {
+            let scatter = model == ErrorModel::Azimuthal;
+            match &self.settings.robust {
+                Robust::Clip(clipping) => {
+                    return clipped(sorted, &self.fixed, frame, variance, model, clipping);
+                }
+                Robust::Between(range) => {
+                    return between(sorted, &self.fixed, frame, variance, scatter, *range);
+                }
+                Robust::No => (),
+            }
+        }
         match &self.packed {
             Some(packed) => packed.sums(&self.fixed, frame, variance, model),
             None => plain(&self.shares.matrix, &self.fixed, frame, variance, model),
@@ -71,6 +103,7 @@ impl Integrator {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         let packed = self.packed.as_ref().map_or(0, Packed::bytes);
-        self.shares.matrix.bytes() + 8 * self.fixed.norm.len() + packed
+        let sorted = self.sorted.as_ref().map_or(0, ByBin::bytes);
+        self.shares.matrix.bytes() + 8 * self.fixed.norm.len() + packed + sorted
     }
 }

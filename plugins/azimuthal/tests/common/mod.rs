@@ -69,6 +69,10 @@ fn archived(path: &Path, name: &str) -> Vec<f64> {
         elements.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
     } else if text.contains("'<f4'") {
         elements.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+    } else if text.contains("'<i4'") {
+        elements.as_chunks().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect()
+    } else if text.contains("'<i8'") {
+        elements.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect()
     } else {
         panic!("{}: {text}", path.display())
     };
@@ -90,13 +94,4 @@ pub fn case(folder: &Path) -> Json {
 /// The geometry of a case.
 pub fn poni(folder: &Path) -> Poni {
     Poni::parse(&std::fs::read_to_string(folder.join("geometry.poni")).unwrap()).unwrap()
-}
-
-/// The largest relative difference, over bins where the reference is not 0.
-pub fn worst(found: &[f64], wanted: &[f64]) -> f64 {
-    assert_eq!(found.len(), wanted.len());
-    let each = found.iter().zip(wanted).map(|(f, w)| {
-        if f == w || (f.is_nan() && w.is_nan()) { 0.0 } else { (f - w).abs() / w.abs().max(1e-30) }
-    });
-    each.fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) })
 }
