@@ -1,1 +1,25 @@
 //! Azimuthal integration of area-detector frames.
+
+mod axis;
+mod camera;
+mod integrator;
+mod matrix;
+mod pixel;
+mod prepare;
+mod robust;
+mod simd;
+mod split;
+mod stage;
+mod sums;
+mod unit;
+
+pub use axis::Axis;
+pub use camera::{Camera, Corners, Places};
+pub use integrator::{Integrator, Robust, Settings};
+pub use matrix::{ByBin, Matrix};
+pub use pixel::{Dummy, Pixel};
+pub use prepare::{Corrections, ErrorModel, Fixed, Images};
+pub use robust::{Clipping, between, clipped};
+pub use split::{Binning, Shares, Splitting};
+pub use sums::{Result1, Sums, plain};
+pub use unit::{Space, UNITS, Unit};

@@ -72,10 +72,15 @@ impl Grid {
 
     /// Position in metres of a fractional pixel coordinate, whose integers are pixel edges.
     pub fn at(&self, row: f64, col: f64) -> [f64; 2] {
+        let [row, col] = self.mirrored(row, col);
+        [row * self.pixel[0], col * self.pixel[1]]
+    }
+
+    /// A fractional pixel coordinate as it would be in the native orientation.
+    pub fn mirrored(&self, row: f64, col: f64) -> [f64; 2] {
         let (up, left) = self.orientation.mirrors();
         let row = if up { self.shape[0] as f64 - row } else { row };
-        let col = if left { self.shape[1] as f64 - col } else { col };
-        [row * self.pixel[0], col * self.pixel[1]]
+        [row, if left { self.shape[1] as f64 - col } else { col }]
     }
 
     /// Fractional pixel coordinate of a position in metres; the inverse of [`Grid::at`].

@@ -15,7 +15,7 @@ mod wave;
 
 pub use calibrant::{Calibrant, Line, UnknownCalibrant};
 pub use correct::{polarisation, solid_angle};
-pub use detector::{Known, known_detector};
+pub use detector::{Known, Seam, known_detector};
 pub use fit2d::Fit2d;
 pub use grid::{Grid, Orientation};
 pub use poni::{Poni, PoniError, Sensor};

@@ -174,7 +174,7 @@ impl Poni {
         let mut poni = Self {
             version,
             detector,
-            pixel: known.map(|k| [k.pixel; 2]),
+            pixel: known.map(|k| [k.height, k.pixel]),
             shape: known.map(|k| k.shape),
             orientation: Orientation::default(),
             sensor: None,

@@ -1,0 +1,263 @@
+//! A detector in its place: positions, units and normalisation of every pixel.
+
+use std::f64::consts::PI;
+
+use isard_core::error::{Error, Result};
+use isard_geometry::{Grid, Known, Poni, Pose, known_detector, polarisation};
+
+use crate::unit::{Space, Unit};
+
+/// Twice pi.
+pub(crate) const TURN: f64 = 2.0 * PI;
+
+/// A flat detector in its place, and the beam.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Camera {
+    /// The pixels.
+    pub grid: Grid,
+    /// Distance, point of normal incidence and rotations.
+    pub pose: Pose,
+    /// Wavelength in metres.
+    pub wavelength: Option<f64>,
+    /// Azimuths run over [0, 2 pi) instead of (-pi, pi].
+    pub cut_at_zero: bool,
+    /// How pixels' places are rounded.
+    pub places: Places,
+    /// The detector, where its name says which.
+    pub known: Option<Known>,
+}
+
+/// How the places of pixels on the detector are rounded before anything is made of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Places {
+    /// Not at all, but the corners of units other than q, 2theta and r come from single precision.
+    ///
+    /// The reference has a way of its own for those three units, and takes all others from a table of corners.
+    #[default]
+    Usual,
+    /// Everything comes from the table of corners in single precision.
+    ///
+    /// The reference does so once it has made that table for an earlier unit.
+    Single,
+}
+
+/// Values at the corners of all pixels, in single precision: one row and one column more than there are pixels.
+pub struct Corners {
+    /// Radial values in the unit's space.
+    pub radial: Vec<f32>,
+    /// Azimuths.
+    pub chi: Vec<f32>,
+    /// Corners in a row.
+    pub width: usize,
+}
+
+impl Camera {
+    /// The camera of a geometry file, for frames of this shape if the file does not know it.
+    pub fn new(poni: &Poni, frame: Option<[usize; 2]>) -> Result<Camera> {
+        let pixel = poni.pixel.ok_or_else(|| {
+            let error = Error::data(format!("the detector `{}` has no pixel size", poni.detector));
+            error.help("add a `Detector_config` with `pixel1` and `pixel2` to the geometry file")
+        })?;
+        let shape = match (poni.shape, frame) {
+            (Some(known), Some(frame)) if known != frame => {
+                return Err(Error::data(format!(
+                    "frames of {frame:?}, the detector `{}` of the geometry file has {known:?} pixels",
+                    poni.detector
+                ))
+                .help("take the geometry of this detector, or correct `max_shape` in it"));
+            }
+            (Some(shape), _) | (None, Some(shape)) => shape,
+            (None, None) => return Err(Error::data("neither the geometry file nor a frame gives a shape")),
+        };
+        Ok(Camera {
+            grid: Grid { shape, pixel, orientation: poni.orientation },
+            pose: poni.pose,
+            wavelength: poni.wavelength,
+            cut_at_zero: false,
+            places: Places::Usual,
+            known: known_detector(&poni.detector).filter(|k| k.shape == shape),
+        })
+    }
+
+    /// Pixels.
+    pub fn pixels(&self) -> usize {
+        self.grid.shape[0] * self.grid.shape[1]
+    }
+
+    /// The wavelength for a unit: an error where it needs one and there is none.
+    pub(crate) fn wavelength_for(&self, unit: &Unit) -> Result<f64> {
+        match self.wavelength {
+            Some(wavelength) => Ok(wavelength),
+            None if unit.needs_wavelength() => {
+                Err(Error::data(format!("`{unit}` needs a wavelength, and the geometry has none"))
+                    .help("add `Wavelength: 1e-10` (metres) to the geometry file, or use `2th_deg`"))
+            }
+            None => Ok(f64::NAN),
+        }
+    }
+
+    /// An azimuth, moved to where the cut is.
+    fn cut(&self, chi: f64) -> f64 {
+        if self.cut_at_zero { chi.rem_euclid(TURN) } else { chi }
+    }
+
+    /// Values of a space at the pixels' centres.
+    pub fn centres(&self, unit: &Unit) -> Result<Vec<f64>> {
+        let wavelength = self.wavelength_for(unit)?;
+        Ok(match unit.space {
+            Space::Chi => self.each_centre(|lab| self.cut(lab.chi())),
+            space => self.each_centre(|lab| space.at(&lab, wavelength)),
+        })
+    }
+
+    /// Azimuths of the pixels' centres.
+    pub fn azimuths(&self) -> Vec<f64> {
+        self.each_centre(|lab| self.cut(lab.chi()))
+    }
+
+    fn each_centre(&self, value: impl Fn(isard_geometry::Lab) -> f64) -> Vec<f64> {
+        let matrix = self.pose.rotation();
+        let [rows, columns] = self.grid.shape;
+        let mut out = Vec::with_capacity(rows * columns);
+        for row in 0..rows {
+            for column in 0..columns {
+                let [d1, d2] = match self.places {
+                    Places::Usual => self.grid.centre(row, column),
+                    Places::Single => self.single_centre(row, column),
+                };
+                out.push(value(self.pose.lab_with(&matrix, d1, d2)));
+            }
+        }
+        out
+    }
+
+    /// A corner, as products of single precision.
+    fn single(&self, row: usize, column: usize) -> [f32; 2] {
+        let grid = self.grid.mirrored(row as f64, column as f64);
+        [grid[0] as f32 * self.grid.pixel[0] as f32, grid[1] as f32 * self.grid.pixel[1] as f32]
+    }
+
+    /// The mean of a pixel's corners, in single precision.
+    fn single_centre(&self, row: usize, column: usize) -> [f64; 2] {
+        let around = [(0, 0), (1, 0), (1, 1), (0, 1)].map(|(r, c)| self.single(row + r, column + c));
+        [0, 1].map(|axis| f64::from((0.25 * around.iter().map(|p| f64::from(p[axis])).sum::<f64>()) as f32))
+    }
+
+    /// Radial values and, where wanted, azimuths at all corners.
+    pub fn corners(&self, unit: &Unit, chi: bool) -> Result<Corners> {
+        let wavelength = self.wavelength_for(unit)?;
+        let matrix = self.pose.rotation();
+        let [rows, columns] = self.grid.shape;
+        let usual = matches!(unit.space, Space::Q | Space::Tth | Space::Radius | Space::Chi);
+        let exact = usual && self.places == Places::Usual;
+        let (width, n) = (columns + 1, (rows + 1) * (columns + 1));
+        let mut corners = Corners { radial: Vec::with_capacity(n), chi: vec![], width };
+        if chi {
+            corners.chi.reserve(n);
+        }
+        for row in 0..=rows {
+            for column in 0..=columns {
+                let [d1, d2] = if exact {
+                    self.grid.at(row as f64, column as f64)
+                } else {
+                    self.single(row, column).map(f64::from)
+                };
+                let lab = self.pose.lab_with(&matrix, d1, d2);
+                let radial = match unit.space {
+                    Space::Chi => self.cut(lab.chi()),
+                    space => space.at(&lab, wavelength),
+                };
+                corners.radial.push(radial as f32);
+                if chi {
+                    corners.chi.push(self.cut(lab.chi()) as f32);
+                }
+            }
+        }
+        Ok(corners)
+    }
+
+    /// Relative solid angles: the cube of the cosine of the angle of incidence.
+    pub fn solid_angle(&self) -> Vec<f64> {
+        self.each_incidence(|cos| cos * cos * cos)
+    }
+
+    /// What an absorbing screen of this transmission at normal incidence takes up, relative to normal incidence.
+    pub fn screen(&self, transmission: f64) -> Vec<f64> {
+        let (ln, taken) = (transmission.ln(), 1.0 - transmission);
+        self.each_incidence(|cos| (1.0 - (ln / cos).exp()) / taken)
+    }
+
+    /// Something of the cosine of the angle of incidence at every pixel.
+    fn each_incidence(&self, value: impl Fn(f64) -> f64) -> Vec<f64> {
+        let [rows, columns] = self.grid.shape;
+        let Pose { dist, poni1, poni2, .. } = self.pose;
+        let mut out = Vec::with_capacity(rows * columns);
+        for row in 0..rows {
+            for column in 0..columns {
+                let [d1, d2] = self.grid.centre(row, column);
+                let (a, b) = (d1 - poni1, d2 - poni2);
+                out.push(value(dist / (dist * dist + a * a + b * b).sqrt()));
+            }
+        }
+        out
+    }
+
+    /// Polarisation factors in single precision, for a factor and an axis turned by `offset` radians.
+    pub fn polarisation(&self, factor: f64, offset: f64) -> Vec<f32> {
+        let matrix = self.pose.rotation();
+        let [rows, columns] = self.grid.shape;
+        let mut out = Vec::with_capacity(rows * columns);
+        for row in 0..rows {
+            for column in 0..columns {
+                let [d1, d2] = self.grid.centre(row, column);
+                let lab = self.pose.lab_with(&matrix, d1, d2);
+                out.push(polarised(&lab, factor, offset) as f32);
+            }
+        }
+        out
+    }
+}
+
+/// The polarisation factor at a point, from ratios of lengths where the axis is not turned.
+fn polarised(lab: &isard_geometry::Lab, factor: f64, offset: f64) -> f64 {
+    if offset != 0.0 {
+        return polarisation(lab.tth(), lab.chi(), factor, offset);
+    }
+    // cos^2 2theta = z^2 / R^2 and cos 2chi (1 - cos^2 2theta) = (x^2 - y^2) / R^2: no angle is needed.
+    let (x, y, z) = (lab.x * lab.x, lab.y * lab.y, lab.z * lab.z);
+    let length = x + y + z;
+    0.5 * (1.0 + (z - factor * (x - y)) / length)
+}
+
+impl Corners {
+    /// The four corners of a pixel, in the order (i, j), (i+1, j), (i+1, j+1), (i, j+1).
+    pub fn around(&self, row: usize, column: usize) -> [usize; 4] {
+        let a = row * self.width + column;
+        [a, a + self.width, a + self.width + 1, a + 1]
+    }
+
+    /// How far the corners of each pixel are from its centre, at most, in the unit's space.
+    pub fn extents(&self, centres: &[f64], angle: bool) -> Vec<f64> {
+        extents(&self.radial, self, centres, angle)
+    }
+
+    /// How far the corners of each pixel are from its centre in azimuth, at most.
+    pub fn spreads(&self, azimuths: &[f64]) -> Vec<f64> {
+        extents(&self.chi, self, azimuths, true)
+    }
+}
+
+fn extents(values: &[f32], corners: &Corners, centres: &[f64], angle: bool) -> Vec<f64> {
+    let columns = corners.width - 1;
+    let mut out = Vec::with_capacity(centres.len());
+    for (row, line) in centres.chunks_exact(columns).enumerate() {
+        for (column, centre) in line.iter().enumerate() {
+            let far = corners.around(row, column).iter().fold(0.0f64, |far, at| {
+                let distance = (f64::from(values[*at]) - centre).abs();
+                far.max(if angle { distance.min(TURN - distance) } else { distance })
+            });
+            out.push(far);
+        }
+    }
+    out
+}

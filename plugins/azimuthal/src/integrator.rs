@@ -1,0 +1,109 @@
+//! One geometry made ready: frames go in, curves or maps come out.
+
+use isard_core::error::Result;
+use isard_core::value::Dtype;
+
+use crate::camera::Camera;
+use crate::matrix::ByBin;
+use crate::pixel::{Dummy, Pixel};
+use crate::prepare::{Corrections, ErrorModel, Fixed, Images};
+use crate::robust::{Clipping, between, clipped};
+use crate::simd::Packed;
+use crate::split::{Binning, Shares};
+use crate::sums::{Result1, Sums, plain};
+
+/// What is integrated and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bins and splitting.
+    pub binning: Binning,
+    /// Corrections that follow from the geometry.
+    pub corrections: Corrections,
+    /// The value that marks invalid pixels; else the detector's own.
+    pub dummy: Option<Dummy>,
+    /// Where errors come from.
+    pub model: ErrorModel,
+    /// What bins without pixels get.
+    pub empty: f32,
+    /// What is done about pixels that stand out.
+    pub robust: Robust,
+}
+
+/// What is done about pixels that stand out from their bin.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Robust {
+    /// Nothing: they count like all others.
+    #[default]
+    No,
+    /// Those far from the mean are dropped.
+    Clip(Clipping),
+    /// Those between two quantiles alone count.
+    Between([f64; 2]),
+}
+
+/// One geometry made ready for frames of one dtype; shared by threads.
+pub struct Integrator {
+    /// The matrix and its axes.
+    pub shares: Shares,
+    /// What is known of each pixel.
+    pub fixed: Fixed,
+    settings: Settings,
+    packed: Option<Packed>,
+    sorted: Option<ByBin>,
+}
+
+impl Integrator {
+    /// Makes everything that does not depend on frames.
+    pub fn new(camera: &Camera, settings: &Settings, images: &Images, dtype: Dtype) -> Result<Integrator> {
+        let shares = Shares::new(camera, &settings.binning, images.mask)?;
+        let own = camera.known.and_then(|k| k.dummy).map(|dummy| Dummy::of_detector(dummy, dtype));
+        let dummy = settings.dummy.or(own);
+        let fixed = Fixed::new(camera, &settings.corrections, images, dummy)?;
+        let ordered = matches!(settings.model, ErrorModel::Azimuthal | ErrorModel::Scatter);
+        let plain = settings.robust == Robust::No;
+        let packed = if ordered || !plain { None } else { Packed::new(&shares.matrix, &fixed) };
+        let sorted = (!plain).then(|| shares.matrix.by_bin());
+        Ok(Integrator { shares, fixed, settings: settings.clone(), packed, sorted })
+    }
+
+    /// The mask a camera's detector has by itself; all zeros where it is not known.
+    pub fn own_mask(camera: &Camera) -> Vec<u8> {
+        camera.known.map_or_else(|| vec![0; camera.pixels()], |known| known.mask())
+    }
+
+    /// The curve or map of a frame; `factor` is what all its pixels are divided by.
+    pub fn run<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>, factor: f64) -> Result1 {
+        let mut sums = self.sums(frame, variance);
+        sums.scale(factor);
+        sums.finish(self.settings.empty)
+    }
+
+    /// The sums of a frame.
+    pub fn sums<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>) -> Sums {
+        let model = self.settings.model;
+        let variance = variance.filter(|_| model == ErrorModel::Variance);
+        if let Some(sorted) = &self.sorted {
+            let scatter = model == ErrorModel::Azimuthal;
+            match &self.settings.robust {
+                Robust::Clip(clipping) => {
+                    return clipped(sorted, &self.fixed, frame, variance, model, clipping);
+                }
+                Robust::Between(range) => {
+                    return between(sorted, &self.fixed, frame, variance, scatter, *range);
+                }
+                Robust::No => (),
+            }
+        }
+        match &self.packed {
+            Some(packed) => packed.sums(&self.fixed, frame, variance, model),
+            None => plain(&self.shares.matrix, &self.fixed, frame, variance, model),
+        }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let packed = self.packed.as_ref().map_or(0, Packed::bytes);
+        let sorted = self.sorted.as_ref().map_or(0, ByBin::bytes);
+        self.shares.matrix.bytes() + 8 * self.fixed.norm.len() + packed + sorted
+    }
+}

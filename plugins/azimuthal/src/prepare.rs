@@ -1,0 +1,118 @@
+//! What is done to each pixel before it is summed: dark, normalisation, variance, validity.
+
+use isard_core::error::{Error, Result};
+
+use crate::camera::Camera;
+use crate::pixel::Dummy;
+
+/// What variance pixels are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorModel {
+    /// None: no errors are reported.
+    #[default]
+    None,
+    /// An image of variances.
+    Variance,
+    /// The counts themselves, at least 1.
+    Poisson,
+    /// The scatter within each bin, updated pixel by pixel.
+    Azimuthal,
+    /// The scatter within each bin about its final mean.
+    Scatter,
+}
+
+/// Corrections that follow from the geometry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Corrections {
+    /// Whether pixels are divided by the solid angle they see.
+    pub solid_angle: bool,
+    /// Factor of the polarisation and the turn of its axis in radians.
+    pub polarisation: Option<[f64; 2]>,
+    /// Transmission of the screen at normal incidence.
+    pub screen: Option<f64>,
+}
+
+impl Default for Corrections {
+    fn default() -> Self {
+        Corrections { solid_angle: true, polarisation: None, screen: None }
+    }
+}
+
+/// What is known of each pixel before any frame.
+#[derive(Clone, Debug, Default)]
+pub struct Fixed {
+    /// What pixels are divided by; 0 where a pixel counts nowhere.
+    pub norm: Vec<f32>,
+    /// What is taken off.
+    pub dark: Option<Vec<f32>>,
+    /// The value that marks pixels of frames as invalid.
+    pub dummy: Option<Dummy>,
+}
+
+/// Images that belong to the detector, in single precision.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Images<'a> {
+    /// Where it is not 0 a pixel counts nowhere.
+    pub mask: &'a [u8],
+    /// What is taken off.
+    pub dark: Option<&'a [f32]>,
+    /// What pixels are divided by.
+    pub flat: Option<&'a [f32]>,
+}
+
+impl Fixed {
+    /// Puts together what the geometry and the images say.
+    pub fn new(
+        camera: &Camera,
+        corrections: &Corrections,
+        images: &Images,
+        dummy: Option<Dummy>,
+    ) -> Result<Fixed> {
+        let n = camera.pixels();
+        let named = [("dark", images.dark), ("flat", images.flat)];
+        let named = named.map(|(name, image)| (name, image.map(<[f32]>::len)));
+        for (name, found) in named.into_iter().chain([("mask", Some(images.mask.len()))]) {
+            if let Some(found) = found.filter(|found| *found != n) {
+                let shape = camera.grid.shape;
+                return Err(Error::data(format!("`{name}` has {found} pixels, the detector has {shape:?}")));
+            }
+        }
+        let mut norm = match images.flat {
+            Some(flat) => flat.to_vec(),
+            None => vec![1.0; n],
+        };
+        if let Some([factor, offset]) = corrections.polarisation {
+            let values = camera.polarisation(factor, offset);
+            norm.iter_mut().zip(values).for_each(|(n, p)| *n *= p);
+        }
+        if corrections.solid_angle {
+            norm.iter_mut().zip(camera.solid_angle()).for_each(|(n, s)| *n *= s as f32);
+        }
+        if let Some(transmission) = corrections.screen {
+            norm.iter_mut().zip(camera.screen(transmission)).for_each(|(n, s)| *n *= s as f32);
+        }
+        let bad = |value: f32| !value.is_finite() || dummy.is_some_and(|d| d.marks(value));
+        for (pixel, n) in norm.iter_mut().enumerate() {
+            let of = |image: Option<&[f32]>| image.is_some_and(|i| bad(i[pixel]));
+            if images.mask[pixel] != 0 || !n.is_finite() || of(images.dark) || of(images.flat) {
+                *n = 0.0;
+            }
+        }
+        Ok(Fixed { norm, dark: images.dark.map(<[f32]>::to_vec), dummy })
+    }
+
+    /// Whether a pixel may count and its value is valid.
+    #[inline(always)]
+    pub(crate) fn valid(&self, pixel: usize, value: f32) -> bool {
+        self.norm[pixel] != 0.0 && value.is_finite() && !self.dummy.is_some_and(|d| d.marks(value))
+    }
+
+    /// The signal of a pixel.
+    #[inline(always)]
+    pub(crate) fn signal(&self, pixel: usize, value: f32) -> f32 {
+        match &self.dark {
+            Some(dark) => value - dark[pixel],
+            None => value,
+        }
+    }
+}

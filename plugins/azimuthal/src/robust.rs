@@ -1,0 +1,195 @@
+//! Curves that spots do not disturb: sigma clipping, medians and means between quantiles.
+
+use crate::matrix::ByBin;
+use crate::pixel::Pixel;
+use crate::prepare::{ErrorModel, Fixed};
+use crate::sums::{Sums, update};
+
+/// How pixels far from the mean of their bin are dropped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clipping {
+    /// Standard deviations from the mean; 0 for Chauvenet's criterion alone.
+    pub threshold: f64,
+    /// Rounds at most.
+    pub rounds: usize,
+    /// The scatter decides what is dropped, counts say how large the errors are.
+    pub hybrid: bool,
+}
+
+/// One pixel of a bin.
+#[derive(Clone, Copy)]
+struct Member {
+    share: f64,
+    signal: f64,
+    norm: f64,
+    variance: f64,
+}
+
+impl Member {
+    fn value(&self) -> f64 {
+        self.signal / self.norm
+    }
+}
+
+/// The pixels of each bin in turn, those that are valid.
+struct Members<'a, T> {
+    matrix: &'a ByBin,
+    fixed: &'a Fixed,
+    frame: &'a [T],
+    variance: Option<&'a [f32]>,
+}
+
+impl<T: Pixel> Members<'_, T> {
+    fn of(&self, bin: usize, members: &mut Vec<Member>) {
+        members.clear();
+        let (pixels, shares) = self.matrix.of(bin);
+        for (pixel, share) in pixels.iter().zip(shares) {
+            let pixel = *pixel as usize;
+            let value = self.frame[pixel].value();
+            if !self.fixed.valid(pixel, value) {
+                continue;
+            }
+            members.push(Member {
+                share: f64::from(*share),
+                signal: f64::from(self.fixed.signal(pixel, value)),
+                norm: f64::from(self.fixed.norm[pixel]),
+                variance: f64::from(self.variance.map_or(value.max(1.0), |v| v[pixel])),
+            });
+        }
+    }
+}
+
+/// Adds up the members of a bin.
+fn add(sums: &mut Sums, bin: usize, members: &[Member], scatter: bool) {
+    for sum in [&mut sums.signal, &mut sums.norm, &mut sums.norm2, &mut sums.count, &mut sums.variance] {
+        sum[bin] = 0.0;
+    }
+    for m in members {
+        if scatter {
+            update(sums, bin, m.share, m.signal, m.norm);
+        } else {
+            let w = m.share * m.norm;
+            sums.signal[bin] += m.share * m.signal;
+            sums.norm[bin] += w;
+            sums.norm2[bin] += w * w;
+            sums.variance[bin] += m.share * m.share * m.variance;
+        }
+        sums.count[bin] += m.share;
+    }
+}
+
+/// Sums after pixels far from the mean of their bin were dropped, for good, bin by bin.
+pub fn clipped<T: Pixel>(
+    matrix: &ByBin,
+    fixed: &Fixed,
+    frame: &[T],
+    variance: Option<&[f32]>,
+    model: ErrorModel,
+    clipping: &Clipping,
+) -> Sums {
+    let bins = matrix.start.len() - 1;
+    let mut sums = Sums::zeros(bins, true);
+    let source = Members { matrix, fixed, frame, variance };
+    let scatter = model == ErrorModel::Azimuthal || clipping.hybrid;
+    let mut members = vec![];
+    for bin in 0..bins {
+        source.of(bin, &mut members);
+        add(&mut sums, bin, &members, scatter);
+        for _ in 0..clipping.rounds {
+            if sums.norm2[bin] <= 0.0 {
+                break;
+            }
+            let mean = sums.signal[bin] / sums.norm[bin];
+            let std = (sums.variance[bin] / sums.norm2[bin]).sqrt();
+            let chauvenet = (2.0 * (sums.count[bin].max(3.0) / std::f64::consts::TAU.sqrt()).ln()).sqrt();
+            let cut = clipping.threshold.max(chauvenet) * std;
+            let before = members.len();
+            members.retain(|m| (m.value() - mean).abs() <= cut);
+            if members.len() == before {
+                break;
+            }
+            add(&mut sums, bin, &members, scatter);
+        }
+        if clipping.hybrid {
+            add(&mut sums, bin, &members, false);
+        }
+    }
+    sums
+}
+
+/// Sums over the pixels between two quantiles of their bin, in fractions of its weight; the median where both are 0.5.
+pub fn between<T: Pixel>(
+    matrix: &ByBin,
+    fixed: &Fixed,
+    frame: &[T],
+    variance: Option<&[f32]>,
+    scatter: bool,
+    [low, high]: [f64; 2],
+) -> Sums {
+    let bins = matrix.start.len() - 1;
+    let mut sums = Sums::zeros(bins, true);
+    let source = Members { matrix, fixed, frame, variance };
+    let mut members = vec![];
+    let mut kept = vec![];
+    for bin in 0..bins {
+        source.of(bin, &mut members);
+        // In single precision, and pixels that are equal there in their order, as the reference has them.
+        members.sort_by(|a, b| (a.value() as f32).total_cmp(&(b.value() as f32)));
+        let total: f64 = members.iter().map(|m| m.share * m.norm).sum();
+        let (low, high) = (low * total, high * total);
+        kept.clear();
+        let mut after = 0.0;
+        for m in &members {
+            let before = after;
+            after += m.share * m.norm;
+            if (low <= before && after <= high) || (low >= before && high <= after) {
+                kept.push(*m);
+            }
+        }
+        add(&mut sums, bin, &kept, scatter);
+        sums.count[bin] = kept.len() as f64;
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::Matrix;
+
+    fn one_bin(n: usize) -> (ByBin, Fixed) {
+        let mut matrix = Matrix::new(1, n);
+        for _ in 0..n {
+            matrix.put(0, 1.0);
+            matrix.close();
+        }
+        (matrix.by_bin(), Fixed { norm: vec![1.0; n], dark: None, dummy: None })
+    }
+
+    // By hand: the median of 1 2 3 4 100 is 3; the pixels wholly between 20 and 80 % are 2 3 4.
+    #[test]
+    fn quantiles_by_hand() {
+        let (matrix, fixed) = one_bin(5);
+        let frame = [4u16, 100, 1, 3, 2];
+        let take = |q| {
+            let sums = between(&matrix, &fixed, &frame, None, false, q);
+            (sums.signal[0], sums.count[0])
+        };
+        assert_eq!(take([0.5, 0.5]), (3.0, 1.0));
+        assert_eq!(take([0.2, 0.8]), (9.0, 3.0));
+        assert_eq!(take([0.0, 1.0]), (110.0, 5.0));
+    }
+
+    // By hand: eleven times 10 and one 1000: the first round drops it, the second finds no more.
+    #[test]
+    fn an_outlier_is_dropped_for_good() {
+        let (matrix, fixed) = one_bin(12);
+        let mut frame = [10i32; 12];
+        frame[7] = 1000;
+        let clipping = Clipping { threshold: 3.0, rounds: 5, hybrid: false };
+        let sums = clipped(&matrix, &fixed, &frame, None, ErrorModel::Azimuthal, &clipping);
+        assert_eq!((sums.signal[0], sums.count[0], sums.variance[0]), (110.0, 11.0, 0.0));
+        let none = Clipping { rounds: 0, ..clipping };
+        assert_eq!(clipped(&matrix, &fixed, &frame, None, ErrorModel::Poisson, &none).count[0], 12.0);
+    }
+}

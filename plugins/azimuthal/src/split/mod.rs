@@ -1,0 +1,201 @@
+//! How pixels are shared among bins: not at all, by bounding boxes, or by their outlines.
+
+mod cells;
+mod line;
+mod outline;
+
+use isard_core::error::{Error, Result};
+use isard_core::prelude::{Deserialize, JsonSchema};
+
+use crate::axis::{Axis, Limits};
+use crate::camera::{Camera, Corners};
+use crate::matrix::Matrix;
+use crate::unit::Unit;
+
+/// How a pixel is shared among bins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Splitting {
+    /// Its centre decides.
+    No,
+    /// Its bounding box along each axis.
+    #[default]
+    Bbox,
+    /// Its outline, a quadrilateral.
+    Full,
+}
+
+/// What a matrix is made for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binning {
+    /// The radial unit.
+    pub unit: Unit,
+    /// Radial bins.
+    pub radial: usize,
+    /// Azimuthal bins; none for a curve.
+    pub azimuthal: Option<usize>,
+    /// How pixels are shared.
+    pub splitting: Splitting,
+    /// Radial limits in the unit reported; else those of the pixels.
+    pub radial_range: Option<[f64; 2]>,
+    /// Azimuthal limits in degrees; else those of the pixels.
+    pub azimuth_range: Option<[f64; 2]>,
+    /// Limits are taken over masked pixels too, as histograms without splitting do.
+    pub masked_limits: bool,
+}
+
+/// A matrix with its axes.
+#[derive(Clone, Debug)]
+pub struct Shares {
+    /// The shares; bins run over the radial axis first.
+    pub matrix: Matrix,
+    /// The radial axis in the unit's space.
+    pub radial: Axis,
+    /// The azimuthal axis in radians, of a map.
+    pub azimuthal: Option<Axis>,
+}
+
+/// All that is known of the pixels' places, as far as a splitting needs it.
+pub(crate) struct Known {
+    pub(crate) centres: Vec<f64>,
+    pub(crate) azimuths: Vec<f64>,
+    pub(crate) extents: Vec<f64>,
+    pub(crate) spreads: Vec<f64>,
+    pub(crate) corners: Option<Corners>,
+}
+
+impl Known {
+    fn new(camera: &Camera, binning: &Binning) -> Result<Known> {
+        let Binning { unit, splitting, .. } = binning;
+        let chi = binning.azimuthal.is_some() || binning.azimuth_range.is_some();
+        let none = Vec::new;
+        Ok(match splitting {
+            Splitting::No => Known {
+                centres: camera.centres(unit)?,
+                azimuths: if chi { camera.azimuths() } else { none() },
+                extents: none(),
+                spreads: none(),
+                corners: None,
+            },
+            Splitting::Bbox => {
+                let corners = camera.corners(unit, chi)?;
+                let centres = camera.centres(unit)?;
+                let azimuths = if chi { camera.azimuths() } else { none() };
+                Known {
+                    extents: corners.extents(&centres, unit.is_angle()),
+                    spreads: if chi { corners.spreads(&azimuths) } else { none() },
+                    centres,
+                    azimuths,
+                    corners: None,
+                }
+            }
+            Splitting::Full => Known {
+                centres: none(),
+                azimuths: none(),
+                extents: none(),
+                spreads: none(),
+                corners: Some(camera.corners(unit, true)?),
+            },
+        })
+    }
+
+    /// The stretch of a pixel along the radius (`chi` false) or the azimuth.
+    fn stretch(&self, pixel: usize, columns: usize, chi: bool) -> (f64, f64) {
+        if let Some(corners) = &self.corners {
+            let values = if chi { &corners.chi } else { &corners.radial };
+            let around = corners.around(pixel / columns, pixel % columns).map(|at| f64::from(values[at]));
+            let low = around.iter().copied().fold(f64::INFINITY, f64::min);
+            return (low, around.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+        }
+        let (centre, extent) =
+            if chi { (self.azimuths[pixel], &self.spreads) } else { (self.centres[pixel], &self.extents) };
+        let extent = extent.get(pixel).copied().unwrap_or(0.0);
+        (centre - extent, centre + extent)
+    }
+}
+
+/// The pixels of a frame that a matrix takes, and where they are kept to a sector.
+pub(crate) struct Pixels<'a> {
+    pub(crate) places: &'a Known,
+    pub(crate) mask: &'a [u8],
+    pub(crate) columns: usize,
+    /// Azimuthal limits in radians.
+    pub(crate) sector: Option<[f64; 2]>,
+    pub(crate) cut_at_zero: bool,
+    /// The sign of an outline's area is turned around by one mirror.
+    pub(crate) mirrored: bool,
+}
+
+impl Shares {
+    /// The shares of a camera's pixels; where `mask` is not 0 a pixel has none.
+    pub fn new(camera: &Camera, binning: &Binning, mask: &[u8]) -> Result<Shares> {
+        let columns = camera.grid.shape[1];
+        if mask.len() != camera.pixels() {
+            return Err(Error::data(format!(
+                "a mask of {} pixels for {:?}",
+                mask.len(),
+                camera.grid.shape
+            )));
+        }
+        let places = Known::new(camera, binning)?;
+        let limits = |chi: bool| {
+            let mut limits = Limits::NONE;
+            for (pixel, _) in mask.iter().enumerate().filter(|(_, m)| **m == 0 || binning.masked_limits) {
+                let (low, high) = places.stretch(pixel, columns, chi);
+                limits.see(low, high);
+            }
+            limits.found().ok_or_else(|| {
+                Error::data(format!("no pixel has a finite `{}`: all are masked or none has it", binning.unit))
+                    .help("look at the mask, or give `radial_range`")
+            })
+        };
+        let unit = &binning.unit;
+        let radial = match binning.radial_range {
+            Some([low, high]) => {
+                let (low, high) = (low / unit.scale, high / unit.scale);
+                Limits { low: low.min(high), high: low.max(high) }
+            }
+            None => limits(false)?,
+        };
+        let radial = Axis::new(radial.positive(unit.positive()), binning.radial);
+        let sector = binning.azimuth_range.map(|[low, high]| {
+            let (low, mut high) = (low.to_radians(), high.to_radians());
+            if high <= low {
+                high += crate::camera::TURN;
+            }
+            [low, high]
+        });
+        let azimuthal = match (binning.azimuthal, sector) {
+            (None, _) => None,
+            (Some(n), Some([low, high])) => Some(Axis::new(Limits { low, high }, n)),
+            (Some(n), None) => Some(Axis::new(limits(true)?.turn(camera.cut_at_zero), n)),
+        };
+        let pixels = Pixels {
+            places: &places,
+            mask,
+            columns,
+            sector,
+            cut_at_zero: camera.cut_at_zero,
+            mirrored: [2, 4].contains(&camera.grid.orientation.number()),
+        };
+        let matrix = match (&azimuthal, binning.splitting) {
+            (None, Splitting::No) => line::centres(&pixels, &radial),
+            (None, Splitting::Bbox) => line::boxes(&pixels, &radial),
+            (None, Splitting::Full) => outline::lines(&pixels, &radial),
+            (Some(chi), Splitting::No) => cells::centres(&pixels, &radial, chi),
+            (Some(chi), Splitting::Bbox) => cells::boxes(&pixels, &radial, chi),
+            (Some(chi), Splitting::Full) => outline::cells(&pixels, &radial, chi),
+        };
+        Ok(Shares { matrix, radial, azimuthal })
+    }
+
+    /// The radial axis as it is reported.
+    pub fn radial_axis(&self, unit: &Unit) -> Vec<f64> {
+        self.radial.centres(unit.scale)
+    }
+
+    /// The azimuthal axis in degrees.
+    pub fn azimuthal_axis(&self) -> Option<Vec<f64>> {
+        self.azimuthal.map(|a| a.centres(180.0 / std::f64::consts::PI))
+    }
+}
