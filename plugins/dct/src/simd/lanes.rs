@@ -16,12 +16,34 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(at: *const Self::Pixel) -> Self;
     /// The key that is never below another, and means that there is no sample.
     unsafe fn pad() -> Self;
+    /// The key that is never above another.
+    unsafe fn least() -> Self;
     unsafe fn min(self, other: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
+    /// Whether a key is above what the quick way takes: words of 16 bits with the highest set, floats that are no number.
+    unsafe fn beyond(self) -> bool;
     /// Writes `N` keys.
     unsafe fn store(self, to: *mut Self::Key);
     /// `self` where `self` is below `old`, else `other`.
     unsafe fn keep_below(self, old: Self, other: Self) -> Self;
+}
+
+/// Neighbouring pixels of 16 bits.
+///
+/// # Safety
+/// As of [`Lanes`].
+pub(super) trait Words: Lanes<Pixel = u16, Key = u16> {
+    /// Writes the difference to another, past the cache: `to` is a multiple of the size.
+    unsafe fn write_less(self, other: Self, to: *mut i16);
+}
+
+impl<const N: usize> Words for Plain<u16, N> {
+    #[inline(always)]
+    unsafe fn write_less(self, other: Self, to: *mut i16) {
+        let less: [i16; N] = std::array::from_fn(|k| self.0[k].wrapping_sub(other.0[k]) as i16);
+        // SAFETY: the caller gives room for `N` pixels.
+        unsafe { to.cast::<[i16; N]>().write(less) }
+    }
 }
 
 /// `N` pixels without vector instructions: the scalar twin, and the ends of frames.
@@ -29,7 +51,7 @@ pub(super) trait Lanes: Copy {
 pub(super) struct Plain<K, const N: usize>(pub(super) [K; N]);
 
 macro_rules! plain {
-    ($pixel:ty, $key:ty, $to_key:expr) => {
+    ($pixel:ty, $key:ty, $to_key:expr, $most:expr) => {
         impl<const N: usize> Lanes for Plain<$key, N> {
             type Pixel = $pixel;
             type Key = $key;
@@ -50,6 +72,14 @@ macro_rules! plain {
                 Plain([<$key>::MAX; N])
             }
             #[inline(always)]
+            unsafe fn least() -> Self {
+                Plain([<$key>::MIN; N])
+            }
+            #[inline(always)]
+            unsafe fn beyond(self) -> bool {
+                self.0.iter().fold(false, |any, key| any | (*key > $most))
+            }
+            #[inline(always)]
             unsafe fn min(self, other: Self) -> Self {
                 Plain(std::array::from_fn(|k| self.0[k].min(other.0[k])))
             }
@@ -64,14 +94,14 @@ macro_rules! plain {
         }
     };
 }
-plain!(u16, u16, |v| v);
-plain!(f32, i32, super::key_of);
+plain!(u16, u16, |v| v, i16::MAX as u16);
+plain!(f32, i32, super::key_of, i32::MAX - 1);
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Lanes;
+    use super::{Lanes, Words};
 
     /// 32 pixels of 16 bits.
     #[derive(Clone, Copy)]
@@ -98,6 +128,16 @@ pub(super) mod x86 {
             Words512(unsafe { _mm512_set1_epi16(-1) })
         }
         #[inline(always)]
+        unsafe fn least() -> Self {
+            // SAFETY: as above.
+            Words512(unsafe { _mm512_setzero_si512() })
+        }
+        #[inline(always)]
+        unsafe fn beyond(self) -> bool {
+            // SAFETY: as above.
+            unsafe { _mm512_movepi16_mask(self.0) != 0 }
+        }
+        #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
             // SAFETY: as above.
             Words512(unsafe { _mm512_min_epu16(self.0, other.0) })
@@ -113,6 +153,14 @@ pub(super) mod x86 {
             Words512(unsafe {
                 _mm512_mask_blend_epi16(_mm512_cmplt_epu16_mask(self.0, old.0), other.0, self.0)
             })
+        }
+    }
+
+    impl Words for Words512 {
+        #[inline(always)]
+        unsafe fn write_less(self, other: Self, to: *mut i16) {
+            // SAFETY: as above; the place is a multiple of the size.
+            unsafe { _mm512_stream_si512(to.cast(), _mm512_sub_epi16(self.0, other.0)) }
         }
     }
 
@@ -147,6 +195,16 @@ pub(super) mod x86 {
         unsafe fn pad() -> Self {
             // SAFETY: as above.
             Keys512(unsafe { _mm512_set1_epi32(i32::MAX) })
+        }
+        #[inline(always)]
+        unsafe fn least() -> Self {
+            // SAFETY: as above.
+            Keys512(unsafe { _mm512_set1_epi32(i32::MIN) })
+        }
+        #[inline(always)]
+        unsafe fn beyond(self) -> bool {
+            // SAFETY: as above.
+            unsafe { _mm512_cmpeq_epi32_mask(self.0, _mm512_set1_epi32(i32::MAX)) != 0 }
         }
         #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
@@ -192,6 +250,16 @@ pub(super) mod x86 {
             Words256(unsafe { _mm256_set1_epi16(-1) })
         }
         #[inline(always)]
+        unsafe fn least() -> Self {
+            // SAFETY: as above.
+            Words256(unsafe { _mm256_setzero_si256() })
+        }
+        #[inline(always)]
+        unsafe fn beyond(self) -> bool {
+            // SAFETY: as above.
+            unsafe { _mm256_movemask_epi8(_mm256_srai_epi16::<15>(self.0)) != 0 }
+        }
+        #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
             // SAFETY: as above.
             Words256(unsafe { _mm256_min_epu16(self.0, other.0) })
@@ -209,6 +277,14 @@ pub(super) mod x86 {
                 let not = _mm256_cmpeq_epi16(_mm256_max_epu16(self.0, old.0), self.0);
                 _mm256_blendv_epi8(self.0, other.0, not)
             })
+        }
+    }
+
+    impl Words for Words256 {
+        #[inline(always)]
+        unsafe fn write_less(self, other: Self, to: *mut i16) {
+            // SAFETY: as above; the place is a multiple of the size.
+            unsafe { _mm256_stream_si256(to.cast(), _mm256_sub_epi16(self.0, other.0)) }
         }
     }
 
@@ -241,6 +317,16 @@ pub(super) mod x86 {
         unsafe fn pad() -> Self {
             // SAFETY: as above.
             Keys256(unsafe { _mm256_set1_epi32(i32::MAX) })
+        }
+        #[inline(always)]
+        unsafe fn least() -> Self {
+            // SAFETY: as above.
+            Keys256(unsafe { _mm256_set1_epi32(i32::MIN) })
+        }
+        #[inline(always)]
+        unsafe fn beyond(self) -> bool {
+            // SAFETY: as above.
+            unsafe { _mm256_movemask_epi8(_mm256_cmpeq_epi32(self.0, _mm256_set1_epi32(i32::MAX))) != 0 }
         }
         #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {

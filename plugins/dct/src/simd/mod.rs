@@ -1,11 +1,16 @@
 //! Kernels chosen at run time, each with a scalar twin that it is tested against.
 
+mod eight;
+mod floats;
 mod lanes;
 mod lit;
 mod sorted;
+mod words;
 
+pub(crate) use floats::floats;
 pub(crate) use lit::{lit_f32, lit_i16, lit_plain, lit_u16};
-pub(crate) use sorted::{Job, NONE, Out, Step, floats, words};
+pub(crate) use sorted::{Job, NONE, Step};
+pub(crate) use words::{Out, words};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
