@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use isard_core::error::{Blame, Error};
 use isard_serve::net::{Options, Server};
-use isard_serve::{Config, Confine, Jobs, Plugin, Recovery};
+use isard_serve::{Config, Confine, InHosts, Jobs, Plugin, Recovery};
 
 use crate::command::{Done, Plugins};
 use crate::show::style;
@@ -121,9 +121,10 @@ fn config(arguments: &ServeArguments) -> Result<Config, Error> {
     // What one job has left, another may read.
     roots.push(arguments.dir.clone());
     let seconds = |s: f64| Duration::try_from_secs_f64(s).map_err(|e| Error::recipe(format!("{s} seconds: {e}")));
-    let defaults = Config::default();
+    let workers = arguments.workers.unwrap_or(Config::default().workers);
     Ok(Config {
-        workers: arguments.workers.unwrap_or(defaults.workers),
+        workers,
+        isolated: Arc::new(InHosts::new(workers)),
         recipes_at_once: arguments.recipes_at_once,
         queue: arguments.queue,
         folder: Some(arguments.dir.clone()),
@@ -142,11 +143,13 @@ fn config(arguments: &ServeArguments) -> Result<Config, Error> {
 
 /// What jobs have in this program, on a server and without one: its plugins, and its readers.
 pub fn base(plugins: &Plugins) -> Config {
+    let defaults = Config::default();
     Config {
+        isolated: Arc::new(InHosts::new(defaults.workers)),
         libraries: plugins.plugin.clone(),
         plugin_folders: plugins.plugin_folder.iter().cloned().collect(),
         reader: Some(Arc::new(isard_files::input::read_path)),
-        ..Config::default()
+        ..defaults
     }
 }
 
