@@ -93,7 +93,8 @@ impl Stage for Lattice {
             }
         }
         let table = Table::new(15).with("row", &rows).and_then(|t| t.with("column", &columns));
-        let table = table.and_then(|t| t.with("intensity", &[1.0; 15])).and_then(|t| t.with_records(&records));
+        let table =
+            table.and_then(|t| t.with("intensity", &[1.0; 15])).and_then(|t| t.with_records(&records));
         Example::new("g1 = [1.5, 10.0]\ng2 = [9.0, -1.0]")
             .frames("peaks", table.expect("fifteen rows"))
             .frames("count", Array::from_slice(&[5u32; 3]))

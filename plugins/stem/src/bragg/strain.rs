@@ -142,8 +142,10 @@ impl Strain {
             }
         }
         if seen[0].is_empty() {
-            return Err(Error::data(format!("no lattice in lines {top} to {bottom}, points {left} to {right}"))
-                .help("choose another `region`, or give `g1` and `g2`"));
+            return Err(Error::data(format!(
+                "no lattice in lines {top} to {bottom}, points {left} to {right}"
+            ))
+            .help("choose another `region`, or give `g1` and `g2`"));
         }
         Ok(seen.map(|mut s| {
             s.sort_by(f64::total_cmp);

@@ -73,8 +73,7 @@ pub(crate) fn products<T: Narrow>(level: Level, frames: &[T], weights: &Weights,
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn avx512<T: Narrow>(frames: &[T], weights: &Weights, out: &mut [f64]) {
-    // SAFETY: this function has the same instructions.
-    all(frames, weights, out, |x, w, sums| unsafe { x86::tile(x, w, sums) });
+    all(frames, weights, out, |x, w, sums| x86::tile(x, w, sums));
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -85,7 +84,6 @@ fn avx2<T: Narrow>(frames: &[T], weights: &Weights, out: &mut [f64]) {
 
 /// Partial sums of a frame and a mask.
 type Sums = [f32; LANES];
-
 
 #[inline(always)]
 fn all<T: Narrow>(
@@ -175,7 +173,8 @@ mod x86 {
         let mut own = [[_mm512_setzero_ps(); M]; 4];
         for step in (0..TILE).step_by(LANES) {
             // SAFETY: frames and rows are as long as a tile, which is whole registers.
-            let x: [__m512; 4] = std::array::from_fn(|f| unsafe { _mm512_loadu_ps(frames[f].as_ptr().add(step)) });
+            let x: [__m512; 4] =
+                std::array::from_fn(|f| unsafe { _mm512_loadu_ps(frames[f].as_ptr().add(step)) });
             for m in 0..M {
                 // SAFETY: as above.
                 let w = unsafe { _mm512_loadu_ps(rows[m].as_ptr().add(step)) };
@@ -205,7 +204,9 @@ mod tests {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             seed >> 33
         };
-        for (n, pixels, masks) in [(1, 1, 1), (3, 768, 4), (9, 1000, 5), (17, 300, 16), (8, 256, 2), (4, 70, 3)] {
+        for (n, pixels, masks) in
+            [(1, 1, 1), (3, 768, 4), (9, 1000, 5), (17, 300, 16), (8, 256, 2), (4, 70, 3)]
+        {
             let frames: Vec<u16> = (0..n * pixels).map(|_| next() as u16).collect();
             let rows: Vec<Vec<f64>> =
                 (0..masks).map(|_| (0..pixels).map(|_| next() as f64 / 2f64.powi(31)).collect()).collect();

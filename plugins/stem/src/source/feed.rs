@@ -138,14 +138,7 @@ impl Feed {
         Ok(Pull::Ready)
     }
 
-    fn give(
-        &self,
-        cx: &Cx,
-        slots: &mut Slots<ScanOut>,
-        frame: u64,
-        point: u64,
-        count: u64,
-    ) -> Result<()> {
+    fn give(&self, cx: &Cx, slots: &mut Slots<ScanOut>, frame: u64, point: u64, count: u64) -> Result<()> {
         if let Some(all) = self.found.frames.mapped() {
             let image = all.records(frame as usize..(frame + count) as usize)?;
             return slots.put(point, ScanOut { image });
