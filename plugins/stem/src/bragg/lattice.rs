@@ -22,7 +22,7 @@ pub struct Lattice {
     /// The second vector to begin with, `[y, x]`.
     #[schemars(extend("x-unit" = "pixel"))]
     g2: [f64; 2],
-    /// The origin to begin with, `[y, x]`; else the disk nearest to the mean of all, by intensity.
+    /// The origin to begin with, `[y, x]`; else the disk nearest to the mean of all.
     #[serde(default)]
     #[schemars(extend("x-unit" = "pixel"))]
     origin: Option<[f64; 2]>,

@@ -19,7 +19,9 @@ use crate::source::scan_of;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Strain {
-    /// The region of the scan without strain: first line and point, last line and point, both included.
+    /// The region without strain: first line and point, last line and point.
+    ///
+    /// Both ends are included.
     #[serde(default)]
     region: Option<[usize; 4]>,
     /// The first vector without strain, `[y, x]`, with `g2` in place of a region.

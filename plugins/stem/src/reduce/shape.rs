@@ -38,7 +38,7 @@ pub struct Detector {
     #[serde(default)]
     #[schemars(extend("x-path" = "input"))]
     pub file: Option<String>,
-    /// Cuts disks and rings into so many equal sectors, counted from the first angle on.
+    /// Cuts disks and rings into so many equal sectors, from the first angle on.
     #[serde(default)]
     pub sectors: Option<usize>,
     /// Where the first sector begins; 0 points along x, 90 down along y.

@@ -56,9 +56,9 @@ impl Crystal {
         Crystal { edges, atoms }
     }
 
-    /// Reads an XYZ file: plain, extended with `Lattice="..."`, or with the cell on its second or third line.
+    /// Reads an XYZ file with its cell.
     ///
-    /// `what` names the file in errors.
+    /// The cell is `Lattice="..."` of the extended form, or the second line. `what` names the file in errors.
     pub fn xyz(text: &str, what: &str) -> Result<Crystal> {
         let wrong = |line: usize, text: String| Error::data(format!("{what}, line {}: {text}", line + 1));
         let lines: Vec<&str> = text.lines().collect();

@@ -4,7 +4,9 @@ use num_complex::Complex64;
 
 use crate::reduce::{Fft2, signed};
 
-/// Coefficients of an electron scattering factor: `sum a / (q^2 + b) + sum c exp(-d q^2)`, in angstrom.
+/// Coefficients of an electron scattering factor, in angstrom.
+///
+/// `f(q) = sum a / (q^2 + b) + sum c exp(-d q^2)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factors {
     /// Heights and widths of Lorentzians.
@@ -105,9 +107,9 @@ impl Factors {
     }
 }
 
-/// The projected potential of atoms, in V angstrom: positions `[y, x]` and edges in angstrom, on a grid.
+/// The projected potential of atoms, in V angstrom, on a grid.
 ///
-/// `vz = 2 pi a0 e IFFT[sum f(q) exp(-2 pi i q r)] / (dy dx)`, periodic over the edges.
+/// Positions `[y, x]` and edges are in angstrom. `vz = 2 pi a0 e IFFT[sum f(q) exp(-2 pi i q r)] / (dy dx)`, periodic over the edges.
 pub fn potential(atoms: &[([f64; 2], Factors)], edges: [f64; 2], grid: [usize; 2]) -> Vec<f64> {
     // The Bohr radius in angstrom, and e in V angstrom.
     const SCALE: f64 = 2.0 * std::f64::consts::PI * 0.529177 * 14.399645;

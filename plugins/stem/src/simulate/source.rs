@@ -36,7 +36,9 @@ pub struct Simulate {
     /// How often the cell is repeated along z, y and x.
     #[serde(default = "cells")]
     repeat: [usize; 3],
-    /// Scattering factors of further elements, by symbol: a, b, c, d of Kirkland, three of each.
+    /// Scattering factors of further elements, by symbol.
+    ///
+    /// They are a, b, c and d of Kirkland, three of each.
     #[serde(default)]
     factors: BTreeMap<String, [f64; 12]>,
     /// How the specimen acts on the wave.

@@ -113,9 +113,9 @@ impl Waves {
         self.grid
     }
 
-    /// The diffraction pattern of a probe at `[y, x]` behind `times` passes of the box, the incident total being 1.
+    /// The diffraction pattern of a probe at `[y, x]` behind `times` passes of the box.
     ///
-    /// The centre of the pattern is at `n / 2`. `thin` takes the slices as one, without propagation.
+    /// The incident total is 1. The centre of the pattern is at `n / 2`. `thin` takes the slices as one, without propagation.
     pub fn pattern(&self, [y, x]: [f64; 2], times: usize, thin: bool) -> Vec<f64> {
         let [rows, columns] = self.grid;
         let wave = |k: f64, r: f64| Complex64::cis(-std::f64::consts::TAU * k * r);

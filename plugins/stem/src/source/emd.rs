@@ -24,7 +24,9 @@ pub struct EmdFile {
     /// The file; it must be closed.
     #[schemars(extend("x-path" = "input"))]
     path: String,
-    /// The group whose data are read, such as `/datacube_root/datacube`; else the first that fits.
+    /// The group whose data are read; else the first that fits.
+    ///
+    /// Such as `/datacube_root/datacube`.
     #[serde(default)]
     node: Option<String>,
     #[serde(skip)]
