@@ -8,4 +8,6 @@ pub mod reduce;
 
 mod simd;
 
+pub mod output;
+pub mod simulate;
 pub mod source;

@@ -181,8 +181,8 @@ impl Reader {
         let name = from.split_once("::").map_or(from, |(file, _)| file);
         let named = formats::by_ending(registry, name, Role::Source);
         let looked = match &named {
-            // What a plugin declares is not known to the files family.
-            Some((stage, _)) if !stage.origin.starts_with("isard-") => None,
+            // What other families and plugins declare is not known to the files family.
+            Some((stage, _)) if stage.origin != "isard-files" => None,
             Some((stage, _)) if stage.name == "raw.stack" => None,
             _ => Some(info(from)?),
         };

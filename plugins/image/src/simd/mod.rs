@@ -1,8 +1,10 @@
 //! Loops compiled once more for wider vectors, and chosen at run time.
 
 mod median;
+mod total;
 
 pub(crate) use median::{Scratch, median_row};
+pub(crate) use total::totals;
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -163,7 +163,7 @@ impl Header {
         ))
     }
 
-    /// Puts the stored pixels of a frame in picture order, in this machine's byte order.
+    /// Puts the stored pixels of a frame in picture order, in native byte order.
     pub fn decode(&self, from: &[u8], out: &mut [u8]) {
         match self.pixels {
             Pixels::Whole(1) => out.copy_from_slice(from),

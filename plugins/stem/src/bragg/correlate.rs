@@ -26,7 +26,9 @@ impl Template {
                 let k = crate::reduce::signed(i, n) / n as f64;
                 -2.0 * (std::f64::consts::PI * blur * k).powi(2)
             };
-            (0..rows * columns).map(|i| (part(i / columns, rows) + part(i % columns, columns)).exp()).collect()
+            (0..rows * columns)
+                .map(|i| (part(i / columns, rows) + part(i % columns, columns)).exp())
+                .collect()
         });
         Template { fft, conjugate: data.iter().map(Complex64::conj).collect(), power, blur }
     }
@@ -60,7 +62,8 @@ pub(crate) fn disk(radius: f64, [rows, columns]: [usize; 2]) -> Vec<f64> {
         let (y, x) = (crate::reduce::signed(i / columns, rows), crate::reduce::signed(i % columns, columns));
         y.hypot(x)
     };
-    let mut out: Vec<f64> = (0..rows * columns).map(|i| (radius + 0.5 - distance(i)).clamp(0.0, 1.0)).collect();
+    let mut out: Vec<f64> =
+        (0..rows * columns).map(|i| (radius + 0.5 - distance(i)).clamp(0.0, 1.0)).collect();
     let around = |i: usize| {
         let d = distance(i);
         d > radius + 0.5 && d <= radius * 1.5 + 1.5

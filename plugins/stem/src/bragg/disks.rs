@@ -175,7 +175,8 @@ fn centred(probe: &[f64], dims: [usize; 2]) -> Result<Vec<f64>> {
     if !(sum > 0.0) {
         return Err(Error::data(format!("`template` has the sum {sum}, wanted one above 0")));
     }
-    let moment = |f: &dyn Fn(usize) -> f64| probe.iter().enumerate().map(|(i, p)| p * f(i)).sum::<f64>() / sum;
+    let moment =
+        |f: &dyn Fn(usize) -> f64| probe.iter().enumerate().map(|(i, p)| p * f(i)).sum::<f64>() / sum;
     let (cy, cx) = (moment(&|i| (i / columns) as f64), moment(&|i| (i % columns) as f64));
     let fft = crate::reduce::Fft2::new(dims);
     let mut data: Vec<Complex64> = probe.iter().map(|p| Complex64::new(*p, 0.0)).collect();

@@ -22,7 +22,7 @@ pub struct Lattice {
     /// The second vector to begin with, `[y, x]`.
     #[schemars(extend("x-unit" = "pixel"))]
     g2: [f64; 2],
-    /// The origin to begin with, `[y, x]`; else the disk nearest to the mean of all, by intensity.
+    /// The origin to begin with, `[y, x]`; else the disk nearest to the mean of all.
     #[serde(default)]
     #[schemars(extend("x-unit" = "pixel"))]
     origin: Option<[f64; 2]>,
@@ -93,7 +93,8 @@ impl Stage for Lattice {
             }
         }
         let table = Table::new(15).with("row", &rows).and_then(|t| t.with("column", &columns));
-        let table = table.and_then(|t| t.with("intensity", &[1.0; 15])).and_then(|t| t.with_records(&records));
+        let table =
+            table.and_then(|t| t.with("intensity", &[1.0; 15])).and_then(|t| t.with_records(&records));
         Example::new("g1 = [1.5, 10.0]\ng2 = [9.0, -1.0]")
             .frames("peaks", table.expect("fifteen rows"))
             .frames("count", Array::from_slice(&[5u32; 3]))

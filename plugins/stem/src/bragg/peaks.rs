@@ -93,7 +93,13 @@ pub(crate) fn centre(c: &[f64], [rows, columns]: [usize; 2], window: usize, peak
 /// Moves a peak to the maximum of the correlation between pixels, by its transform at finer places.
 ///
 /// Source: M. Guizar-Sicairos et al., Opt. Lett. 33 (2008) 156.
-pub(crate) fn upsample(transform: &[Complex64], [rows, columns]: [usize; 2], factor: usize, c: &[f64], peak: &mut Peak) {
+pub(crate) fn upsample(
+    transform: &[Complex64],
+    [rows, columns]: [usize; 2],
+    factor: usize,
+    c: &[f64],
+    peak: &mut Peak,
+) {
     parabola(c, columns, peak);
     let (cy, cx) = (peak.y, peak.x);
     let reach = (0.75 * factor as f64).ceil() as isize;
@@ -106,8 +112,10 @@ pub(crate) fn upsample(transform: &[Complex64], [rows, columns]: [usize; 2], fac
         Complex64::cis(turn)
     };
     // Along x first: rows x n sums, then n x n.
-    let xs: Vec<Complex64> =
-        (0..n).flat_map(|i| (0..columns).map(move |k| (i, k))).map(|(i, k)| wave(place(cx, i), k, columns)).collect();
+    let xs: Vec<Complex64> = (0..n)
+        .flat_map(|i| (0..columns).map(move |k| (i, k)))
+        .map(|(i, k)| wave(place(cx, i), k, columns))
+        .collect();
     let mut half = vec![Complex64::default(); rows * n];
     for (row, half) in transform.chunks_exact(columns).zip(half.chunks_exact_mut(n)) {
         for (half, xs) in half.iter_mut().zip(xs.chunks_exact(columns)) {

@@ -19,7 +19,9 @@ use crate::source::scan_of;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Strain {
-    /// The region of the scan without strain: first line and point, last line and point, both included.
+    /// The region without strain: first line and point, last line and point.
+    ///
+    /// Both ends are included.
     #[serde(default)]
     region: Option<[usize; 4]>,
     /// The first vector without strain, `[y, x]`, with `g2` in place of a region.
@@ -142,8 +144,10 @@ impl Strain {
             }
         }
         if seen[0].is_empty() {
-            return Err(Error::data(format!("no lattice in lines {top} to {bottom}, points {left} to {right}"))
-                .help("choose another `region`, or give `g1` and `g2`"));
+            return Err(Error::data(format!(
+                "no lattice in lines {top} to {bottom}, points {left} to {right}"
+            ))
+            .help("choose another `region`, or give `g1` and `g2`"));
         }
         Ok(seen.map(|mut s| {
             s.sort_by(f64::total_cmp);

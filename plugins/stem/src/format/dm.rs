@@ -73,7 +73,9 @@ pub struct Image {
     pub scan_fastest: bool,
 }
 
-/// Reads the tree and finds the image; `bytes` is the whole file, mapped, and `what` names it in errors.
+/// Reads the tree and finds the image.
+///
+/// `bytes` is the whole file, mapped; `what` names it in errors.
 pub fn parse(bytes: &[u8], what: &str) -> Result<(Tag, Image)> {
     let mut reader = Reader { bytes, at: 0, wide: false, big: false, tags: 0 };
     let wrong = |text: String| Error::data(format!("{what}: {text}"));

@@ -5,7 +5,7 @@ use isard_core::schemars;
 
 use crate::reduce::{Correction, Fixed, Once, Size, doubles};
 
-/// Corrects frames: less the dark, times the gain, dead pixels from their neighbours.
+/// Corrects frames: less the dark, times the gain, dead pixels from neighbours.
 ///
 /// `(image - dark) * gain`, then each dead pixel is the mean of its good neighbours of eight; one without any is an error.
 /// `stem.detect` and `stem.com` do the same without touching the frames, which costs less.

@@ -91,7 +91,8 @@ impl Stage for Count {
             7, 7, 1, 0,
             0, 1, 0, 60,
         ];
-        Example::new("low = 5.0\nhigh = 50.0").frames("image", Array::of(&[2, 3, 4], &pixels).expect("24 pixels"))
+        Example::new("low = 5.0\nhigh = 50.0")
+            .frames("image", Array::of(&[2, 3, 4], &pixels).expect("24 pixels"))
     }
 
     fn check(&self, faults: &mut Faults) {

@@ -312,7 +312,8 @@ impl Com {
 
 /// The upper left quarter, without its mean.
 fn cropped(all: &[f64], [rows, columns]: [usize; 2]) -> Vec<f64> {
-    let quarter: Vec<f64> = all.chunks_exact(2 * columns).take(rows).flat_map(|r| &r[..columns]).copied().collect();
+    let quarter: Vec<f64> =
+        all.chunks_exact(2 * columns).take(rows).flat_map(|r| &r[..columns]).copied().collect();
     let mean = quarter.iter().sum::<f64>() / quarter.len() as f64;
     quarter.iter().map(|q| q - mean).collect()
 }

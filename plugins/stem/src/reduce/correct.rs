@@ -34,7 +34,8 @@ pub(crate) struct Correction {
 impl Correction {
     /// The correction of fixed images; an isolated hole without good neighbours is an error.
     pub fn new(size: Size, fixed: &Fixed) -> Result<Correction> {
-        let read = |name: &str, array: &Option<Array>| array.as_ref().map(|a| size.fixed(name, a)).transpose();
+        let read =
+            |name: &str, array: &Option<Array>| array.as_ref().map(|a| size.fixed(name, a)).transpose();
         let (dark, gain) = (read("dark", &fixed.dark)?, read("gain", &fixed.gain)?);
         let mut dead = vec![];
         if let Some(holes) = read("dead", &fixed.dead)? {

@@ -172,7 +172,8 @@ impl Detect {
         let (planes, valid) = part.values.planes(scan)?;
         let (mut maps, mut at) = (Dict::new(), 0);
         for ((name, detector), n) in self.detectors.iter().zip(&part.planes) {
-            let own = planes.get(at..at + n).ok_or_else(|| Error::internal("a detector without its masks"))?;
+            let own =
+                planes.get(at..at + n).ok_or_else(|| Error::internal("a detector without its masks"))?;
             at += n;
             let shape = [*n, scan[0], scan[1]];
             let shape = if detector.stacked(*n) { &shape[..] } else { &shape[1..] };

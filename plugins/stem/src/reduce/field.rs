@@ -95,7 +95,9 @@ impl Field {
         let mut out = [[0.0; 2]; 3];
         for k in 0..2 {
             let (a, b) = match det > 1e-9 * yy * xx {
-                true => ((xx * right[0][k] - yx * right[1][k]) / det, (yy * right[1][k] - yx * right[0][k]) / det),
+                true => {
+                    ((xx * right[0][k] - yx * right[1][k]) / det, (yy * right[1][k] - yx * right[0][k]) / det)
+                }
                 false if yy > xx => (right[0][k] / yy, 0.0),
                 false if xx > 0.0 => (0.0, right[1][k] / xx),
                 false => (0.0, 0.0),
@@ -126,7 +128,8 @@ impl Field {
         for row in 0..2 * rows {
             for column in 0..2 * columns {
                 let (r, down) = if row < rows { (row, 1.0) } else { (2 * rows - 1 - row, -1.0) };
-                let (c, right) = if column < columns { (column, 1.0) } else { (2 * columns - 1 - column, -1.0) };
+                let (c, right) =
+                    if column < columns { (column, 1.0) } else { (2 * columns - 1 - column, -1.0) };
                 y.push(down * self.y[r * columns + c]);
                 x.push(right * self.x[r * columns + c]);
             }

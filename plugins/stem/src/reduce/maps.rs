@@ -45,11 +45,6 @@ impl Values {
         self.runs.is_empty()
     }
 
-    /// Numbers of one frame.
-    pub(crate) fn width(&self) -> usize {
-        self.width
-    }
-
     /// The frames with their numbers.
     pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, &[f64])> {
         self.runs.iter().flat_map(|(first, run)| (*first..).zip(run.chunks_exact(self.width.max(1))))

@@ -18,12 +18,14 @@ mod ssb;
 pub(crate) use correct::{Correction, Fixed};
 pub(crate) use detect::{load_scan, save_scan};
 pub(crate) use fft::{Fft2, signed};
+pub(crate) use field::orientation;
 pub(crate) use frames::{Once, Size, doubles};
 pub(crate) use maps::{inside, nothing};
+pub(crate) use ssb::wavelength;
 
 pub use com::{Border, Com, ComIn, ComOut, ComPart, Regression};
 pub use detect::{Detect, DetectIn, DetectOut, DetectPart};
 pub use maps::Values;
 pub use radial::{Radial, RadialIn, RadialOut, RadialPart};
-pub use ssb::{Ssb, SsbIn, SsbOut, SsbPart};
 pub use shape::Detector;
+pub use ssb::{Ssb, SsbIn, SsbOut, SsbPart};

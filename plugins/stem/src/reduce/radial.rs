@@ -98,7 +98,8 @@ impl Stage for Radial {
 
     fn check(&self, faults: &mut Faults) {
         if self.edges.len() < 2 || !self.edges.is_sorted_by(|a, b| a < b) || !(self.edges[0] >= 0.0) {
-            faults.add("edges", format!("are {:?}, wanted two or more that grow from 0 or above", self.edges));
+            faults
+                .add("edges", format!("are {:?}, wanted two or more that grow from 0 or above", self.edges));
         }
         if !(1..=64).contains(&self.orders) {
             faults.add("orders", format!("is {}, wanted 1 to 64", self.orders));

@@ -38,7 +38,7 @@ pub struct Detector {
     #[serde(default)]
     #[schemars(extend("x-path" = "input"))]
     pub file: Option<String>,
-    /// Cuts disks and rings into so many equal sectors, counted from the first angle on.
+    /// Cuts disks and rings into so many equal sectors, from the first angle on.
     #[serde(default)]
     pub sectors: Option<usize>,
     /// Where the first sector begins; 0 points along x, 90 down along y.
@@ -52,7 +52,7 @@ pub struct Detector {
 
 impl Detector {
     /// Adds the faults of a detector.
-    pub fn check(&self, name: &str, faults: &mut Faults) {
+    pub(crate) fn check(&self, name: &str, faults: &mut Faults) {
         let place = format!("detectors.{name}");
         let shapes = [
             self.disk.is_some(),
@@ -92,17 +92,17 @@ impl Detector {
     }
 
     /// How many masks it is, unless a file says.
-    pub fn planes(&self) -> Option<usize> {
+    pub(crate) fn planes(&self) -> Option<usize> {
         if self.file.is_some() { None } else { Some(self.sectors.unwrap_or(1)) }
     }
 
     /// Whether its maps have an axis of masks.
-    pub fn stacked(&self, masks: usize) -> bool {
+    pub(crate) fn stacked(&self, masks: usize) -> bool {
         self.sectors.is_some() || (self.file.is_some() && masks != 1)
     }
 
     /// The weights of its masks, one or several.
-    pub fn masks(&self, cx: &Cx, size: Size, centre: [f64; 2]) -> Result<Vec<Vec<f64>>> {
+    pub(crate) fn masks(&self, cx: &Cx, size: Size, centre: [f64; 2]) -> Result<Vec<Vec<f64>>> {
         if let Some(path) = &self.file {
             return from_file(cx, path, size);
         }
@@ -159,9 +159,10 @@ impl Detector {
 /// Whether a place is within a polygon, by counting the edges to its right.
 fn within(corners: &[[f64; 2]], y: f64, x: f64) -> bool {
     let next = corners.iter().cycle().skip(1);
-    let crossed = corners.iter().zip(next).filter(|([ay, ax], [by, bx])| {
-        (*ay > y) != (*by > y) && x < (bx - ax) * (y - ay) / (by - ay) + ax
-    });
+    let crossed = corners
+        .iter()
+        .zip(next)
+        .filter(|([ay, ax], [by, bx])| (*ay > y) != (*by > y) && x < (bx - ax) * (y - ay) / (by - ay) + ax);
     crossed.count() % 2 == 1
 }
 

@@ -169,15 +169,16 @@ impl Ssb {
                     let (sp, sn) = (p.iter().sum::<f64>(), n.iter().sum::<f64>());
                     if sp >= self.cutoff && sn >= self.cutoff && sp > 0.0 && sn > 0.0 {
                         let weights = p.iter().zip(&n).map(|(p, n)| (p / sp - n / sn) / 2.0);
-                        entries.extend(weights.enumerate().filter(|(_, w)| *w != 0.0).map(|(k, w)| (k as u32, w)));
+                        entries.extend(
+                            weights.enumerate().filter(|(_, w)| *w != 0.0).map(|(k, w)| (k as u32, w)),
+                        );
                     }
                 }
                 ends.push(entries.len() as u32);
             }
         }
-        let waves = scan.map(|n| {
-            (0..n).map(|k| Complex64::cis(-std::f64::consts::TAU * k as f64 / n as f64)).collect()
-        });
+        let waves = scan
+            .map(|n| (0..n).map(|k| Complex64::cis(-std::f64::consts::TAU * k as f64 / n as f64)).collect());
         Trotters { pixels, ends, entries, waves, centre }
     }
 
@@ -246,7 +247,9 @@ impl Stage for Ssb {
     }
 
     fn check(&self, faults: &mut Faults) {
-        for (name, value) in [("semiangle", self.semiangle), ("radius", self.radius), ("voltage", self.voltage)] {
+        for (name, value) in
+            [("semiangle", self.semiangle), ("radius", self.radius), ("voltage", self.voltage)]
+        {
             if !(value > 0.0 && value.is_finite()) {
                 faults.add(name, format!("is {value}, wanted a number above 0"));
             }
@@ -357,7 +360,9 @@ mod tests {
     #[test]
     fn wavelengths_of_the_tables() {
         // In picometres, as tables of electron microscopy have them.
-        for (kilovolts, wanted) in [(60.0, 4.8661), (80.0, 4.1757), (100.0, 3.7014), (200.0, 2.5079), (300.0, 1.9687)] {
+        for (kilovolts, wanted) in
+            [(60.0, 4.8661), (80.0, 4.1757), (100.0, 3.7014), (200.0, 2.5079), (300.0, 1.9687)]
+        {
             let found = wavelength(kilovolts * 1e3) * 1e12;
             assert!((found - wanted).abs() < 5e-5, "{kilovolts} kV: {found}");
         }

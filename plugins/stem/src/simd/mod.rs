@@ -5,8 +5,8 @@ mod moments;
 mod product;
 
 pub(crate) use masked::{Bits, masked_sums};
-pub(crate) use moments::{Small, moments};
-pub(crate) use product::{Narrow, Weights, products};
+pub(crate) use moments::moments;
+pub(crate) use product::{Weights, products};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

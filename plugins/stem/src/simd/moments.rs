@@ -64,17 +64,18 @@ fn all<T: Small>(frame: &[T], columns: usize) -> [u64; 3] {
                 for row in rows.chunks_exact(columns) {
                     let row: &[T; STRIP] = row[left..].first_chunk().expect("a whole strip is left");
                     for i in 0..STRIP {
-                        // The sum of sums counts each row as often as rows follow it, itself included.
-                        sums[i] += row[i].value();
-                        tops[i] += sums[i];
+                        // The sum of sums counts each row as often as rows follow it, itself included. Neither can
+                        // wrap within a block; saying so keeps checks out of the loop.
+                        sums[i] = sums[i].wrapping_add(row[i].value());
+                        tops[i] = tops[i].wrapping_add(sums[i]);
                     }
                 }
             } else {
                 for row in rows.chunks_exact(columns) {
                     let row = &row[left..left + width];
                     for (i, x) in row.iter().enumerate() {
-                        sums[i] += x.value();
-                        tops[i] += sums[i];
+                        sums[i] = sums[i].wrapping_add(x.value());
+                        tops[i] = tops[i].wrapping_add(sums[i]);
                     }
                 }
             }

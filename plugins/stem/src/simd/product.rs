@@ -32,23 +32,35 @@ macro_rules! narrow {
 }
 narrow!(u8 i8 u16 i16);
 
+/// Numbers of one register, where a register can be filled at once.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct Lane([f32; LANES]);
+
+/// Registers of a tile.
+const STEPS: usize = TILE / LANES;
+const NONE: Lane = Lane([0.0; LANES]);
+
 /// Masks of any real weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
     /// Mask by mask, each padded with zeros to whole tiles.
-    values: Vec<f32>,
+    values: Vec<Lane>,
     masks: usize,
     pixels: usize,
+    /// Registers of a mask.
     padded: usize,
 }
 
 impl Weights {
     /// Masks of so many pixels each, one after the other.
     pub(crate) fn new(masks: &[Vec<f64>], pixels: usize) -> Weights {
-        let padded = pixels.div_ceil(TILE) * TILE;
-        let mut values = vec![0.0; masks.len() * padded];
+        let padded = pixels.div_ceil(TILE) * STEPS;
+        let mut values = vec![NONE; masks.len() * padded];
         for (row, mask) in values.chunks_exact_mut(padded.max(1)).zip(masks) {
-            row.iter_mut().zip(mask).for_each(|(w, m)| *w = *m as f32);
+            for (lane, weights) in row.iter_mut().zip(mask.chunks(LANES)) {
+                lane.0.iter_mut().zip(weights).for_each(|(l, w)| *l = *w as f32);
+            }
         }
         Weights { values, masks: masks.len(), pixels, padded }
     }
@@ -73,8 +85,7 @@ pub(crate) fn products<T: Narrow>(level: Level, frames: &[T], weights: &Weights,
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn avx512<T: Narrow>(frames: &[T], weights: &Weights, out: &mut [f64]) {
-    // SAFETY: this function has the same instructions.
-    all(frames, weights, out, |x, w, sums| unsafe { x86::tile(x, w, sums) });
+    all(frames, weights, out, |x, w, sums| x86::tile(x, w, sums));
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -83,54 +94,65 @@ fn avx2<T: Narrow>(frames: &[T], weights: &Weights, out: &mut [f64]) {
     all(frames, weights, out, plain);
 }
 
-/// Partial sums of a frame and a mask.
-type Sums = [f32; LANES];
-
-
 #[inline(always)]
 fn all<T: Narrow>(
     frames: &[T],
     weights: &Weights,
     out: &mut [f64],
-    multiply: impl Fn(&[f32], &[&[f32]], &mut [Sums]),
+    multiply: impl Fn(&[Lane], &[&[Lane]], &mut [Lane]),
 ) {
     let (pixels, masks) = (weights.pixels, weights.masks);
-    let mut tile = [0f32; GROUP * TILE];
-    let mut sums = vec![[0f32; LANES]; GROUP * masks];
-    let mut rows: Vec<&[f32]> = Vec::with_capacity(masks);
+    let mut tile = [NONE; GROUP * STEPS];
+    let mut sums = vec![NONE; GROUP * masks];
+    let mut rows: Vec<&[Lane]> = Vec::with_capacity(masks);
     for (group, out) in frames.chunks(GROUP * pixels).zip(out.chunks_mut(GROUP * masks)) {
         let n = group.len() / pixels;
-        sums.fill([0.0; LANES]);
-        tile.fill(0.0);
-        for start in (0..pixels).step_by(TILE) {
+        sums.fill(NONE);
+        for (step, start) in (0..pixels).step_by(TILE).enumerate() {
             let width = TILE.min(pixels - start);
-            for (tile, frame) in tile.chunks_exact_mut(TILE).zip(group.chunks_exact(pixels)) {
-                for (t, x) in tile.iter_mut().zip(&frame[start..start + width]) {
-                    *t = x.single();
-                }
+            for (tile, frame) in tile.chunks_exact_mut(STEPS).zip(group.chunks_exact(pixels)) {
+                convert(&frame[start..start + width], tile);
             }
             rows.clear();
-            rows.extend(weights.values.chunks_exact(weights.padded).map(|w| &w[start..start + TILE]));
+            let places = step * STEPS..(step + 1) * STEPS;
+            rows.extend(weights.values.chunks_exact(weights.padded).map(|w| &w[places.clone()]));
             multiply(&tile, &rows, &mut sums);
         }
         for (out, sums) in out.iter_mut().zip(&sums[..n * masks]) {
-            *out = sums.iter().map(|s| f64::from(*s)).sum();
+            *out = sums.0.iter().map(|s| f64::from(*s)).sum();
         }
     }
 }
 
+/// Pixels of a tile in single precision, with zeros behind the last.
 #[inline(always)]
-fn plain(tile: &[f32], rows: &[&[f32]], sums: &mut [Sums]) {
-    for (frame, sums) in tile.chunks_exact(TILE).zip(sums.chunks_exact_mut(rows.len())) {
+fn convert<T: Narrow>(from: &[T], tile: &mut [Lane]) {
+    let (whole, rest) = from.as_chunks::<LANES>();
+    let (first, behind) = tile.split_at_mut(whole.len());
+    for (lane, from) in first.iter_mut().zip(whole) {
+        for i in 0..LANES {
+            lane.0[i] = from[i].single();
+        }
+    }
+    if behind.is_empty() {
+        return;
+    }
+    behind.fill(NONE);
+    behind[0].0.iter_mut().zip(rest).for_each(|(l, x)| *l = x.single());
+}
+
+#[inline(always)]
+fn plain(tile: &[Lane], rows: &[&[Lane]], sums: &mut [Lane]) {
+    for (frame, sums) in tile.chunks_exact(STEPS).zip(sums.chunks_exact_mut(rows.len())) {
         for (row, sums) in rows.iter().zip(sums) {
             let mut own = [0f32; LANES];
-            for (x, w) in frame.as_chunks::<LANES>().0.iter().zip(row.as_chunks::<LANES>().0) {
+            for (x, w) in frame.iter().zip(row.iter()) {
                 for i in 0..LANES {
-                    own[i] += x[i] * w[i];
+                    own[i] += x.0[i] * w.0[i];
                 }
             }
             for i in 0..LANES {
-                sums[i] += own[i];
+                sums.0[i] += own[i];
             }
         }
     }
@@ -140,24 +162,26 @@ fn plain(tile: &[f32], rows: &[&[f32]], sums: &mut [Sums]) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{GROUP, LANES, Sums, TILE};
+    use super::{GROUP, Lane, STEPS};
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn tile(tile: &[f32], rows: &[&[f32]], sums: &mut [Sums]) {
+    pub(super) fn tile(tile: &[Lane], rows: &[&[Lane]], sums: &mut [Lane]) {
         let masks = rows.len();
         let mut at = 0;
         while at < masks {
             for frame in (0..GROUP).step_by(4) {
                 let place = (frame, at, masks);
                 match &rows[at..] {
-                    [a, b, c, d, ..] => block(tile, [a, b, c, d], place, sums),
+                    [a, b, c, d, e, f, ..] => block(tile, [a, b, c, d, e, f], place, sums),
+                    [a, b, c, d, e] => block(tile, [a, b, c, d, e], place, sums),
+                    [a, b, c, d] => block(tile, [a, b, c, d], place, sums),
                     [a, b, c] => block(tile, [a, b, c], place, sums),
                     [a, b] => block(tile, [a, b], place, sums),
                     [a] => block(tile, [a], place, sums),
                     [] => {}
                 }
             }
-            at += 4;
+            at += 6;
         }
     }
 
@@ -165,20 +189,20 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     fn block<const M: usize>(
-        tile: &[f32],
-        rows: [&&[f32]; M],
+        tile: &[Lane],
+        rows: [&&[Lane]; M],
         (frame, at, masks): (usize, usize, usize),
-        sums: &mut [Sums],
+        sums: &mut [Lane],
     ) {
-        let frames: [&[f32]; 4] = std::array::from_fn(|f| &tile[(frame + f) * TILE..(frame + f + 1) * TILE]);
-        let rows: [&[f32]; M] = std::array::from_fn(|m| &rows[m][..TILE]);
+        let part = |f: usize| tile[(frame + f) * STEPS..].first_chunk::<STEPS>();
+        let frames: [&[Lane; STEPS]; 4] = std::array::from_fn(|f| part(f).expect("a tile has all frames"));
+        let rows: [&[Lane; STEPS]; M] =
+            std::array::from_fn(|m| rows[m].first_chunk().expect("rows are as long as a tile"));
         let mut own = [[_mm512_setzero_ps(); M]; 4];
-        for step in (0..TILE).step_by(LANES) {
-            // SAFETY: frames and rows are as long as a tile, which is whole registers.
-            let x: [__m512; 4] = std::array::from_fn(|f| unsafe { _mm512_loadu_ps(frames[f].as_ptr().add(step)) });
+        for step in 0..STEPS {
+            let x: [__m512; 4] = std::array::from_fn(|f| load(&frames[f][step]));
             for m in 0..M {
-                // SAFETY: as above.
-                let w = unsafe { _mm512_loadu_ps(rows[m].as_ptr().add(step)) };
+                let w = load(&rows[m][step]);
                 for f in 0..4 {
                     own[f][m] = _mm512_fmadd_ps(x[f], w, own[f][m]);
                 }
@@ -186,11 +210,19 @@ mod x86 {
         }
         for (f, own) in own.iter().enumerate() {
             for (m, own) in own.iter().enumerate() {
-                let place = sums[(frame + f) * masks + at + m].as_mut_ptr();
-                // SAFETY: a sum is as long as a register.
-                unsafe { _mm512_storeu_ps(place, _mm512_add_ps(_mm512_loadu_ps(place), *own)) };
+                let place = &mut sums[(frame + f) * masks + at + m];
+                let sum = _mm512_add_ps(load(place), *own);
+                // SAFETY: a lane is one register, aligned as one.
+                unsafe { _mm512_store_ps(place.0.as_mut_ptr(), sum) };
             }
         }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn load(lane: &Lane) -> __m512 {
+        // SAFETY: a lane is one register, aligned as one.
+        unsafe { _mm512_load_ps(lane.0.as_ptr()) }
     }
 }
 
@@ -205,7 +237,9 @@ mod tests {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             seed >> 33
         };
-        for (n, pixels, masks) in [(1, 1, 1), (3, 768, 4), (9, 1000, 5), (17, 300, 16), (8, 256, 2), (4, 70, 3)] {
+        for (n, pixels, masks) in
+            [(1, 1, 1), (3, 768, 4), (9, 1000, 5), (17, 300, 16), (8, 256, 2), (4, 70, 3)]
+        {
             let frames: Vec<u16> = (0..n * pixels).map(|_| next() as u16).collect();
             let rows: Vec<Vec<f64>> =
                 (0..masks).map(|_| (0..pixels).map(|_| next() as f64 / 2f64.powi(31)).collect()).collect();

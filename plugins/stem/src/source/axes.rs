@@ -76,8 +76,9 @@ pub(crate) fn scan_of(parameter: Option<[usize; 2]>, axes: Option<&Dict>) -> Res
     let wired = axes.map(Axes::of).transpose()?.and_then(|a| a.scan);
     let wired = wired.map(|scan| scan.map(|n| n as usize));
     parameter.or(wired).ok_or_else(|| {
-        Error::recipe("the size of the scan is not known")
-            .help("give `scan = [lines, points]`, or wire the source's: `in = { axes = \"frames.head.axes\" }`")
+        Error::recipe("the size of the scan is not known").help(
+            "give `scan = [lines, points]`, or wire the source's: `in = { axes = \"frames.head.axes\" }`",
+        )
     })
 }
 

@@ -102,7 +102,13 @@ fn find(path: &str) -> Result<Found> {
     }
     let pixels = dims[0] * dims[1];
     let frames: Box<dyn Frames> = match scan_fastest {
-        true => Box::new(Strided { map, offset: offset as usize, count: count as usize, size: dtype.size(), swap }),
+        true => Box::new(Strided {
+            map,
+            offset: offset as usize,
+            count: count as usize,
+            size: dtype.size(),
+            swap,
+        }),
         false => {
             let step = pixels * dtype.size();
             plain(map, [offset as usize, step, swap], dtype, [count as usize, dims[0], dims[1]])?

@@ -4,7 +4,6 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_files::input::{Hdf5Dataset, Hdf5Out};
 use isard_h5::{Attr, File};
-use serde::Deserialize as _;
 
 use crate::source::axes::{Axes, Axis};
 use crate::source::feed::ScanOut;
@@ -25,7 +24,9 @@ pub struct EmdFile {
     /// The file; it must be closed.
     #[schemars(extend("x-path" = "input"))]
     path: String,
-    /// The group whose data are read, such as `/datacube_root/datacube`; else the first that fits.
+    /// The group whose data are read; else the first that fits.
+    ///
+    /// Such as `/datacube_root/datacube`.
     #[serde(default)]
     node: Option<String>,
     #[serde(skip)]
@@ -106,8 +107,10 @@ fn look(path: &str, node: Option<&str>) -> Result<(String, Axes, String)> {
     let version = match (number("version_major"), number("version_minor")) {
         (Some(major), Some(minor)) => format!("{major}.{minor}"),
         _ => {
-            return Err(Error::data(format!("{path}: has no `version_major` and `version_minor`, so it is no EMD file"))
-                .help("`isard info` lists what it holds; `hdf5.dataset` reads any dataset"));
+            return Err(Error::data(format!(
+                "{path}: has no `version_major` and `version_minor`, so it is no EMD file"
+            ))
+            .help("`isard info` lists what it holds; `hdf5.dataset` reads any dataset"));
         }
     };
     let listing = file.list().map_err(h5)?;

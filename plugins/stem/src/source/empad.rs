@@ -1,9 +1,9 @@
 //! EMPAD files as frames.
 
-use isard_core::prelude::*;
-use isard_core::schemars;
 use crate::source::axes::Axes;
 use crate::source::feed::{Feed, Found, Placed, ScanOut, mapped, plain, pulled};
+use isard_core::prelude::*;
+use isard_core::schemars;
 
 /// Rows that are pixels, rows in all, and columns.
 const ROWS: [usize; 3] = [128, 130, 128];
@@ -80,7 +80,8 @@ impl Empad {
 fn find(path: &str) -> Result<Found> {
     let (mut raw, mut scan) = (path.to_owned(), None);
     if path.to_lowercase().ends_with(".xml") {
-        let read = std::fs::read(path).map_err(|e| Error::io("cannot read", std::path::Path::new(path), &e))?;
+        let read =
+            std::fs::read(path).map_err(|e| Error::io("cannot read", std::path::Path::new(path), &e))?;
         let text = String::from_utf8_lossy(&read);
         let file = attribute(&text, "raw_file", "filename").ok_or_else(|| {
             Error::data(format!("{path}: names no `raw_file`")).help("give the raw file as `path`")
@@ -96,13 +97,24 @@ fn find(path: &str) -> Result<Found> {
     let step = all * columns * 4;
     let (count, excess) = (map.len() / step, map.len() % step);
     if count == 0 || excess > 0 {
-        let text = format!("{raw}: is {} bytes long, which is {count} frames of {step} and {excess} bytes", map.len());
+        let text = format!(
+            "{raw}: is {} bytes long, which is {count} frames of {step} and {excess} bytes",
+            map.len()
+        );
         return Err(Error::data(text).help("the file was cut short, or is of another detector"));
     }
     let swap = if cfg!(target_endian = "big") { 4 } else { 0 };
     let frames = plain(map, [0, step, swap], Dtype::F32, [count, rows, columns])?;
     let (scan, axes) = (scan.map(|(y, x)| [y, x]), Axes::default());
-    Ok(Found { frames, dtype: Dtype::F32, dims: [rows, columns], count: count as u64, scan, axes, head: Dict::new() })
+    Ok(Found {
+        frames,
+        dtype: Dtype::F32,
+        dims: [rows, columns],
+        count: count as u64,
+        scan,
+        axes,
+        head: Dict::new(),
+    })
 }
 
 /// The whole number in an element of that name.

@@ -138,14 +138,7 @@ impl Feed {
         Ok(Pull::Ready)
     }
 
-    fn give(
-        &self,
-        cx: &Cx,
-        slots: &mut Slots<ScanOut>,
-        frame: u64,
-        point: u64,
-        count: u64,
-    ) -> Result<()> {
+    fn give(&self, cx: &Cx, slots: &mut Slots<ScanOut>, frame: u64, point: u64, count: u64) -> Result<()> {
         if let Some(all) = self.found.frames.mapped() {
             let image = all.records(frame as usize..(frame + count) as usize)?;
             return slots.put(point, ScanOut { image });
@@ -238,8 +231,7 @@ pub(crate) fn plain(
     [count, rows, columns]: [usize; 3],
 ) -> Result<Box<dyn Frames>> {
     let bytes = rows * columns * dtype.size();
-    let part = dtype.size() / if dtype.is_complex() { 2 } else { 1 };
-    if swap == 0 && step == bytes && offset.is_multiple_of(part) {
+    if swap == 0 && step == bytes && offset.is_multiple_of(dtype.size().min(8)) {
         // Only a hint, and refused on some file systems: pages come in ahead of being read.
         let _ = map.advise(memmap2::Advice::Sequential);
         return Ok(Box::new(Whole(Array::over_map(map, offset, dtype, &[count, rows, columns])?)));

@@ -89,10 +89,10 @@ pub(crate) fn grid(
         Some([rows, columns]) if rows > 0 && columns > 0 => {
             Ok(Some(Grid { rows, columns, offset, skip: whole(skip)?, flyback: whole(flyback)? }))
         }
-        _ if offset != 0 || skip != 0 || flyback != 0 => {
-            Err(Error::recipe("`offset`, `line_skip` and `flyback` place frames in a scan, whose size is not known")
-                .help("give `scan = [lines, points]`"))
-        }
+        _ if offset != 0 || skip != 0 || flyback != 0 => Err(Error::recipe(
+            "`offset`, `line_skip` and `flyback` place frames in a scan, whose size is not known",
+        )
+        .help("give `scan = [lines, points]`")),
         _ => Ok(None),
     }
 }

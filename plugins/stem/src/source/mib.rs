@@ -72,7 +72,8 @@ impl Stage for MibFiles {
     fn example() -> Example {
         let mut bytes = vec![];
         for number in 1..=6u8 {
-            let mut header = format!("MQ1,{number:06},00384,01,0003,0002,U08,   1x1,0F,2020-05-18 16:51:49.971626,");
+            let mut header =
+                format!("MQ1,{number:06},00384,01,0003,0002,U08,   1x1,0F,2020-05-18 16:51:49.971626,");
             header.push_str("0.000555,0,0,0,5.0,0,0,0,0,0,0,0,");
             header = format!("{header:\0<384}");
             bytes.extend(header.as_bytes());
@@ -174,7 +175,8 @@ fn find(cx: &Cx, path: &str, cut: Cut) -> Result<Found> {
         }
         if file.cut && cut == Cut::Error {
             let (length, step, n) = (file.map.len(), file.header.step(), file.frames);
-            let text = format!("{}: is {length} bytes long, wanted a multiple of {step}", file.path.display());
+            let text =
+                format!("{}: is {length} bytes long, wanted a multiple of {step}", file.path.display());
             return Err(Error::data(format!("{text}: it ends within frame {n}"))
                 .help("`cut = \"gap\"` makes a gap of that frame"));
         }
@@ -322,8 +324,11 @@ fn beside(hdr: &Path) -> Result<Vec<PathBuf>> {
         let number = name.strip_prefix(&stem).and_then(|rest| rest.strip_suffix(".mib"));
         number.is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit() || c == '_'))
     };
-    let files: Vec<PathBuf> =
-        listed.flatten().map(|e| e.path()).filter(|p| p.file_name().is_some_and(|n| fits(&n.to_string_lossy()))).collect();
+    let files: Vec<PathBuf> = listed
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.file_name().is_some_and(|n| fits(&n.to_string_lossy())))
+        .collect();
     match files.is_empty() {
         true => Err(Error::data(format!("{}: no MIB file of this name is beside it", hdr.display()))),
         false => Ok(files),

@@ -12,7 +12,7 @@ mod mib;
 mod mrc;
 mod npy;
 
-pub(crate) use axes::{Axes, scan_of};
+pub(crate) use axes::{Axes, Axis, scan_of};
 
 pub use dm::DmImage;
 pub use emd::EmdFile;

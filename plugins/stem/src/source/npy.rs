@@ -1,10 +1,10 @@
 //! NPY arrays as the frames of a scan.
 
+use crate::source::axes::Axes;
+use crate::source::feed::{Feed, Found, Placed, ScanOut, mapped, plain, pulled};
 use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_files::npy::Npy;
-use crate::source::axes::Axes;
-use crate::source::feed::{Feed, Found, Placed, ScanOut, mapped, plain, pulled};
 
 /// Frames of an NPY array of three or four axes.
 ///

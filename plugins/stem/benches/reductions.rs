@@ -1,0 +1,244 @@
+//! CPU seconds of reductions over a scan in the page cache, beside plain fused loops in the same run.
+//!
+//! `cargo bench -p isard-stem --bench reductions`; `ISARD_SCAN=256` gives the whole scan of 256 x 256, else it is one of
+//! 96 x 96 and the seconds are scaled to 256 x 256. Frames are 128 x 128. Everything is on one thread.
+
+use std::hint::black_box;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use isard_core::prelude::*;
+use isard_core::registry::Registry;
+use isard_core::stage::{AnyReduce, Built, RunCx};
+use isard_core::{plan, recipe, run};
+use isard_image as _;
+use isard_stem as _;
+
+const SIDE: usize = 128;
+/// The scan to which seconds are scaled.
+const WHOLE: f64 = 65536.0;
+
+fn main() {
+    let side = std::env::var("ISARD_SCAN").ok().and_then(|n| n.parse().ok()).unwrap_or(96usize);
+    let folder = std::env::temp_dir().join(format!("isard-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    for (dtype, size) in [("u2", 2), ("u1", 1)] {
+        let path = folder.join(format!("{dtype}.npy"));
+        write(&path, dtype, size, side);
+        println!("{side} x {side} frames of {SIDE} x {SIDE}, {dtype}: CPU seconds for 256 x 256");
+        let scale = WHOLE / (side * side) as f64;
+        stages(&path, side, scale);
+        if size == 2 {
+            plain(&path, scale);
+        }
+        engine(&path, &folder, side, scale);
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+/// A scan of counts, and masks for it.
+fn write(path: &Path, dtype: &str, size: usize, side: usize) {
+    let header = format!(
+        "{{'descr': '<{dtype}', 'fortran_order': False, 'shape': ({side}, {side}, {SIDE}, {SIDE}), }}"
+    );
+    let mut file = std::fs::File::create(path).expect("a file");
+    let mut head = b"\x93NUMPY\x01\x00".to_vec();
+    head.extend(118u16.to_le_bytes());
+    head.extend(format!("{header:<117}\n").as_bytes());
+    file.write_all(&head).expect("a header");
+    let mut seed = 1u64;
+    let block: Vec<u8> = (0..64 * SIDE * SIDE)
+        .flat_map(|_| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            ((seed >> 56) as u16).to_le_bytes()[..size].to_vec()
+        })
+        .collect();
+    let mut left = side * side;
+    while left > 0 {
+        let n = left.min(64);
+        file.write_all(&block[..n * SIDE * SIDE * size]).expect("frames");
+        left -= n;
+    }
+    for masks in [4usize, 16] {
+        let weights: Vec<f32> = (0..masks * SIDE * SIDE)
+            .map(|_| {
+                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (seed >> 40) as f32 / 1e6
+            })
+            .collect();
+        let header =
+            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({masks}, {SIDE}, {SIDE}), }}");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend(118u16.to_le_bytes());
+        bytes.extend(format!("{header:<117}\n").as_bytes());
+        bytes.extend(weights.iter().flat_map(|w| w.to_le_bytes()));
+        std::fs::write(path.with_file_name(format!("masks{masks}.npy")), bytes).expect("masks");
+    }
+}
+
+fn cpu() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+/// The least of three, in CPU seconds.
+fn timed(name: &str, scale: f64, mut work: impl FnMut()) {
+    let least = (0..3).map(|_| {
+        let from = cpu();
+        work();
+        cpu() - from
+    });
+    println!("  {name:<28} {:.3}", least.fold(f64::INFINITY, f64::min) * scale);
+}
+
+fn cases(path: &Path) -> Vec<(&'static str, &'static str, String)> {
+    let file = |n: usize| path.with_file_name(format!("masks{n}.npy")).display().to_string();
+    vec![
+        ("sum", "image.sum", String::new()),
+        ("ring", "stem.detect", "[detectors]\nring = { ring = [20, 50] }".into()),
+        ("4 masks", "stem.detect", format!("[detectors]\nfour = {{ file = {:?} }}", file(4))),
+        ("16 masks", "stem.detect", format!("[detectors]\nmany = {{ file = {:?} }}", file(16))),
+        ("centre of mass", "stem.com", String::new()),
+    ]
+}
+
+fn built(name: &str, set: &str) -> Built {
+    let set: serde_json::Value = toml::from_str(set).expect("parameters");
+    let registry = Registry::built_in().expect("stages have different names");
+    (registry.find(name).expect("a stage").build)(set).expect("a stage that is built")
+}
+
+fn context() -> RunCx {
+    let reader = |run: &RunCx, path: &str| isard_files::input::read_path(run, path);
+    RunCx { reader: Some(std::sync::Arc::new(reader)), ..RunCx::default() }
+}
+
+/// Each stage alone over a fresh mapping of the file, blocks and all, without an engine.
+fn stages(path: &Path, side: usize, scale: f64) {
+    let run = context();
+    let cx = Cx::new(&run, "bench");
+    let reduce = |cases: &[(&str, std::sync::Arc<dyn AnyReduce>)]| {
+        let Built::Source(mut source) = built("stem.npy", &format!("path = {path:?}")) else {
+            panic!("a source")
+        };
+        source.open(&cx, Dict::new(), Position { next: 0 }).expect("a scan");
+        let mut wholes: Vec<_> = cases.iter().map(|(_, s)| s.part(&cx).expect("a part")).collect();
+        let mut next = 0;
+        loop {
+            let mut slots = Slots::<Dict>::new(64, next);
+            if source.pull(&cx, &mut slots).expect("frames") == Pull::End {
+                break;
+            }
+            for arrival in slots.take() {
+                let isard_core::stage::Arrival::Frames { first, count, data } = arrival else {
+                    panic!("frames")
+                };
+                for ((_, stage), whole) in cases.iter().zip(&mut wholes) {
+                    let mut part = stage.part(&cx).expect("a part");
+                    stage.add(&cx, &mut part, &Span::frames(first, count), data.clone()).expect("a sum");
+                    stage.merge(&cx, whole, part).expect("a merge");
+                }
+                next = first + count;
+            }
+        }
+        for ((_, stage), whole) in cases.iter().zip(wholes) {
+            black_box(stage.finish(&cx, whole).expect("a result"));
+        }
+    };
+    let all: Vec<(&str, std::sync::Arc<dyn AnyReduce>)> = cases(path)
+        .into_iter()
+        .map(|(name, stage, set)| {
+            let scan =
+                if stage == "image.sum" { String::new() } else { format!("scan = [{side}, {side}]\n") };
+            let Built::Reduce(stage) = built(stage, &(scan + &set)) else { panic!("a reduction") };
+            (name, stage)
+        })
+        .collect();
+    for case in &all {
+        timed(case.0, scale, || reduce(std::slice::from_ref(case)));
+    }
+    timed("all in one pass", scale, || reduce(&all));
+}
+
+/// Plain loops as one would write them, over a mapping.
+fn plain(path: &Path, scale: f64) {
+    let frames = || {
+        let map = isard_core::value::map_file(path).expect("a file");
+        Array::over_map(map, 128, Dtype::U16, &[path.metadata().expect("a file").len() as usize / 2 - 64])
+            .expect("pixels")
+    };
+    let pixels = SIDE * SIDE;
+    timed("a plain loop: sum", scale, || {
+        let all = frames();
+        let mut sums = vec![0u64; pixels];
+        for frame in all.as_slice::<u16>().expect("words").chunks_exact(pixels) {
+            sums.iter_mut().zip(frame).for_each(|(s, x)| *s += u64::from(*x));
+        }
+        black_box(sums);
+    });
+    timed("a plain loop: ring", scale, || {
+        let all = frames();
+        let middle = (SIDE as f32 - 1.0) / 2.0;
+        let mask: Vec<u32> = (0..pixels)
+            .map(|i| ((i / SIDE) as f32 - middle).hypot((i % SIDE) as f32 - middle))
+            .map(|d| u32::from(d > 20.0 && d <= 50.0))
+            .collect();
+        for frame in all.as_slice::<u16>().expect("words").chunks_exact(pixels) {
+            black_box(frame.iter().zip(&mask).map(|(x, m)| u32::from(*x) * m).sum::<u32>());
+        }
+    });
+    timed("a plain loop: centre", scale, || {
+        let all = frames();
+        for frame in all.as_slice::<u16>().expect("words").chunks_exact(pixels) {
+            let (mut sum, mut down, mut right) = (0u64, 0u64, 0u64);
+            for (y, row) in frame.chunks_exact(SIDE).enumerate() {
+                let (mut s, mut r) = (0u32, 0u32);
+                for (x, v) in row.iter().enumerate() {
+                    s += u32::from(*v);
+                    r += u32::from(*v) * x as u32;
+                }
+                (sum, down, right) =
+                    (sum + u64::from(s), down + y as u64 * u64::from(s), right + u64::from(r));
+            }
+            black_box([sum, down, right]);
+        }
+    });
+}
+
+/// All reductions as a recipe on the engine, on one thread of heavy work and on two.
+fn engine(path: &Path, folder: &Path, side: usize, scale: f64) {
+    let mut text = format!(
+        "isard = \"0.1\"\nname = \"bench\"\n[stage.scan]\nuse = \"stem.npy\"\nset = {{ path = {path:?} }}\n"
+    );
+    for (i, (_, stage, set)) in cases(path).into_iter().enumerate() {
+        text.push_str(&format!("[stage.r{i}]\nuse = \"{stage}\"\nfrom = \"scan\"\n"));
+        if stage != "image.sum" {
+            text.push_str(&format!("[stage.r{i}.set]\nscan = [{side}, {side}]\n"));
+            text.push_str(&set.replace("[detectors]", &format!("[stage.r{i}.set.detectors]")));
+            text.push('\n');
+        }
+    }
+    text.push_str("[out]\nsum = \"r0.image\"\n");
+    for threads in [1, 2] {
+        let text = format!("{text}[run]\nthreads = {threads}\n");
+        let registry = Registry::built_in().expect("stages have different names");
+        let recipe = match recipe::parse(&text, Path::new("bench.toml")) {
+            Ok(recipe) => recipe,
+            Err(faults) => panic!("{faults}"),
+        };
+        let (plan, _) = match plan::make(&recipe, &registry) {
+            Ok(made) => made,
+            Err(faults) => panic!("{faults}"),
+        };
+        let out: PathBuf = folder.join("out");
+        timed(&format!("by the engine, {threads} thread(s)"), scale, || {
+            let mut options = run::Options::new(run::Out::Folder { path: out.clone(), overwrite: true });
+            options.reader =
+                Some(std::sync::Arc::new(|run: &RunCx, path: &str| isard_files::input::read_path(run, path)));
+            let begun = std::time::Instant::now();
+            let report = run::run(&plan, options).expect("a run");
+            assert_eq!(report.outcome, run::Outcome::Done, "{:?}", report.outcome.message());
+            print!("  [{:.3} s of clock]", begun.elapsed().as_secs_f64() * scale);
+        });
+    }
+}

@@ -1,0 +1,5 @@
+//! Writers.
+
+mod emd;
+
+pub use emd::EmdWrite;
