@@ -75,6 +75,8 @@ pub(crate) fn stage_schema() -> Json {
             "isolate": { "type": "boolean", "description": "Runs in a child process; refused by this version." },
             "keep": { "type": "boolean",
                 "description": "What it gives is kept on disk, for a later run to take with `--reuse`." },
+            "pace": { "type": "number", "exclusiveMinimum": 0, "x-unit": "Hz",
+                "description": "Plays a source as a detector of this rate; as fast as frames are taken by default." },
         },
     })
 }
@@ -140,6 +142,7 @@ pub(crate) fn stage(recipe: &Recipe, text: &StageText, faults: &mut Vec<Diagnost
         per: json.get("per").and_then(Json::as_str).map(str::to_owned),
         isolate: json.get("isolate") == Some(&Json::Bool(true)),
         keep: json.get("keep") == Some(&Json::Bool(true)),
+        pace: json.get("pace").and_then(Json::as_f64),
     }
 }
 
@@ -178,6 +181,8 @@ pub(crate) fn by_role(
     }
     if role == Some(Role::Source) {
         refuse("on_error", "a stage behind a source");
+    } else {
+        refuse("pace", "a source");
     }
     if !matches!(role, Some(Role::Fold | Role::Reduce | Role::Fit | Role::Writer)) {
         refuse("per", "a fold, a reduce, a fit or a writer");
