@@ -23,7 +23,9 @@ impl Hit {
     pub fn takes(&self, number: u64, kind: u64) -> bool {
         match self {
             Hit::Numbers(numbers) => numbers.contains(&number),
-            Hit::Share(share) => (mixed(number ^ kind << 56) >> 11) as f64 / (1u64 << 53) as f64 <= *share && *share > 0.0,
+            Hit::Share(share) => {
+                (mixed(number ^ kind << 56) >> 11) as f64 / (1u64 << 53) as f64 <= *share && *share > 0.0
+            }
         }
     }
 

@@ -7,6 +7,9 @@ use isard_core::span::Ranges;
 
 use crate::net::queue::Level;
 
+/// Frames that may be lost at once, where nobody says how many there are.
+const JUMP: u64 = 1 << 20;
+
 /// A series while it is taken.
 #[derive(Debug)]
 pub(crate) struct Series {
@@ -63,6 +66,11 @@ impl Series {
         self.heard = Instant::now();
         self.seen.add(number..number + 1);
         number >= self.from
+    }
+
+    /// Whether a frame can have this number: where nobody says how many there are, a damaged one must not be believed.
+    pub(crate) fn believable(&self, number: u64) -> bool {
+        self.frames.is_some() || number <= self.seen.iter().last().map_or(self.from, |r| r.end) + JUMP
     }
 
     /// Books that something came, if no whole frame.

@@ -132,7 +132,11 @@ fn recorded_streams_give_the_sums_of_the_reference() {
             assert!(first.iter().zip(second).all(|(a, b)| a / 2 == *b));
         }
     }
-    let second = take("live.dectris", &recording(&folder.join("dectris_v2.bin"), "channel = \"threshold_2\""), Dict::new());
+    let second = take(
+        "live.dectris",
+        &recording(&folder.join("dectris_v2.bin"), "channel = \"threshold_2\""),
+        Dict::new(),
+    );
     assert!(second.unwrap().sum(0) < SUMS[0]);
 }
 
@@ -144,7 +148,10 @@ fn a_bad_digest_makes_a_corrupt_frame_that_a_recorder_may_keep() {
     assert_eq!(taken.numbers(), [0, 1, 3, 4, 5]);
     assert_eq!(taken.lost.len(), 1);
     let (number, why) = &taken.lost[0];
-    assert!(*number == 2 && why.contains("its MD5 is") && why.contains("c836b041b0f6b917bde0b4ee95ff3e28"), "{why}");
+    assert!(
+        *number == 2 && why.contains("its MD5 is") && why.contains("c836b041b0f6b917bde0b4ee95ff3e28"),
+        "{why}"
+    );
     // Unchecked, the same frame passes or cannot be unpacked: that is what the digest is for.
     let unchecked = take("live.dectris", &recording(&path, "verify = false"), Dict::new()).unwrap();
     assert!(unchecked.lost.iter().all(|(_, why)| !why.contains("MD5")), "{:?}", unchecked.lost);
@@ -168,9 +175,8 @@ fn recorded_streams_replayed_over_loopback_are_the_same() {
 /// A simulated detector and what is taken from it.
 fn loopback(detector: Detector, set: &str) -> common::Taken {
     let simulated = detector.begin().unwrap();
-    let input = Dict::new()
-        .with("address", simulated.stream().to_string())
-        .with("api", simulated.api().to_string());
+    let input =
+        Dict::new().with("address", simulated.stream().to_string()).with("api", simulated.api().to_string());
     take("live.dectris", &format!("wait = 10.0\nlate = 0.1\n{set}"), input).unwrap()
 }
 
@@ -193,7 +199,9 @@ fn every_packing_depth_and_version_comes_through_bit_by_bit() {
                 for n in 0..5 {
                     assert_eq!(taken.image(n).bytes(), detector.pixels(n as u64, 0), "{what}");
                 }
-                let Some(Value::Array(mask)) = taken.opened.head.get("mask") else { panic!("{what}: no mask") };
+                let Some(Value::Array(mask)) = taken.opened.head.get("mask") else {
+                    panic!("{what}: no mask")
+                };
                 assert_eq!(mask.shape(), [61, 67]);
                 assert_eq!(mask.as_slice::<u32>().unwrap()[..3], [0, 1, 0], "{what}");
             }
@@ -204,7 +212,8 @@ fn every_packing_depth_and_version_comes_through_bit_by_bit() {
 #[test]
 fn a_head_that_says_nothing_is_learned_from_the_first_image() {
     for version in [1, 2] {
-        let detector = Detector { version, header: "none".into(), frames: 4, shape: [8, 9], ..Detector::default() };
+        let detector =
+            Detector { version, header: "none".into(), frames: 4, shape: [8, 9], ..Detector::default() };
         let taken = loopback(detector, "frames = 4");
         assert_eq!(taken.opened.frames, Some(4));
         assert_eq!(taken.numbers(), [0, 1, 2, 3]);
@@ -246,12 +255,20 @@ fn under_every_fault_the_ledger_balances_and_the_run_ends() {
         ("stall", "stall = 30", "stall = 0.3", "30 of 40 done, 10 missing"),
         ("lost connection", "cut = [10, 22]", "stall = 3.0", "38 of 40 done, 2 missing"),
         ("no end", "no_end = true, lose = [2]", "stall = 0.3", "39 of 40 done, 1 missing"),
-        ("all at once", "lose = [1], corrupt = [2], repeat = [4], delay = [6], cut = [12], restart = 30", "stall = 3.0",
-            "27 of 40 done, 12 missing, 1 corrupt, 1 extra"),
+        (
+            "all at once",
+            "lose = [1], corrupt = [2], repeat = [4], delay = [6], cut = [12], restart = 30",
+            "stall = 3.0",
+            "27 of 40 done, 12 missing, 1 corrupt, 1 extra",
+        ),
     ] {
         for version in [1, 2] {
             let faults = format!("version = {version}, faults = {{ {faults} }}");
-            let text = recipe(&faults, &format!("version = {version}, {take}"), "missing = 40, corrupt = 9, late = 9, extra = 9");
+            let text = recipe(
+                &faults,
+                &format!("version = {version}, {take}"),
+                "missing = 40, corrupt = 9, late = 9, extra = 9",
+            );
             let begun = Instant::now();
             let report = run(&text, &folder.path().join("out"));
             assert_eq!(report.outcome, Outcome::Done, "{what}: {:?}", report.outcome.message());
@@ -295,6 +312,8 @@ fn the_detector_is_configured_read_back_armed_triggered_and_disarmed() {
         let Some(Value::Dict(settings)) = taken.opened.head.get("settings") else { panic!("no settings") };
         assert_eq!(settings.get("count_time"), Some(&Value::Float(0.005)));
         assert_eq!(settings.get("header_detail"), Some(&Value::from("basic")));
+        // Not asked for, but moved by the exposure time.
+        assert_eq!(settings.get("frame_time"), Some(&Value::Float(0.005)));
         // `basic` says no mask.
         assert_eq!(taken.opened.head.get("mask"), None);
         assert_eq!(simulated.commands(), ["arm", "trigger", "disarm"]);

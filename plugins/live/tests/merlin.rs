@@ -123,7 +123,9 @@ fn settings_are_read_back_and_the_acquisition_is_started() {
     };
     let simulated = detector.begin().unwrap();
     let input = || {
-        Dict::new().with("address", simulated.data().to_string()).with("control", simulated.control().to_string())
+        Dict::new()
+            .with("address", simulated.data().to_string())
+            .with("control", simulated.control().to_string())
     };
     let set = "wait = 10.0\nstall = 0.5\n[control]\ntrigger = true\n[control.settings]\nNUMFRAMESTOACQUIRE = 7\nACQUISITIONTIME = 1.5\n";
     let taken = take("live.merlin", set, input()).unwrap();

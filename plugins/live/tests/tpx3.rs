@@ -52,7 +52,8 @@ fn sparse_frames_come_dense() {
 fn a_stream_that_breaks_leaves_the_rest_missing() {
     for sparse in [false, true] {
         let events = Events { scan: [6, 4], events: 8, sparse, cut: Some(3), ..Events::default() };
-        let set = if sparse { "format = \"sparse\"" } else { "dwell = 10.0\nscan = [6, 4]\ntriggered = true" };
+        let set =
+            if sparse { "format = \"sparse\"" } else { "dwell = 10.0\nscan = [6, 4]\ntriggered = true" };
         let taken = loopback(&events, set);
         assert_eq!(taken.numbers(), (0..12).collect::<Vec<_>>(), "sparse {sparse}");
         let lost: Vec<u64> = taken.lost.iter().map(|(n, _)| *n).collect();

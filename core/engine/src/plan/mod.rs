@@ -366,4 +366,6 @@ pub struct StageOptions {
     pub isolate: bool,
     /// What it gives is kept, for a later run to reuse.
     pub keep: bool,
+    /// Frames a second that a source gives at most, as a detector would; none gives them as fast as they are taken.
+    pub pace: Option<f64>,
 }

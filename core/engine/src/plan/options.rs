@@ -75,6 +75,8 @@ pub(crate) fn stage_schema() -> Json {
             "isolate": { "type": "boolean", "description": "A stage of a loaded plugin runs in a child process, which a crash or a hang ends alone; the default beside a recorder, and always so for Python." },
             "keep": { "type": "boolean",
                 "description": "What it gives is kept on disk, for a later run to take with `--reuse`." },
+            "pace": { "type": "number", "exclusiveMinimum": 0, "x-unit": "Hz",
+                "description": "Plays a source as a detector of this rate; as fast as frames are taken by default." },
         },
     })
 }
@@ -141,6 +143,7 @@ pub(crate) fn stage(recipe: &Recipe, text: &StageText, faults: &mut Vec<Diagnost
         // Settled when it is known where the stage comes from.
         isolate: json.get("isolate") == Some(&Json::Bool(true)),
         keep: json.get("keep") == Some(&Json::Bool(true)),
+        pace: json.get("pace").and_then(Json::as_f64),
     }
 }
 
@@ -179,6 +182,8 @@ pub(crate) fn by_role(
     }
     if role == Some(Role::Source) {
         refuse("on_error", "a stage behind a source");
+    } else {
+        refuse("pace", "a source");
     }
     if !matches!(role, Some(Role::Fold | Role::Reduce | Role::Fit | Role::Writer)) {
         refuse("per", "a fold, a reduce, a fit or a writer");

@@ -60,9 +60,7 @@ impl Form {
             return Ok(());
         }
         let mut image = cx.array(self.dtype, &[n, y, x])?;
-        let fates = each(cx, image.bytes_mut(), n, |k, out| {
-            self.one(&run[k], self.channel.as_deref(), out)
-        })?;
+        let fates = each(cx, image.bytes_mut(), n, |k, out| self.one(&run[k], self.channel.as_deref(), out))?;
         let mut fates = fates;
         let mut channels = None;
         if !self.stack.is_empty() {

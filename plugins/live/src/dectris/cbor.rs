@@ -334,7 +334,10 @@ mod tests {
     #[test]
     fn damaged_items_are_faults() {
         for (bytes, wanted) in [
-            (&b"\x5b\x7f\xff\xff\xff\xff\xff\xff\xff"[..], "it is cut short: wanted 9223372036854775807 bytes"),
+            (
+                &b"\x5b\x7f\xff\xff\xff\xff\xff\xff\xff"[..],
+                "it is cut short: wanted 9223372036854775807 bytes",
+            ),
             (b"\x82\x01", "it is cut short"),
             (b"\x01\x02", "1 bytes follow the CBOR item"),
             (b"\x61\xff", "a text is not UTF-8"),

@@ -80,7 +80,8 @@ impl Session {
     /// Configures and arms a detector: what it says of its settings afterwards must be what was asked for.
     pub fn arm(cx: &Cx, control: &Control, api: Option<&str>, stream: u8) -> Result<Session> {
         let text = api.or(control.address.as_deref()).ok_or_else(|| {
-            Error::recipe("`control` names no detector").help("set `control.address`, or wire the input `api`")
+            Error::recipe("`control` names no detector")
+                .help("set `control.address`, or wire the input `api`")
         })?;
         let api = Api { address: address(text, 80)?, version: control.version.clone() };
         if control.initialize {
@@ -88,8 +89,11 @@ impl Session {
         }
         let state = api.get("detector", "status/state")?;
         if let Some(state @ ("na" | "error" | "acquire" | "configure")) = state.as_str() {
-            return Err(Error::new(Blame::Io, format!("the detector is in the state `{state}`, wanted `idle`"))
-                .help("stop what runs there, or set `control.initialize`"));
+            return Err(Error::new(
+                Blame::Io,
+                format!("the detector is in the state `{state}`, wanted `idle`"),
+            )
+            .help("stop what runs there, or set `control.initialize`"));
         }
         if state.as_str() == Some("ready") {
             // Armed by a run that was killed: its series is given up.
@@ -102,14 +106,19 @@ impl Session {
             ("stream", "header_detail".into(), json!(control.header)),
         ];
         asked.extend(control.settings.iter().map(|(name, value)| ("detector", name.clone(), value.clone())));
-        let mut old = false;
+        let (mut old, mut moved) = (false, vec![]);
         for (module, name, value) in &asked {
             cx.check()?;
             let path = format!("config/{name}");
             match api.put(module, &path, &json!({ "value": value }), SETTING) {
                 // Detectors that know stream v1 alone have no choice to make.
                 Err(Refused::Unknown(_)) if name == "format" && stream == 1 => old = true,
-                other => drop(other.map_err(Refused::error)?),
+                other => {
+                    // The detector answers with all settings that this one has moved.
+                    let answer = other.map_err(Refused::error)?;
+                    let names = answer.as_array().into_iter().flatten().filter_map(Json::as_str);
+                    moved.extend(names.filter(|_| *module == "detector").map(str::to_owned));
+                }
             }
         }
         asked.retain(|(_, name, _)| !(old && name == "format"));
@@ -124,8 +133,15 @@ impl Session {
             }
             settings.set(name.clone(), Value::from_json(&found)?);
         }
+        for name in moved {
+            if settings.get(&name).is_none() {
+                let found = api.get("detector", &format!("config/{name}"))?;
+                settings.set(name, Value::from_json(&found)?);
+            }
+        }
         if !wrong.is_empty() {
-            let text = format!("the detector at {} did not take its settings: {}", api.address, wrong.join("; "));
+            let text =
+                format!("the detector at {} did not take its settings: {}", api.address, wrong.join("; "));
             return Err(Error::new(Blame::Io, text)
                 .help("ask for a value that the detector can have, or change the order of `settings`"));
         }
@@ -201,7 +217,9 @@ fn same(found: &Json, wanted: &Json) -> bool {
     match (found.as_f64(), wanted.as_f64()) {
         (Some(a), Some(b)) => a == b || (a - b).abs() <= NEAR * a.abs().max(b.abs()),
         _ => match (found, wanted) {
-            (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Json::Array(a), Json::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            }
             _ => found == wanted,
         },
     }
@@ -238,7 +256,13 @@ impl Api {
         }
     }
 
-    fn put(&self, module: &str, rest: &str, body: &Json, limit: Duration) -> std::result::Result<Json, Refused> {
+    fn put(
+        &self,
+        module: &str,
+        rest: &str,
+        body: &Json,
+        limit: Duration,
+    ) -> std::result::Result<Json, Refused> {
         let path = self.path(module, rest);
         match ask(self.address, "PUT", &path, Some(body), limit).map_err(Refused::Other)? {
             (200, answer) => Ok(answer),
@@ -254,8 +278,10 @@ impl Api {
     fn refused(&self, method: &str, path: &str, status: u16, answer: &Json) -> Error {
         let said = if answer.is_null() { String::new() } else { format!(": {answer}") };
         let address = self.address;
-        let error =
-            Error::new(Blame::Io, format!("{method} http://{address}{path}: answered with status {status}{said}"));
+        let error = Error::new(
+            Blame::Io,
+            format!("{method} http://{address}{path}: answered with status {status}{said}"),
+        );
         if status == 404 { error.help("check the name, and `control.version`") } else { error }
     }
 }

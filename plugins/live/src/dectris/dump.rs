@@ -22,7 +22,11 @@ pub fn messages(bytes: &[u8]) -> Result<Vec<Vec<Part>>, String> {
         // The blob of an image may look like anything; it is the part behind the first two.
         let blob = all.last().is_some_and(|m| m.len() == 2 && begins(m[0].bytes()) == Some(Begin::Image));
         let opens = !blob && (part.first() != Some(&b'{') || begins(part).is_some());
-        let part = if part.len() <= 1024 { Part::Small(part.to_vec()) } else { Part::Large(Array::from_slice(part)) };
+        let part = if part.len() <= 1024 {
+            Part::Small(part.to_vec())
+        } else {
+            Part::Large(Array::from_slice(part))
+        };
         match all.last_mut() {
             Some(message) if !opens || continues(message, &part) => message.push(part),
             _ => all.push(vec![part]),

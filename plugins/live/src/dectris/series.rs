@@ -6,6 +6,10 @@ use crate::series::Series;
 /// Takes what a message said; gives the image if it is a wanted one of series `id`.
 pub(super) fn take(series: &mut Series, id: u64, event: Event) -> Option<Box<Image>> {
     match event {
+        Event::Image(image) if image.series == id && !series.believable(image.number) => {
+            series.unreadable(format!("an image says that it is number {}", image.number));
+            None
+        }
         Event::Image(image) if image.series == id => series.saw(image.number).then_some(image),
         Event::End { series: ended } if ended == id => {
             series.end();
@@ -79,6 +83,8 @@ mod tests {
     fn a_series_of_unknown_length_ends_with_its_message() {
         let mut series = series(None);
         take(&mut series, 7, image(7, 0));
+        assert!(take(&mut series, 7, image(7, 1 << 40)).is_none(), "a damaged number");
+        assert_eq!(series.unreadable.0, 1);
         assert_eq!(series.over(false), None);
         take(&mut series, 7, Event::End { series: 7 });
         assert!(series.over(false).is_some() && series.missing(0).is_empty());

@@ -306,7 +306,8 @@ impl Dectris {
         let mut why = String::new();
         loop {
             if let Some(image) = early.iter().find(|image| image.fault.is_none()) {
-                let plane = image.planes.iter().find(|p| self.channel.as_ref().is_none_or(|c| *c == p.channel));
+                let plane =
+                    image.planes.iter().find(|p| self.channel.as_ref().is_none_or(|c| *c == p.channel));
                 if let Some(plane) = plane {
                     start.dtype.get_or_insert(plane.dtype);
                     start.shape.get_or_insert(plane.shape);
@@ -319,7 +320,8 @@ impl Dectris {
                 return Ok((start, early));
             }
             if Instant::now() >= until || inlet.is_dry() {
-                return Err(self.absent("the start message says nothing of the images, and none came", &why)
+                return Err(self
+                    .absent("the start message says nothing of the images, and none came", &why)
                     .help("set `header_detail` of the stream to `basic` or `all`"));
             }
             cx.check()?;

@@ -51,7 +51,8 @@ fn number(json: &Json, key: &str) -> std::result::Result<u64, String> {
 /// The dtype and the rows and columns that a part describes; the stream says columns first.
 fn layout(json: &Json) -> std::result::Result<(Dtype, [usize; 2]), String> {
     let name = json["type"].as_str().unwrap_or_default();
-    let dtype = dtype(name).ok_or_else(|| format!("pixels of type {name:?}, wanted uint8, uint16 or uint32"))?;
+    let dtype =
+        dtype(name).ok_or_else(|| format!("pixels of type {name:?}, wanted uint8, uint16 or uint32"))?;
     let side = |i: usize| json["shape"][i].as_u64().filter(|n| (1..=1 << 16).contains(n)).map(|n| n as usize);
     match (side(0), side(1)) {
         (Some(x), Some(y)) => Ok((dtype, [y, x])),

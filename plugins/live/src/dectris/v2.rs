@@ -88,7 +88,9 @@ fn plane(channel: &str, item: &Cbor<'_>, part: &Part) -> std::result::Result<Pla
         Cbor::Tag(1040, inner) => (true, inner),
         _ => return Err("is no array of rows and columns (tag 40)".into()),
     };
-    let Some([dims, elements]) = inner.list() else { return Err("is no pair of extents and elements".into()) };
+    let Some([dims, elements]) = inner.list() else {
+        return Err("is no pair of extents and elements".into());
+    };
     let dims: Option<Vec<u64>> = dims.list().and_then(|d| d.iter().map(Cbor::count).collect());
     let shape = match dims.as_deref() {
         Some(&[y, x]) if (1..=1 << 16).contains(&y) && (1..=1 << 16).contains(&x) => [y as usize, x as usize],
@@ -186,7 +188,8 @@ fn start(series: u64, message: &Cbor<'_>, part: &Part) -> std::result::Result<St
         let Some(Cbor::Map(map)) = message.get(theirs) else { continue };
         for (channel, value) in map {
             let channel = channel.text().unwrap_or_default();
-            let pixels = plane(channel, value, part).and_then(|p| p.pixels().map_err(|e| e.message().to_owned()));
+            let pixels =
+                plane(channel, value, part).and_then(|p| p.pixels().map_err(|e| e.message().to_owned()));
             let pixels = pixels.map_err(|why| format!("`{theirs}` of channel `{channel}`: {why}"))?;
             start.fields.push((ours, channel.to_owned(), pixels));
         }

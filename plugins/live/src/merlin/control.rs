@@ -54,7 +54,8 @@ impl Command {
                 .help("set `control.address`, or wire the input `control`")
         })?;
         let address = address(text, 6341)?;
-        let wire = Wire::connect(address, Arc::new(AtomicBool::new(false))).map_err(|e| fault(address, &e))?;
+        let wire =
+            Wire::connect(address, Arc::new(AtomicBool::new(false))).map_err(|e| fault(address, &e))?;
         let mut command = Command { wire, address, running: false };
         for (name, value) in &control.settings {
             command.ask(&format!("SET,{name},{}", plain(value)))?;
@@ -129,8 +130,11 @@ impl Command {
                 "3" => "out of range",
                 _ => "refused",
             };
-            return Err(Error::new(Blame::Io, format!("{address}: `{body}` is {meaning}, it answered {answer:?}"))
-                .help("check the name and the value; stop what runs there"));
+            return Err(Error::new(
+                Blame::Io,
+                format!("{address}: `{body}` is {meaning}, it answered {answer:?}"),
+            )
+            .help("check the name and the value; stop what runs there"));
         }
         Err(Error::data(format!("{address}: sends answers to other commands than `{body}`")))
     }

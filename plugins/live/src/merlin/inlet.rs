@@ -168,7 +168,9 @@ mod tests {
     fn a_prefix_counts_the_comma_behind_it() {
         // The first bytes of a recorded stream: a header message of 201 bytes.
         assert_eq!(length(b"MPX,0000000202,HDR,"), Some(201));
-        for bad in [&b"MPX,000000020,HDR,."[..], b"MPX,00000 0202,", b"MPX,0000000000,", b"MPY,0000000202,", b"MPX,"] {
+        for bad in
+            [&b"MPX,000000020,HDR,."[..], b"MPX,00000 0202,", b"MPX,0000000000,", b"MPY,0000000202,", b"MPX,"]
+        {
             assert_eq!(length(bad), None);
         }
     }

@@ -208,7 +208,9 @@ impl Detector {
         let settings = [("NUMFRAMESTOACQUIRE", of.frames), ("NUMFRAMESPERTRIGGER", 1), ("COUNTERDEPTH", 12)]
             .map(|(name, n)| (name.to_owned(), n.to_string()));
         let mut settings = BTreeMap::from(settings);
-        for name in ["ACQUISITIONTIME", "CONTINUOUSRW", "FILEFORMAT", "RUNHEADLESS", "TRIGGERSTART", "SCANX", "SCANY"] {
+        for name in
+            ["ACQUISITIONTIME", "CONTINUOUSRW", "FILEFORMAT", "RUNHEADLESS", "TRIGGERSTART", "SCANX", "SCANY"]
+        {
             settings.insert(name.into(), "0".into());
         }
         let (deaf, started) = (of.deaf.clone(), of.start == "connect");
@@ -239,7 +241,9 @@ impl Detector {
         let size = usize::from(self.bits / 8);
         let [rows, columns] = self.shape;
         let places = (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x)));
-        places.flat_map(|(y, x)| pixel(self.shape, number, y, x).to_ne_bytes().into_iter().take(size)).collect()
+        places
+            .flat_map(|(y, x)| pixel(self.shape, number, y, x).to_ne_bytes().into_iter().take(size))
+            .collect()
     }
 
     /// The message of a frame.

@@ -18,8 +18,6 @@ use crate::series::Series;
 /// How long a pull waits for the first frame, and for more to decode together with it.
 const FIRST: Duration = Duration::from_millis(20);
 const MORE: Duration = Duration::from_millis(2);
-/// Frames that may be lost at once, where nobody says how many there are.
-const JUMP: u64 = 1 << 20;
 
 /// Frames of a Merlin detector (Medipix) as they are taken.
 ///
@@ -161,7 +159,8 @@ impl Source for Merlin {
             (command, settings) = (Some(made), Some(said));
         }
         let (acquisition, early, header) = self.begun(cx, &mut inlet, until, from.next > 0)?;
-        let count = |key: &str| acquisition.get(key).and_then(Value::number).filter(|n| *n >= 1.0).map(|n| n as u64);
+        let count =
+            |key: &str| acquisition.get(key).and_then(Value::number).filter(|n| *n >= 1.0).map(|n| n as u64);
         let scan = self.scan.or_else(|| Some([count("ScanY")?, count("ScanX")?]));
         let frames = self.frames.or(scan.map(|[y, x]| y * x)).or(count("Frames in Acquisition (Number)"));
         let mut head = Dict::new()
@@ -173,8 +172,7 @@ impl Source for Merlin {
             head.set("settings", settings);
         }
         let seconds = Duration::from_secs_f64;
-        let series =
-            Series::new("the acquisition", frames, from.next, seconds(self.stall), Duration::ZERO);
+        let series = Series::new("the acquisition", frames, from.next, seconds(self.stall), Duration::ZERO);
         let shapes = Shapes::default().with("image", Shape::array(header.dtype(), &header.shape()));
         let form = form(early.body.bytes()).to_vec();
         let scan = scan.map_or(vec![], |[y, x]| vec![("y".to_owned(), y), ("x".to_owned(), x)]);
@@ -247,7 +245,8 @@ impl Merlin {
             }
         }
         let what = if acquisition.is_some() { "no frame came" } else { "no acquisition began" };
-        let stale = if stale > 0 { format!(" ({stale} frames of an earlier one came)") } else { String::new() };
+        let stale =
+            if stale > 0 { format!(" ({stale} frames of an earlier one came)") } else { String::new() };
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         let place = match &self.recording {
             Some(path) => format!("in {path}"),
@@ -346,9 +345,8 @@ impl Live {
             self.series.unreadable(format!("a message that begins with {start:?} is no frame"));
             return;
         };
-        if self.series.frames.is_none() && number > self.next + JUMP {
-            let next = self.next;
-            self.series.unreadable(format!("a frame says that it is number {number}, wanted {next} or a little more"));
+        if !self.series.believable(number) {
+            self.series.unreadable(format!("a frame says that it is number {number}"));
             return;
         }
         // TCP keeps the order: what was passed over does not come any more.

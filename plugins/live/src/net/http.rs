@@ -54,7 +54,11 @@ pub(crate) fn ask(
                 return parsed(answer.status, &body.unwrap_or_default()).map_err(wrong);
             }
             Ok(n) => bytes.extend_from_slice(&chunk[..n]),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(e) => return Err(at(e)),
         }
         if bytes.len() > LONGEST {
@@ -62,7 +66,10 @@ pub(crate) fn ask(
         }
         if Instant::now() > until {
             let s = limit.as_secs_f64();
-            return Err(Error::new(Blame::Io, format!("{method} http://{address}{path}: no answer in {s} s")));
+            return Err(Error::new(
+                Blame::Io,
+                format!("{method} http://{address}{path}: no answer in {s} s"),
+            ));
         }
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct Level {
 impl<T> Queue<T> {
     /// A queue that takes `limit` bytes, and one item more.
     pub(crate) fn new(limit: usize) -> Queue<T> {
-        let inner = Inner { items: VecDeque::new(), bytes: 0, peak: 0, waited: Duration::ZERO, closed: false };
+        let inner =
+            Inner { items: VecDeque::new(), bytes: 0, peak: 0, waited: Duration::ZERO, closed: false };
         Queue { inner: Mutex::new(inner), filled: Condvar::new(), drained: Condvar::new(), limit }
     }
 

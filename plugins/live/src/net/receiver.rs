@@ -81,7 +81,11 @@ pub(crate) struct Receiver<T> {
 
 impl<T: Send + 'static> Receiver<T> {
     /// Starts a thread that works until its door says stop; `limit` bounds the bytes that wait.
-    pub(crate) fn start(name: &str, limit: usize, work: impl FnOnce(Door<T>) + Send + 'static) -> Result<Self> {
+    pub(crate) fn start(
+        name: &str,
+        limit: usize,
+        work: impl FnOnce(Door<T>) + Send + 'static,
+    ) -> Result<Self> {
         let (queue, stop) = (Arc::new(Queue::new(limit)), Arc::new(AtomicBool::new(false)));
         let door = Door { queue: queue.clone(), stop: stop.clone(), told: None };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(door));

@@ -107,8 +107,8 @@ impl Crew {
     pub(crate) fn start(&mut self, name: &str, work: impl FnOnce(Shift) + Send + 'static) -> Result<()> {
         let shift = self.shift();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(shift));
-        let thread =
-            thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a server's thread: {e}")))?;
+        let thread = thread
+            .map_err(|e| Error::new(Blame::Resources, format!("cannot start a server's thread: {e}")))?;
         self.threads.push(thread);
         Ok(())
     }

@@ -67,7 +67,9 @@ impl Peer {
         }
         let start: [u8; 11] = wire.bytes()?;
         if start[0] != 0xff || start[9] & 1 == 0 {
-            return Err(Broken::lost(format!("connected to something that is no ZeroMQ: it sends {start:02x?}")));
+            return Err(Broken::lost(format!(
+                "connected to something that is no ZeroMQ: it sends {start:02x?}"
+            )));
         }
         if start[10] < 3 {
             let version = if start[10] == 0 { "1.0" } else { "2.0" };
@@ -77,7 +79,9 @@ impl Peer {
         let mechanism = rest[1..21].split(|b| *b == 0).next().unwrap_or_default();
         if mechanism != b"NULL" {
             let found = String::from_utf8_lossy(mechanism).into_owned();
-            return Err(Broken::lost(format!("asks for the security mechanism {found:?}, wanted none (NULL)")));
+            return Err(Broken::lost(format!(
+                "asks for the security mechanism {found:?}, wanted none (NULL)"
+            )));
         }
         wire.write(&command(b"READY", &property("Socket-Type", own.as_bytes())))?;
         let mut peer = Peer { wire };
@@ -95,7 +99,10 @@ impl Peer {
         };
         let kind = socket_type(properties).unwrap_or_default();
         if !wanted.contains(&kind.as_str()) {
-            return Err(Broken::lost(format!("is a socket of type {kind:?}, wanted {}", wanted.join(" or "))));
+            return Err(Broken::lost(format!(
+                "is a socket of type {kind:?}, wanted {}",
+                wanted.join(" or ")
+            )));
         }
         Ok(peer)
     }
@@ -167,7 +174,9 @@ impl Peer {
     fn frame(&mut self) -> Sent<(u8, usize)> {
         let [flags] = self.wire.bytes()?;
         if flags & !(MORE | LONG | COMMAND) != 0 {
-            return Err(Broken::lost(format!("sends a frame with the flags {flags:#04x}, which do not exist")));
+            return Err(Broken::lost(format!(
+                "sends a frame with the flags {flags:#04x}, which do not exist"
+            )));
         }
         let len = if flags & LONG == 0 {
             u64::from(self.wire.bytes::<1>()?[0])
@@ -243,6 +252,33 @@ fn socket_type(mut properties: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What libzmq 4.3.5 sent as a PUSH socket with a heartbeat, byte by byte: greeting, READY, and a message.
+    #[test]
+    fn a_conversation_recorded_from_libzmq_is_understood() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut greeting = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 1];
+            greeting.extend(b"NULL");
+            greeting.resize(64, 0);
+            stream.write_all(&greeting).unwrap();
+            stream.write_all(b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PUSH").unwrap();
+            // RFC 37: PING with a time to live and a context, which PONG gives back.
+            stream.write_all(b"\x04\x09\x04PING\x00\x0aab\0\x05hello").unwrap();
+            let mut heard = vec![0; 64 + 28 + 9];
+            stream.read_exact(&mut heard).unwrap();
+            heard
+        });
+        let mut peer = Peer::pull(address, Arc::default()).unwrap();
+        let parts = peer.receive(&mut |_, _| panic!("a small message needs no room")).unwrap();
+        let [part] = &parts[..] else { panic!("{} parts", parts.len()) };
+        assert_eq!(part.bytes(), b"hello");
+        let heard = thread.join().unwrap();
+        assert_eq!(heard[64 + 28..], *b"\x04\x07\x04PONGab");
+    }
 
     #[test]
     fn the_handshake_is_the_one_of_the_standard() {

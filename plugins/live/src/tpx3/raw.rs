@@ -103,8 +103,10 @@ impl Raw {
         for word in words {
             if self.chunk.left == 0 {
                 if !word.starts_with(b"TPX3") {
-                    return Err(Error::data(format!("the stream holds {word:02x?}, wanted a chunk that begins with TPX3"))
-                        .help("is this the raw stream of a Timepix3? set `format`"));
+                    return Err(Error::data(format!(
+                        "the stream holds {word:02x?}, wanted a chunk that begins with TPX3"
+                    ))
+                    .help("is this the raw stream of a Timepix3? set `format`"));
                 }
                 let left = usize::from(u16::from_le_bytes([word[6], word[7]]));
                 if !left.is_multiple_of(8) {

@@ -70,7 +70,9 @@ impl Stage for Events {
         if self.scan.iter().any(|n| !(1..=4096).contains(n)) {
             faults.add("scan", format!("found {:?}, wanted 1 to 4096 rows and columns", self.scan));
         }
-        for (name, value, least) in [("dwell", self.dwell, 1.0), ("lifetime", self.lifetime, 0.1), ("rate", self.rate, 0.0)] {
+        for (name, value, least) in
+            [("dwell", self.dwell, 1.0), ("lifetime", self.lifetime, 0.1), ("rate", self.rate, 0.0)]
+        {
             if !(value.is_finite() && value >= least && value < 1e8) {
                 faults.add(name, format!("found {value}, wanted {least} or more"));
             }

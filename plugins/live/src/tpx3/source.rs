@@ -265,7 +265,8 @@ impl Tpx3 {
     fn absent(&self, what: &str, why: &str) -> Error {
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         let place = self.path.as_ref().map_or(format!("within {} s", self.wait), |path| format!("in {path}"));
-        Error::new(Blame::Io, format!("{what} {place}{why}")).help("check the address and `format`; raise `wait`")
+        Error::new(Blame::Io, format!("{what} {place}{why}"))
+            .help("check the address and `format`; raise `wait`")
     }
 }
 
@@ -294,7 +295,9 @@ impl Inlet {
             Inlet::File { file, path, ended } => {
                 let had = bytes.len();
                 bytes.resize(had + BLOCK, 0);
-                let n = file.read(&mut bytes[had..]).map_err(|e| Error::io("cannot read", Path::new(path), &e))?;
+                let n = file
+                    .read(&mut bytes[had..])
+                    .map_err(|e| Error::io("cannot read", Path::new(path), &e))?;
                 bytes.truncate(had + n);
                 *ended = n == 0;
                 Ok(if n == 0 { More::End } else { More::Bytes })

@@ -50,7 +50,8 @@ pub(super) fn record(cx: &Cx, bytes: &[u8], sizes: Option<Sizes>) -> Result<(Rec
                 index: dtype(head[12])?,
             };
             if sizes.scan.contains(&0) || sizes.shape.contains(&0) {
-                let text = format!("the stream says a scan of {:?} and a detector of {:?}", sizes.scan, sizes.shape);
+                let text =
+                    format!("the stream says a scan of {:?} and a detector of {:?}", sizes.scan, sizes.shape);
                 return Err(Error::data(text));
             }
             Ok((Record::Start(sizes), HEADER))
@@ -58,11 +59,13 @@ pub(super) fn record(cx: &Cx, bytes: &[u8], sizes: Option<Sizes>) -> Result<(Rec
         1 => {
             let len = head[5..13].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
             let len = usize::try_from(len).ok().filter(|n| *n <= LONGEST);
-            let len = len.ok_or_else(|| Error::data("the stream says a description of more than a gigabyte"))?;
+            let len =
+                len.ok_or_else(|| Error::data("the stream says a description of more than a gigabyte"))?;
             if rest.len() < len { Ok((Record::Short, 0)) } else { Ok((Record::Other, HEADER + len)) }
         }
         2 => {
-            let sizes = sizes.ok_or_else(|| Error::data("the stream gives frames before its acquisition begins"))?;
+            let sizes =
+                sizes.ok_or_else(|| Error::data("the stream gives frames before its acquisition begins"))?;
             let values = dtype(head[1])?;
             let (frames, entries, indices, at) = (long(2), long(6), long(10), long(14));
             let pointers = frames.saturating_add(1).saturating_mul(sizes.pointer.size());
@@ -92,8 +95,10 @@ fn dtype(code: u8) -> Result<Dtype> {
         3 => Ok(Dtype::U16),
         4 => Ok(Dtype::U32),
         5 => Ok(Dtype::U64),
-        0 | 1 => Err(Error::data("the stream packs several numbers into a byte (u1, u4), which is not supported")
-            .help("set the server to 8 bits or more")),
+        0 | 1 => {
+            Err(Error::data("the stream packs several numbers into a byte (u1, u4), which is not supported")
+                .help("set the server to 8 bits or more"))
+        }
         _ => Err(Error::data(format!("the stream names the dtype {code}, wanted 2 to 5"))),
     }
 }
@@ -119,7 +124,10 @@ fn dense(
     for (frame, out) in out.bytes_mut().chunks_exact_mut(pixels * size).enumerate() {
         let (from, to) = (pointers[frame] as usize, pointers[frame + 1] as usize);
         let entries = places.get(from..to).ok_or_else(|| {
-            Error::data(format!("frame {frame} of a chunk has the entries {from} to {to} of {}", places.len()))
+            Error::data(format!(
+                "frame {frame} of a chunk has the entries {from} to {to} of {}",
+                places.len()
+            ))
         })?;
         for (place, value) in entries.iter().zip(values[from * size..to * size].chunks_exact(size)) {
             let at = (*place as usize).saturating_mul(size);

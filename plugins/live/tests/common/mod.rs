@@ -91,7 +91,8 @@ pub fn take(stage: &str, set: &str, input: Dict) -> isard_core::Result<Taken> {
             match arrival {
                 Arrival::Frames { first, count, data } => {
                     for k in 0..count {
-                        let one = data.iter().map(|(key, value)| (key.clone(), value.cut(0, k, k + 1).unwrap()));
+                        let one =
+                            data.iter().map(|(key, value)| (key.clone(), value.cut(0, k, k + 1).unwrap()));
                         taken.frames.push((first + k, one.collect()));
                     }
                     next = next.max(first + count);

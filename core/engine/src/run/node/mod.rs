@@ -6,6 +6,7 @@ mod fit;
 mod fold;
 mod join;
 mod merge;
+mod pace;
 mod reduce;
 mod replay;
 mod source;
@@ -25,6 +26,7 @@ pub use merge::MergeNode;
 pub use reduce::{KeepTree, ReduceNode};
 pub use replay::{KEPT, KeepNode, ReplayNode, last_chunk};
 
+pub use pace::Pace;
 pub use source::SourceNode;
 pub use task::{LateTask, TaskNode};
 pub use tree::BLOCK;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Context, Error, Result};
 use crate::plan::RunOptions;
 use crate::run::edge::Item;
-use crate::run::node::Post;
+use crate::run::node::{Pace, Post};
 use crate::run::sorter::{Sorted, Sorter};
 use crate::span::{Chunk, Span};
 use crate::stage::{AnySource, Arrival, Pull, Shapes, Slots};
@@ -32,6 +32,8 @@ pub struct SourceNode {
     pub scan_keys: Vec<Key>,
     /// What a frame looks like, as far as the source says.
     pub shapes: Shapes,
+    /// The rate it is played at, when the recipe says one.
+    pub pace: Option<Pace>,
 }
 
 /// How often progress sees a new account: copying one takes time where many frames are lost.
@@ -55,6 +57,9 @@ impl SourceNode {
         let streamed = self.stream(&mut sorter);
         // However it ended: a run that failed has an account too.
         self.book(&sorter);
+        if let Some(pace) = &self.pace {
+            pace.report(&self.post.meter.name, sorter.next());
+        }
         streamed?;
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(Dict::new().with("next", sorter.next() as i64)))
@@ -113,8 +118,15 @@ impl SourceNode {
     /// One pull, tried again after errors that may pass.
     fn pull(&mut self, sorter: &mut Sorter) -> Result<Pull> {
         let mut tries = 0;
+        let due = match &mut self.pace {
+            None => u64::MAX,
+            Some(pace) => match pace.due(sorter.next()) {
+                Ok(due) => due,
+                Err(left) => return Ok(Pull::Wait(left)),
+            },
+        };
         loop {
-            let mut slots = Slots::new(sorter.room(), sorter.next());
+            let mut slots = Slots::new(sorter.room().min(due), sorter.next());
             let span = Span::frames(sorter.next(), 0);
             let post = &self.post;
             let stage = &mut self.stage;

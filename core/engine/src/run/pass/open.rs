@@ -146,10 +146,12 @@ impl Builder<'_, '_> {
         let next = state.as_ref().and_then(|s| s.get("next")).and_then(Value::number).unwrap_or(0.0) as u64;
         let Some(Built::Source(mut source)) = built.remove(&id) else { return Ok(()) };
         let (again, part) = (input.clone(), self.s.scope.part);
-        let (mut source, opened) = self.apart(id, "open", move |cx| {
+        let (mut source, mut opened) = self.apart(id, "open", move |cx| {
             let opened = source.open(cx, input, Position { next })?;
             Ok((source, opened))
         })?;
+        // Played at a rate, files are a detector: their frames come at their own pace.
+        opened.live |= self.s.plan.nodes[id].run.pace.is_some();
         if let Some(part) = part {
             let frames = self.frames(&opened).ok_or_else(|| self.unknown(id))?;
             let own = part.frames(frames, BLOCK);

@@ -11,7 +11,7 @@ use crate::run::edge::{Inbox, Item};
 use crate::run::index::{INDEX, Index};
 use crate::run::node::{
     CaptureNode, Chain, EndedNode, FitNode, FoldNode, JoinNode, KeepNode, KeepTree, LatchNode, LateTask,
-    Link, MergeNode, Post, ReduceNode, SourceNode, TaskNode, WriterNode, has_ended,
+    Link, MergeNode, Pace, Post, ReduceNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::per::{self, Axes, Per, PerAxis, SCAN};
 use crate::run::scope::{Given, upstream};
@@ -89,9 +89,10 @@ impl Builder<'_, '_> {
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
                 let frames = self.frames(&opened);
                 let shapes = opened.shapes;
+                let pace = node.run.pace.map(Pace::new);
                 self.push(id, move || {
                     let node =
-                        SourceNode { post, stage, from, frames, own, options, scan, scan_keys, shapes };
+                        SourceNode { post, stage, from, frames, own, options, scan, scan_keys, shapes, pace };
                     node.run()
                 });
             }

@@ -1,6 +1,7 @@
 //! The messages of a simulated series.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use isard_codec::bitshuffle::{self, Codec};
 use isard_codec::lz4;
@@ -12,8 +13,21 @@ use super::Detector;
 use crate::dectris::cbor::Cbor;
 use crate::dectris::packing::Packing;
 
-/// A message: the parts of stream v1, or the one of stream v2.
-pub(super) type Message = Vec<Vec<u8>>;
+/// A message: the parts of stream v1, or the one of stream v2; packed pixels are shared by all messages that send them.
+pub(super) type Message = Vec<Arc<Vec<u8>>>;
+
+/// The packed pixels of one channel, and their digest in hexadecimal digits.
+struct Packed {
+    bytes: Arc<Vec<u8>>,
+    digest: String,
+}
+
+impl Packed {
+    fn new(bytes: Vec<u8>) -> Packed {
+        let digest = md5::Md5::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        Packed { bytes: Arc::new(bytes), digest }
+    }
+}
 
 /// A series that is sent: its images are packed once.
 pub(super) struct Series {
@@ -26,7 +40,7 @@ pub(super) struct Series {
     channels: u8,
     exposure: f64,
     /// Image by image, channel by channel.
-    packed: Vec<Vec<Vec<u8>>>,
+    packed: Vec<Vec<Packed>>,
     packing: Packing,
 }
 
@@ -41,7 +55,7 @@ impl Series {
             for channel in 0..of.channels {
                 let (how, bytes) = of.packed(&of.pixels(n, channel))?;
                 packing = how;
-                channels.push(bytes);
+                channels.push(Packed::new(bytes));
             }
             packed.push(channels);
         }
@@ -76,7 +90,7 @@ impl Series {
                     "detector_distance": 0.1, "description": "simulated detector",
                 }));
             }
-            let mut out: Message = parts.iter().map(|p| p.to_string().into_bytes()).collect();
+            let mut out: Vec<Vec<u8>> = parts.iter().map(|p| p.to_string().into_bytes()).collect();
             if self.header == "all" {
                 let described = |htype: &str, kind: &str| {
                     json!({ "htype": htype, "shape": [columns, rows], "type": kind }).to_string().into_bytes()
@@ -85,12 +99,14 @@ impl Series {
                 out.push(1f32.to_le_bytes().repeat(rows * columns));
                 out.push(described("dpixelmask-1.0", "uint32"));
                 out.push(self.mask());
-                out.push(json!({ "htype": "dcountrate_table-1.0", "shape": [2, 2], "type": "float32" })
-                    .to_string()
-                    .into_bytes());
+                out.push(
+                    json!({ "htype": "dcountrate_table-1.0", "shape": [2, 2], "type": "float32" })
+                        .to_string()
+                        .into_bytes(),
+                );
                 out.push([0f32, 10.0, 0.0, 10.0].iter().flat_map(|x| x.to_le_bytes()).collect());
             }
-            return out;
+            return out.into_iter().map(Arc::new).collect();
         }
         let names = (0..self.channels).map(|i| Cbor::from(self.channel(i).as_str())).collect();
         let mut map = self.map("start");
@@ -141,9 +157,9 @@ impl Series {
         let packed = &self.packed[(number % self.packed.len() as u64) as usize];
         let [rows, columns] = self.shape;
         if self.version == 1 {
-            let mut blob = packed[0].clone();
-            let digest: String = md5::Md5::digest(&blob).iter().map(|b| format!("{b:02x}")).collect();
-            if damaged && let Some(last) = blob.last_mut() {
+            let Packed { bytes, digest } = &packed[0];
+            let mut blob = bytes.clone();
+            if damaged && let Some(last) = Arc::make_mut(&mut blob).last_mut() {
                 *last ^= 0x40;
             }
             let encoding = match self.packing {
@@ -160,7 +176,7 @@ impl Series {
                         "size": blob.len() }),
                 json!({ "htype": "dconfig-1.0", "start_time": begin, "stop_time": begin + each, "real_time": each }),
             ];
-            let [a, b, c] = json.map(|j| j.to_string().into_bytes());
+            let [a, b, c] = json.map(|j| Arc::new(j.to_string().into_bytes()));
             return vec![a, b, blob, c];
         }
         let mut map = self.map("image");
@@ -170,12 +186,14 @@ impl Series {
         map.push(("stop_time".into(), fraction((number + 1) as f64 * self.exposure)));
         map.push(("real_time".into(), fraction(self.exposure)));
         let channels = packed.iter().enumerate().map(|(i, blob)| {
-            let blob = if damaged { &blob[..blob.len() - 1] } else { blob };
+            let blob = if damaged { &blob.bytes[..blob.bytes.len() - 1] } else { &blob.bytes[..] };
             let bytes = Cbor::Bytes(Cow::Borrowed(blob));
             let size = u64::from(self.bits / 8);
             let bytes = match self.packing {
                 Packing::Plain => bytes,
-                Packing::Lz4Framed => Cbor::Tag(56500, Box::new(Cbor::List(vec!["lz4".into(), 0.into(), bytes]))),
+                Packing::Lz4Framed => {
+                    Cbor::Tag(56500, Box::new(Cbor::List(vec!["lz4".into(), 0.into(), bytes])))
+                }
                 _ => Cbor::Tag(56500, Box::new(Cbor::List(vec!["bslz4".into(), size.into(), bytes]))),
             };
             let tag = match self.bits {
@@ -192,7 +210,8 @@ impl Series {
     /// The end message.
     pub(super) fn end(&self) -> Message {
         if self.version == 1 {
-            return vec![json!({ "htype": "dseries_end-1.0", "series": self.id }).to_string().into_bytes()];
+            let json = json!({ "htype": "dseries_end-1.0", "series": self.id });
+            return vec![Arc::new(json.to_string().into_bytes())];
         }
         written(self.map("end"))
     }
@@ -214,7 +233,7 @@ impl Series {
 fn written(map: Vec<(Cbor<'_>, Cbor<'_>)>) -> Message {
     let mut out = vec![];
     Cbor::Map(map).write(&mut out);
-    vec![out]
+    vec![Arc::new(out)]
 }
 
 /// Packs pixels of `size` bytes the way a version of the stream does.
@@ -223,7 +242,8 @@ pub(super) fn pack(how: &str, version: u8, size: usize, pixels: &[u8]) -> Result
     match how {
         "none" => Ok((Packing::Plain, pixels.to_vec())),
         "lz4" => {
-            let room = lz4::bound(pixels.len()).ok_or_else(|| Error::data("an image is too large for lz4"))?;
+            let room =
+                lz4::bound(pixels.len()).ok_or_else(|| Error::data("an image is too large for lz4"))?;
             let mut out = vec![0; room];
             let len = lz4::encode(pixels, &mut out).map_err(wrong)?;
             out.truncate(len);

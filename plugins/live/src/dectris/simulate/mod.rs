@@ -158,7 +158,8 @@ impl Stage for Detector {
             faults.add("bits", format!("found {}, wanted 8, 16 or 32", self.bits));
         }
         if self.version == 1 && self.channels > 1 {
-            faults.add("channels", format!("found {}, wanted 1: stream version 1 has no more", self.channels));
+            faults
+                .add("channels", format!("found {}, wanted 1: stream version 1 has no more", self.channels));
         }
         for (name, value, least) in [("rate", self.rate, 0.0), ("lifetime", self.lifetime, 0.1)] {
             if !(value.is_finite() && value >= least && value < 1e8) {
@@ -180,8 +181,7 @@ impl Stage for Detector {
 impl Task for Detector {
     fn run(&mut self, _: &Cx, (): ()) -> Result<Addresses> {
         let simulated = self.begin()?;
-        let out =
-            Addresses { address: simulated.stream().to_string(), api: simulated.api().to_string() };
+        let out = Addresses { address: simulated.stream().to_string(), api: simulated.api().to_string() };
         // It goes on beside the run, and ends by itself.
         simulated.leave();
         Ok(out)
@@ -236,5 +236,6 @@ pub(super) fn sample() -> Vec<Vec<u8>> {
         let images = (0..3).map(|n| Ok(series.image(n, false)));
         [Ok(series.start())].into_iter().chain(images).chain([Ok(series.end())]).collect::<Result<Vec<_>>>()
     });
-    messages.expect("a small series can be packed").into_iter().flatten().collect()
+    let parts = messages.expect("a small series can be packed").into_iter().flatten();
+    parts.map(|part| part.to_vec()).collect()
 }

@@ -48,7 +48,7 @@ impl Simulated {
                 let path = Path::new(path);
                 let bytes = std::fs::read(path).map_err(|e| Error::io("cannot read", path, &e))?;
                 let all = messages(&bytes).map_err(|why| Error::data(format!("{} {why}", path.display())))?;
-                Some(all.iter().map(|m| m.iter().map(|p| p.bytes().to_vec()).collect()).collect())
+                Some(all.iter().map(|m| m.iter().map(|p| Arc::new(p.bytes().to_vec())).collect()).collect())
             }
             None => None,
         };
@@ -299,7 +299,7 @@ impl Sender {
     /// Sends a message to one client, the next in turn; waits for one while there is none.
     fn send(&mut self, message: &Message) -> bool {
         self.admit();
-        let parts: Vec<&[u8]> = message.iter().map(Vec::as_slice).collect();
+        let parts: Vec<&[u8]> = message.iter().map(|part| part.as_slice()).collect();
         while !self.shift.over() {
             let Some(mut peer) = self.peers.pop_front() else {
                 std::thread::sleep(Duration::from_millis(1));
@@ -320,7 +320,7 @@ impl Sender {
     fn cut(&mut self, message: &Message) {
         self.admit();
         if let Some(mut peer) = self.peers.pop_front() {
-            let parts: Vec<&[u8]> = message.iter().map(Vec::as_slice).collect();
+            let parts: Vec<&[u8]> = message.iter().map(|part| part.as_slice()).collect();
             // The client is gone anyway.
             let _ = peer.send_half(&parts);
         }
