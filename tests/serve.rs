@@ -25,7 +25,8 @@ impl Server {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(": ").next()).unwrap_or_default();
+        let address =
+            line.split("http://").nth(1).and_then(|rest| rest.split(": ").next()).unwrap_or_default();
         Server { address: address.to_owned(), child }
     }
 
@@ -134,20 +135,42 @@ fn jobs_are_run_again_from_their_files() {
     std::fs::write(folder.join("bad.json"), r#"{"plugin_name": "example.square", "x": "five"}"#).unwrap();
     std::fs::write(folder.join("none.json"), r#"{"x": 5}"#).unwrap();
     let isard = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_isard")).arg("reprocess").args(arguments).current_dir(folder).output();
+        let output = Command::new(env!("CARGO_BIN_EXE_isard"))
+            .arg("reprocess")
+            .args(arguments)
+            .current_dir(folder)
+            .output();
         texts(&output.unwrap())
     };
     let dated = "dahu_2026-01-31T12h00m59";
     let (code, out, err) =
         isard(&["job_description_1234.json", "missing.json", "00007_example.noop.inp", "-o", dated]);
     assert_eq!(code, Some(5), "{err}");
-    assert!(out.starts_with("Processing #0: job_description_1234.json\nFinished with state: success\n{\n    \"result\": 25"), "{out}");
+    assert!(
+        out.starts_with(
+            "Processing #0: job_description_1234.json\nFinished with state: success\n{\n    \"result\": 25"
+        ),
+        "{out}"
+    );
     assert!(out.contains("Processing #2: 00007_example.noop.inp\nFinished with state: success"), "{out}");
-    assert!(err.contains("missing.json is skipped") && err.contains("`wait_for` makes no sense here"), "{err}");
+    assert!(
+        err.contains("missing.json is skipped") && err.contains("`wait_for` makes no sense here"),
+        "{err}"
+    );
     let written = std::fs::read_to_string(folder.join(dated).join("00000_square.inp")).unwrap();
     assert_eq!(serde_json::from_str::<Json>(&written).unwrap()["job_id"], 0);
     assert!(folder.join(dated).join("00002_noop.out").is_file());
-    let (code, out, err) = isard(&["bad.json", "none.json", "job_description_1234.json", "-j", "3", "--set", "x=6", "-o", dated]);
+    let (code, out, err) = isard(&[
+        "bad.json",
+        "none.json",
+        "job_description_1234.json",
+        "-j",
+        "3",
+        "--set",
+        "x=6",
+        "-o",
+        dated,
+    ]);
     assert_eq!(code, Some(3));
     assert!(out.contains("\"result\": 36") && out.matches("state: success").count() == 2, "{out}");
     assert!(err.contains("found no `plugin_name`"), "{err}");

@@ -67,7 +67,9 @@ fn a_killed_server_has_lost_no_job_that_it_accepted() {
         let note = |line: &str, accepted: &mut Vec<u64>, ended: &mut Vec<u64>| {
             // The harness writes the name of the test in front of the first line.
             match line.rsplit_once(' ') {
-                Some((before, id)) if before.ends_with("accepted") => accepted.extend(id.trim().parse::<u64>()),
+                Some((before, id)) if before.ends_with("accepted") => {
+                    accepted.extend(id.trim().parse::<u64>())
+                }
                 Some((before, id)) if before.ends_with("ended") => ended.extend(id.trim().parse::<u64>()),
                 _ => (),
             }

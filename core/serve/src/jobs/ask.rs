@@ -119,8 +119,10 @@ impl Jobs {
             let text = |dict: &Dict| json::indented(&json::object(dict, how));
             folder.write(id, &job.plugin, &text(&self.shared.described(&job)), &text(&output))?;
         } else if self.shared.store.is_none() && self.shared.folder.is_none() {
-            return Err(Error::recipe(format!("job {id} is kept in memory alone: cleaning it would lose it"))
-                .help("a server with a folder or a store keeps it"));
+            return Err(Error::recipe(format!(
+                "job {id} is kept in memory alone: cleaning it would lose it"
+            ))
+            .help("a server with a folder or a store keeps it"));
         }
         job.drop_data();
         Ok(())
@@ -182,7 +184,8 @@ impl Shared {
             Some(text) => dictionary(&json::parse(&text)?),
             None => {
                 let last = self.config.history;
-                Err(unknown(id as i64).help(format!("the last {last} jobs are kept in memory, and nothing on disk")))
+                Err(unknown(id as i64)
+                    .help(format!("the last {last} jobs are kept in memory, and nothing on disk")))
             }
         }
     }

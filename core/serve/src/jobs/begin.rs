@@ -156,7 +156,9 @@ impl Shared {
         if bytes.saturating_add(more) > self.config.queue_bytes {
             return Err(Error::new(
                 Blame::Resources,
-                format!("the queue is full: {jobs} jobs with {bytes} bytes of input wait, this one has {more}"),
+                format!(
+                    "the queue is full: {jobs} jobs with {bytes} bytes of input wait, this one has {more}"
+                ),
             )
             .help("give bulk data by the path of a file")
             .transient());

@@ -102,7 +102,8 @@ impl Shared {
     /// Makes an end known; gives the ends of jobs that can no longer start.
     fn settle(self: &Arc<Shared>, job: &Arc<Job>, ended: Ended) -> Vec<End> {
         let (id, state) = (job.id, ended.state);
-        let bytes = job.bytes + ended.output.values().map(Value::bytes).sum::<usize>() + 64 * ended.output.len();
+        let bytes =
+            job.bytes + ended.output.values().map(Value::bytes).sum::<usize>() + 64 * ended.output.len();
         let runtime = ended.runtime;
         self.counts[state as usize].fetch_add(1, Ordering::Relaxed);
         self.statistics.sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(id, runtime);
@@ -174,7 +175,10 @@ pub(crate) fn add_error(output: &mut Dict, error: &Error) {
         lines.push("*".repeat(50).into());
     }
     lines.extend(error.to_string().lines().map(Value::from));
-    lines.push(format!("{} error: {}", error.blame().word(), error.message().lines().next().unwrap_or_default()).into());
+    lines.push(
+        format!("{} error: {}", error.blame().word(), error.message().lines().next().unwrap_or_default())
+            .into(),
+    );
     lines.extend(error.places().iter().map(|place| Value::from(format!("  at {place}"))));
     output.set(Key::Static("error"), Value::from(lines));
 }

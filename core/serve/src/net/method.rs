@@ -79,7 +79,7 @@ pub(super) async fn run(app: &App, name: &str, mut args: Args) -> Result<Json, F
         "listPlugins" => Ok(jobs.catalog().list().iter().map(|plugin| about(plugin)).collect()),
         "describePlugin" => {
             let name = args.text("name")?.unwrap_or_default();
-            Ok(described(&*jobs.init(&name)?))
+            Ok(described(&jobs.init(&name)?))
         }
         "initPlugin" => {
             let name = args.text("name")?.unwrap_or_default();
@@ -96,7 +96,13 @@ pub(super) async fn run(app: &App, name: &str, mut args: Args) -> Result<Json, F
             })
             .await
         }
-        "collectStatistics" => apart(jobs, |jobs| Ok(jobs.collect_statistics()).map(|()| Json::Null)).await,
+        "collectStatistics" => {
+            apart(jobs, |jobs| {
+                jobs.collect_statistics();
+                Ok(Json::Null)
+            })
+            .await
+        }
         "getStatistics" => apart(jobs, |jobs| Ok(jobs.statistics().into())).await,
         "statisticsCollected" => apart(jobs, |jobs| Ok(jobs.last_statistics().into())).await,
         "jobSuccess" => Ok(jobs.last_success().into()),

@@ -35,7 +35,8 @@ const USUAL: u8 = 0b0111;
 
 /// Opens a WebSocket.
 pub(super) async fn open(State(app): State<Arc<App>>, mut request: Request) -> Response {
-    let text = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let text =
+        |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let upgrade = text(header::UPGRADE).eq_ignore_ascii_case("websocket");
     let key = text(header::SEC_WEBSOCKET_KEY);
     if !upgrade || text(header::SEC_WEBSOCKET_VERSION) != "13" || key.is_empty() {
@@ -149,7 +150,11 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 }
 
 /// Sends what waits, and pings when nothing does.
-async fn send(mut writer: WriteHalf<TokioIo<Upgraded>>, mut queued: mpsc::Receiver<Send>, patience: Duration) {
+async fn send(
+    mut writer: WriteHalf<TokioIo<Upgraded>>,
+    mut queued: mpsc::Receiver<Send>,
+    patience: Duration,
+) {
     loop {
         let (kind, bytes, last) = match timeout(SILENCE, queued.recv()).await {
             Ok(Some(Send::Text(text))) => (wire::TEXT, text.into_bytes(), false),
