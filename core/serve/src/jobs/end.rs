@@ -88,7 +88,8 @@ impl Shared {
             Some(_) => json::compact(&output, NotNumbers::Text),
             None => String::new(),
         };
-        (Ended { state, output: Arc::new(output), runtime, interrupted }, text)
+        let bytes = output.values().map(Value::bytes).sum::<usize>() + 64 * output.len();
+        (Ended { state, output: Arc::new(output), runtime, interrupted, bytes }, text)
     }
 
     /// The input of a job with what the server adds.
@@ -136,6 +137,18 @@ impl Shared {
     pub(super) fn interrupted(self: &Arc<Shared>, job: &Arc<Job>, error: &Error) {
         let end = End { interrupted: true, ..End::new(job, State::Failure, failed(error)) };
         self.finish(end);
+    }
+
+    /// Ends a job in memory alone that the end of the server cuts off: the next one will find it as it was on disk.
+    pub(super) fn cut_off(self: &Arc<Shared>, job: &Arc<Job>) {
+        if !job.claim() {
+            return;
+        }
+        let error = Error::new(isard_core::Blame::Resources, "the server ended while this job ran");
+        let end = End { interrupted: true, ..End::new(job, State::Failure, failed(&error)) };
+        let (ended, _) = self.complete(end);
+        // Jobs that come after it wait for the next server, too.
+        drop(self.settle(job, ended));
     }
 
     /// Aborts a job; says whether it did.

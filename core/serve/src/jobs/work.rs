@@ -86,7 +86,7 @@ impl Shared {
         // A server that is closing asks everybody to end: with a store, that is an interruption and no failure.
         if self.closing.load(Ordering::Acquire) && job.abort.asked() && !job.is_claimed() {
             match self.store {
-                Some(_) => return,
+                Some(_) => self.cut_off(job),
                 None => drop(self.finish(End::new(job, State::Aborted, output))),
             }
             return;

@@ -240,13 +240,13 @@ fn unknown_state(word: &str) -> Fault {
     Fault::new(code::PARAMS, format!("`state` is `{shown}`, wanted one of `{known}`"))
 }
 
-/// Asks about a job: here if it is in memory, else on a thread that may wait for the disk.
+/// Asks about a job: here if it is at hand, else on a thread that may wait for the disk.
 async fn near(
     jobs: &Arc<Jobs>,
     id: i64,
     work: impl FnOnce(&Jobs) -> Result<Json, Fault> + Send + 'static,
 ) -> Result<Json, Fault> {
-    if jobs.is_in_memory(id) { work(jobs) } else { apart(jobs, work).await }
+    if jobs.is_at_hand(id) { work(jobs) } else { apart(jobs, work).await }
 }
 
 /// Works on a thread that may wait.
