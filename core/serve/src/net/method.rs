@@ -79,7 +79,8 @@ pub(super) async fn run(app: &App, name: &str, mut args: Args) -> Result<Json, F
         "listPlugins" => Ok(jobs.catalog().list().iter().map(|plugin| about(plugin)).collect()),
         "describePlugin" => {
             let name = args.text("name")?.unwrap_or_default();
-            Ok(described(&jobs.init(&name)?))
+            let plugin = jobs.init(&name)?;
+            Ok(described(&plugin))
         }
         "initPlugin" => {
             let name = args.text("name")?.unwrap_or_default();
