@@ -56,9 +56,9 @@ fn jobs_are_submitted_looked_at_and_outlive_a_kill() {
     let folder = root.path();
     std::fs::create_dir(folder.join("recipes")).unwrap();
     let recipe = "# Sums a simulated series.\nisard = \"0.1\"\nname = \"sum\"\n[in]\nframes = 4\n\
-                  [stage.detector]\nuse = \"powder.simulate\"\nset = { frames = { in = \"frames\" }, shape = [32, 32] }\n\
+                  [stage.detector]\nuse = \"powder.simulate\"\nset = { frames = { in = \"frames\" }, shape = [64, 64] }\n\
                   [stage.sum]\nuse = \"image.sum\"\nfrom = \"detector\"\n\
-                  [stage.save]\nuse = \"npy.write\"\nfrom = \"sum\"\nset = { path = \"sum.npy\" }\n";
+                  [stage.save]\nuse = \"hdf5.write\"\nfrom = \"sum\"\nset = { path = \"sum.h5\" }\n";
     std::fs::write(folder.join("recipes/sum.toml"), recipe).unwrap();
     let more = ["--recipes", "recipes"];
     let server = Server::start(folder, &more);
@@ -69,7 +69,7 @@ fn jobs_are_submitted_looked_at_and_outlive_a_kill() {
     let (code, out, err) = server.isard(folder, &["submit", "recipe.sum", "--in", "frames=8", "--wait"]);
     assert_eq!(code, Some(0), "{out}{err}");
     let run = serde_json::from_str::<Json>(&out).unwrap()["run_folder"].as_str().unwrap().to_owned();
-    assert!(Path::new(&run).join("sum.npy").exists() || Path::new(&run).join("sum.parts").exists(), "{run}");
+    assert!(Path::new(&run).join("sum.h5").is_file(), "{run}");
     let (code, out, _) = server.isard(folder, &["submit", "example.sleep", "--in", "t=600"]);
     assert_eq!((code, out.as_str()), (Some(0), "3\n"));
     // A job behind one that sleeps: it is ended while it waits.
