@@ -25,7 +25,8 @@ impl Server {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(": ").next()).unwrap_or_default();
+        let address =
+            line.split("http://").nth(1).and_then(|rest| rest.split(": ").next()).unwrap_or_default();
         Server { address: address.to_owned(), child }
     }
 
@@ -55,9 +56,9 @@ fn jobs_are_submitted_looked_at_and_outlive_a_kill() {
     let folder = root.path();
     std::fs::create_dir(folder.join("recipes")).unwrap();
     let recipe = "# Sums a simulated series.\nisard = \"0.1\"\nname = \"sum\"\n[in]\nframes = 4\n\
-                  [stage.detector]\nuse = \"powder.simulate\"\nset = { frames = { in = \"frames\" }, shape = [32, 32] }\n\
+                  [stage.detector]\nuse = \"powder.simulate\"\nset = { frames = { in = \"frames\" }, shape = [64, 64] }\n\
                   [stage.sum]\nuse = \"image.sum\"\nfrom = \"detector\"\n\
-                  [stage.save]\nuse = \"npy.write\"\nfrom = \"sum\"\nset = { path = \"sum.npy\" }\n";
+                  [stage.save]\nuse = \"hdf5.write\"\nfrom = \"sum\"\nset = { path = \"sum.h5\" }\n";
     std::fs::write(folder.join("recipes/sum.toml"), recipe).unwrap();
     let more = ["--recipes", "recipes"];
     let server = Server::start(folder, &more);
@@ -68,7 +69,7 @@ fn jobs_are_submitted_looked_at_and_outlive_a_kill() {
     let (code, out, err) = server.isard(folder, &["submit", "recipe.sum", "--in", "frames=8", "--wait"]);
     assert_eq!(code, Some(0), "{out}{err}");
     let run = serde_json::from_str::<Json>(&out).unwrap()["run_folder"].as_str().unwrap().to_owned();
-    assert!(Path::new(&run).join("sum.npy").exists() || Path::new(&run).join("sum.parts").exists(), "{run}");
+    assert!(Path::new(&run).join("sum.h5").is_file(), "{run}");
     let (code, out, _) = server.isard(folder, &["submit", "example.sleep", "--in", "t=600"]);
     assert_eq!((code, out.as_str()), (Some(0), "3\n"));
     // A job behind one that sleeps: it is ended while it waits.
@@ -134,20 +135,42 @@ fn jobs_are_run_again_from_their_files() {
     std::fs::write(folder.join("bad.json"), r#"{"plugin_name": "example.square", "x": "five"}"#).unwrap();
     std::fs::write(folder.join("none.json"), r#"{"x": 5}"#).unwrap();
     let isard = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_isard")).arg("reprocess").args(arguments).current_dir(folder).output();
+        let output = Command::new(env!("CARGO_BIN_EXE_isard"))
+            .arg("reprocess")
+            .args(arguments)
+            .current_dir(folder)
+            .output();
         texts(&output.unwrap())
     };
     let dated = "dahu_2026-01-31T12h00m59";
     let (code, out, err) =
         isard(&["job_description_1234.json", "missing.json", "00007_example.noop.inp", "-o", dated]);
     assert_eq!(code, Some(5), "{err}");
-    assert!(out.starts_with("Processing #0: job_description_1234.json\nFinished with state: success\n{\n    \"result\": 25"), "{out}");
+    assert!(
+        out.starts_with(
+            "Processing #0: job_description_1234.json\nFinished with state: success\n{\n    \"result\": 25"
+        ),
+        "{out}"
+    );
     assert!(out.contains("Processing #2: 00007_example.noop.inp\nFinished with state: success"), "{out}");
-    assert!(err.contains("missing.json is skipped") && err.contains("`wait_for` makes no sense here"), "{err}");
+    assert!(
+        err.contains("missing.json is skipped") && err.contains("`wait_for` makes no sense here"),
+        "{err}"
+    );
     let written = std::fs::read_to_string(folder.join(dated).join("00000_square.inp")).unwrap();
     assert_eq!(serde_json::from_str::<Json>(&written).unwrap()["job_id"], 0);
     assert!(folder.join(dated).join("00002_noop.out").is_file());
-    let (code, out, err) = isard(&["bad.json", "none.json", "job_description_1234.json", "-j", "3", "--set", "x=6", "-o", dated]);
+    let (code, out, err) = isard(&[
+        "bad.json",
+        "none.json",
+        "job_description_1234.json",
+        "-j",
+        "3",
+        "--set",
+        "x=6",
+        "-o",
+        dated,
+    ]);
     assert_eq!(code, Some(3));
     assert!(out.contains("\"result\": 36") && out.matches("state: success").count() == 2, "{out}");
     assert!(err.contains("found no `plugin_name`"), "{err}");

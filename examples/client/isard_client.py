@@ -17,6 +17,7 @@ class Client:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": named or params})
         self.http.request("POST", "/rpc", body, self.headers)
         answer = json.loads(self.http.getresponse().read())
+        self.http.close()
         if "error" in answer:
             raise RuntimeError(answer["error"]["message"])
         return answer["result"]

@@ -224,7 +224,10 @@ fn gather(value: &Value, shape: &[usize], out: &mut Vec<f64>) -> Result<bool> {
             out.extend(json::number(t));
             Ok(false)
         }
-        (other, _) => Err(Error::data(format!("found {} in a list, wanted numbers in rows of one length", other.describe()))),
+        (other, _) => Err(Error::data(format!(
+            "found {} in a list, wanted numbers in rows of one length",
+            other.describe()
+        ))),
     }
 }
 

@@ -152,15 +152,16 @@ impl Catalog {
             for recipe in recipes(folder)? {
                 let key = recipe.name.to_lowercase();
                 if plugins.contains_key(&key) {
-                    return Err(Error::recipe(format!("`{key}` stands for two things")
-                        + &format!(": {} is one of them", recipe.path.display()))
+                    return Err(Error::recipe(
+                        format!("`{key}` stands for two things")
+                            + &format!(": {} is one of them", recipe.path.display()),
+                    )
                     .help("rename the recipe"));
                 }
                 plugins.insert(key, Arc::new(Plugin::Recipe(recipe)));
             }
         }
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Known { plugins, registry });
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Known { plugins, registry });
         Ok(())
     }
 

@@ -58,10 +58,12 @@ impl Client {
 
     /// Posts a text; the body of the answer, whatever its status.
     fn post(&mut self, path: &str, body: &str) -> Result<String> {
-        // A connection that the server has closed meanwhile is opened anew, once.
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        // A connection that the server has closed meanwhile is opened anew, once. A request that may have been heard
+        // is never sent again: it could start a job twice.
         let kept = self.stream.is_some();
         match self.once(path, body) {
-            Err(_) if kept => {
+            Err(e) if kept && matches!(e.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) => {
                 self.stream = None;
                 self.once(path, body)
             }
@@ -79,7 +81,8 @@ impl Client {
             Some(stream) => stream,
             none => none.insert(BufReader::new(connect(&self.server, self.patience)?)),
         };
-        let token = self.token.as_ref().map_or_else(String::new, |t| format!("authorization: Bearer {t}\r\n"));
+        let token =
+            self.token.as_ref().map_or_else(String::new, |t| format!("authorization: Bearer {t}\r\n"));
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{token}content-length: {}\r\n\r\n",
             self.server,
@@ -91,7 +94,8 @@ impl Client {
         loop {
             line.clear();
             if stream.read_line(&mut line)? == 0 {
-                return Err(bad("the connection was closed"));
+                let gone = std::io::ErrorKind::UnexpectedEof;
+                return Err(std::io::Error::new(gone, "the connection was closed"));
             }
             let lower = line.to_ascii_lowercase();
             if let Some(n) = lower.strip_prefix("content-length:") {

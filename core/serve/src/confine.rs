@@ -158,7 +158,8 @@ mod tests {
         }
         let absolute = other.join("b.npy").display().to_string();
         let relative = format!("../{}/b.npy", other.file_name().unwrap().to_string_lossy());
-        let bad = ["away/b.npy", "nowhere", "../a.npy", "new/../../a.npy", "/etc/passwd", &absolute, &relative];
+        let bad =
+            ["away/b.npy", "nowhere", "../a.npy", "new/../../a.npy", "/etc/passwd", &absolute, &relative];
         for bad in bad {
             let error = confine.path(bad).unwrap_err().to_string();
             assert!(error.contains("leads outside"), "{bad}: {error}");

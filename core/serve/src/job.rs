@@ -12,6 +12,9 @@ use crate::state::State;
 /// Called once when a job has ended.
 pub(crate) type Then = Box<dyn FnOnce(State) + Send>;
 
+/// Bytes of what is shown at once.
+const SMALL: usize = 256 << 10;
+
 /// A job in memory.
 pub(crate) struct Job {
     pub id: u64,
@@ -41,6 +44,7 @@ struct Inner {
     output: Option<Arc<Dict>>,
     runtime: f64,
     interrupted: bool,
+    output_bytes: usize,
     waiting: usize,
     then: Vec<Then>,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Ended {
     pub output: Arc<Dict>,
     pub runtime: f64,
     pub interrupted: bool,
+    /// Bytes of the output.
+    pub bytes: usize,
 }
 
 /// What is needed to make a job.
@@ -89,6 +95,7 @@ impl Job {
                 output: None,
                 runtime: 0.0,
                 interrupted: false,
+                output_bytes: 0,
                 waiting: 0,
                 then: vec![],
             }),
@@ -106,6 +113,12 @@ impl Job {
 
     pub fn output(&self) -> Option<Arc<Dict>> {
         self.inner().output.clone()
+    }
+
+    /// Whether input and output are in memory, and showing them takes no time worth a thought.
+    pub fn is_small(&self) -> bool {
+        let inner = self.inner();
+        inner.input.is_some() && self.bytes + inner.output_bytes < SMALL
     }
 
     pub fn interrupted(&self) -> bool {
@@ -145,6 +158,7 @@ impl Job {
         inner.runtime = ended.runtime;
         inner.output = Some(ended.output);
         inner.interrupted = ended.interrupted;
+        inner.output_bytes = ended.bytes;
         let then = std::mem::take(&mut inner.then);
         let waiting = inner.waiting > 0;
         drop(inner);

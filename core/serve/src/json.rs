@@ -29,8 +29,7 @@ pub fn parse(text: &str) -> Result<serde_json::Value> {
 
 /// The text with bare words for numbers in quotes; none if it has none.
 fn quoted(text: &str) -> Option<String> {
-    const WORDS: [(&str, &str); 3] =
-        [("NaN", "\"NaN\""), ("-Infinity", "\"-inf\""), ("Infinity", "\"inf\"")];
+    const WORDS: [(&str, &str); 3] = [("NaN", "\"NaN\""), ("-Infinity", "\"-inf\""), ("Infinity", "\"inf\"")];
     let mut out = String::with_capacity(text.len() + 16);
     let (mut found, mut inside, mut at) = (false, false, 0);
     while let Some(next) = text[at..].chars().next() {
@@ -81,9 +80,9 @@ fn json(value: &Value, how: NotNumbers) -> serde_json::Value {
         (Value::Dict(dict), _) => object(dict, how),
         (Value::Array(a), _) if a.dtype().is_float() && how != NotNumbers::Text => match a.shape().len() {
             0 => a.scalar(0).map_or(serde_json::Value::Null, |v| json(&v, how)),
-            1 => (0..a.len())
-                .map(|i| a.scalar(i).map_or(serde_json::Value::Null, |v| json(&v, how)))
-                .collect(),
+            1 => {
+                (0..a.len()).map(|i| a.scalar(i).map_or(serde_json::Value::Null, |v| json(&v, how))).collect()
+            }
             _ => (0..a.shape()[0])
                 .map(|i| a.record(i).map_or(serde_json::Value::Null, |r| json(&Value::Array(r), how)))
                 .collect(),

@@ -61,8 +61,10 @@ pub fn run(recipe: &RecipeFile, input: &Dict, around: &Surroundings) -> Result<D
         Outcome::Done | Outcome::Detached => Ok(output),
         Outcome::Failed(error) => Err(error),
         Outcome::Stopped => Err(Error::cancelled()),
-        Outcome::Limits(limits) => Err(Error::data(format!("more frames went wrong than the recipe allows: {}", limits.join("; ")))
-            .help(format!("{} says which", around.out.join("run.json").display()))),
+        Outcome::Limits(limits) => {
+            Err(Error::data(format!("more frames went wrong than the recipe allows: {}", limits.join("; ")))
+                .help(format!("{} says which", around.out.join("run.json").display())))
+        }
     }
 }
 

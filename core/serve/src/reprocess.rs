@@ -52,7 +52,12 @@ pub struct Done {
 }
 
 /// Runs the jobs of files again; `told` hears of each as it ends, and what it began with.
-pub fn reprocess(config: &Config, how: &Reprocess, files: &[PathBuf], told: impl Fn(&Done) + Sync) -> Result<Vec<Done>> {
+pub fn reprocess(
+    config: &Config,
+    how: &Reprocess,
+    files: &[PathBuf],
+    told: impl Fn(&Done) + Sync,
+) -> Result<Vec<Done>> {
     let catalog = Catalog::new(config)?;
     let folder = Folder::open(&how.out)?;
     let again = Again { config, how, catalog, folder };

@@ -84,7 +84,8 @@ fn table(sums: &Sums, jobs: &[(u64, String, State, f64)], total: u64, up: f64) -
     let mut text = format!("{rule}\nId\t|\tName\t|\tStatus\t|\tRun-time (sec)\n{rule}\n");
     let older = total.saturating_sub(jobs.len() as u64);
     if older > 0 {
-        let _ = writeln!(text, "({older} older jobs are no longer in memory; their run times are in the sums)");
+        let _ =
+            writeln!(text, "({older} older jobs are no longer in memory; their run times are in the sums)");
     }
     for (id, name, state, time) in jobs {
         let _ = writeln!(text, "{id}\t|\t{name}\t|\t{state}\t|\t{time:.6}");

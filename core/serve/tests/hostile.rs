@@ -41,7 +41,9 @@ fn raw(server: &Server, bytes: &[u8]) -> String {
 }
 
 fn head(more: &str, length: usize) -> String {
-    format!("POST /rpc HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n")
+    format!(
+        "POST /rpc HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n"
+    )
 }
 
 fn well(server: &Server, token: Option<&str>) {
@@ -58,12 +60,19 @@ fn a_token_is_wanted_where_one_is_set_and_always_off_loopback() {
     let none = ask("");
     assert!(none.starts_with("HTTP/1.1 401") && none.contains("no token, wanted the header"), "{none}");
     let prefix = &TOKEN[..31];
-    for wrong in [format!("authorization: Bearer {prefix}\r\n"), format!("authorization: Basic {TOKEN}\r\n")] {
+    for wrong in [format!("authorization: Bearer {prefix}\r\n"), format!("authorization: Basic {TOKEN}\r\n")]
+    {
         assert!(ask(&wrong).starts_with("HTTP/1.1 401"), "{wrong}");
     }
     assert!(ask(&format!("authorization: Bearer {TOKEN}\r\n")).contains(r#""result":-1"#));
-    assert!(raw(&server, b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").contains("401"));
-    assert!(raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").contains("200 OK"));
+    assert!(
+        raw(&server, b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .contains("401")
+    );
+    assert!(
+        raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .contains("200 OK")
+    );
     let socket = b"GET /ws HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let mut stream = connect(&server);
@@ -86,7 +95,9 @@ fn a_token_is_wanted_where_one_is_set_and_always_off_loopback() {
 #[test]
 fn pages_of_other_sites_cannot_use_a_browser_against_the_server() {
     let (_jobs, server) = server(Options { hosts: vec!["beamline.example".into()], ..Options::default() });
-    let ask = |headers: &str| raw(&server, format!("GET /health HTTP/1.1\r\n{headers}connection: close\r\n\r\n").as_bytes());
+    let ask = |headers: &str| {
+        raw(&server, format!("GET /health HTTP/1.1\r\n{headers}connection: close\r\n\r\n").as_bytes())
+    };
     assert!(ask("host: evil.example\r\n").starts_with("HTTP/1.1 403"), "a name bent to this address");
     assert!(ask("host: localhost\r\norigin: http://evil.example\r\n").starts_with("HTTP/1.1 403"));
     assert!(ask("host: localhost\r\norigin: null\r\n").starts_with("HTTP/1.1 403"));
@@ -115,7 +126,11 @@ fn garbage_and_large_requests_are_refused_and_others_are_served() {
     let deep = "[".repeat(9000);
     let answer = raw(&server, (head("", deep.len()) + &deep).as_bytes());
     assert!(answer.contains("-32700"), "{answer}");
-    let nested = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"startJob","params":["a.b",{}1{}]}}"#, "{\"x\":".repeat(1000), "}".repeat(1000));
+    let nested = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"startJob","params":["a.b",{}1{}]}}"#,
+        "{\"x\":".repeat(1000),
+        "}".repeat(1000)
+    );
     assert!(raw(&server, (head("", nested.len()) + &nested).as_bytes()).contains("-32700"));
     let bytes = b"\xff\xfe\x00";
     assert!(raw(&server, &[head("", 3).as_bytes(), bytes].concat()).contains("not UTF-8"));
@@ -165,8 +180,12 @@ fn slow_and_silent_clients_lose_their_connection_and_hold_up_nobody() {
         }
     }
     well(&server, None);
-    let text = |server: &Server| raw(server, b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    support::until("all are gone but the one who asks", || text(&server).contains("isard_http_connections_open 1\n"));
+    let text = |server: &Server| {
+        raw(server, b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+    };
+    support::until("all are gone but the one who asks", || {
+        text(&server).contains("isard_http_connections_open 1\n")
+    });
     drop(deaf);
 }
 
@@ -175,7 +194,8 @@ fn too_many_connections_and_requests_are_told_so() {
     let (_jobs, limited) = server(Options { rate: 5, ..Options::default() });
     let ask = || raw(&limited, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let answers: Vec<String> = (0..20).map(|_| ask()).collect();
-    let refused = answers.iter().filter(|a| a.starts_with("HTTP/1.1 429") && a.contains("wanted at most 5 a second"));
+    let refused =
+        answers.iter().filter(|a| a.starts_with("HTTP/1.1 429") && a.contains("wanted at most 5 a second"));
     assert!(refused.count() > 0, "{answers:?}");
     let (_jobs, full) = server(Options { connections: 3, ..Options::default() });
     let held: Vec<TcpStream> = (0..3).map(|_| connect(&full)).collect();

@@ -5,14 +5,15 @@
 
 mod support;
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use isard_serve::client::Client;
 use isard_serve::net::{Options, Server};
-use isard_serve::{Config, Jobs, State};
+use isard_serve::{Config, Confine, Jobs, State};
 use serde_json::json;
 use support::{cpu, request, until};
 
@@ -64,7 +65,7 @@ fn flood(jobs: &Jobs, n: u64) -> (f64, f64) {
     let refused = Arc::new(Mutex::new(None));
     for i in 0..n {
         // Not more on their way than a real queue would hold.
-        while i - ended.load(Ordering::Relaxed) > 20_000 {
+        while i - ended.load(Ordering::Relaxed) > 4_000 {
             std::thread::sleep(Duration::from_micros(200));
         }
         let refused = refused.clone();
@@ -81,14 +82,18 @@ fn flood(jobs: &Jobs, n: u64) -> (f64, f64) {
 
 #[test]
 fn many_jobs_through_the_library_in_memory() {
-    let jobs = Jobs::open(Config { workers: 2, ..Config::default() }).unwrap();
+    // What memory keeps by design is there after the first tenth, whatever the size of the test.
+    let jobs = Jobs::open(Config { workers: 2, history: 1000, ..Config::default() }).unwrap();
     let n = if full() { 1_000_000 } else { 20_000 };
     flood(&jobs, n / 10);
     let begun = memory();
     let (seconds, each) = flood(&jobs, n - n / 10);
     let grown = memory() as f64 - begun as f64;
     let rate = n as f64 * 0.9 / seconds;
-    eprintln!("library: {rate:.0} jobs/s, CPU {each:.1} us a job, {:.1} bytes kept a job", grown / (n as f64 * 0.9));
+    eprintln!(
+        "library: {rate:.0} jobs/s, CPU {each:.1} us a job, {:.1} bytes kept a job",
+        grown / (n as f64 * 0.9)
+    );
     assert_eq!(jobs.numbers().success, n);
     assert!(grown < 16e6, "{grown} bytes more after {n} jobs");
 }
@@ -134,46 +139,114 @@ fn many_jobs_that_are_kept_on_disk() {
     }
 }
 
-#[test]
-fn many_clients_over_http() {
-    let n: u64 = if full() { 1_000_000 } else { 5_000 };
-    let clients: u64 = if full() { 200 } else { 20 };
-    let jobs = Arc::new(Jobs::open(Config { workers: 2, ..Config::default() }).unwrap());
-    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::start(jobs.clone(), Options { bind, rate: 0, ..Options::default() }).unwrap();
-    let address = server.address().to_string();
-    let all = Arc::new(Mutex::new(vec![]));
-    let (begun, before) = (Instant::now(), cpu());
-    let half = Arc::new(AtomicU64::new(0));
-    let threads: Vec<_> = (0..clients)
-        .map(|_| {
-            let (address, all, half) = (address.clone(), all.clone(), half.clone());
-            std::thread::spawn(move || {
-                let mut client = Client::new(&address, None);
-                let mut times = Vec::with_capacity((n / clients) as usize);
-                for i in 0..n / clients {
-                    let begun = Instant::now();
-                    client.call("startJob", json!(["example.square", { "x": 5 }])).unwrap();
-                    times.push(begun.elapsed().as_secs_f32());
-                    if i == n / clients / 5 {
-                        half.fetch_max(memory(), Ordering::Relaxed);
-                    }
+/// Clients that do harm while others work, until they are told to end: garbage, halves, floods of bytes, escapes.
+fn pests(address: SocketAddr, end: Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<u64>> {
+    let escape =
+        r#"{"jsonrpc":"2.0","id":1,"method":"startJob","params":["example.noop",{"x":"/etc/passwd"}]}"#;
+    let full = |body: &str, length: usize| {
+        format!(
+            "POST /rpc HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let requests = [
+        "\u{1}garbage \r\n\r\n".to_owned(),
+        "POST /rpc HTTP/1.1\r\nhost: local".to_owned(),
+        full("{", 1_000_000_000),
+        full("{", 100),
+        full("[[[[", 4),
+        full(escape, escape.len()),
+        "GET / HTTP/1.1\r\nhost: evil.example\r\n\r\n".to_owned(),
+    ];
+    let pest = |request: String| {
+        let end = end.clone();
+        std::thread::spawn(move || {
+            let mut times = 0;
+            let mut held = std::collections::VecDeque::new();
+            while !end.load(Ordering::Relaxed) {
+                let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                // Whether the server takes it is its own affair.
+                let _ = stream.write_all(request.as_bytes());
+                held.push_back(stream);
+                // Some of them hold on to what they have.
+                if held.len() > 20 {
+                    held.pop_front();
                 }
-                all.lock().unwrap().extend(times);
-            })
+                times += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            times
         })
-        .collect();
+    };
+    requests.into_iter().map(pest).collect()
+}
+
+/// Many clients over kept connections, with pests beside them; the jobs may be kept on disk.
+fn clients(n: u64, clients: u64, store: Option<std::path::PathBuf>) {
+    let root = tempfile::tempdir().unwrap();
+    let confine = Confine::to(&[root.path().to_owned()]).unwrap();
+    let kept = if store.is_some() { "on disk" } else { "in memory" };
+    let jobs = Arc::new(Jobs::open(Config { workers: 2, store, confine, ..Config::default() }).unwrap());
+    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    let patience = Duration::from_secs(2);
+    let server =
+        Server::start(jobs.clone(), Options { bind, rate: 0, patience, ..Options::default() }).unwrap();
+    let address = server.address().to_string();
+    let end = Arc::new(AtomicBool::new(false));
+    let pests = pests(server.address(), end.clone());
+    let (all, fifth) = (Arc::new(Mutex::new(vec![])), Arc::new(AtomicU64::new(0)));
+    let (begun, before) = (Instant::now(), cpu());
+    let work = |client: u64| {
+        let (address, all, fifth) = (address.clone(), all.clone(), fifth.clone());
+        move || {
+            let mut http = Client::new(&address, None);
+            let mut times = Vec::with_capacity((n / clients) as usize);
+            let mut last = json!(0);
+            for i in 0..n / clients {
+                let begun = Instant::now();
+                last = http.call("startJob", json!(["example.square", { "x": client }])).unwrap();
+                times.push(begun.elapsed().as_secs_f32());
+                if i == n / clients / 5 {
+                    fifth.fetch_max(memory(), Ordering::Relaxed);
+                }
+            }
+            assert_eq!(http.call("waitJob", json!([last, 60])).unwrap(), "success");
+            let output = http.call("getJobOutput", json!([last])).unwrap();
+            assert_eq!(output["result"], client * client);
+            all.lock().unwrap().extend(times);
+        }
+    };
+    let threads: Vec<_> = (0..clients).map(|client| std::thread::spawn(work(client))).collect();
     threads.into_iter().for_each(|t| t.join().unwrap());
     let seconds = begun.elapsed().as_secs_f64();
     let each = (cpu() - before).as_secs_f64() * 1e6 / n as f64;
+    end.store(true, Ordering::Relaxed);
+    let pested: u64 = pests.into_iter().map(|t| t.join().unwrap()).sum();
     let mut times: Vec<f64> = all.lock().unwrap().iter().map(|t| f64::from(*t) * 1e3).collect();
     let (mid, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
-    let grown = memory() as f64 - half.load(Ordering::Relaxed) as f64 - 8.0 * n as f64;
+    // The times that were measured are kept, too: 4 bytes and their copies.
+    let grown = memory() as f64 - fifth.load(Ordering::Relaxed) as f64 - 24.0 * n as f64;
     eprintln!(
-        "HTTP, {clients} clients: {:.0} jobs/s, median {mid:.2} ms, p99 {p99:.2} ms, CPU {each:.1} us a job with its \
-         client, {grown:.0} bytes more from a fifth on",
+        "HTTP, {clients} clients and {pested} attacks, jobs {kept}: {:.0} jobs/s, median {mid:.2} ms, p99 {p99:.2} ms, \
+         CPU {each:.1} us a job with its client, {grown:.0} bytes more from a fifth on",
         n as f64 / seconds
     );
-    until("no job is lost", || jobs.numbers().success == n / clients * clients);
-    assert!(grown < 32e6, "{grown}");
+    let wanted = n / clients * clients;
+    until("no job is lost", || jobs.numbers().success == wanted);
+    let numbers = jobs.numbers();
+    assert_eq!(numbers.accepted, numbers.success + numbers.failure, "every escape is the failure of its job");
+    assert!(numbers.failure > 0 && pested > 0);
+    assert!(grown < 48e6, "{grown}");
+}
+
+#[test]
+fn many_clients_over_http() {
+    let (n, several) = if full() { (1_000_000, 200) } else { (4_000, 20) };
+    clients(n, several, None);
+}
+
+#[test]
+fn many_clients_over_http_with_jobs_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (n, several) = if full() { (200_000, 200) } else { (2_000, 20) };
+    clients(n, several, Some(folder.path().join("jobs.sqlite")));
 }

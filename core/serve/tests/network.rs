@@ -78,7 +78,10 @@ fn every_command_answers_under_its_name() {
     assert_eq!(call("startJob", json!(["example.nop", {}])).unwrap(), 4);
     assert_eq!(call("waitJob", json!([4, 20])).unwrap(), "failure");
     assert!(call("getJobError", json!([4])).unwrap().as_str().unwrap().contains("`example.noop`"));
-    support::until("it runs", || post(&server, r#"{"jsonrpc":"2.0","id":1,"method":"getJobState","params":[3]}"#)["result"] == "running");
+    support::until("it runs", || {
+        post(&server, r#"{"jsonrpc":"2.0","id":1,"method":"getJobState","params":[3]}"#)["result"]
+            == "running"
+    });
     assert_eq!(call("getRunning", json!([])).unwrap(), json!([{ "id": 3, "plugin": "example.sleep" }]));
     assert_eq!(call("waitJob", json!([3, 0.05])).unwrap(), "running");
     assert_eq!(call("abort", json!([3])).unwrap(), true);
@@ -90,7 +93,10 @@ fn every_command_answers_under_its_name() {
     assert_eq!(call("getAborted", json!([])).unwrap()[0]["id"], 3);
     assert_eq!(call("listJobs", json!({ "limit": 2 })).unwrap().as_array().unwrap().len(), 2);
     assert_eq!(call("getJob", json!([2])).unwrap()["priority"], 3);
-    assert_eq!((call("jobSuccess", json!([])).unwrap(), call("jobFailure", json!([])).unwrap()), (json!(2), json!(4)));
+    assert_eq!(
+        (call("jobSuccess", json!([])).unwrap(), call("jobFailure", json!([])).unwrap()),
+        (json!(2), json!(4))
+    );
     let plugins = call("listPlugins", json!([])).unwrap();
     let square = plugins.as_array().unwrap().iter().find(|p| p["name"] == "example.square").unwrap();
     assert_eq!(square["doc"], "Gives the square of a number.");
@@ -139,7 +145,10 @@ fn wrong_calls_are_told_what_is_wrong() {
     assert_eq!(error("3").0, -32600);
     assert_eq!(error(r#"{"id":1}"#).0, -32600);
     assert_eq!(error(r#"{"jsonrpc":"1.0","method":"jobSuccess","id":1}"#).0, -32600);
-    assert_eq!(error(r#"{"jsonrpc":"2.0","method":"startjob","id":1}"#), (-32601, "no method `startjob`".into()));
+    assert_eq!(
+        error(r#"{"jsonrpc":"2.0","method":"startjob","id":1}"#),
+        (-32601, "no method `startjob`".into())
+    );
     let (code, text) = error(r#"{"jsonrpc":"2.0","method":"startJob","params":{"plugn":"a.b"},"id":1}"#);
     assert!(code == -32602 && text.contains("`plugn`"), "{text}");
     let (code, text) = error(r#"{"jsonrpc":"2.0","method":"startJob","params":["a.b","{x"],"id":1}"#);
@@ -256,7 +265,10 @@ fn events_are_pushed_over_a_websocket() {
     support::run(&jobs, "example.noop", "{}");
     for state in ["uninitialized", "starting", "running", "success"] {
         let text = socket.text();
-        assert_eq!((&text["method"], &text["params"]), (&json!("jobState"), &json!({ "id": 2, "state": state })));
+        assert_eq!(
+            (&text["method"], &text["params"]),
+            (&json!("jobState"), &json!({ "id": 2, "state": state }))
+        );
     }
     socket.send("subscribe", json!([["jobSucces"]]));
     assert!(socket.text()["error"]["message"].as_str().unwrap().contains("no event"));

@@ -67,7 +67,9 @@ fn a_killed_server_has_lost_no_job_that_it_accepted() {
         let note = |line: &str, accepted: &mut Vec<u64>, ended: &mut Vec<u64>| {
             // The harness writes the name of the test in front of the first line.
             match line.rsplit_once(' ') {
-                Some((before, id)) if before.ends_with("accepted") => accepted.extend(id.trim().parse::<u64>()),
+                Some((before, id)) if before.ends_with("accepted") => {
+                    accepted.extend(id.trim().parse::<u64>())
+                }
                 Some((before, id)) if before.ends_with("ended") => ended.extend(id.trim().parse::<u64>()),
                 _ => (),
             }
@@ -165,7 +167,7 @@ fn an_interrupted_recipe_is_resumed() {
     let recipes = root.path().join("recipes");
     std::fs::create_dir(&recipes).unwrap();
     let text = "isard = \"0.1\"\nname = \"slow\"\n[in]\nt = 600.0\n[pass.one]\n[pass.two]\n\
-                [stage.square]\nuse = \"example.square\"\nin = { x = 5 }\nrun = { pass = \"one\" }\n\
+                [stage.square]\nuse = \"example.square\"\nin = { x = { value = 5 } }\nrun = { pass = \"one\" }\n\
                 [stage.sleep]\nuse = \"example.sleep\"\nset = { t = { in = \"t\" } }\nrun = { pass = \"two\" }\n\
                 [out]\nsquared = \"one.square.result\"\n";
     std::fs::write(recipes.join("slow.toml"), text).unwrap();

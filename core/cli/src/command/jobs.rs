@@ -86,7 +86,9 @@ fn input(arguments: &SubmitArguments) -> Result<Json, Error> {
         }
     };
     let Some(map) = input.as_object_mut() else {
-        return Err(Error::recipe("the input of a job is a JSON object").help("write `'{\"x\": 5}'`, or `--in x=5`"));
+        return Err(
+            Error::recipe("the input of a job is a JSON object").help("write `'{\"x\": 5}'`, or `--in x=5`")
+        );
     };
     for (key, value) in keys(&arguments.keys)? {
         map.insert(key, value);
@@ -97,9 +99,9 @@ fn input(arguments: &SubmitArguments) -> Result<Json, Error> {
 /// `key=value` texts as entries of an input.
 pub fn keys(texts: &[String]) -> Result<Vec<(String, Json)>, Error> {
     let one = |text: &String| {
-        let (key, value) = text.split_once('=').ok_or_else(|| {
-            Error::recipe(format!("`{text}` has no `=`")).help("write `key=value`")
-        })?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| Error::recipe(format!("`{text}` has no `=`")).help("write `key=value`"))?;
         Ok((key.trim().to_owned(), recipe::value_of(value).to_json()))
     };
     texts.iter().map(one).collect()
@@ -156,7 +158,8 @@ pub fn list(arguments: &JobsArguments) -> Done {
     }
     let mut text = format!("{:>8}  {:<13}  {:>10}  {:<20}  plugin\n", "id", "state", "seconds", "accepted");
     for job in list.as_array().into_iter().flatten() {
-        let accepted = Duration::try_from_secs_f64(job["created"].as_f64().unwrap_or(0.0)).unwrap_or_default();
+        let accepted =
+            Duration::try_from_secs_f64(job["created"].as_f64().unwrap_or(0.0)).unwrap_or_default();
         let accepted = isard_core::store::rfc3339(SystemTime::UNIX_EPOCH + accepted);
         let mark = if job["interrupted"] == true { "  (interrupted)" } else { "" };
         // Writing to memory does not fail.

@@ -44,9 +44,9 @@ impl Jobs {
         Ok(())
     }
 
-    /// Whether a job is in memory: then nothing that is asked about it waits for the disk.
-    pub fn is_in_memory(&self, id: i64) -> bool {
-        self.id(id).is_ok_and(|id| self.shared.job(id).is_some_and(|job| job.input().is_some()))
+    /// Whether a job is in memory and small: then nothing that is asked about it takes long.
+    pub fn is_at_hand(&self, id: i64) -> bool {
+        self.id(id).is_ok_and(|id| self.shared.job(id).is_some_and(|job| job.is_small()))
     }
 
     /// The input of a job, with its plugin and id.
@@ -98,7 +98,8 @@ impl Jobs {
         };
         let did = self.shared.abort(&job);
         if did {
-            job.wait(None);
+            // Longer only when the disk takes nothing, and then the state will follow.
+            job.wait(Some(Instant::now() + Duration::from_secs(10)));
         }
         Ok(did)
     }
@@ -119,8 +120,10 @@ impl Jobs {
             let text = |dict: &Dict| json::indented(&json::object(dict, how));
             folder.write(id, &job.plugin, &text(&self.shared.described(&job)), &text(&output))?;
         } else if self.shared.store.is_none() && self.shared.folder.is_none() {
-            return Err(Error::recipe(format!("job {id} is kept in memory alone: cleaning it would lose it"))
-                .help("a server with a folder or a store keeps it"));
+            return Err(Error::recipe(format!(
+                "job {id} is kept in memory alone: cleaning it would lose it"
+            ))
+            .help("a server with a folder or a store keeps it"));
         }
         job.drop_data();
         Ok(())
@@ -182,7 +185,8 @@ impl Shared {
             Some(text) => dictionary(&json::parse(&text)?),
             None => {
                 let last = self.config.history;
-                Err(unknown(id as i64).help(format!("the last {last} jobs are kept in memory, and nothing on disk")))
+                Err(unknown(id as i64)
+                    .help(format!("the last {last} jobs are kept in memory, and nothing on disk")))
             }
         }
     }

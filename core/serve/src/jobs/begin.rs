@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isard_core::error::{Blame, Error, Result};
 use isard_core::value::Dict;
@@ -156,7 +156,9 @@ impl Shared {
         if bytes.saturating_add(more) > self.config.queue_bytes {
             return Err(Error::new(
                 Blame::Resources,
-                format!("the queue is full: {jobs} jobs with {bytes} bytes of input wait, this one has {more}"),
+                format!(
+                    "the queue is full: {jobs} jobs with {bytes} bytes of input wait, this one has {more}"
+                ),
             )
             .help("give bulk data by the path of a file")
             .transient());
@@ -184,6 +186,7 @@ impl Shared {
     /// Brings back the jobs that had not ended when the last server did.
     pub(super) fn recover(self: &Arc<Shared>) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
+        let mut marked = vec![];
         for (kept, text) in store.open_jobs()? {
             let input = json::parse(&text).and_then(|json| dictionary(&json))?;
             let began = kept.began;
@@ -193,12 +196,16 @@ impl Shared {
                 let error = Error::new(Blame::Resources, "the server ended while this job ran")
                     .help("`resumeJob` goes on with a recipe, `restartJob` runs the job anew");
                 self.interrupted(&job, &error);
+                marked.push(job);
             } else {
                 self.waiting.fetch_add(1, Ordering::AcqRel);
                 self.waiting_bytes.fetch_add(job.bytes, Ordering::AcqRel);
                 self.enter(job);
             }
         }
+        // Whoever asks from now on finds them marked. A disk that takes nothing is told of elsewhere.
+        let patience = Instant::now() + Duration::from_secs(10);
+        marked.iter().for_each(|job| drop(job.wait(Some(patience))));
         Ok(())
     }
 

@@ -88,7 +88,8 @@ impl Shared {
             Some(_) => json::compact(&output, NotNumbers::Text),
             None => String::new(),
         };
-        (Ended { state, output: Arc::new(output), runtime, interrupted }, text)
+        let bytes = output.values().map(Value::bytes).sum::<usize>() + 64 * output.len();
+        (Ended { state, output: Arc::new(output), runtime, interrupted, bytes }, text)
     }
 
     /// The input of a job with what the server adds.
@@ -102,7 +103,8 @@ impl Shared {
     /// Makes an end known; gives the ends of jobs that can no longer start.
     fn settle(self: &Arc<Shared>, job: &Arc<Job>, ended: Ended) -> Vec<End> {
         let (id, state) = (job.id, ended.state);
-        let bytes = job.bytes + ended.output.values().map(Value::bytes).sum::<usize>() + 64 * ended.output.len();
+        let bytes =
+            job.bytes + ended.output.values().map(Value::bytes).sum::<usize>() + 64 * ended.output.len();
         let runtime = ended.runtime;
         self.counts[state as usize].fetch_add(1, Ordering::Relaxed);
         self.statistics.sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(id, runtime);
@@ -135,6 +137,18 @@ impl Shared {
     pub(super) fn interrupted(self: &Arc<Shared>, job: &Arc<Job>, error: &Error) {
         let end = End { interrupted: true, ..End::new(job, State::Failure, failed(error)) };
         self.finish(end);
+    }
+
+    /// Ends a job in memory alone that the end of the server cuts off: the next one will find it as it was on disk.
+    pub(super) fn cut_off(self: &Arc<Shared>, job: &Arc<Job>) {
+        if !job.claim() {
+            return;
+        }
+        let error = Error::new(isard_core::Blame::Resources, "the server ended while this job ran");
+        let end = End { interrupted: true, ..End::new(job, State::Failure, failed(&error)) };
+        let (ended, _) = self.complete(end);
+        // Jobs that come after it wait for the next server, too.
+        drop(self.settle(job, ended));
     }
 
     /// Aborts a job; says whether it did.
@@ -174,7 +188,10 @@ pub(crate) fn add_error(output: &mut Dict, error: &Error) {
         lines.push("*".repeat(50).into());
     }
     lines.extend(error.to_string().lines().map(Value::from));
-    lines.push(format!("{} error: {}", error.blame().word(), error.message().lines().next().unwrap_or_default()).into());
+    lines.push(
+        format!("{} error: {}", error.blame().word(), error.message().lines().next().unwrap_or_default())
+            .into(),
+    );
     lines.extend(error.places().iter().map(|place| Value::from(format!("  at {place}"))));
     output.set(Key::Static("error"), Value::from(lines));
 }

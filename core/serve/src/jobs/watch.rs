@@ -47,7 +47,8 @@ impl Shared {
             .collect();
         for job in late {
             let most = job.timeout.unwrap_or_default().as_secs_f64();
-            let error = Error::new(Blame::Resources, format!("it worked longer than its time-out of {most} s"));
+            let error =
+                Error::new(Blame::Resources, format!("it worked longer than its time-out of {most} s"));
             let error = error.help("give it more with `timeout`, or look at what holds it up");
             // First the end, then the wish: else the plugin's own "cancelled" could come first.
             if self.finish(End::new(&job, State::Failure, failed(&error))) {

@@ -37,9 +37,9 @@ impl Shared {
     pub(super) fn start_worker(self: &Arc<Shared>) -> Result<()> {
         let shared = self.clone();
         let named = std::thread::Builder::new().name("isard job".into());
-        let handle = named.spawn(move || shared.work()).map_err(|e| {
-            Error::new(isard_core::Blame::Resources, format!("cannot start a worker: {e}"))
-        })?;
+        let handle = named
+            .spawn(move || shared.work())
+            .map_err(|e| Error::new(isard_core::Blame::Resources, format!("cannot start a worker: {e}")))?;
         let mut workers = lock(&self.workers);
         workers.retain(|worker| !worker.is_finished());
         workers.push(handle);
@@ -86,7 +86,7 @@ impl Shared {
         // A server that is closing asks everybody to end: with a store, that is an interruption and no failure.
         if self.closing.load(Ordering::Acquire) && job.abort.asked() && !job.is_claimed() {
             match self.store {
-                Some(_) => return,
+                Some(_) => self.cut_off(job),
                 None => drop(self.finish(End::new(job, State::Aborted, output))),
             }
             return;

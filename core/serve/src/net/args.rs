@@ -58,7 +58,9 @@ impl Args {
     pub fn integer(&mut self, name: &str) -> Result<Option<i64>, Fault> {
         // Control systems send whole numbers as texts and as floats.
         self.as_(name, "a whole number", |v| match &v {
-            Json::Number(n) => n.as_i64().or(n.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64)).ok_or(v),
+            Json::Number(n) => {
+                n.as_i64().or(n.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64)).ok_or(v)
+            }
             Json::String(s) => s.trim().parse().map_err(|_| v),
             _ => Err(v),
         })

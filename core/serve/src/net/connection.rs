@@ -24,6 +24,9 @@ use crate::net::{http, rpc};
 /// Bytes of the head of a request at most.
 const HEAD: usize = 32 << 10;
 
+/// How much longer than other things the next request may take.
+const IDLE: u32 = 6;
+
 /// Accepts connections for good.
 pub(super) async fn accept(listener: TcpListener, app: Arc<App>) {
     let slots = Arc::new(Semaphore::new(app.options.connections.max(1)));
@@ -73,8 +76,10 @@ async fn serve(stream: TcpStream, peer: SocketAddr, app: &Arc<App>, router: Rout
         }
     };
     let mut http = hyper::server::conn::http1::Builder::new();
-    // A client that sends its head byte by byte, or nothing at all, loses its connection.
-    http.timer(TokioTimer::new()).header_read_timeout(app.options.patience).max_buf_size(HEAD);
+    // A client that sends its head byte by byte, or nothing at all, loses its connection; so does one that keeps it and
+    // asks nothing, which is why it may take longer here than elsewhere.
+    let idle = IDLE * app.options.patience;
+    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HEAD);
     let stream = Patient::new(stream, app.options.patience);
     let served = http.serve_connection(TokioIo::new(stream), service_fn(answer)).with_upgrades().await;
     if let Err(error) = served {

@@ -36,7 +36,8 @@ impl Refusal {
     /// The answer: a JSON-RPC error, with the status that says the same.
     pub fn response(self) -> Response {
         let text = rpc::refusal(rpc::code::REFUSED, &self.message);
-        let mut answer = Response::builder().status(self.status).header(header::CONTENT_TYPE, "application/json");
+        let mut answer =
+            Response::builder().status(self.status).header(header::CONTENT_TYPE, "application/json");
         if let Some(pause) = self.pause {
             answer = answer.header(header::RETRY_AFTER, (pause.ceil() as u64).max(1).to_string());
         }
@@ -57,7 +58,10 @@ impl App {
         if let Err(pause) = self.limiter.take(peer) {
             let rate = self.options.rate;
             let message = format!("too many requests from {peer}, wanted at most {rate} a second");
-            return refused(Refusal { pause: Some(pause), ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, message) });
+            return refused(Refusal {
+                pause: Some(pause),
+                ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, message)
+            });
         }
         if let Err(refusal) = self.called_rightly(headers) {
             return refused(refusal);
@@ -69,7 +73,10 @@ impl App {
         let Some(wanted) = &self.digest else { return Ok(()) };
         if let Err(pause) = self.limiter.may_show(peer) {
             let message = format!("too many wrong tokens from {peer}");
-            return refused(Refusal { pause: Some(pause), ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, message) });
+            return refused(Refusal {
+                pause: Some(pause),
+                ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, message)
+            });
         }
         let shown = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         let Some(shown) = shown.and_then(|text| text.strip_prefix("Bearer ")) else {
@@ -95,7 +102,10 @@ impl App {
         if !self.is_own_name(name_of(host)) {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
-                format!("this server is not called `{}` (help: start it with `--host NAME`)", short(name_of(host))),
+                format!(
+                    "this server is not called `{}` (help: start it with `--host NAME`)",
+                    short(name_of(host))
+                ),
             ));
         }
         match text(header::ORIGIN) {

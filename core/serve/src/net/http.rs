@@ -35,7 +35,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
 pub(super) fn answer(status: StatusCode, kind: &'static str, text: impl Into<Body>) -> Response {
     let builder = Response::builder().status(status).header(header::CONTENT_TYPE, kind);
     // Nothing here is for caches, and pages of others may not frame it.
-    let builder = builder.header(header::CACHE_CONTROL, "no-store").header("x-content-type-options", "nosniff");
+    let builder =
+        builder.header(header::CACHE_CONTROL, "no-store").header("x-content-type-options", "nosniff");
     builder.body(text.into()).expect("a status and plain headers make an answer")
 }
 
@@ -44,7 +45,7 @@ const JSON: &str = "application/json";
 async fn call(State(app): State<Arc<App>>, request: Request) -> Response {
     let body = match body(&app, request).await {
         Ok(body) => body,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     app.seen.requests.fetch_add(1, Ordering::Relaxed);
     match rpc::answer(&app, &body).await {
@@ -57,7 +58,7 @@ async fn call(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn one(State(app): State<Arc<App>>, Path(method): Path<String>, request: Request) -> Response {
     let body = match body(&app, request).await {
         Ok(body) => body,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     app.seen.requests.fetch_add(1, Ordering::Relaxed);
     let text = String::from_utf8_lossy(&body);
@@ -85,24 +86,30 @@ async fn one(State(app): State<Arc<App>>, Path(method): Path<String>, request: R
 }
 
 /// The body of a request, if it is not too large and comes in time.
-async fn body(app: &App, request: Request) -> Result<Bytes, Response> {
+async fn body(app: &App, request: Request) -> Result<Bytes, Box<Response>> {
     let most = app.options.body;
     let refuse = |status, why: String| {
         app.seen.refused.fetch_add(1, Ordering::Relaxed);
         let mut refused = answer(status, JSON, rpc::refusal(code::REFUSED, &why));
         // What is left of the body is not read: the connection cannot go on.
         refused.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-        Err(refused)
+        Err(Box::new(refused))
     };
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > most as u64) {
         let length = length.unwrap_or_default();
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("a request of {length} bytes, wanted at most {most}"));
+        return refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a request of {length} bytes, wanted at most {most}"),
+        );
     }
     match tokio::time::timeout(app.options.patience, to_bytes(request.into_body(), most)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) => match length {
-            None => refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("a request of more than {most} bytes: {error}")),
+            None => {
+                refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("a request of more than {most} bytes: {error}"))
+            }
             Some(_) => refuse(StatusCode::BAD_REQUEST, format!("the request broke off: {error}")),
         },
         Err(_) => {

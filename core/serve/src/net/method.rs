@@ -79,7 +79,8 @@ pub(super) async fn run(app: &App, name: &str, mut args: Args) -> Result<Json, F
         "listPlugins" => Ok(jobs.catalog().list().iter().map(|plugin| about(plugin)).collect()),
         "describePlugin" => {
             let name = args.text("name")?.unwrap_or_default();
-            Ok(described(&*jobs.init(&name)?))
+            let plugin = jobs.init(&name)?;
+            Ok(described(&plugin))
         }
         "initPlugin" => {
             let name = args.text("name")?.unwrap_or_default();
@@ -96,7 +97,13 @@ pub(super) async fn run(app: &App, name: &str, mut args: Args) -> Result<Json, F
             })
             .await
         }
-        "collectStatistics" => apart(jobs, |jobs| Ok(jobs.collect_statistics()).map(|()| Json::Null)).await,
+        "collectStatistics" => {
+            apart(jobs, |jobs| {
+                jobs.collect_statistics();
+                Ok(Json::Null)
+            })
+            .await
+        }
         "getStatistics" => apart(jobs, |jobs| Ok(jobs.statistics().into())).await,
         "statisticsCollected" => apart(jobs, |jobs| Ok(jobs.last_statistics().into())).await,
         "jobSuccess" => Ok(jobs.last_success().into()),
@@ -234,13 +241,13 @@ fn unknown_state(word: &str) -> Fault {
     Fault::new(code::PARAMS, format!("`state` is `{shown}`, wanted one of `{known}`"))
 }
 
-/// Asks about a job: here if it is in memory, else on a thread that may wait for the disk.
+/// Asks about a job: here if it is at hand, else on a thread that may wait for the disk.
 async fn near(
     jobs: &Arc<Jobs>,
     id: i64,
     work: impl FnOnce(&Jobs) -> Result<Json, Fault> + Send + 'static,
 ) -> Result<Json, Fault> {
-    if jobs.is_in_memory(id) { work(jobs) } else { apart(jobs, work).await }
+    if jobs.is_at_hand(id) { work(jobs) } else { apart(jobs, work).await }
 }
 
 /// Works on a thread that may wait.

@@ -35,12 +35,32 @@ pub(super) fn text(app: &App) -> String {
     put("workers_held", "gauge", "Workers that an ended job still holds.", &[("", n.replaced as f64)]);
     put("uptime_seconds", "gauge", "Seconds since the start.", &[("", n.up)]);
     put("store_groups_total", "counter", "Groups of changes written to disk.", &[("", n.groups as f64)]);
-    put("store_errors_total", "counter", "Groups that could not be written at once.", &[("", n.store_errors as f64)]);
-    put("http_connections_total", "counter", "Connections since the start.", &[("", seen(&app.seen.connections))]);
+    put(
+        "store_errors_total",
+        "counter",
+        "Groups that could not be written at once.",
+        &[("", n.store_errors as f64)],
+    );
+    put(
+        "http_connections_total",
+        "counter",
+        "Connections since the start.",
+        &[("", seen(&app.seen.connections))],
+    );
     put("http_connections_open", "gauge", "Connections that are open.", &[("", seen(&app.seen.open))]);
     put("http_requests_total", "counter", "Requests since the start.", &[("", seen(&app.seen.requests))]);
-    put("http_refused_total", "counter", "Requests and connections that were refused.", &[("", seen(&app.seen.refused))]);
+    put(
+        "http_refused_total",
+        "counter",
+        "Requests and connections that were refused.",
+        &[("", seen(&app.seen.refused))],
+    );
     put("websockets_open", "gauge", "WebSockets that are open.", &[("", seen(&app.seen.sockets))]);
-    put("events_lost_total", "counter", "Events that slow subscribers did not get.", &[("", seen(&app.seen.lost_events))]);
+    put(
+        "events_lost_total",
+        "counter",
+        "Events that slow subscribers did not get.",
+        &[("", seen(&app.seen.lost_events))],
+    );
     out
 }

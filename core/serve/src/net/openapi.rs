@@ -83,7 +83,15 @@ pub(super) fn html() -> String {
         let params: Vec<String> = method
             .params
             .iter()
-            .map(|p| format!("<b>{}</b>{} <i>{}</i>: {}", p.name, if p.needed { "" } else { "?" }, p.kind, code(p.doc)))
+            .map(|p| {
+                format!(
+                    "<b>{}</b>{} <i>{}</i>: {}",
+                    p.name,
+                    if p.needed { "" } else { "?" },
+                    p.kind,
+                    code(p.doc)
+                )
+            })
             .collect();
         rows += &format!(
             "<tr><td><code>{}</code><td>{}<td>{}<td><i>{}</i></tr>\n",

@@ -25,6 +25,8 @@ use crate::net::wire::{self, Broken, Message};
 const SILENCE: Duration = Duration::from_secs(30);
 /// Answers and events that wait for a slow client.
 const WAITING: usize = 256;
+/// Bytes of an answer that waits alone.
+const LARGE: usize = 64 << 10;
 /// Calls of one client that wait for jobs.
 const CALLS: usize = 64;
 
@@ -35,7 +37,8 @@ const USUAL: u8 = 0b0111;
 
 /// Opens a WebSocket.
 pub(super) async fn open(State(app): State<Arc<App>>, mut request: Request) -> Response {
-    let text = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let text =
+        |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let upgrade = text(header::UPGRADE).eq_ignore_ascii_case("websocket");
     let key = text(header::SEC_WEBSOCKET_KEY);
     if !upgrade || text(header::SEC_WEBSOCKET_VERSION) != "13" || key.is_empty() {
@@ -45,6 +48,16 @@ pub(super) async fn open(State(app): State<Arc<App>>, mut request: Request) -> R
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "no peer");
     };
+    // A connection that has become a WebSocket has left the count of connections.
+    if app.seen.sockets.load(Ordering::Relaxed) >= app.options.connections as u64 {
+        app.seen.refused.fetch_add(1, Ordering::Relaxed);
+        let why = format!("too many WebSockets, wanted at most {}", app.options.connections);
+        return answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "application/json",
+            rpc::refusal(code::REFUSED, &why),
+        );
+    }
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrade.await {
@@ -128,7 +141,7 @@ async fn listen(
                     tokio::spawn(async move {
                         if let Some(answered) = rpc::answer(&app, &text).await {
                             // The client may be gone by now.
-                            let _ = queue.send(Send::Text(answered)).await;
+                            let _ = put(&queue, Send::Text(answered)).await;
                         }
                         drop(call);
                     });
@@ -141,7 +154,18 @@ async fn listen(
 }
 
 async fn put(queue: &mpsc::Sender<Send>, what: Send) -> Result<(), Broken> {
-    queue.send(what).await.map_err(|_| Broken(1006, "the connection is gone"))
+    let gone = |_| Broken(1006, "the connection is gone");
+    match &what {
+        // Large answers wait one at a time: a client that asks and does not read must not fill the memory.
+        Send::Text(text) if text.len() > LARGE => {
+            let mut places = queue.reserve_many(WAITING).await.map_err(gone)?;
+            if let Some(place) = places.next() {
+                place.send(what);
+            }
+            Ok(())
+        }
+        _ => queue.send(what).await.map_err(|_| Broken(1006, "the connection is gone")),
+    }
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
@@ -149,7 +173,11 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 }
 
 /// Sends what waits, and pings when nothing does.
-async fn send(mut writer: WriteHalf<TokioIo<Upgraded>>, mut queued: mpsc::Receiver<Send>, patience: Duration) {
+async fn send(
+    mut writer: WriteHalf<TokioIo<Upgraded>>,
+    mut queued: mpsc::Receiver<Send>,
+    patience: Duration,
+) {
     loop {
         let (kind, bytes, last) = match timeout(SILENCE, queued.recv()).await {
             Ok(Some(Send::Text(text))) => (wire::TEXT, text.into_bytes(), false),

@@ -33,7 +33,12 @@ const fn may(name: &'static str, kind: &'static str, doc: &'static str) -> Param
     Param { name, doc, kind, needed: false }
 }
 
-const fn method(name: &'static str, params: &'static [Param], result: &'static str, doc: &'static str) -> Method {
+const fn method(
+    name: &'static str,
+    params: &'static [Param],
+    result: &'static str,
+    doc: &'static str,
+) -> Method {
     Method { name, doc, params, result }
 }
 
@@ -41,7 +46,11 @@ const ID: Param = need("id", "integer", "The job; negative ids count from the en
 const FORM: [Param; 3] = [
     ID,
     may("form", "string", "`object` (default), or `text` for compact JSON text."),
-    may("nan", "string", "How numbers that are none are written: `text` (default), `null`, or `bare` in a text."),
+    may(
+        "nan",
+        "string",
+        "How numbers that are none are written: `text` (default), `null`, or `bare` in a text.",
+    ),
 ];
 const PAGE: [Param; 2] = [
     may("limit", "integer", "So many at most, 1000 if not given; the newest."),
@@ -86,11 +95,21 @@ pub static METHODS: [Method; 31] = [
     method("getSuccess", &PAGE, "array", "`{id, plugin}` of jobs that succeeded."),
     method("getFailure", &PAGE, "array", "`{id, plugin}` of jobs that failed."),
     method("getAborted", &PAGE, "array", "`{id, plugin}` of jobs that were aborted."),
-    method("getInterrupted", &PAGE, "array", "`{id, plugin}` of jobs that were cut off with an earlier server."),
+    method(
+        "getInterrupted",
+        &PAGE,
+        "array",
+        "`{id, plugin}` of jobs that were cut off with an earlier server.",
+    ),
     method("restartJob", &[ID], "integer", "Runs an ended job anew; the id of the new one."),
     method("resumeJob", &[ID], "integer", "Goes on with a job that was cut off; the id of the new one."),
     method("listPlugins", &[], "array", "`{name, doc, kind}` of what jobs may name."),
-    method("describePlugin", &[need("name", "string", "The plugin.")], "object", "Doc, parameters and ports."),
+    method(
+        "describePlugin",
+        &[need("name", "string", "The plugin.")],
+        "object",
+        "Doc, parameters and ports.",
+    ),
     method("initPlugin", &[need("name", "string", "The plugin.")], "string", "Looks a plugin up; its doc."),
     method(
         "reloadPlugin",
@@ -98,7 +117,12 @@ pub static METHODS: [Method; 31] = [
         "string",
         "Looks at the folders of plugins and recipes again; running jobs keep what they began with.",
     ),
-    method("collectStatistics", &[], "null", "Collects statistics, and tells subscribers when they are there."),
+    method(
+        "collectStatistics",
+        &[],
+        "null",
+        "Collects statistics, and tells subscribers when they are there.",
+    ),
     method("getStatistics", &[], "string", "The statistics collected last, as text."),
     method("jobSuccess", &[], "integer", "The id of the last job that succeeded, -1 before the first."),
     method("jobFailure", &[], "integer", "The id of the last job that failed or was aborted, or -1."),
@@ -109,8 +133,18 @@ pub static METHODS: [Method; 31] = [
         "boolean",
         "Whether jobs run one by one.",
     ),
-    method("subscribe", &[may("events", "array", "Names of events; all if not given.")], "array", "Over a WebSocket: events to be told of from now on."),
-    method("unsubscribe", &[may("events", "array", "Names of events; all if not given.")], "array", "Over a WebSocket: events to be told of no longer."),
+    method(
+        "subscribe",
+        &[may("events", "array", "Names of events; all if not given.")],
+        "array",
+        "Over a WebSocket: events to be told of from now on.",
+    ),
+    method(
+        "unsubscribe",
+        &[may("events", "array", "Names of events; all if not given.")],
+        "array",
+        "Over a WebSocket: events to be told of no longer.",
+    ),
     method(
         "legacy",
         &[

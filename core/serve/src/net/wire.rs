@@ -117,7 +117,11 @@ pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
 /// Sends a frame.
-pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), kind: u8, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    kind: u8,
+    bytes: &[u8],
+) -> std::io::Result<()> {
     let mut frame = Vec::with_capacity(bytes.len() + 10);
     frame.push(0x80 | kind);
     match bytes.len() {

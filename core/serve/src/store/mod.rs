@@ -76,8 +76,8 @@ pub(crate) struct Store {
     path: PathBuf,
     reader: Mutex<Connection>,
     writer: Writer,
-    /// Held as long as the server lives: a second one is refused.
-    _lock: std::fs::File,
+    /// Held until the store is closed: a second server is refused.
+    lock: std::fs::File,
 }
 
 impl Store {
@@ -111,7 +111,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(path, flags).map_err(|e| fault(path, &e))?;
         let writer = Writer::start(writing, window);
-        Ok(Store { path: path.to_owned(), reader: Mutex::new(reader), writer, _lock: lock })
+        Ok(Store { path: path.to_owned(), reader: Mutex::new(reader), writer, lock })
     }
 
     /// Keeps a job; `then` is told when it is on disk.
@@ -138,7 +138,8 @@ impl Store {
     /// The jobs that have not ended, with their inputs, oldest first.
     pub fn open_jobs(&self) -> Result<Vec<(Kept, String)>> {
         let text = format!("SELECT {COLUMNS} WHERE done.id IS NULL ORDER BY job.id");
-        let kept = self.ask(|c| c.prepare(&text)?.query_map([], Kept::of)?.collect::<rusqlite::Result<Vec<_>>>())?;
+        let kept =
+            self.ask(|c| c.prepare(&text)?.query_map([], Kept::of)?.collect::<rusqlite::Result<Vec<_>>>())?;
         kept.into_iter()
             .map(|kept| {
                 let input = self.input(kept.id)?;
@@ -189,6 +190,8 @@ impl Store {
     /// Writes what is left, and ends.
     pub fn close(&self) {
         self.writer.close();
+        // The file goes with the last thread that holds the store; the next server need not wait for that.
+        let _ = self.lock.unlock();
     }
 
     fn ask<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {

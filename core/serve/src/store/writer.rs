@@ -78,7 +78,9 @@ impl Writer {
     pub fn push(&self, change: Change) {
         let mut waiting = self.shared.lock();
         // The writer itself never waits for the writer: a job that ends may end those that come after it.
-        let own = lock(&self.shared.thread).is_some_and(|id| id == std::thread::current().id());
+        // What comes from the network has its bound in the queue, and its threads must not wait.
+        let free = matches!(change, Change::Accept { .. });
+        let own = free || lock(&self.shared.thread).is_some_and(|id| id == std::thread::current().id());
         while waiting.changes.len() >= LIMIT && !own && !waiting.closed {
             waiting = self.shared.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
