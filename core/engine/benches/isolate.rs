@@ -3,6 +3,10 @@
 //! A task gets a frame of 4 Mpixel (2048x2048 u16) that lies in shared memory and gives nothing, a sum, an image of
 //! its own, or the frame itself. The same work is done by the same library in this process; the difference is the
 //! way. Run it with `cargo bench -p isard-core --bench isolate`; with `ISARD_PYTHON` named, a Python task is timed too.
+//!
+//! Two cores of a shared AMD EPYC with a load of 17, rustc 1.95, the middle of 500 calls, above the work itself:
+//! nothing 17 us, a sum 23 to 61 us, an image of its own 34 to 37 us, the frame back 18 us; a Python task 46 us in
+//! all. Most of it is two wake-ups; the elements do not move.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

@@ -104,7 +104,7 @@ impl Process {
         let open = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).len() + 1;
         for _ in open..self.many.min(threads) {
             let (ours, theirs) = Wire::pair()?;
-            plain(&mut lane, op::LANE, 0, "", None, vec![theirs])?.outcome?;
+            plain(&mut lane, op::LANE, 0, "", None, vec![theirs]).and_then(|r| r.outcome)?;
             more.push(Channel::new(Wire::looking_up(ours)?, self.shared.clone(), self.pool.clone()));
         }
         more.into_iter().chain([lane]).for_each(|lane| self.free(lane));
