@@ -96,7 +96,8 @@ fn iterations_agree_with_another_program() {
     ] {
         let set = format!("{set}\nstop = \"count\"");
         let n = scan.len() as u64;
-        let out = fit(&threads(2), "tomography.reconstruct", &set, n, scan.input(&rows, &scan.all())).unwrap();
+        let out =
+            fit(&threads(2), "tomography.reconstruct", &set, n, scan.input(&rows, &scan.all())).unwrap();
         let maps = numbers_of(&out, "volume");
         for (found, wanted) in [maps[12 * 24 + 8], maps[576 + 9 * 24 + 16]].iter().zip(pixels) {
             assert!((found / wanted - 1.0).abs() < 2e-4, "{set}: {found} is not {wanted}");
