@@ -26,7 +26,10 @@ use crate::calibrate::{Calibration, CalibrationError, Estimate, Setup, Step};
 #[serde(deny_unknown_fields, default)]
 #[derive(Default)]
 pub struct Calibrate {
-    /// The powder: CeO2 (if none is named), LaB6, Si, AgBh, Al2O3, Au, Pt or Ni.
+    /// The powder by its name; CeO2 if none is named.
+    ///
+    /// LaB6, Si, AgBh, Al2O3, Au, Pt, Ni, Al, NaCl, ZnO, TiO2, Cr2O3, CuO, quartz, cristobalite, diamond, graphite, C60, PBBA,
+    /// C14H30O, hydrocerussite, vanadinite, verneite, lysozyme, and `_SRM` forms of LaB6, Si and Al2O3.
     calibrant: Option<String>,
     /// The lattice spacings of another powder.
     #[schemars(extend("x-unit" = "angstrom"))]
@@ -49,6 +52,10 @@ pub struct Calibrate {
     /// A pixel that ever reaches this is left out for good.
     #[schemars(extend("x-unit" = "count"))]
     saturation: Option<f64>,
+    /// Rings that do not count, from 1 at the beam outwards.
+    ///
+    /// Such as those over which lie the rings of something else.
+    skip_rings: Vec<usize>,
     #[serde(skip)]
     #[schemars(skip)]
     work: Option<Work>,
@@ -174,6 +181,9 @@ impl Stage for Calibrate {
             && !(0.0 < low && low < high && high.is_finite())
         {
             faults.add("distance", format!("found {low} and {high} mm, wanted two rising ones above 0"));
+        }
+        if self.skip_rings.contains(&0) {
+            faults.add("skip_rings", "has ring 0, wanted numbers from 1");
         }
         if let Some(p) = self.polarisation.filter(|p| !(-1.0..=1.0).contains(p)) {
             faults.add("polarisation", format!("found {p}, wanted -1 to 1"));
@@ -343,10 +353,20 @@ impl Calibrate {
         let mut setup = Setup::new(grid, &self.powder()?, wavelength);
         setup.polarisation = self.polarisation;
         setup.distance = self.distance.map(|d| d.map(|d| d / 1e3));
+        let lines = setup.angles.len();
+        if let Some(beyond) = self.skip_rings.iter().find(|k| **k > lines) {
+            let error = format!("`skip_rings` has ring {beyond}, the powder has {lines} lines that may be seen");
+            return Err(Error::recipe(error).help("rings are counted from 1 at the beam outwards"));
+        }
+        let mut number = 0;
+        setup.angles.retain(|_| {
+            number += 1;
+            !self.skip_rings.contains(&number)
+        });
         if setup.angles.is_empty() {
             let error =
                 format!("the powder has no line at a wavelength of {} angstrom", wavelength / ANGSTROM);
-            return Err(Error::recipe(error).help("check `energy` and `spacings`"));
+            return Err(Error::recipe(error).help("check `energy`, `spacings` and `skip_rings`"));
         }
         let acc = Accumulator::new(shape);
         Ok(Work { wavelength, pixel, setup, acc, running: None, estimate: None, end: End::Open })

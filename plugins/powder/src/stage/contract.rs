@@ -223,14 +223,13 @@ fn number(out: &Dict, port: &str) -> f64 {
     out.need(port).unwrap().number().unwrap()
 }
 
-#[test]
-fn simulated_frames_lead_back_to_their_geometry() {
+/// What a calibration makes of the simulator's example, and the truth.
+fn calibrated(set: &str) -> (Dict, Dict) {
     let run = RunCx { seed: 5, ..RunCx::default() };
     let cx = Cx::new(&run, "detector");
-    let set = super::simulate::EXAMPLE;
-    let mut source = source(set);
+    let mut source = source(super::simulate::EXAMPLE);
     let opened = source.open(&cx, Dict::new(), Position { next: 0 }).unwrap();
-    let mut fit = fit("calibrant = \"Si\"\npolarisation = 0.95");
+    let mut fit = fit(set);
     loop {
         let (pulled, arrivals) = isard_core::contract::pull(&mut *source, &cx, 5, 0).unwrap();
         if pulled == Pull::End {
@@ -246,8 +245,24 @@ fn simulated_frames_lead_back_to_their_geometry() {
     }
     fit.complete(&cx).unwrap();
     settle(&mut fit, &cx).unwrap();
-    let out = fit.snapshot(&cx).unwrap().unwrap();
     let Some(Value::Dict(truth)) = opened.head.get("truth") else { panic!("the truth") };
+    (fit.snapshot(&cx).unwrap().unwrap(), truth.clone())
+}
+
+#[test]
+fn rings_that_are_skipped_do_not_count() {
+    let set = "calibrant = \"Si\"\npolarisation = 0.95";
+    let (all, _) = calibrated(set);
+    let (some, truth) = calibrated(&format!("{set}\nskip_rings = [2]"));
+    assert_eq!(number(&some, "rings_used"), number(&all, "rings_used") - 1.0);
+    let (found, sigma) = (number(&some, "distance"), number(&some, "distance_sigma"));
+    let wanted = truth.get("distance").unwrap().number().unwrap();
+    assert!((found - wanted).abs() < 5.0 * sigma, "{found} ± {sigma}, wanted {wanted}");
+}
+
+#[test]
+fn simulated_frames_lead_back_to_their_geometry() {
+    let (out, truth) = calibrated("calibrant = \"Si\"\npolarisation = 0.95");
     for (port, truth) in truth.iter() {
         let (found, truth) = (number(&out, port.as_str()), truth.number().unwrap());
         let sigma = number(&out, &format!("{port}_sigma"));

@@ -86,7 +86,10 @@ pub struct Simulate {
     /// The wavelength, instead of the energy.
     #[schemars(extend("x-unit" = "angstrom"))]
     wavelength: Option<f64>,
-    /// The powder: CeO2 (if none is named), LaB6, Si, AgBh, Al2O3, Au, Pt or Ni.
+    /// The powder by its name; CeO2 if none is named.
+    ///
+    /// LaB6, Si, AgBh, Al2O3, Au, Pt, Ni, Al, NaCl, ZnO, TiO2, Cr2O3, CuO, quartz, cristobalite, diamond, graphite, C60, PBBA,
+    /// C14H30O, hydrocerussite, vanadinite, verneite, lysozyme, and `_SRM` forms of LaB6, Si and Al2O3.
     calibrant: Option<String>,
     /// The lattice spacings of another powder, whose rings are equally bright.
     #[schemars(extend("x-unit" = "angstrom"))]

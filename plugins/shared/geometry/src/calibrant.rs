@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::substance::{CRYSTALS, Crystal};
+
 /// One powder line: all reflections of one d-spacing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Line {
@@ -27,6 +29,7 @@ enum Kind {
     // Hexagonal axes of a rhombohedral lattice with a c glide.
     Corundum { a: f64, c: f64 },
     Lamellar { d: f64 },
+    Crystal(Crystal),
     Listed(Vec<f64>),
 }
 
@@ -36,7 +39,7 @@ pub struct UnknownCalibrant(pub String);
 
 impl fmt::Display for UnknownCalibrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Calibrant::names().join(", ");
+        let names = Calibrant::names().collect::<Vec<_>>().join(", ");
         write!(f, "calibrant `{}` is not known; known: {names}; or give a list of d-spacings", self.0)
     }
 }
@@ -71,14 +74,16 @@ fn corundum(h: i32, k: i32, l: i32) -> bool {
 
 impl Calibrant {
     /// The names [`Calibrant::named`] knows.
-    pub fn names() -> [&'static str; 8] {
-        ["CeO2", "LaB6", "Si", "AgBh", "Al2O3", "Au", "Pt", "Ni"]
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let first = ["CeO2", "LaB6", "Si", "AgBh", "Al2O3", "Au", "Pt", "Ni", "C14H30O"];
+        first.into_iter().chain(CRYSTALS.iter().map(|(name, _)| *name))
     }
 
     /// A known calibrant; case does not matter.
     ///
     /// Lattice parameters at 22.5 degrees: CeO2 SRM 674b, LaB6 SRM 660c, Si SRM 640e, Al2O3 SRM 676a (NIST certificates);
-    /// AgBh 58.380 angstrom (Huang et al., J. Appl. Cryst. 26, 180 (1993)); Au, Pt and Ni from NBS Circular 539, volume I.
+    /// AgBh 58.380 angstrom (Huang et al., J. Appl. Cryst. 26, 180 (1993)); Au, Pt and Ni from NBS Circular 539, volume I;
+    /// tetradecanol (C14H30O) from Brindley, Clays and Clay Minerals 29 (1981) 67. Others name their source beside them.
     pub fn named(name: &str) -> Result<Self, UnknownCalibrant> {
         let cubic = |a: f64, lattice| Kind::Cubic { a: a * 1e-10, lattice };
         let (name, kind) = match name.to_lowercase().as_str() {
@@ -90,7 +95,11 @@ impl Calibrant {
             "au" => ("Au", cubic(4.078_6, Lattice::FaceCentred)),
             "pt" => ("Pt", cubic(3.923_1, Lattice::FaceCentred)),
             "ni" => ("Ni", cubic(3.523_8, Lattice::FaceCentred)),
-            _ => return Err(UnknownCalibrant(name.to_owned())),
+            "c14h30o" => ("C14H30O", Kind::Lamellar { d: 39.681e-10 }),
+            other => match CRYSTALS.iter().find(|(name, _)| name.to_lowercase() == other) {
+                Some((name, crystal)) => (*name, Kind::Crystal(*crystal)),
+                None => return Err(UnknownCalibrant(name.to_owned())),
+            },
         };
         Ok(Self { name: name.to_owned(), kind })
     }
@@ -105,19 +114,20 @@ impl Calibrant {
         let mut all = match &self.kind {
             Kind::Cubic { a, lattice } => {
                 let n = (a / d_min).floor() as i32;
-                reflections(n, n, |h, k, l| {
+                reflections([n; 3], |h, k, l| {
                     let s = f64::from(h * h + k * k + l * l);
                     lattice.allows(h, k, l).then(|| a / s.sqrt())
                 })
             }
             Kind::Corundum { a, c } => {
                 let (n, m) = ((2.0 * a / d_min).floor() as i32, (c / d_min).floor() as i32);
-                reflections(n, m, |h, k, l| {
+                reflections([n, n, m], |h, k, l| {
                     let s =
                         4.0 / 3.0 * f64::from(h * h + h * k + k * k) / (a * a) + f64::from(l * l) / (c * c);
                     corundum(h, k, l).then(|| 1.0 / s.sqrt())
                 })
             }
+            Kind::Crystal(crystal) => reflections(crystal.limits(d_min), |h, k, l| crystal.spacing(h, k, l)),
             Kind::Lamellar { d } => (1..=(d / d_min).floor() as i32)
                 .map(|l| Line { d: d / f64::from(l), hkl: [0, 0, l], multiplicity: 2 })
                 .collect(),
@@ -160,11 +170,11 @@ impl Calibrant {
     }
 }
 
-fn reflections(n: i32, m: i32, spacing: impl Fn(i32, i32, i32) -> Option<f64>) -> Vec<Line> {
+fn reflections([n, m, o]: [i32; 3], spacing: impl Fn(i32, i32, i32) -> Option<f64>) -> Vec<Line> {
     let mut out = Vec::new();
     for h in -n..=n {
-        for k in -n..=n {
-            for l in -m..=m {
+        for k in -m..=m {
+            for l in -o..=o {
                 if (h, k, l) == (0, 0, 0) {
                     continue;
                 }
@@ -200,6 +210,49 @@ mod tests {
         check("AgBh", &[58.380, 29.190, 19.460, 14.595, 11.676], 1e-3);
         // PDF 46-1212, scaled within its own digits to SRM 676a.
         check("Al2O3", &[3.480, 2.551, 2.379, 2.165, 2.085, 1.964, 1.740, 1.601], 2e-3);
+    }
+
+    // pyFAI 2026.9.0 resources/calibration, the file of each name: its first two lines, one of the middle, the last.
+    #[test]
+    fn lines_of_the_usual_list_are_all_there() {
+        let cases: [(&str, &[f64]); 27] = [
+            ("LaB6_SRM660a", &[4.15692, 2.93938, 0.57100, 0.40186]),
+            ("LaB6_SRM660b", &[4.15689, 2.93937, 0.57099, 0.40186]),
+            ("Si_SRM640", &[3.13552, 1.92011, 0.96005, 0.70704]),
+            ("Si_SRM640a", &[3.13549, 1.92009, 0.96004, 0.70703]),
+            ("Si_SRM640b", &[3.13555, 1.92013, 0.96006, 0.70705]),
+            ("Si_SRM640c", &[3.13570, 1.92022, 0.96011, 0.70708]),
+            ("Si_SRM640d", &[3.13572, 1.92023, 0.96011, 0.70709]),
+            ("Al2O3_SRM676", &[3.48017, 2.55105, 1.23908, 0.99774]),
+            ("Al2O3_SRM676a_2008", &[3.48012, 2.55102, 1.23908, 0.99773]),
+            ("Al2O3_SRM676a_2015", &[3.48029, 2.55114, 1.23913, 0.99778]),
+            ("Cr2O3", &[3.63076, 2.66523, 1.17382, 0.86602]),
+            ("TiO2", &[3.24840, 2.48755, 1.24378, 1.01685]),
+            ("ZnO", &[2.81449, 2.60326, 1.35850, 1.01589]),
+            ("Al", &[2.33798, 2.02475, 0.68449, 0.50619]),
+            ("C60", &[8.23300, 7.13000, 2.91080, 1.90560]),
+            ("CuO", &[3.01829, 2.46442, 1.50914, 1.23221]),
+            ("NaCl", &[3.25631, 2.82005, 1.15128, 0.81408]),
+            ("PBBA", &[14.72690, 5.21190, 2.94538, 2.37444]),
+            ("cristobalite", &[4.03812, 3.13447, 1.43143, 1.09620]),
+            ("diamond", &[2.05930, 1.26110]),
+            ("graphite", &[3.34800, 2.12700, 1.53980, 1.11600]),
+            ("hydrocerussite", &[7.90077, 4.46240, 1.33291, 1.01806]),
+            ("lysozyme", &[56.05151, 39.63440, 25.06700, 17.97616]),
+            ("quartz", &[4.25738, 3.34456, 1.65931, 1.18419]),
+            ("vanadinite", &[8.94010, 5.16160, 1.60740, 1.09440]),
+            ("verneite", &[7.25279, 5.12850, 1.39580, 1.00578]),
+            ("C14H30O", &[39.68100, 19.84050, 3.05238, 1.65338]),
+        ];
+        for (name, wanted) in cases {
+            let lines = Calibrant::named(name).unwrap().lines(0.999e-10 * wanted[wanted.len() - 1]);
+            for d in wanted {
+                // Some files are rounded to three or four digits.
+                let near = lines.iter().map(|l| (l.d * 1e10 / d - 1.0).abs()).fold(1.0, f64::min);
+                assert!(near < 4e-4, "{name}: {d} is not there, {near} off");
+            }
+        }
+        assert_eq!(Calibrant::names().filter(|n| Calibrant::named(n).is_ok()).count(), 37);
     }
 
     #[test]

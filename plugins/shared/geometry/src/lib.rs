@@ -11,6 +11,7 @@ mod fit2d;
 mod grid;
 mod poni;
 mod pose;
+mod substance;
 mod wave;
 
 pub use calibrant::{Calibrant, Line, UnknownCalibrant};

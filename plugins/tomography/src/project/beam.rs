@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use isard_core::prelude::*;
 
 use super::bank::PAD;
-use crate::simd::{self, Entry};
+use crate::simd::{self, Line, Table};
 
 /// Rows and columns of a tile: its channels and its rays stay in the nearest caches.
 const TILE: usize = 16;
@@ -63,46 +63,29 @@ impl Geometry {
         self.rays + 2 * PAD
     }
 
-    /// The entry of a pixel whose distance from the middle is given, without the place of its projection.
-    #[inline(always)]
-    fn entry(&self, lens: Lens, [c, s]: [f64; 2], weight: f64, [v, u]: [f64; 2]) -> (usize, [f32; 2]) {
-        // Beyond the ends the two rays are empty ones.
-        let at = (u * c + v * s + self.centre + PAD as f64).clamp(0.0, (self.rays + PAD) as f64);
-        let first = at.floor();
-        let f = at - first;
-        let w = match lens {
-            Lens::Linear => [1.0 - f, f],
-            Lens::Joseph => {
-                let m = c.abs().max(s.abs());
-                [(1.0 - f / m).max(0.0) / m, (1.0 - (1.0 - f) / m).max(0.0) / m]
-            }
-        };
-        (first as usize, w.map(|w| (w * weight) as f32))
-    }
-
-    /// The entries of a tile for some angles: pixel by pixel, or angle by angle.
-    fn table(&self, lens: Lens, weights: &Weights, block: &Block, by_pixel: bool, table: &mut Vec<Entry>) {
+    /// The entries of a tile for some angles, whose projections begin at `start`.
+    fn table(&self, lens: Lens, weights: &Weights, block: &Block, start: usize, table: &mut Table) {
         let middle = 0.5 * (self.size as f64 - 1.0);
-        let (pixels, angles) = (block.rows * block.columns, block.angles.len());
-        table.resize(pixels * angles, Entry::default());
-        for (k, a) in block.angles.clone().enumerate() {
+        let level = simd::level();
+        table.resize(block.rows * block.columns * block.angles.len());
+        let [first, second] = &mut table.w;
+        let lines = table.at.chunks_exact_mut(block.columns).zip(first.chunks_exact_mut(block.columns));
+        for (k, ((at, first), second)) in lines.zip(second.chunks_exact_mut(block.columns)).enumerate() {
+            let (a, row) = (block.angles.start + k / block.rows, block.row + k % block.rows);
             let (s, c) = self.angles[a].sin_cos();
-            let weight = match weights {
-                Weights::One => 1.0,
-                Weights::Angles(w) => w[a],
+            let (v, u) = (row as f64 - middle, block.column as f64 - middle);
+            let line = Line {
+                from: u * c + v * s + self.centre + PAD as f64,
+                step: c,
+                last: (self.rays + PAD) as f64,
+                base: ((a - start) * self.stride()) as u32,
+                narrow: if lens == Lens::Linear { 1.0 } else { 1.0 / c.abs().max(s.abs()) },
+                weight: match weights {
+                    Weights::One => 1.0,
+                    Weights::Angles(w) => w[a],
+                },
             };
-            // Counted from the block's first projection where rays are given, from the volume's otherwise.
-            let base = (a - if by_pixel { 0 } else { block.angles.start }) * self.stride();
-            for r in 0..block.rows {
-                let v = (block.row + r) as f64 - middle;
-                for q in 0..block.columns {
-                    let u = (block.column + q) as f64 - middle;
-                    let (at, w) = self.entry(lens, [c, s], weight, [v, u]);
-                    let pixel = r * block.columns + q;
-                    let slot = if by_pixel { pixel * angles + k } else { k * pixels + pixel };
-                    table[slot] = Entry { at: (base + at) as u32, w };
-                }
-            }
+            simd::fill(level, line, at, first, second);
         }
     }
 }
@@ -161,7 +144,7 @@ fn back<const L: usize>(
         for g in groups.clone() {
             slices.push(bands[g][band].lock().map_err(|_| Error::internal("a band has two owners"))?);
         }
-        let mut table = vec![];
+        let mut table = Table::default();
         let mut sums = vec![];
         sums.resize(GROUPS * TILE * TILE, [0f32; L]);
         for (column, columns) in blocks(n, TILE) {
@@ -169,7 +152,7 @@ fn back<const L: usize>(
             sums.fill([0.0; L]);
             for (first, angles) in blocks(geometry.angles.len(), BLOCK) {
                 let block = Block { row, column, rows: height, columns, angles: first..first + angles };
-                geometry.table(lens, weights, &block, true, &mut table);
+                geometry.table(lens, weights, &block, 0, &mut table);
                 for (sums, g) in sums.chunks_mut(pixels).zip(groups.clone()) {
                     let rays = &rays[g * geometry.places()..(g + 1) * geometry.places()];
                     simd::gather(simd::level(), sums, &table, rays);
@@ -225,18 +208,16 @@ fn along<const L: usize>(
         rays.fill([0.0; L]);
         let angles = *first..*first + rays.len() / stride;
         let slice = &slices[g * geometry.pixels()..(g + 1) * geometry.pixels()];
-        let (mut table, mut tile) = (vec![], vec![]);
+        let (mut table, mut tile) = (Table::default(), vec![]);
         for (row, rows) in blocks(n, TILE) {
             for (column, columns) in blocks(n, TILE) {
                 let block = Block { row, column, rows, columns, angles: angles.clone() };
-                geometry.table(lens, &Weights::One, &block, false, &mut table);
+                geometry.table(lens, &Weights::One, &block, *first, &mut table);
                 tile.clear();
                 for r in row..row + rows {
                     tile.extend_from_slice(&slice[r * n + column..r * n + column + columns]);
                 }
-                for entries in table.chunks(tile.len()) {
-                    simd::scatter(simd::level(), &tile, entries, &mut rays);
-                }
+                simd::scatter(simd::level(), &tile, &table, &mut rays);
             }
         }
         // What fell beside the projection fell on empty rays; they stay empty.

@@ -1,24 +1,65 @@
 //! The loops themselves, as any processor runs them.
 
-/// Where a pixel falls on a projection: the first of two neighbouring rays, and what each takes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Entry {
+/// Where pixels fall on projections: two neighbouring rays, and what each takes; angle by angle, then pixel by pixel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
     /// The place of the first ray.
-    pub at: u32,
-    /// The weights of the two rays.
-    pub w: [f32; 2],
+    pub at: Vec<u32>,
+    /// The weights of the first ray, and of the second.
+    pub w: [Vec<f32>; 2],
+}
+
+impl Table {
+    /// Makes room for so many entries.
+    pub(crate) fn resize(&mut self, n: usize) {
+        self.at.resize(n, 0);
+        self.w.iter_mut().for_each(|w| w.resize(n, 0.0));
+    }
+}
+
+/// A line of pixels on one projection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    /// Where the first pixel falls, in rays, and how far it is to the next.
+    pub from: f64,
+    /// See `from`.
+    pub step: f64,
+    /// The last ray a pixel may fall on.
+    pub last: f64,
+    /// The place of ray 0.
+    pub base: u32,
+    /// One over the width of a pixel on the projection, in rays.
+    pub narrow: f64,
+    /// What every weight is times.
+    pub weight: f64,
 }
 
 #[inline(always)]
-pub(super) fn gather<const L: usize>(pixels: &mut [[f32; L]], table: &[Entry], rays: &[[f32; L]]) {
-    let each = table.len() / pixels.len().max(1);
-    for (pixel, entries) in pixels.iter_mut().zip(table.chunks_exact(each.max(1))) {
+pub(super) fn fill(line: Line, at: &mut [u32], first: &mut [f32], second: &mut [f32]) {
+    let (n, by) = (line.narrow, line.narrow * line.weight);
+    for (q, ((at, first), second)) in at.iter_mut().zip(first).zip(second).enumerate() {
+        // Beyond the ends the two rays are empty ones.
+        let x = (line.from + q as i32 as f64 * line.step).max(0.0).min(line.last);
+        let ray = x as i32;
+        let f = x - f64::from(ray);
+        *at = line.base + ray as u32;
+        *first = ((1.0 - f * n).max(0.0) * by) as f32;
+        *second = ((1.0 - (1.0 - f) * n).max(0.0) * by) as f32;
+    }
+}
+
+#[inline(always)]
+pub(super) fn gather<const L: usize>(pixels: &mut [[f32; L]], table: &Table, rays: &[[f32; L]]) {
+    let n = pixels.len();
+    let angles = table.at.len() / n.max(1);
+    for (p, pixel) in pixels.iter_mut().enumerate() {
         let mut sum = *pixel;
-        for entry in entries {
-            let at = entry.at as usize;
+        for k in 0..angles {
+            let i = k * n + p;
+            let (at, w0, w1) = (table.at[i] as usize, table.w[0][i], table.w[1][i]);
             let [a, b] = &rays[at..at + 2] else { continue };
             for l in 0..L {
-                sum[l] += entry.w[0] * a[l] + entry.w[1] * b[l];
+                sum[l] += w0 * a[l] + w1 * b[l];
             }
         }
         *pixel = sum;
@@ -26,13 +67,17 @@ pub(super) fn gather<const L: usize>(pixels: &mut [[f32; L]], table: &[Entry], r
 }
 
 #[inline(always)]
-pub(super) fn scatter<const L: usize>(pixels: &[[f32; L]], table: &[Entry], rays: &mut [[f32; L]]) {
-    for (pixel, entry) in pixels.iter().zip(table) {
-        let at = entry.at as usize;
-        let [a, b] = &mut rays[at..at + 2] else { continue };
-        for l in 0..L {
-            a[l] += entry.w[0] * pixel[l];
-            b[l] += entry.w[1] * pixel[l];
+pub(super) fn scatter<const L: usize>(pixels: &[[f32; L]], table: &Table, rays: &mut [[f32; L]]) {
+    let n = pixels.len().max(1);
+    for first in (0..table.at.len()).step_by(n) {
+        for (p, pixel) in pixels.iter().enumerate() {
+            let i = first + p;
+            let (at, w0, w1) = (table.at[i] as usize, table.w[0][i], table.w[1][i]);
+            let [a, b] = &mut rays[at..at + 2] else { continue };
+            for l in 0..L {
+                a[l] += w0 * pixel[l];
+                b[l] += w1 * pixel[l];
+            }
         }
     }
 }

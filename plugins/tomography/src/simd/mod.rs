@@ -6,7 +6,7 @@ mod kernel;
 
 use std::sync::OnceLock;
 
-pub(crate) use kernel::Entry;
+pub(crate) use kernel::{Line, Table};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,11 +67,20 @@ unsafe fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Adds to each pixel what its rays hold: `table` has as many entries for each pixel of `pixels`.
+/// Fills entries of a table for a line of pixels.
+pub(crate) fn fill(level: Level, line: Line, at: &mut [u32], first: &mut [f32], second: &mut [f32]) {
+    with(
+        level,
+        #[inline(always)]
+        || kernel::fill(line, at, first, second),
+    );
+}
+
+/// Adds to each pixel what its rays hold: `table` is for `pixels`, and some angles.
 pub(crate) fn gather<const L: usize>(
     level: Level,
     pixels: &mut [[f32; L]],
-    table: &[Entry],
+    table: &Table,
     rays: &[[f32; L]],
 ) {
     with(
@@ -85,7 +94,7 @@ pub(crate) fn gather<const L: usize>(
 pub(crate) fn scatter<const L: usize>(
     level: Level,
     pixels: &[[f32; L]],
-    table: &[Entry],
+    table: &Table,
     rays: &mut [[f32; L]],
 ) {
     with(
@@ -125,17 +134,27 @@ mod tests {
 
     fn agree<const L: usize>() {
         let rays = numbers::<L>(64, 1);
-        let weights = numbers::<2>(48, 2);
-        let table: Vec<Entry> =
-            weights.iter().enumerate().map(|(k, w)| Entry { at: (k * 37 % 62) as u32, w: *w }).collect();
+        let table = {
+            let mut table = Table::default();
+            table.resize(48);
+            let line = Line { from: -1.5, step: 0.83, last: 40.2, base: 13, narrow: 1.2, weight: 0.7 };
+            let [first, second] = &mut table.w;
+            fill(Level::Plain, line, &mut table.at, first, second);
+            table
+        };
         for level in [Level::Avx2, Level::Avx512] {
+            let mut again = table.clone();
+            let line = Line { from: -1.5, step: 0.83, last: 40.2, base: 13, narrow: 1.2, weight: 0.7 };
+            let [first, second] = &mut again.w;
+            fill(level, line, &mut again.at, first, second);
+            assert_eq!((&again.at, &again.w), (&table.at, &table.w));
             let (mut plain, mut wide) = (numbers::<L>(12, 3), numbers::<L>(12, 3));
             gather(Level::Plain, &mut plain, &table, &rays);
             gather(level, &mut wide, &table, &rays);
             assert_eq!(plain, wide);
             let (mut one, mut other) = (rays.clone(), rays.clone());
-            scatter(Level::Plain, &plain, &table[..12], &mut one);
-            scatter(level, &plain, &table[..12], &mut other);
+            scatter(Level::Plain, &plain, &table, &mut one);
+            scatter(level, &plain, &table, &mut other);
             assert_eq!(one, other);
             let (mut one, mut other) = (vec![[0.0; L]; 64], vec![[0.0; L]; 64]);
             let taps: Vec<(usize, f32)> = (0..40).map(|k| (2 * k + 1, 0.1 - k as f32)).collect();

@@ -18,11 +18,11 @@ pub struct Metrics {}
 /// The input of [`Metrics`].
 #[derive(Ports)]
 pub struct MetricsIn {
-    /// Maps.
-    #[port(dtype = "float", axes = "z phase y x")]
+    /// Maps: [z phase y x], or [z q y x] where a bin is a phase.
+    #[port(dtype = "float")]
     maps: Array,
     /// The true maps, as many and as large.
-    #[port(fixed, dtype = "float", axes = "z phase y x")]
+    #[port(fixed, dtype = "float")]
     truth: Array,
 }
 
