@@ -107,6 +107,35 @@ fn what_a_format_cannot_hold_is_said() {
 }
 
 #[test]
+fn a_picture_keeps_no_pixels_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.npy"), npy_bytes(&Array::of(&[2, 2, 2], &[1u8; 8]).unwrap()))
+        .unwrap();
+    let output = isard(folder.path(), &["convert", "a.npy", "a.png"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("pixels are not kept"), "{}", text(&output.stderr));
+}
+
+/// The frames of all data files of a master, not those of one.
+#[test]
+fn a_master_file_is_one_series() {
+    let Some(npy) = reference("a_master_file_is_one_series", "data/stem4d/scan.npy") else { return };
+    let master = npy.with_file_name("eiger_master.h5");
+    let folder = tempfile::tempdir().unwrap();
+    let info = isard(folder.path(), &["info", master.to_str().unwrap(), "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    let main = found["items"].as_array().unwrap().iter().find(|item| item["main"] == true).unwrap();
+    assert_eq!((main["stage"].as_str(), main["frames"].as_u64()), (Some("dectris.master"), Some(120)));
+    // As h5py 3.16 shows the master.
+    let trigger = found["items"].as_array().unwrap().iter().find(|item| item["value"] == "exte");
+    assert!(trigger.is_some_and(|item| item["path"].as_str().unwrap().ends_with("/trigger_mode")));
+    convert(folder.path(), &[master.to_str().unwrap(), "all.npy"]);
+    // The README of the reference data says that both hold the same counts, here in 32 bits.
+    let (all, scan) = (array(&folder.path().join("all.npy")), array(&npy));
+    assert!(all.to_f64().unwrap() == scan.to_f64().unwrap());
+}
+
+#[test]
 fn info_names_the_path_of_a_recipe() {
     let folder = tempfile::tempdir().unwrap();
     let pixels: Vec<i32> = (0..24).collect();

@@ -187,7 +187,7 @@ fn what_cannot_be_watched_is_said_at_once() {
     };
     refused(&["watch", "mean.toml", "raw/**"], "names no scans");
     refused(&["watch", "mean.toml", "raw/*.h5", "--source", "nobody"], "`--source nobody`");
-    refused(&["watch", "mean.toml", "raw/*.h5", "--poll", "-1"], "no time in seconds");
+    refused(&["watch", "mean.toml", "raw/*.h5", "--poll=-1"], "no time in seconds");
     refused(&["watch", "mean.toml", "raw/*.h5", "--set", "mean.bogus=1"], "`bogus`");
     let two = format!("{MEAN}[stage.dark]\nuse = \"npy.stack\"\nset = {{ path = \"mean.toml\" }}\n");
     std::fs::write(folder.path().join("two.toml"), two).unwrap();
@@ -276,6 +276,9 @@ fn a_replay_comes_to_the_same_digests_although_the_recipe_is_gone_and_finds_chan
     assert_eq!(mean(&elsewhere.path().join("second"), "mean"), 7.0);
 
     std::fs::write(&data, scan(8)).unwrap();
+    // Times are recorded to the second.
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(&data).unwrap().set_modified(old).unwrap();
     let output = replay("third");
     assert_eq!(output.status.code(), Some(10));
     let said: Json = serde_json::from_slice(&output.stdout).unwrap();

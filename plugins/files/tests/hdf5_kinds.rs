@@ -27,7 +27,7 @@ with h5py.File('a.h5', 'w') as f:
     for name in ["/plain", "/packed"] {
         let mut source = source("hdf5.dataset", &dataset(&folder.path().join("a.h5"), name, ""));
         let (opened, pulled) = pull(&mut *source, 0, 3).unwrap();
-        assert_eq!(opened.shapes.get("image").and_then(|s| s.dtype), Some(Dtype::F32));
+        assert_eq!(opened.shapes.get("image").dtype, Some(Dtype::F32));
         assert_eq!(bytes(&pulled, "image"), wanted, "{name}");
     }
 }

@@ -93,6 +93,9 @@ pub fn run(arguments: &ConvertArguments) -> Done {
     if !dropped.is_empty() {
         notes.push(format!("values of each frame are not kept: `{}`", dropped.join("`, `")));
     }
+    if writer.name == "png.write" {
+        notes.push("pixels are not kept: a picture shows the last frame in colours".to_owned());
+    }
     if opened.scan.len() > 1 || reader.leading.len() > 1 {
         notes.push(format!("the leading axes {:?} become one of frames", reader.leading));
     }
