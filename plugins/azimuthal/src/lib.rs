@@ -1,5 +1,7 @@
 //! Azimuthal integration of area-detector frames.
 
+pub mod import;
+
 mod axis;
 mod camera;
 mod integrator;

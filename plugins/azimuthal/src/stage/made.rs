@@ -77,24 +77,23 @@ impl Made {
 
 /// The text of the geometry.
 pub(crate) fn geometry(request: &Request, poni: Option<&Value>) -> Result<String> {
-    match (poni, &request.geometry) {
-        (Some(_), Some(_)) => Err(Error::recipe("both the input `poni` and `geometry` are given, wanted one")),
-        (Some(value), None) => {
-            let last = match value {
-                Value::List(list) => list.last().cloned().unwrap_or_default(),
-                other => other.clone(),
-            };
-            last.text().map(str::to_owned).ok_or_else(|| {
-                Error::data(format!("`poni` is {}, wanted the text of a geometry file", last.describe()))
-            })
-        }
-        (None, Some(path)) => {
-            let path = std::path::Path::new(path);
-            std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))
-        }
-        (None, None) => Err(Error::recipe("neither `geometry` nor the input `poni` is given")
-            .help("set `geometry = \"detector.poni\"`")),
+    let given = [poni.is_some(), request.geometry.is_some(), request.poni.is_some()];
+    if given.iter().filter(|g| **g).count() != 1 {
+        let found = if given.contains(&true) { "several of" } else { "none of" };
+        return Err(Error::recipe(format!("{found} `geometry`, `poni` and the input `poni` are given, wanted one"))
+            .help("set `geometry = \"detector.poni\"`"));
     }
+    if let Some(path) = &request.geometry {
+        let path = std::path::Path::new(path);
+        return std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e));
+    }
+    let last = match poni {
+        Some(Value::List(list)) => list.last().cloned().unwrap_or_default(),
+        Some(other) => other.clone(),
+        None => return Ok(request.poni.clone().unwrap_or_default()),
+    };
+    let text = last.text().map(str::to_owned);
+    text.ok_or_else(|| Error::data(format!("`poni` is {}, wanted the text of a geometry file", last.describe())))
 }
 
 /// The camera of a geometry for frames of a shape.

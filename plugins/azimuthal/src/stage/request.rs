@@ -55,6 +55,8 @@ pub(crate) struct Request {
     /// The geometry file (PONI), unless the input `poni` gives it.
     #[schemars(extend("x-path" = "input", "x-endings" = [".poni"]))]
     pub(crate) geometry: Option<String>,
+    /// The text of a geometry file, in place of `geometry`.
+    pub(crate) poni: Option<String>,
     /// The radial unit, such as `q_nm^-1`, `q_A^-1`, `2th_deg`, `r_mm`.
     pub(crate) unit: String,
     /// Radial bins.
@@ -109,6 +111,7 @@ impl Default for Request {
     fn default() -> Self {
         Request {
             geometry: None,
+            poni: None,
             unit: "q_nm^-1".into(),
             bins: 1000,
             azimuthal_bins: 360,

@@ -4,6 +4,7 @@ mod dct;
 mod midas;
 mod poni;
 mod ptypy;
+mod pyfai;
 
 use std::path::Path;
 
@@ -31,6 +32,8 @@ enum What {
     Poni(poni::PoniArguments),
     /// A parameter tree of PtyPy, in JSON or YAML.
     Ptypy(ptypy::PtypyArguments),
+    /// An integration configuration of pyFAI, in JSON.
+    Pyfai(pyfai::PyfaiArguments),
 }
 
 /// Imports what was asked for.
@@ -40,6 +43,7 @@ pub fn run(arguments: &ImportArguments) -> Done {
         What::Midas(arguments) => midas::run(arguments),
         What::Poni(arguments) => poni::run(arguments),
         What::Ptypy(arguments) => ptypy::run(arguments),
+        What::Pyfai(arguments) => pyfai::run(arguments),
     }
 }
 
