@@ -2,7 +2,7 @@
 
 mod median;
 
-pub(crate) use median::{Scratch, median_row};
+pub(crate) use median::{Middle, Scratch, any_missing, median_row};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
