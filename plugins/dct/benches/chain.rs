@@ -8,6 +8,7 @@
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
 use isard_core::stage::{AnyFold, AnyMap, Built, RunCx};
+use isard_core::value::Pool;
 use isard_dct as _;
 use isard_image as _;
 use serde_json::{Value as Json, json};
@@ -62,49 +63,69 @@ fn images(emit: &mut Emit<Dict>) -> Vec<(Span, Array)> {
     emit.take().0.into_iter().map(image).collect()
 }
 
-fn main() {
-    let run = RunCx::default();
+/// What one chain came to: frames per second of each stage, and of all.
+fn measure(name: &str, frames: u64, kinds: &[Array]) -> f64 {
+    // As in a run, whose pool keeps a gigabyte.
+    let run = RunCx { pool: Pool::new(1 << 30), ..RunCx::default() };
     let cx = Cx::new(&run, "bench");
-    let kinds: Vec<Array> = (0..KINDS).map(frame).collect();
-    for dtype in ["compact", "f32"] {
-        let mut background = fold("dct.background", json!({ "window": 21, "edge": "wrap", "dtype": dtype }));
-        let Built::Map(median) = build("image.median", json!({})) else { panic!("a map") };
-        let set = json!({ "threshold": 60, "t_low": 30, "bb_max": [20, 60, 60], "wrap": true });
-        let mut segment = fold("dct.segment", set);
-        let (mut emit, mut spots) = (Emit::default(), Emit::default());
-        let (mut times, mut counts, mut found) = ([0.0; 3], [0u64; 2], 0);
-        let frames = 3 * KINDS as u64;
-        for k in 0..frames {
-            let input = Dict::new().with("image", kinds[k as usize % KINDS].clone());
+    let even = name == "normalised";
+    let dtype = if name == "f32" || even { "f32" } else { "compact" };
+    let Built::Map(offset) = build("dct.offset", json!({ "offset": 100.0 })) else { panic!("a map") };
+    let mut normalize =
+        fold("dct.normalize", json!({ "margin_boxes": [{ "x": [900, 950], "y": [100, 1900] }] }));
+    let mut background = fold("dct.background", json!({ "window": 21, "edge": "wrap", "dtype": dtype }));
+    let Built::Map(median) = build("image.median", json!({})) else { panic!("a map") };
+    let set = json!({ "threshold": 60, "t_low": 30, "bb_max": [20, 60, 60], "wrap": true });
+    let mut segment = fold("dct.segment", set);
+    let (mut emit, mut spots) = (Emit::default(), Emit::default());
+    // Normalisation, background, median, segmentation.
+    let (mut times, mut counts, mut found) = ([0.0; 4], [0u64; 2], 0);
+    for k in 0..frames {
+        let mut input = Dict::new().with("image", kinds[k as usize % kinds.len()].clone());
+        let span = Span::frames(k, 1);
+        let begun = clock();
+        if even {
+            let less = AnyMap::apply(&*offset, &cx, &span, input).unwrap();
+            normalize.push(&cx, &span, less, &mut emit).unwrap();
+            input = Dict::new().with("image", images(&mut emit).remove(0).1);
+        }
+        let zero = clock();
+        background.push(&cx, &span, input, &mut emit).unwrap();
+        let ready = images(&mut emit);
+        let one = clock();
+        // Until as many frames are held as ever will be, new memory is touched: that is not counted.
+        let counted = k >= 2 * frames / 3;
+        if counted {
+            times[0] += zero - begun;
+            times[1] += one - zero;
+            counts[0] += 1;
+        }
+        for (span, image) in ready {
             let begun = clock();
-            background.push(&cx, &Span::frames(k, 1), input, &mut emit).unwrap();
-            let ready = images(&mut emit);
-            let one = clock();
-            // The first windows touch new memory: they are not counted.
-            let counted = k >= frames / 3;
-            times[0] += if counted { one - begun } else { 0.0 };
-            counts[0] += u64::from(counted);
-            for (span, image) in ready {
-                let begun = clock();
-                let clean = AnyMap::apply(&*median, &cx, &span, Dict::new().with("image", image)).unwrap();
-                let two = clock();
-                segment.push(&cx, &span, clean, &mut spots).unwrap();
-                found += spots.take().0.iter().map(|(s, _)| s.len).sum::<u64>();
-                if counted {
-                    times[1] += two - begun;
-                    times[2] += clock() - two;
-                    counts[1] += span.len;
-                }
+            let clean = AnyMap::apply(&*median, &cx, &span, Dict::new().with("image", image)).unwrap();
+            let two = clock();
+            segment.push(&cx, &span, clean, &mut spots).unwrap();
+            found += spots.take().0.iter().map(|(s, _)| s.len).sum::<u64>();
+            if counted {
+                times[2] += two - begun;
+                times[3] += clock() - two;
+                counts[1] += span.len;
             }
         }
-        let [a, b, c] =
-            [times[0] / counts[0] as f64, times[1] / counts[1] as f64, times[2] / counts[1] as f64];
-        println!(
-            "{dtype:8} background {:4.0}/s   median {:4.0}/s   segment {:4.0}/s   chain {:4.0}/s   ({found} spots)",
-            1.0 / a,
-            1.0 / b,
-            1.0 / c,
-            1.0 / (a + b + c)
-        );
+    }
+    let each: Vec<f64> = (0..4).map(|k| times[k] / counts[usize::from(k > 1)] as f64).collect();
+    let all = 1.0 / each.iter().sum::<f64>();
+    let [even, back, median, segment] = [0, 1, 2, 3].map(|k| 1.0 / each[k]);
+    println!(
+        "{name:10} normalise {even:4.0}/s   background {back:4.0}/s   median {median:4.0}/s   \
+         segment {segment:4.0}/s   chain {all:4.0}/s   ({found} spots)"
+    );
+    all
+}
+
+fn main() {
+    let kinds: Vec<Array> = (0..KINDS).map(frame).collect();
+    for name in ["compact", "f32", "normalised"] {
+        measure(name, 4 * KINDS as u64, &kinds);
     }
 }

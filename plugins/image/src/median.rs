@@ -5,7 +5,7 @@ use isard_core::prelude::*;
 
 use crate::frames::{Size, complex, cost, kept, known, mask_bytes};
 use crate::pixel::Pixel;
-use crate::simd::{Level, Scratch, median_row};
+use crate::simd::{Level, Middle, Scratch, any_missing, median_row};
 
 /// The largest rectangle, along either axis.
 const MOST: usize = 31;
@@ -118,20 +118,11 @@ impl Map for Median {
 }
 declare!(Map, "image.median", Kind::Reducer, Median);
 
-/// A pixel that is compared as a whole number.
-trait Keyed: Pixel {
+/// A pixel that is sorted as a whole number.
+trait Keyed: Pixel + Middle {
     /// A whole number of the same order.
     type Key: Ord + Copy;
     fn key(self) -> Self::Key;
-    fn of(key: Self::Key) -> Self;
-    /// The pixels themselves, where they are their own keys.
-    fn keys(_: &[Self]) -> Option<&[Self::Key]> {
-        None
-    }
-    /// The same to write to.
-    fn keys_mut(_: &mut [Self]) -> Option<&mut [Self::Key]> {
-        None
-    }
 }
 
 macro_rules! integers {
@@ -140,15 +131,6 @@ macro_rules! integers {
             type Key = $t;
             fn key(self) -> $t {
                 self
-            }
-            fn of(key: $t) -> $t {
-                key
-            }
-            fn keys(pixels: &[$t]) -> Option<&[$t]> {
-                Some(pixels)
-            }
-            fn keys_mut(pixels: &mut [$t]) -> Option<&mut [$t]> {
-                Some(pixels)
             }
         }
     )*};
@@ -164,9 +146,6 @@ macro_rules! floats {
                 let bits = self.to_bits() as $key;
                 bits ^ ((bits >> $sign) & <$key>::MAX)
             }
-            fn of(key: $key) -> $t {
-                <$t>::from_bits((key ^ ((key >> $sign) & <$key>::MAX)) as _)
-            }
         }
     )*};
 }
@@ -176,16 +155,12 @@ struct Filter<'a, T: Keyed> {
     median: &'a Median,
     size: Size,
     level: Level,
-    scratch: Scratch<T::Key>,
-    /// Rows as keys; row `y` stands at `y % rows`.
-    keys: Vec<Vec<T::Key>>,
-    out: Vec<T::Key>,
+    scratch: Scratch<T>,
 }
 
 impl<'a, T: Keyed> Filter<'a, T> {
     fn new(median: &'a Median, size: Size) -> Self {
-        let keys = vec![Vec::with_capacity(size.columns); median.median_filter_y];
-        Filter { median, size, level: Level::best(), scratch: Scratch::default(), keys, out: vec![] }
+        Filter { median, size, level: Level::best(), scratch: Scratch::default() }
     }
 
     /// Filters as if every pixel were good.
@@ -196,32 +171,12 @@ impl<'a, T: Keyed> Filter<'a, T> {
             to.copy_from_slice(from);
             return;
         }
-        let half = height / 2;
-        let rows_near = |y: usize| {
-            (y as i64 - half as i64..=(y + half) as i64).map(move |r| r.clamp(0, rows as i64 - 1) as usize)
-        };
-        if let (Some(from), Some(to)) = (T::keys(from), T::keys_mut(to)) {
-            for (y, to) in to.chunks_exact_mut(columns).enumerate() {
-                let near: Vec<&[T::Key]> =
-                    rows_near(y).map(|r| &from[r * columns..(r + 1) * columns]).collect();
-                median_row(self.level, &near, width, to, &mut self.scratch);
-            }
-            return;
-        }
-        let mut known = 0;
-        for y in 0..rows {
-            while known < rows.min(y + half + 1) {
-                let keys = &mut self.keys[known % height];
-                keys.clear();
-                keys.extend(from[known * columns..(known + 1) * columns].iter().map(|v| v.key()));
-                known += 1;
-            }
-            let near: Vec<&[T::Key]> = rows_near(y).map(|r| self.keys[r % height].as_slice()).collect();
-            self.out.resize(columns, near[0][0]);
-            median_row(self.level, &near, width, &mut self.out, &mut self.scratch);
-            for (to, key) in to[y * columns..(y + 1) * columns].iter_mut().zip(&self.out) {
-                *to = T::of(*key);
-            }
+        let half = (height / 2) as i64;
+        for (y, to) in to.chunks_exact_mut(columns).enumerate() {
+            let row = |r: i64| r.clamp(0, rows as i64 - 1) as usize * columns;
+            let near: Vec<&[T]> =
+                (y as i64 - half..=y as i64 + half).map(|r| &from[row(r)..][..columns]).collect();
+            median_row(self.level, &near, width, to, &mut self.scratch);
         }
     }
 
@@ -234,7 +189,7 @@ impl<'a, T: Keyed> Filter<'a, T> {
         for y in 0..rows {
             let line = y * columns..(y + 1) * columns;
             // Most rows have no marked pixel: a look at whole rows is quick.
-            let clean = !from[line.clone()].iter().any(|v| v.missing())
+            let clean = !any_missing(self.level, &from[line.clone()])
                 && mask.is_none_or(|m| m[line.clone()].iter().all(|m| *m == 0));
             if clean {
                 continue;

@@ -263,7 +263,12 @@ impl Plane {
 
     /// Lets go of what lies in none of the areas.
     pub(crate) fn crop(&mut self, areas: &[Area]) {
-        if let Pixels::Whole(_) = &self.pixels {
+        if let Pixels::Whole(image) = &self.pixels {
+            let area = |a: &Area| (a.rows[1] - a.rows[0]) * (a.columns[1] - a.columns[0]);
+            // Boxes of many spots overlap: copies would take more memory than the frame, and the time to make them.
+            if areas.iter().map(area).sum::<usize>() * size_of::<f32>() > image.bytes().len() / 2 {
+                return;
+            }
             let patches = areas.iter().filter_map(|a| Some((*a, self.patch(a, None)?))).collect();
             self.pixels = Pixels::Patches(patches);
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::eight::EIGHT;
-use super::lanes::{Lanes, Plain};
+use super::lanes::{Floats, Lanes, Plain};
 use super::sorted::{Job, Step, WIDEST, Work, check, tiles};
 use super::{Level, of_key};
 
@@ -16,7 +16,10 @@ pub(crate) fn floats<'c>(
     medians: Option<&mut [&'c mut [f32]]>,
 ) {
     check(job, &range);
-    let mut work = Differences { frames: job.frames, start: range.start, out, medians };
+    let room = |to: u32| out[to as usize].len();
+    assert!(job.steps.iter().all(|s| room(s.to) >= range.len()), "outputs hold the range of pixels");
+    let straight = medians.is_none() && out.iter().all(|o| (o.as_ptr() as usize).is_multiple_of(64));
+    let mut work = Differences { frames: job.frames, start: range.start, out, medians, straight };
     // SAFETY: the frames hold the range, and the level says that the processor has the instructions.
     unsafe {
         match level {
@@ -34,13 +37,15 @@ struct Differences<'a, 'b, 'c> {
     start: usize,
     out: &'b mut [&'c mut [f32]],
     medians: Option<&'b mut [&'c mut [f32]]>,
+    /// Whether differences may be written as whole vectors past the cache, and nothing else is wanted.
+    straight: bool,
 }
 
 impl Differences<'_, '_, '_> {
     /// # Safety
     /// As of [`tiles`].
     #[inline(always)]
-    unsafe fn run<L: Lanes<Pixel = f32, Key = i32>>(&mut self, job: &Job<f32>, range: Range<usize>) {
+    unsafe fn run<L: Floats>(&mut self, job: &Job<f32>, range: Range<usize>) {
         // SAFETY: the caller's promise.
         unsafe {
             let done = tiles::<L>(self, job, range.clone());
@@ -65,7 +70,7 @@ impl Differences<'_, '_, '_> {
     }
 }
 
-impl<L: Lanes<Pixel = f32, Key = i32>> Work<L> for Differences<'_, '_, '_> {
+impl<L: Floats> Work<L> for Differences<'_, '_, '_> {
     #[inline(always)]
     unsafe fn step(&mut self, window: &[L], step: &Step, p: usize) {
         let (mut low, mut high) = ([0i32; WIDEST], [0i32; WIDEST]);
@@ -97,6 +102,17 @@ impl<L: Lanes<Pixel = f32, Key = i32>> Work<L> for Differences<'_, '_, '_> {
         unsafe {
             if most.beyond() {
                 return false;
+            }
+            if self.straight {
+                let mut all = L::least();
+                for (median, step) in medians.iter().zip(steps) {
+                    let own = L::load(self.frames.get_unchecked(step.own as usize).as_ptr().add(p));
+                    all = all.max(own);
+                    let to = self.out.get_unchecked_mut(step.to as usize).as_mut_ptr();
+                    own.write_less(*median, to.add(p - self.start));
+                }
+                // A frame need not be in its window; where it is no number, all are taken again.
+                return !all.beyond();
             }
             for (key, step) in medians.iter().zip(steps) {
                 let mut keys = [0i32; WIDEST];
@@ -134,6 +150,7 @@ unsafe fn middles<L: Lanes<Key = i32>>(window: &[L], low: &mut [i32; WIDEST], hi
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::arch::x86_64::_mm_sfence;
     use std::ops::Range;
 
     use super::super::lanes::x86::{Keys256, Keys512};
@@ -146,11 +163,14 @@ mod x86 {
     pub(super) unsafe fn floats_avx512(work: &mut Differences, job: &Job<f32>, range: Range<usize>) {
         // SAFETY: the caller's promise.
         unsafe { work.run::<Keys512>(job, range) }
+        // What went past the cache is to be seen by whoever takes the frames.
+        _mm_sfence();
     }
 
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn floats_avx2(work: &mut Differences, job: &Job<f32>, range: Range<usize>) {
         // SAFETY: the caller's promise.
         unsafe { work.run::<Keys256>(job, range) }
+        _mm_sfence();
     }
 }

@@ -37,6 +37,24 @@ pub(super) trait Words: Lanes<Pixel = u16, Key = u16> {
     unsafe fn write_less(self, other: Self, to: *mut i16);
 }
 
+/// Neighbouring floats.
+///
+/// # Safety
+/// As of [`Lanes`].
+pub(super) trait Floats: Lanes<Pixel = f32, Key = i32> {
+    /// Writes the difference to another, past the cache: `to` is a multiple of the size, and both are numbers.
+    unsafe fn write_less(self, other: Self, to: *mut f32);
+}
+
+impl<const N: usize> Floats for Plain<i32, N> {
+    #[inline(always)]
+    unsafe fn write_less(self, other: Self, to: *mut f32) {
+        let less: [f32; N] = std::array::from_fn(|k| super::of_key(self.0[k]) - super::of_key(other.0[k]));
+        // SAFETY: the caller gives room for `N` pixels.
+        unsafe { to.cast::<[f32; N]>().write(less) }
+    }
+}
+
 impl<const N: usize> Words for Plain<u16, N> {
     #[inline(always)]
     unsafe fn write_less(self, other: Self, to: *mut i16) {
@@ -101,7 +119,7 @@ plain!(f32, i32, super::key_of, i32::MAX - 1);
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Lanes, Words};
+    use super::{Floats, Lanes, Words};
 
     /// 32 pixels of 16 bits.
     #[derive(Clone, Copy)]
@@ -225,6 +243,25 @@ pub(super) mod x86 {
         }
     }
 
+    impl Floats for Keys512 {
+        #[inline(always)]
+        unsafe fn write_less(self, other: Self, to: *mut f32) {
+            // SAFETY: as above; the place is a multiple of the size.
+            unsafe {
+                let all = _mm512_set1_epi32(0x7fff_ffff);
+                let a = _mm512_castsi512_ps(_mm512_xor_si512(
+                    self.0,
+                    _mm512_and_si512(_mm512_srai_epi32::<31>(self.0), all),
+                ));
+                let b = _mm512_castsi512_ps(_mm512_xor_si512(
+                    other.0,
+                    _mm512_and_si512(_mm512_srai_epi32::<31>(other.0), all),
+                ));
+                _mm512_stream_ps(to, _mm512_sub_ps(a, b));
+            }
+        }
+    }
+
     /// 16 pixels of 16 bits.
     #[derive(Clone, Copy)]
     pub(in super::super) struct Words256(pub(in super::super) __m256i);
@@ -342,6 +379,25 @@ pub(super) mod x86 {
         unsafe fn keep_below(self, old: Self, other: Self) -> Self {
             // SAFETY: as above.
             Keys256(unsafe { _mm256_blendv_epi8(other.0, self.0, _mm256_cmpgt_epi32(old.0, self.0)) })
+        }
+    }
+
+    impl Floats for Keys256 {
+        #[inline(always)]
+        unsafe fn write_less(self, other: Self, to: *mut f32) {
+            // SAFETY: as above; the place is a multiple of the size.
+            unsafe {
+                let all = _mm256_set1_epi32(0x7fff_ffff);
+                let a = _mm256_castsi256_ps(_mm256_xor_si256(
+                    self.0,
+                    _mm256_and_si256(_mm256_srai_epi32::<31>(self.0), all),
+                ));
+                let b = _mm256_castsi256_ps(_mm256_xor_si256(
+                    other.0,
+                    _mm256_and_si256(_mm256_srai_epi32::<31>(other.0), all),
+                ));
+                _mm256_stream_ps(to, _mm256_sub_ps(a, b));
+            }
         }
     }
 }

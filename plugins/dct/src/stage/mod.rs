@@ -13,6 +13,7 @@ mod raw;
 
 mod segment;
 mod spots;
+mod threshold;
 
 mod difspots;
 mod number;

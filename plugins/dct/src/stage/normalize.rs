@@ -1,9 +1,12 @@
 //! `dct.normalize`: frames brought to the same intensity of the beam.
 
+use std::borrow::Cow;
+
 use isard_core::prelude::*;
 
 use super::boxes::Box;
 use super::frames::{bad, floats, pixels, same, same_shape, size};
+use crate::simd::{Level, times};
 
 /// What tells the intensity of the beam.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -175,7 +178,11 @@ impl Fold for Normalize {
         self.begin(&input, rows, columns)?;
         for k in 0..n {
             let number = span.start + k as u64;
-            let pixels = floats(&input.image.record(k)?)?;
+            let frame = input.image.record(k)?;
+            let pixels = match frame.dtype() {
+                Dtype::F32 => Cow::Borrowed(frame.as_slice::<f32>()?),
+                _ => Cow::Owned(floats(&frame)?),
+            };
             let mean = match self.normalization {
                 Method::None => 1.0,
                 Method::Margin => self.mean(&pixels, columns),
@@ -199,7 +206,7 @@ impl Fold for Normalize {
             let factor = if self.normalization == Method::None { 1.0 } else { target / mean };
             let mut image = cx.array(Dtype::F32, &[1, rows, columns])?;
             let by = factor as f32;
-            image.as_slice_mut::<f32>()?.iter_mut().zip(&pixels).for_each(|(out, v)| *out = v * by);
+            times(Level::best(), &pixels, by, image.as_slice_mut::<f32>()?);
             emit.put(
                 Span::frames(number, 1),
                 NormalizeOut {

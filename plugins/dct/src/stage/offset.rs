@@ -7,6 +7,7 @@ use isard_core::prelude::*;
 
 use super::frames::{bad, floats, pixels, same, same_shape, size};
 use crate::pixel::Pixel;
+use crate::simd::{Level, less};
 
 /// Takes the dark from every frame and marks invalid pixels.
 ///
@@ -107,12 +108,7 @@ impl Map for Offset {
             let most = most(input.image.dtype());
             let frames = input.image.as_slice::<T>()?.chunks_exact((rows * columns).max(1));
             for ((out, frame), count) in out.zip(frames).zip(saturated.as_slice_mut::<u32>()?) {
-                *count = 0;
-                for ((out, v), dark) in out.iter_mut().zip(frame).zip(&fixed.0) {
-                    let v = v.as_f32();
-                    *count += u32::from(v == most);
-                    *out = if v.abs() < f32::INFINITY { v - dark } else { f32::NAN };
-                }
+                *count = less(Level::best(), frame, &fixed.0, most, out);
                 if !self.invalid.is_empty() || self.below.is_some() {
                     for (out, v) in out.iter_mut().zip(frame) {
                         let v = v.as_f32();

@@ -5,6 +5,7 @@ use isard_core::prelude::*;
 use super::boxes::Box;
 use super::frames::{pixels, size};
 use super::spots::table;
+use super::threshold::{Threshold, sigma};
 use crate::segment::{Area, Blob, Connectivity, Overlap, Plane, Rules, Segmenter};
 
 /// What a missing frame does.
@@ -25,7 +26,8 @@ enum Break {
 /// ones are not lost. Where spots meet, `overlap` says who takes what, the brightest first, and of equals the first in
 /// frames, rows and columns. A jump of `omega` by more than one and a half steps parts what it cuts (but for the seam of
 /// a ring), whatever `gap`
-/// says. Voxels are compared as 32-bit floats; NaN belongs to nothing.
+/// says. Voxels are compared as 32-bit floats; NaN belongs to nothing. A threshold in `sigma` is that of the first frame
+/// that comes, its median absolute deviation times 1.4826; the log states what it comes to.
 ///
 /// Gives spots as records of their own, each once it is decided: usually `bb_max` frames after its maximum, with
 /// `wrap` those near the ends of the scan at its end; the answer is that of the whole scan at once. It keeps the frames
@@ -39,17 +41,17 @@ enum Break {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
-    /// Seeds are voxels above this.
+    /// Seeds are voxels above this: a number, or a text such as `6 sigma`.
     #[schemars(extend("x-unit" = "count"))]
-    threshold: f64,
+    threshold: Threshold,
     /// A spot is what reaches this share of its maximum.
     #[serde(default = "tolerance")]
     #[schemars(range(min = 0, max = 1))]
     tolerance: f64,
-    /// The threshold of a spot is never lower than this.
+    /// The threshold of a spot is never lower than this: a number, or a text such as `3 sigma`.
     #[serde(default)]
     #[schemars(extend("x-unit" = "count"))]
-    t_low: Option<f64>,
+    t_low: Option<Threshold>,
     /// The threshold of a spot is never higher than this, unless `t_low` is.
     #[serde(default)]
     #[schemars(extend("x-unit" = "count"))]
@@ -121,6 +123,8 @@ struct State {
     saved: Option<Dict>,
     /// The numbers heard of go up to here.
     end: u64,
+    /// The standard deviation of the first frame, where a threshold is relative to it.
+    sigma: Option<f64>,
 }
 
 /// The input of [`Segment`].
@@ -169,8 +173,9 @@ impl Stage for Segment {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if !self.threshold.is_finite() {
-            faults.add("threshold", format!("found {}, wanted a number", self.threshold));
+        self.threshold.check("threshold", faults);
+        if let Some(low) = &self.t_low {
+            low.check("t_low", faults);
         }
         if !(0.0..=1.0).contains(&self.tolerance) {
             faults.add("tolerance", format!("found {}, wanted 0 to 1", self.tolerance));
@@ -178,8 +183,8 @@ impl Stage for Segment {
         if Connectivity::of(self.connectivity).is_none() {
             faults.add("connectivity", format!("found {}, wanted 6, 18 or 26", self.connectivity));
         }
-        if let (Some(low), Some(high)) = (self.t_low, self.t_high)
-            && low > high
+        if let (Some(Threshold::Counts(low)), Some(high)) = (&self.t_low, self.t_high)
+            && *low > high
         {
             faults.add_with_help(
                 "t_low",
@@ -239,6 +244,7 @@ impl Fold for Segment {
             }
         };
         let end = self.state.end;
+        self.weigh(&input)?;
         let segmenter = self.begin(detector)?;
         segmenter.missing_until(end);
         let floor = segmenter.rules.floor();
@@ -297,7 +303,10 @@ impl Fold for Segment {
     }
 
     fn save(&self) -> Result<Dict> {
-        let state = Dict::new().with("end", self.state.end as i64);
+        let mut state = Dict::new().with("end", self.state.end as i64);
+        if let Some(sigma) = self.state.sigma {
+            state.set("sigma", sigma);
+        }
         Ok(match &self.state.segmenter {
             None => state,
             Some(segmenter) => {
@@ -310,6 +319,7 @@ impl Fold for Segment {
     fn load(&mut self, state: Dict) -> Result<()> {
         self.state = State::default();
         self.state.end = state.need("end")?.number().unwrap_or(0.0) as u64;
+        self.state.sigma = state.get("sigma").and_then(Value::number);
         if let (Some(Value::Array(detector)), Some(Value::Dict(saved))) =
             (state.get("detector"), state.get("segmenter"))
             && let [rows, columns] = detector.as_slice::<u64>()?
@@ -344,11 +354,30 @@ impl Segment {
         }
     }
 
+    /// Looks at the first frame, where a threshold is relative to its background.
+    fn weigh(&mut self, input: &SegmentIn) -> Result<()> {
+        let low = self.t_low.as_ref();
+        if self.state.sigma.is_some() || !(self.threshold.relative() || low.is_some_and(Threshold::relative))
+        {
+            return Ok(());
+        }
+        let Some(image) = &input.image else {
+            let error = Error::recipe("lit pixels have no background that a threshold could be relative to");
+            return Err(error.help("give `threshold` and `t_low` in counts"));
+        };
+        let found = sigma(&image.record(0)?, self.exclude_box.map(Box::area).as_ref())?;
+        let threshold = self.threshold.counts(found);
+        tracing::info!(sigma = found, threshold, "The background of the first frame sets the threshold.");
+        self.state.sigma = Some(found);
+        Ok(())
+    }
+
     fn rules(&self) -> Result<Rules> {
+        let sigma = self.state.sigma.unwrap_or(f64::NAN);
         Ok(Rules {
-            threshold: self.threshold,
+            threshold: self.threshold.counts(sigma),
             tolerance: self.tolerance,
-            low: self.t_low,
+            low: self.t_low.as_ref().map(|low| low.counts(sigma)),
             high: self.t_high,
             limit: self.bb_max,
             connectivity: Connectivity::of(self.connectivity)

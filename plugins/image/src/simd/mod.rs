@@ -3,7 +3,7 @@
 mod median;
 mod total;
 
-pub(crate) use median::{Scratch, median_row};
+pub(crate) use median::{Middle, Scratch, any_missing, median_row};
 pub(crate) use total::totals;
 
 /// What the processor offers.

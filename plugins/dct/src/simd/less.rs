@@ -1,0 +1,108 @@
+//! Frames less their dark, and frames times a factor.
+//!
+//! The compiler makes vectors of these loops, as wide as it is told.
+
+use super::Level;
+use crate::pixel::Pixel;
+
+/// Writes a frame less its dark, what is not finite as NaN; gives how many pixels have the value `most`.
+pub(crate) fn less<T: Pixel>(level: Level, frame: &[T], dark: &[f32], most: f32, out: &mut [f32]) -> u32 {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level says that the processor has these instructions.
+        Level::Avx512 => unsafe { x86::less_avx512(frame, dark, most, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { x86::less_avx2(frame, dark, most, out) },
+        _ => less_plain(frame, dark, most, out),
+    }
+}
+
+/// Writes a frame times a factor.
+pub(crate) fn times(level: Level, frame: &[f32], by: f32, out: &mut [f32]) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level says that the processor has these instructions.
+        Level::Avx512 => unsafe { x86::times_avx512(frame, by, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { x86::times_avx2(frame, by, out) },
+        _ => times_plain(frame, by, out),
+    }
+}
+
+#[inline(always)]
+fn less_plain<T: Pixel>(frame: &[T], dark: &[f32], most: f32, out: &mut [f32]) -> u32 {
+    let mut full = 0;
+    for ((out, v), dark) in out.iter_mut().zip(frame).zip(dark) {
+        let v = v.as_f32();
+        full += u32::from(v == most);
+        *out = if v.abs() < f32::INFINITY { v - dark } else { f32::NAN };
+    }
+    full
+}
+
+#[inline(always)]
+fn times_plain(frame: &[f32], by: f32, out: &mut [f32]) {
+    out.iter_mut().zip(frame).for_each(|(out, v)| *out = v * by);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Pixel, less_plain, times_plain};
+
+    /// # Safety
+    /// On a processor with these instructions; so for all below.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn less_avx512<T: Pixel>(f: &[T], dark: &[f32], most: f32, out: &mut [f32]) -> u32 {
+        less_plain(f, dark, most, out)
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn less_avx2<T: Pixel>(f: &[T], dark: &[f32], most: f32, out: &mut [f32]) -> u32 {
+        less_plain(f, dark, most, out)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn times_avx512(frame: &[f32], by: f32, out: &mut [f32]) {
+        times_plain(frame, by, out);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn times_avx2(frame: &[f32], by: f32, out: &mut [f32]) {
+        times_plain(frame, by, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_gives_the_numbers_of_the_plain_one() {
+        for n in [0usize, 1, 15, 16, 33, 200] {
+            let words: Vec<u16> =
+                (0..n).map(|k| if k % 7 == 0 { u16::MAX } else { (k * 331) as u16 }).collect();
+            let floats: Vec<f32> = (0..n)
+                .map(|k| match k % 9 {
+                    0 => f32::NAN,
+                    1 => f32::INFINITY,
+                    _ => k as f32 * 1.7 - 90.0,
+                })
+                .collect();
+            let dark: Vec<f32> = (0..n).map(|k| 90.0 + k as f32 / 3.0).collect();
+            for level in Level::all() {
+                let (mut found, mut wanted) = (vec![0f32; n], vec![0f32; n]);
+                let full = less(level, &words, &dark, 65535.0, &mut found);
+                assert_eq!(full, less_plain(&words, &dark, 65535.0, &mut wanted));
+                assert_eq!(full as usize, n.div_ceil(7));
+                assert_eq!(found, wanted, "{level:?}");
+                less(level, &floats, &dark, f32::NAN, &mut found);
+                assert!(found.iter().zip(&floats).all(|(f, v)| f.is_nan() != v.is_finite()));
+                times(level, &dark, 1.25, &mut found);
+                times_plain(&dark, 1.25, &mut wanted);
+                assert_eq!(found, wanted, "{level:?}");
+            }
+        }
+    }
+}
