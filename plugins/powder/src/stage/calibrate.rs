@@ -355,7 +355,8 @@ impl Calibrate {
         setup.distance = self.distance.map(|d| d.map(|d| d / 1e3));
         let lines = setup.angles.len();
         if let Some(beyond) = self.skip_rings.iter().find(|k| **k > lines) {
-            let error = format!("`skip_rings` has ring {beyond}, the powder has {lines} lines that may be seen");
+            let error =
+                format!("`skip_rings` has ring {beyond}, the powder has {lines} lines that may be seen");
             return Err(Error::recipe(error).help("rings are counted from 1 at the beam outwards"));
         }
         let mut number = 0;

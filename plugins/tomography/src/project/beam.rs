@@ -8,7 +8,7 @@ use super::bank::PAD;
 use crate::simd::{self, Line, Table};
 
 /// Rows and columns of a tile: its channels and its rays stay in the nearest caches.
-const TILE: usize = 16;
+const TILE: usize = 32;
 /// Angles that share the entries of a tile.
 const BLOCK: usize = 8;
 /// Groups of channels that share the entries of a tile.

@@ -134,24 +134,30 @@ fn filter<const L: usize>(cx: &Cx, geometry: &Geometry, taps: &[f64], data: &mut
         let mut lines = lines[k].lock().map_err(|_| Error::internal("projections have two owners"))?;
         for line in lines.chunks_exact_mut(stride) {
             let line = &mut line[PAD..PAD + n];
+            // In parts of 8 or 16 channels, so that a projection fits the nearest cache.
             if L == 8 {
-                let from = line.to_vec();
-                simd::convolve(simd::level(), centre, &odd, &from, line);
-                continue;
-            }
-            // In halves, so that a projection fits the nearest cache.
-            for half in (0..L).step_by(16) {
-                let mut from = vec![[0f32; 16]; n];
-                let mut to = from.clone();
-                from.iter_mut()
-                    .zip(line.iter())
-                    .for_each(|(to, from)| to.copy_from_slice(&from[half..half + 16]));
-                simd::convolve(simd::level(), centre, &odd, &from, &mut to);
-                line.iter_mut().zip(&to).for_each(|(to, from)| to[half..half + 16].copy_from_slice(from));
+                part::<L, 8>(centre, &odd, 0, line);
+            } else {
+                (0..L).step_by(16).for_each(|first| part::<L, 16>(centre, &odd, first, line));
             }
         }
         Ok(())
     })
+}
+
+/// Filters `P` channels of a projection, from the first.
+fn part<const L: usize, const P: usize>(
+    centre: f32,
+    taps: &[(usize, f32)],
+    first: usize,
+    line: &mut [[f32; L]],
+) {
+    let n = line.len();
+    let mut from = vec![[0f32; P]; 3 * n + simd::BEHIND];
+    let mut to = vec![[0f32; P]; n];
+    from[n..].iter_mut().zip(line.iter()).for_each(|(to, v)| to.copy_from_slice(&v[first..first + P]));
+    simd::convolve(simd::level(), centre, taps, &from, &mut to);
+    line.iter_mut().zip(&to).for_each(|(v, to)| v[first..first + P].copy_from_slice(to));
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(super) fn fill(line: Line, at: &mut [u32], first: &mut [f32], second: &mut [
         let x = (line.from + q as i32 as f64 * line.step).max(0.0).min(line.last);
         let ray = x as i32;
         let f = x - f64::from(ray);
-        *at = line.base + ray as u32;
+        *at = line.base.wrapping_add(ray as u32);
         *first = ((1.0 - f * n).max(0.0) * by) as f32;
         *second = ((1.0 - (1.0 - f) * n).max(0.0) * by) as f32;
     }
@@ -74,14 +74,23 @@ pub(super) fn scatter<const L: usize>(pixels: &[[f32; L]], table: &Table, rays: 
             let i = first + p;
             let (at, w0, w1) = (table.at[i] as usize, table.w[0][i], table.w[1][i]);
             let [a, b] = &mut rays[at..at + 2] else { continue };
+            // Both are taken out and put back, so that the compiler need not fear they are one.
+            let (mut x, mut y) = (*a, *b);
             for l in 0..L {
-                a[l] += w0 * pixel[l];
-                b[l] += w1 * pixel[l];
+                x[l] += w0 * pixel[l];
             }
+            for l in 0..L {
+                y[l] += w1 * pixel[l];
+            }
+            (*a, *b) = (x, y);
         }
     }
 }
 
+/// Results that are summed at once, so that no sum waits for the last addition.
+const AT_ONCE: usize = 4;
+
+/// `from` has as many zeros on both sides as `to` is long, and [`AT_ONCE`] more behind.
 #[inline(always)]
 pub(super) fn convolve<const L: usize>(
     centre: f32,
@@ -89,26 +98,38 @@ pub(super) fn convolve<const L: usize>(
     from: &[[f32; L]],
     to: &mut [[f32; L]],
 ) {
-    let n = from.len();
-    for (x, out) in to.iter_mut().enumerate() {
-        let mut sum = from[x].map(|v| v * centre);
-        // Both neighbours, then the one that is left near an end.
-        let near = x.min(n - 1 - x);
-        let both = taps.partition_point(|(d, _)| *d <= near);
-        for (d, w) in &taps[..both] {
-            let (a, b) = (&from[x - d], &from[x + d]);
+    let n = to.len();
+    for (block, out) in to.chunks_mut(AT_ONCE).enumerate() {
+        let x = block * AT_ONCE;
+        let start = |k: usize| from[n + x + k].map(|v| v * centre);
+        // Four names and not an array: so they stay in registers.
+        let (mut s0, mut s1, mut s2, mut s3) = (start(0), start(1), start(2), start(3));
+        let far = (x + AT_ONCE).max(n - x);
+        for (d, w) in taps {
+            if *d >= far {
+                break;
+            }
+            let ([a0, a1, a2, a3], [b0, b1, b2, b3]) =
+                (&from[n + x - d..n + x - d + AT_ONCE], &from[n + x + d..n + x + d + AT_ONCE])
+            else {
+                continue;
+            };
             for l in 0..L {
-                sum[l] += w * (a[l] + b[l]);
+                s0[l] += w * (a0[l] + b0[l]);
+            }
+            for l in 0..L {
+                s1[l] += w * (a1[l] + b1[l]);
+            }
+            for l in 0..L {
+                s2[l] += w * (a2[l] + b2[l]);
+            }
+            for l in 0..L {
+                s3[l] += w * (a3[l] + b3[l]);
             }
         }
-        let far = x.max(n - 1 - x);
-        let left = x > n - 1 - x;
-        for (d, w) in taps[both..].iter().take_while(|(d, _)| *d <= far) {
-            let a = &from[if left { x - d } else { x + d }];
-            for l in 0..L {
-                sum[l] += w * a[l];
-            }
-        }
-        *out = sum;
+        out.iter_mut().zip([s0, s1, s2, s3]).for_each(|(out, sum)| *out = sum);
     }
 }
+
+/// Zeros that [`convolve`] needs behind the projection, beside those for its length.
+pub(crate) const BEHIND: usize = AT_ONCE;

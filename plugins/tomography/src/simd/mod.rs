@@ -6,7 +6,7 @@ mod kernel;
 
 use std::sync::OnceLock;
 
-pub(crate) use kernel::{Line, Table};
+pub(crate) use kernel::{BEHIND, Line, Table};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +104,9 @@ pub(crate) fn scatter<const L: usize>(
     );
 }
 
-/// Convolves one projection with a symmetric kernel; only taps that are not 0 are in `taps`.
+/// Convolves one projection with a symmetric kernel; `taps` are rising, shorter than `to`, and those of 0 left out.
+///
+/// `from` has `to.len()` zeros in front, and `to.len() + BEHIND` behind.
 pub(crate) fn convolve<const L: usize>(
     level: Level,
     centre: f32,
@@ -156,10 +158,12 @@ mod tests {
             scatter(Level::Plain, &plain, &table, &mut one);
             scatter(level, &plain, &table, &mut other);
             assert_eq!(one, other);
+            let mut from = vec![[0.0; L]; 3 * 64 + BEHIND];
+            from[64..128].copy_from_slice(&rays);
             let (mut one, mut other) = (vec![[0.0; L]; 64], vec![[0.0; L]; 64]);
-            let taps: Vec<(usize, f32)> = (0..40).map(|k| (2 * k + 1, 0.1 - k as f32)).collect();
-            convolve(Level::Plain, 0.25, &taps, &rays, &mut one);
-            convolve(level, 0.25, &taps, &rays, &mut other);
+            let taps: Vec<(usize, f32)> = (0..32).map(|k| (2 * k + 1, 0.1 - k as f32)).collect();
+            convolve(Level::Plain, 0.25, &taps, &from, &mut one);
+            convolve(level, 0.25, &taps, &from, &mut other);
             assert_eq!(one, other);
         }
     }
@@ -172,10 +176,11 @@ mod tests {
 
     #[test]
     fn a_convolution_is_the_sum_over_its_taps() {
-        // By hand: 2 x - 1 of each neighbour, nothing beyond the ends.
-        let from: Vec<[f32; 8]> = [3.0, 1.0, 5.0].iter().map(|x| [*x; 8]).collect();
+        // By hand: 2 x - 1 of each neighbour and 7 times the next but one, nothing beyond the ends.
+        let mut from = vec![[0.0; 8]; 9 + BEHIND];
+        from[3..6].copy_from_slice(&[3.0, 1.0, 5.0].map(|x| [x; 8]));
         let mut to = vec![[0.0; 8]; 3];
-        convolve(level(), 2.0, &[(1, -1.0), (5, 7.0)], &from, &mut to);
-        assert_eq!(to.iter().map(|x| x[0]).collect::<Vec<_>>(), [5.0, -6.0, 9.0]);
+        convolve(level(), 2.0, &[(1, -1.0), (2, 7.0)], &from, &mut to);
+        assert_eq!(to.iter().map(|x| x[0]).collect::<Vec<_>>(), [40.0, -6.0, 30.0]);
     }
 }

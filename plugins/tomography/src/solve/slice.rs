@@ -29,6 +29,8 @@ pub struct Slice {
     there: Vec<bool>,
     /// Lengths of the rays within the slice, on the places of a projection.
     lengths: Vec<f32>,
+    /// What a pixel's change is times, with held rays left out or not.
+    columns: Option<(bool, Vec<f32>)>,
     /// The slice.
     pub volume: Bank,
     /// Values below zero that were taken as zero, which MLEM needs.
@@ -54,7 +56,8 @@ impl Slice {
         forward(cx, &geometry, Lens::Joseph, 8, &ones.data, &mut lengths.data)?;
         let lengths = lengths.channel(0).collect();
         let volume = Bank::new(rays.channels, geometry.pixels());
-        let mut slice = Slice { geometry, method, positive, rays, there, lengths, volume, negative: 0 };
+        let mut slice =
+            Slice { geometry, method, positive, rays, there, lengths, columns: None, volume, negative: 0 };
         if method == Method::Mlem {
             let values = slice.rays.data.iter_mut();
             slice.negative = values.filter(|v| **v < 0.0).map(|v| *v = 0.0).count() as u64;
@@ -96,20 +99,26 @@ impl Slice {
         weights
     }
 
+    /// One over what the rays that count weigh each pixel with, all together.
+    fn columns(&self, cx: &Cx, weights: &[f32]) -> Result<Vec<f32>> {
+        let mut spread = Bank::new(1, self.geometry.places());
+        spread.data.chunks_exact_mut(8).zip(weights).for_each(|(p, w)| p[0] = *w);
+        let mut columns = Bank::new(1, self.geometry.pixels());
+        let (lens, one) = (Lens::Joseph, Weights::One);
+        backproject(cx, &self.geometry, lens, &one, 8, &spread.data, &mut columns.data)?;
+        let inverse = |c: f32| if c > 1e-3 { 1.0 / c } else { 0.0 };
+        Ok(columns.channel(0).map(inverse).collect())
+    }
+
     /// One iteration; gives the error of the rays that count, and of those that were held back.
     ///
     /// Both are sums of squares before the iteration, over the power of the same rays.
     pub fn step(&mut self, cx: &Cx, held: bool) -> Result<[f64; 2]> {
         let weights = self.counting(held);
         let all = if held { self.counting(false) } else { weights.clone() };
-        let columns = {
-            let mut spread = Bank::new(1, self.geometry.places());
-            spread.data.chunks_exact_mut(8).zip(&weights).for_each(|(p, w)| p[0] = *w);
-            let mut columns = Bank::new(1, self.geometry.pixels());
-            let (lens, one) = (Lens::Joseph, Weights::One);
-            backproject(cx, &self.geometry, lens, &one, 8, &spread.data, &mut columns.data)?;
-            let inverse = |c: f32| if c > 1e-3 { 1.0 / c } else { 0.0 };
-            columns.channel(0).map(inverse).collect::<Vec<f32>>()
+        let columns = match self.columns.take() {
+            Some((of, columns)) if of == held => columns,
+            _ => self.columns(cx, &weights)?,
         };
         let width = self.rays.width;
         let mut errors = [[0f64; 2]; 2];
@@ -153,6 +162,7 @@ impl Slice {
                 }
             }
         }
+        self.columns = Some((held, columns));
         Ok(errors.map(|[off, power]| if power > 0.0 { off / power } else { 0.0 }))
     }
 }
