@@ -34,6 +34,8 @@ fn child_that_is_killed() {
     };
     // One that runs and one that waits when the end comes.
     say(format!("accepted {}", jobs.start(request("example.sleep", r#"{"t": 600}"#)).unwrap()));
+    // That it runs is on disk when the next one is accepted.
+    until("it runs", || jobs.state(1).unwrap() == State::Running);
     let after = Request { after: vec![1], ..request("example.noop", "{}") };
     say(format!("accepted {}", jobs.start(after).unwrap()));
     loop {

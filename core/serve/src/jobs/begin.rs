@@ -205,7 +205,9 @@ impl Shared {
         }
         // Whoever asks from now on finds them marked. A disk that takes nothing is told of elsewhere.
         let patience = Instant::now() + Duration::from_secs(10);
-        marked.iter().for_each(|job| drop(job.wait(Some(patience))));
+        for job in &marked {
+            job.wait(Some(patience));
+        }
         Ok(())
     }
 

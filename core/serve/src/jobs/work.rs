@@ -96,13 +96,14 @@ impl Shared {
 
     fn run_plugin(&self, job: &Arc<Job>, output: &mut Dict) -> Result<()> {
         let plugin = self.catalog.find(&job.plugin)?;
+        // Noted before it is seen to run: whatever is accepted after that finds it on disk.
+        if let Some(store) = &self.store {
+            store.began(job.id);
+        }
         if !job.advance(State::Running) {
             return Err(Error::cancelled());
         }
         self.tell(Event::State { id: job.id, state: State::Running });
-        if let Some(store) = &self.store {
-            store.began(job.id);
-        }
         let made = match &*plugin {
             Plugin::Task(task) => self.run_task(job, task)?,
             Plugin::Recipe(recipe) => self.run_recipe(job, recipe, output)?,
