@@ -42,12 +42,13 @@ impl SumPart {
         }
         let all = below.is_none() && above.is_none() && input.mask.is_none();
         if let (true, Sums::Int(sums)) = (all, &mut self.sums) {
-            let quick = match image.dtype() {
-                Dtype::U8 => Some(totals(Level::best(), image.as_slice::<u8>()?, sums)),
-                Dtype::U16 => Some(totals(Level::best(), image.as_slice::<u16>()?, sums)),
-                _ => None,
-            };
-            if quick.is_some() {
+            let quick = matches!(image.dtype(), Dtype::U8 | Dtype::U16);
+            match image.dtype() {
+                Dtype::U8 => totals(Level::best(), image.as_slice::<u8>()?, sums),
+                Dtype::U16 => totals(Level::best(), image.as_slice::<u16>()?, sums),
+                _ => {}
+            }
+            if quick {
                 self.seen.count.iter_mut().for_each(|n| *n += size.n as u32);
                 return Ok(());
             }

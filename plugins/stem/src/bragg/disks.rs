@@ -5,7 +5,7 @@ use isard_core::schemars;
 
 use crate::bragg::correlate::{Template, disk};
 use crate::bragg::peaks::{Sift, centre, maxima, parabola, upsample};
-use crate::reduce::{Once, Size, doubles};
+use crate::reduce::{Once, Size, above, at_least, doubles};
 
 /// Finds Bragg disks by correlation with a template.
 ///
@@ -129,7 +129,7 @@ impl Stage for Disks {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if self.radius.is_some_and(|r| !(r > 0.0)) {
+        if self.radius.is_some_and(|r| !above(r, 0.0)) {
             faults.add("radius", "is not above 0");
         }
         for (name, value) in [("power", self.power), ("relative", self.relative)] {
@@ -137,7 +137,7 @@ impl Stage for Disks {
                 faults.add(name, format!("is {value}, wanted 0 to 1"));
             }
         }
-        if !(self.blur >= 0.0) {
+        if !at_least(self.blur, 0.0) {
             faults.add("blur", format!("is {}, wanted 0 or more", self.blur));
         }
     }
@@ -172,7 +172,7 @@ fn centred(probe: &[f64], dims: [usize; 2]) -> Result<Vec<f64>> {
     use num_complex::Complex64;
     let [rows, columns] = dims;
     let sum: f64 = probe.iter().sum();
-    if !(sum > 0.0) {
+    if !above(sum, 0.0) {
         return Err(Error::data(format!("`template` has the sum {sum}, wanted one above 0")));
     }
     let moment =

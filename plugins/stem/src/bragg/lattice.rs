@@ -3,6 +3,8 @@
 use isard_core::prelude::*;
 use isard_core::schemars;
 
+use crate::reduce::above;
+
 /// Fits a lattice to the disks of each frame.
 ///
 /// Each disk gets the indices `(h, k)` of the nearest point of the lattice `q = q0 + h g1 + k g2`, starting from `g1`, `g2` and
@@ -102,7 +104,7 @@ impl Stage for Lattice {
 
     fn check(&self, faults: &mut Faults) {
         let area = self.g1[0] * self.g2[1] - self.g1[1] * self.g2[0];
-        if !(area.abs() > 1e-6) {
+        if !above(area.abs(), 1e-6) {
             faults.add("g2", format!("{:?} is parallel to `g1`, {:?}", self.g2, self.g1));
         }
         if !(self.reach > 0.0 && self.reach <= 0.5) {
@@ -133,7 +135,7 @@ struct Fitted {
 impl Lattice {
     fn fit(&self, spots: &[Spot]) -> Option<Fitted> {
         let weight: f64 = spots.iter().map(|s| s[2]).sum();
-        if spots.len() < 3 || !(weight > 0.0) {
+        if spots.len() < 3 || !above(weight, 0.0) {
             return None;
         }
         let mean = [0, 1].map(|c| spots.iter().map(|s| s[c] * s[2]).sum::<f64>() / weight);
@@ -155,7 +157,7 @@ impl Lattice {
     fn index(&self, spots: &[Spot], q0: [f64; 2], g: [[f64; 2]; 2]) -> Option<Vec<(Spot, [f64; 2])>> {
         let det = g[0][0] * g[1][1] - g[0][1] * g[1][0];
         let reach = self.reach * g[0][0].hypot(g[0][1]).min(g[1][0].hypot(g[1][1]));
-        if !(det.abs() > 1e-9) {
+        if !above(det.abs(), 1e-9) {
             return None;
         }
         let mut found = vec![];

@@ -3,7 +3,7 @@
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use crate::reduce::{Fixed, Size, doubles};
+use crate::reduce::{Fixed, Size, above, doubles};
 
 /// Counts single electrons in frames.
 ///
@@ -97,11 +97,11 @@ impl Stage for Count {
 
     fn check(&self, faults: &mut Faults) {
         if let (Some(low), Some(high)) = (self.low, self.high)
-            && !(high > low)
+            && !above(high, low)
         {
             faults.add("high", format!("is {high}, wanted more than `low`, {low}"));
         }
-        if !(self.sigmas > 0.0) {
+        if !above(self.sigmas, 0.0) {
             faults.add("sigmas", format!("is {}, wanted a number above 0", self.sigmas));
         }
     }
@@ -183,7 +183,7 @@ fn background(pixels: &[f64], sigmas: f64) -> f64 {
         let n = near().count() as f64;
         let mean = near().sum::<f64>() / n;
         let square = near().map(|p| (p - mean) * (p - mean)).sum::<f64>() / n;
-        if !(square > 0.0) {
+        if !above(square, 0.0) {
             break;
         }
         (mu, sigma) = (mean, square.sqrt() * 1.0135);

@@ -7,7 +7,7 @@ use crate::reduce::correct::{Correction, Fixed};
 use crate::reduce::detect::{load_scan, save_scan};
 use crate::reduce::engine::Engine;
 use crate::reduce::field::{Field, orientation};
-use crate::reduce::frames::{Once, Size};
+use crate::reduce::frames::{Once, Size, above};
 use crate::reduce::maps::{Values, nothing};
 use crate::simd::{Level, moments};
 use crate::source::scan_of;
@@ -191,10 +191,10 @@ impl Stage for Com {
         if self.scan.is_some_and(|s| s.contains(&0)) {
             faults.add("scan", "has no points, wanted at least 1 x 1");
         }
-        if self.radius.is_some_and(|r| !(r > self.inner.unwrap_or(0.0))) {
+        if self.radius.is_some_and(|r| !above(r, self.inner.unwrap_or(0.0))) {
             faults.add("radius", "is no larger than `inner`, so no pixel is left");
         }
-        if self.step.iter().any(|s| !(*s > 0.0)) {
+        if self.step.iter().any(|s| !above(*s, 0.0)) {
             faults.add("step", format!("is {:?}, wanted two lengths above 0", self.step));
         }
         if self.guess && (self.rotation != 0.0 || self.flip || self.transpose) {

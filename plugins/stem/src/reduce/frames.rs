@@ -48,6 +48,16 @@ impl Size {
     }
 }
 
+/// Whether a number is above a bound; NaN is above none.
+pub(crate) fn above(value: f64, bound: f64) -> bool {
+    value > bound
+}
+
+/// Whether a number is at least a bound; NaN is none.
+pub(crate) fn at_least(value: f64, bound: f64) -> bool {
+    value >= bound
+}
+
 /// The error of a complex image.
 pub(crate) fn complex<T>() -> Result<T> {
     Err(Error::data("found complex pixels, wanted real ones"))

@@ -19,7 +19,7 @@ pub(crate) use correct::{Correction, Fixed};
 pub(crate) use detect::{load_scan, save_scan};
 pub(crate) use fft::{Fft2, signed};
 pub(crate) use field::orientation;
-pub(crate) use frames::{Once, Size, doubles};
+pub(crate) use frames::{Once, Size, above, at_least, doubles};
 pub(crate) use maps::{inside, nothing};
 pub(crate) use ssb::wavelength;
 

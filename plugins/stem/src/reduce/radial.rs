@@ -6,7 +6,7 @@ use num_complex::Complex64;
 
 use crate::reduce::detect::{load_scan, save_scan};
 use crate::reduce::engine::Engine;
-use crate::reduce::frames::{Once, Size};
+use crate::reduce::frames::{Once, Size, at_least};
 use crate::reduce::maps::{Values, nothing};
 use crate::source::scan_of;
 
@@ -97,7 +97,7 @@ impl Stage for Radial {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if self.edges.len() < 2 || !self.edges.is_sorted_by(|a, b| a < b) || !(self.edges[0] >= 0.0) {
+        if self.edges.len() < 2 || !self.edges.is_sorted_by(|a, b| a < b) || !at_least(self.edges[0], 0.0) {
             faults
                 .add("edges", format!("are {:?}, wanted two or more that grow from 0 or above", self.edges));
         }
@@ -127,8 +127,8 @@ impl Radial {
         for edges in self.edges.windows(2) {
             let (middle, width) = ((edges[0] + edges[1]) / 2.0, edges[1] - edges[0]);
             for order in 0..self.orders {
-                let mut parts = [vec![0.0; size.pixels()], vec![0.0; size.pixels()]];
-                for i in 0..size.pixels() {
+                let (mut real, mut imaginary) = (vec![0.0; size.pixels()], vec![0.0; size.pixels()]);
+                for (i, (real, imaginary)) in real.iter_mut().zip(&mut imaginary).enumerate() {
                     let (dy, dx) = ((i / size.columns) as f64 - cy, (i % size.columns) as f64 - cx);
                     let r = dy.hypot(dx);
                     let weight = match self.soft {
@@ -138,10 +138,10 @@ impl Radial {
                     };
                     if weight > 0.0 {
                         let (sin, cos) = (order as f64 * dy.atan2(dx)).sin_cos();
-                        (parts[0][i], parts[1][i]) = (weight * cos, weight * sin);
+                        (*real, *imaginary) = (weight * cos, weight * sin);
                     }
                 }
-                masks.extend(parts.map(|mask| (mask, 0.0)));
+                masks.extend([(real, 0.0), (imaginary, 0.0)]);
             }
         }
         Engine::new(size, dtype, masks, true)

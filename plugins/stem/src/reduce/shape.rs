@@ -3,7 +3,7 @@
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use crate::reduce::frames::Size;
+use crate::reduce::frames::{Size, at_least};
 
 /// A virtual detector: exactly one of its shapes.
 ///
@@ -77,7 +77,7 @@ impl Detector {
         {
             faults.add(&place, format!("the ring goes from {inner} to {outer}, wanted a larger one"));
         }
-        if let Some(radius) = self.disk.filter(|r| !(*r >= 0.0)) {
+        if let Some(radius) = self.disk.filter(|r| !at_least(*r, 0.0)) {
             faults.add(&place, format!("the radius of the disk is {radius}, wanted 0 or more"));
         }
         if self.sectors == Some(0) {
@@ -108,8 +108,8 @@ impl Detector {
         }
         let [cy, cx] = self.centre.unwrap_or(centre);
         let mut masks = vec![vec![0.0; size.pixels()]; self.sectors.unwrap_or(1)];
-        for i in 0..size.pixels() {
-            let (y, x) = ((i / size.columns) as f64, (i % size.columns) as f64);
+        let places = (0..size.rows).flat_map(|y| (0..size.columns).map(move |x| (y as f64, x as f64)));
+        for (i, (y, x)) in places.enumerate() {
             let weight = self.weight(y, x, y - cy, x - cx);
             if weight == 0.0 {
                 continue;

@@ -7,7 +7,7 @@ use num_complex::Complex64;
 use crate::reduce::detect::{load_scan, save_scan};
 use crate::reduce::fft::fft2;
 use crate::reduce::field::orientation;
-use crate::reduce::frames::{Once, Size, complex};
+use crate::reduce::frames::{Once, Size, above, complex};
 use crate::reduce::maps::{inside, nothing};
 use crate::source::scan_of;
 
@@ -254,7 +254,7 @@ impl Stage for Ssb {
                 faults.add(name, format!("is {value}, wanted a number above 0"));
             }
         }
-        if self.step.iter().any(|s| !(*s > 0.0)) {
+        if self.step.iter().any(|s| !above(*s, 0.0)) {
             faults.add("step", format!("is {:?}, wanted two lengths above 0", self.step));
         }
         if self.scan.is_some_and(|s| s.contains(&0)) {

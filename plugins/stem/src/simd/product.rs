@@ -130,9 +130,7 @@ fn convert<T: Narrow>(from: &[T], tile: &mut [Lane]) {
     let (whole, rest) = from.as_chunks::<LANES>();
     let (first, behind) = tile.split_at_mut(whole.len());
     for (lane, from) in first.iter_mut().zip(whole) {
-        for i in 0..LANES {
-            lane.0[i] = from[i].single();
-        }
+        lane.0.iter_mut().zip(from).for_each(|(l, x)| *l = x.single());
     }
     if behind.is_empty() {
         return;
@@ -147,13 +145,9 @@ fn plain(tile: &[Lane], rows: &[&[Lane]], sums: &mut [Lane]) {
         for (row, sums) in rows.iter().zip(sums) {
             let mut own = [0f32; LANES];
             for (x, w) in frame.iter().zip(row.iter()) {
-                for i in 0..LANES {
-                    own[i] += x.0[i] * w.0[i];
-                }
+                own.iter_mut().zip(x.0.iter().zip(&w.0)).for_each(|(o, (x, w))| *o += x * w);
             }
-            for i in 0..LANES {
-                sums.0[i] += own[i];
-            }
+            sums.0.iter_mut().zip(own).for_each(|(s, o)| *s += o);
         }
     }
 }

@@ -8,7 +8,7 @@ use isard_core::schemars;
 use rand::RngExt;
 use rand_distr::{Distribution, Poisson};
 
-use crate::reduce::orientation;
+use crate::reduce::{above, orientation};
 use crate::simulate::atoms::Crystal;
 use crate::simulate::potential::Factors;
 use crate::simulate::wave::{Beam, Waves};
@@ -328,7 +328,7 @@ impl Simulate {
         let mut counts = vec![0u16; frame.len()];
         for (i, part) in frame.iter().enumerate() {
             let expected = part * dose;
-            if !(expected > 0.0) {
+            if !above(expected, 0.0) {
                 continue;
             }
             let poisson = Poisson::new(expected)
