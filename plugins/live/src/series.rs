@@ -114,11 +114,11 @@ impl Series {
         }
         let complete = self.frames.is_some_and(|n| self.seen.count() >= n && self.missing(0).is_empty());
         let silent = self.heard.elapsed();
-        if self.ended && (complete || dry || self.frames.is_none() || silent >= self.late) {
-            return Some(format!("never came before the end of {}", self.name));
-        }
-        if complete && (dry || silent >= self.late) {
+        if complete && (self.ended || dry || silent >= self.late) {
             return Some("all frames are there".into());
+        }
+        if self.ended && (dry || self.frames.is_none() || silent >= self.late) {
+            return Some(format!("never came before the end of {}", self.name));
         }
         let broken = self.broken.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
         if dry {

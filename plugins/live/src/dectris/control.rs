@@ -21,13 +21,13 @@ const NEAR: f64 = 1e-6;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
-    /// Where the REST interface is: `host` or `host:port`, unless the input `api` says it.
+    /// Where the REST interface is: `host:port`, unless the input `api` says it.
     #[serde(default)]
     address: Option<String>,
     /// The version in the paths of the interface.
     #[serde(default = "version")]
     version: String,
-    /// Whether the detector is initialised first, which takes a while and forgets all settings.
+    /// Whether the detector is initialised first: it forgets all settings.
     #[serde(default)]
     initialize: bool,
     /// Settings of the detector by name, in the order they are to be made.
@@ -77,7 +77,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// Configures and arms a detector: what it says of its settings afterwards must be what was asked for.
+    /// Configures and arms a detector.
+    ///
+    /// What it says of its settings afterwards must be what was asked for.
     pub fn arm(cx: &Cx, control: &Control, api: Option<&str>, stream: u8) -> Result<Session> {
         let text = api.or(control.address.as_deref()).ok_or_else(|| {
             Error::recipe("`control` names no detector")
@@ -163,7 +165,9 @@ impl Session {
         &self.settings
     }
 
-    /// Triggers the series, if that is not left to others; the detector answers when its exposures are over.
+    /// Triggers the series, if that is not left to others.
+    ///
+    /// The detector answers when its exposures are over.
     pub fn trigger(&mut self) -> Result<()> {
         if !self.trigger {
             return Ok(());

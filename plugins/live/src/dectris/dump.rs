@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::v1::kind;
 use crate::net::zmtp::Part;
 
-/// The messages of a recorded stream; the parts of stream v1 are put together again.
+/// The messages of a recorded stream, with the parts of stream v1 together again.
 pub fn messages(bytes: &[u8]) -> Result<Vec<Vec<Part>>, String> {
     let mut all: Vec<Vec<Part>> = vec![];
     let (mut at, mut nth) = (0, 0);

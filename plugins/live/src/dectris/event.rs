@@ -35,7 +35,7 @@ pub struct Start {
     pub channels: Vec<String>,
     /// The constants of the series.
     pub head: Dict,
-    /// Pixel masks and flat fields by channel: their key in the head, the channel, the array.
+    /// Pixel masks and flat fields: their key in the head, their channel, the array.
     pub fields: Vec<(&'static str, String, Array)>,
 }
 
@@ -83,7 +83,7 @@ impl Plane {
         self.shape[0] * self.shape[1] * self.dtype.size()
     }
 
-    /// Whether the packed pixels have the digest that the detector made of them; an error says that they have not.
+    /// An error unless the packed pixels have the digest that the detector made.
     pub fn check(&self) -> std::result::Result<(), String> {
         use md5::Digest;
         let Some(wanted) = self.digest else { return Ok(()) };

@@ -25,7 +25,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The packing and byte order that an `encoding` of stream v1 names; true for big endian.
+    /// The packing that an `encoding` of stream v1 names, and whether it is big endian.
     pub fn named(encoding: &str) -> Result<(Packing, bool), String> {
         let unknown = || format!("encoding {encoding:?} is not known, wanted [bs8|bs16|bs32][[-]lz4]< or >");
         let (rest, big) = match encoding.strip_suffix('<') {

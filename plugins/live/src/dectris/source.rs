@@ -19,8 +19,9 @@ use crate::series::Series;
 const FIRST: Duration = Duration::from_millis(20);
 const MORE: Duration = Duration::from_millis(2);
 
-/// Images of a DECTRIS detector (EIGER, PILATUS 4, SELUN, ARINA, QUADRO) as they are taken.
+/// Images of a DECTRIS detector as they are taken.
 ///
+/// For all that speak SIMPLON: EIGER, EIGER2, PILATUS 4, SELUN, ARINA, QUADRO, SINGLA.
 /// Connects to the SIMPLON stream (ZeroMQ) of version 1 (JSON) or 2 (CBOR) and takes one series: from its start message
 /// to its last image. Images are placed by their number. The MD5 digest and all lengths are checked; one that is
 /// damaged is *corrupt*, one that never comes is *missing*, each with its reason. Stale messages of other series are
@@ -52,7 +53,7 @@ pub struct Dectris {
     #[serde(default)]
     #[schemars(range(min = 1))]
     frames: Option<u64>,
-    /// The channel that becomes `image`: a name such as `threshold_2`; the first one by default.
+    /// The channel that becomes `image`, such as `threshold_2`; else the first one.
     #[serde(default)]
     channel: Option<String>,
     /// Gives all channels as `channels` too.
@@ -61,7 +62,9 @@ pub struct Dectris {
     /// Whether digests are compared: some 600 MB of packed data a second and core.
     #[serde(default = "yes")]
     verify: bool,
-    /// Takes a series whose start message has been missed; `frames` should say how many images it has.
+    /// Takes a series whose start message has been missed.
+    ///
+    /// `frames` should then say how many images it has.
     #[serde(default)]
     attach: bool,
     /// How long to wait for the detector and the start of a series.
@@ -76,11 +79,13 @@ pub struct Dectris {
     #[serde(default = "half")]
     #[schemars(range(min = 0), extend("x-unit" = "s"))]
     late: f64,
-    /// Bytes that may wait between the network and the run; the detector waits beyond that.
+    /// Bytes that may wait between the network and the run.
+    ///
+    /// Beyond that the detector waits.
     #[serde(default = "buffer")]
     #[schemars(range(min = 65536), extend("x-unit" = "byte"))]
     buffer: usize,
-    /// Configures, arms, triggers and disarms the detector; without it somebody else does.
+    /// Configures, arms, triggers and disarms the detector; else somebody else does.
     #[serde(default)]
     control: Option<Control>,
     #[serde(skip)]

@@ -21,10 +21,10 @@ const NEAR: f64 = 1e-6;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
-    /// Where the command socket is: `host` or `host:port`, unless the input `control` says it.
+    /// Where the command socket is: `host:port`, unless the input `control` says it.
     #[serde(default)]
     address: Option<String>,
-    /// Settings by name, such as `NUMFRAMESTOACQUIRE`, in the order they are to be made.
+    /// Settings by name, such as `NUMFRAMESTOACQUIRE`, in the order they are made.
     #[serde(default)]
     settings: Map<String, Json>,
     /// Whether the acquisition is started here.
@@ -47,7 +47,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Connects, makes the settings, and gives them as the detector says them afterwards.
+    /// Connects, makes the settings, and gives them as the detector says them then.
     pub fn configure(control: &Control, wired: Option<&str>) -> Result<(Command, Dict)> {
         let text = wired.or(control.address.as_deref()).ok_or_else(|| {
             Error::recipe("`control` names no detector")

@@ -19,7 +19,7 @@ use crate::net::wire::{Sent, Wire};
 /// Bytes of the header of a frame of one chip.
 const HEADER: usize = 384;
 
-/// Starts a simulated Merlin detector on this machine, for `live.merlin` to take its frames.
+/// Starts a simulated Merlin detector on this machine, for `live.merlin`.
 ///
 /// Listens on the loopback interface alone, on a socket for data and one for commands. An acquisition begins when
 /// somebody connects to the data socket, or with `start = "control"` on the command STARTACQUISITION. Frames have a smooth
@@ -44,7 +44,7 @@ pub struct Detector {
     /// Frames per second; 0 is as fast as they are taken.
     #[schemars(range(min = 0), extend("x-unit" = "Hz"))]
     pub rate: f64,
-    /// What begins an acquisition: `connect` (the first client) or `control` (a command).
+    /// What begins an acquisition: `connect` (a client) or `control` (a command).
     #[schemars(extend("enum" = ["connect", "control"]))]
     pub start: String,
     /// What goes wrong.

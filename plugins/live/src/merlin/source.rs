@@ -36,14 +36,14 @@ const MORE: Duration = Duration::from_millis(2);
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Merlin {
-    /// Where the data socket is: `host` or `host:port`, unless the input `address` says it.
+    /// Where the data socket is: `host:port`, unless the input `address` says it.
     #[serde(default)]
     address: Option<String>,
     /// A recorded data socket to play in place of a detector.
     #[serde(default)]
     #[schemars(extend("x-path" = "input"))]
     recording: Option<String>,
-    /// How many frames the acquisition has, where the header message says 0 or otherwise.
+    /// How many frames there are, where the header message says 0 or otherwise.
     #[serde(default)]
     #[schemars(range(min = 1))]
     frames: Option<u64>,
@@ -61,7 +61,9 @@ pub struct Merlin {
     #[serde(default = "thirty")]
     #[schemars(range(min = 0.01), extend("x-unit" = "s"))]
     stall: f64,
-    /// Bytes that may wait between the network and the run; the detector waits beyond that.
+    /// Bytes that may wait between the network and the run.
+    ///
+    /// Beyond that the detector waits.
     #[serde(default = "buffer")]
     #[schemars(range(min = 65536), extend("x-unit" = "byte"))]
     buffer: usize,

@@ -11,7 +11,7 @@ use crate::net::queue::TICK;
 use crate::net::serve::{Crew, Door};
 use crate::net::wire::Wire;
 
-/// Starts a simulated Timepix3 detector on this machine, for `live.tpx3` to take its events.
+/// Starts a simulated Timepix3 detector on this machine, for `live.tpx3`.
 ///
 /// Listens on the loopback interface alone and sends the events of one scan to the first client: raw packets with a
 /// trigger at the beginning of each line, or sparse frames. The events of a frame are known in closed form. Ends by
@@ -138,7 +138,7 @@ impl Events {
         Ok(Simulated { address, crew })
     }
 
-    /// Where the events of a frame are: pixel by pixel, with their time in the frame as a share.
+    /// The events of a frame: row, column, and time as a share of the frame.
     pub fn events_of(&self, frame: u64) -> Vec<(usize, usize, f64)> {
         let event = |i: u64| {
             let drawn = mixed(frame << 20 | i);

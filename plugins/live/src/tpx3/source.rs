@@ -34,7 +34,7 @@ enum Format {
     Sparse,
 }
 
-/// Frames made of the events of a Timepix3 detector, from a file or while they are taken.
+/// Frames made of the events of a Timepix3, from a file or while they are taken.
 ///
 /// `format = "raw"` takes packets of events: with `dwell` and `scan` an event belongs to the frame of its time, counted
 /// from time 0, or with `triggered` from the trigger that begins its line. A pixel counts its events, or with `charge`
@@ -69,7 +69,9 @@ pub struct Tpx3 {
     /// Lines of the scan begin with triggers.
     #[serde(default)]
     triggered: bool,
-    /// Rows and columns of the detector, of raw events: 256 x 256, or 512 x 512 of four chips.
+    /// Rows and columns of the detector, of raw events.
+    ///
+    /// One chip has 256 x 256, four have 512 x 512.
     #[serde(default = "shape")]
     shape: [usize; 2],
     /// Pixels sum the times over threshold in place of counting events.
@@ -87,7 +89,9 @@ pub struct Tpx3 {
     #[serde(default = "thirty")]
     #[schemars(range(min = 0.01), extend("x-unit" = "s"))]
     stall: f64,
-    /// Bytes that may wait between the network and the run; the detector waits beyond that.
+    /// Bytes that may wait between the network and the run.
+    ///
+    /// Beyond that the detector waits.
     #[serde(default = "buffer")]
     #[schemars(range(min = 65536), extend("x-unit" = "byte"))]
     buffer: usize,

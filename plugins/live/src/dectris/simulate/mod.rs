@@ -13,7 +13,7 @@ use crate::faults::Hit;
 
 pub use serve::{Simulated, Tally};
 
-/// Starts a simulated DECTRIS detector on this machine, for `live.dectris` to take its images.
+/// Starts a simulated DECTRIS detector on this machine, for `live.dectris`.
 ///
 /// Listens on the loopback interface alone and speaks ZeroMQ and HTTP as the detector does. A series begins when
 /// somebody connects, or with `start = "api"` when it is armed and triggered. Images have a smooth pattern and a bright
@@ -48,7 +48,9 @@ pub struct Detector {
     /// Images per second; 0 is as fast as they are taken.
     #[schemars(range(min = 0), extend("x-unit" = "Hz"))]
     pub rate: f64,
-    /// Images that the detector keeps when nobody takes them; with a rate it loses more. 0 loses none.
+    /// Images that it keeps when nobody takes them; 0 keeps all.
+    ///
+    /// With a `rate` it loses those beyond.
     pub queue: u64,
     /// How much the start message says: `all`, `basic` or `none`.
     #[schemars(extend("enum" = ["all", "basic", "none"]))]
@@ -195,7 +197,9 @@ impl Detector {
         Simulated::begin(self.clone())
     }
 
-    /// The pixels of an image in this machine's byte order; the second channel counts half.
+    /// The pixels of an image in this machine's byte order.
+    ///
+    /// The second channel counts half.
     pub fn pixels(&self, number: u64, channel: u8) -> Vec<u8> {
         let n = number % self.distinct.max(1);
         let size = usize::from(self.bits / 8);
