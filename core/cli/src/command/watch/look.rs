@@ -223,7 +223,9 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         };
-        ["raw/scan10.h5", "raw/scan9.h5", "raw/a/b/scan1.h5", "raw/dark.h5", "raw/.scan3.h5"].map(put);
+        for name in ["raw/scan10.h5", "raw/scan9.h5", "raw/a/b/scan1.h5", "raw/dark.h5", "raw/.scan3.h5"] {
+            put(name);
+        }
         let pattern = |text: &str| format!("{}/{text}", folder.path().display());
         let mut finder = Finder::new(&pattern("raw/**/scan*.h5")).unwrap();
         assert_eq!(names(&mut finder), ["a-b-scan1", "scan9", "scan10"]);
@@ -250,7 +252,7 @@ mod tests {
         // A file of long ago rests already.
         let old = SystemTime::now() - Duration::from_secs(7200);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-        assert_eq!(settling.ready(), [path.clone()]);
+        assert_eq!(settling.ready(), std::slice::from_ref(&path));
         assert!(settling.is_empty());
         settling.add(path.clone());
         std::fs::remove_file(&path).unwrap();
