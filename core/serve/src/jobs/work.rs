@@ -131,6 +131,8 @@ impl Shared {
             threads: Some(self.threads.clone()),
             reader: self.reader.clone(),
             prepared: self.prepared.clone(),
+            // A job has a time limit of its own.
+            hang_s: f64::INFINITY,
         };
         let Some(input) = job.input() else {
             return Err(Error::internal("a job lost its input before it ran"));
