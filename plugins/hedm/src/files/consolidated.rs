@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn columns_hold_what_their_names_say() {
-        let voxel = |k: usize| Voxel { x: 2.0 * k as f64, y: -1.0, edge: 2.0, up: k % 2 == 0 };
+        let voxel = |k: usize| Voxel { x: 2.0 * k as f64, y: -1.0, edge: 2.0, up: k.is_multiple_of(2) };
         let turn = |k: usize| if k < 3 { 0.001 * k as f64 } else { 0.3 };
         let voxels: Vec<Fitted> = (0..5)
             .map(|k| Fitted {
