@@ -208,10 +208,10 @@ fn plain(path: &Path, scale: f64) {
 /// All reductions as a recipe on the engine, on one thread of heavy work and on two.
 fn engine(path: &Path, folder: &Path, side: usize, scale: f64) {
     let mut text = format!(
-        "isard = \"0.1\"\nname = \"bench\"\n[stage.scan]\nuse = \"stem.npy\"\nset = {{ path = {path:?} }}\n"
+        "isard = \"0.1\"\nname = \"bench\"\n[stage.frames]\nuse = \"stem.npy\"\nset = {{ path = {path:?} }}\n"
     );
     for (i, (_, stage, set)) in cases(path).into_iter().enumerate() {
-        text.push_str(&format!("[stage.r{i}]\nuse = \"{stage}\"\nfrom = \"scan\"\n"));
+        text.push_str(&format!("[stage.r{i}]\nuse = \"{stage}\"\nfrom = \"frames\"\n"));
         if stage != "image.sum" {
             text.push_str(&format!("[stage.r{i}.set]\nscan = [{side}, {side}]\n"));
             text.push_str(&set.replace("[detectors]", &format!("[stage.r{i}.set.detectors]")));
