@@ -33,19 +33,17 @@ enum Fate {
 
 impl Form {
     /// Puts images into slots: runs of consecutive numbers become one block each.
-    pub(super) fn put(&self, cx: &Cx, images: &[Box<Image>], slots: &mut Slots<Frame>) -> Result<()> {
+    pub(super) fn put(&self, cx: &Cx, images: &[Image], slots: &mut Slots<Frame>) -> Result<()> {
         for run in images.chunk_by(|a, b| a.number + 1 == b.number) {
             self.run(cx, run, slots)?;
         }
         Ok(())
     }
 
-    fn run(&self, cx: &Cx, run: &[Box<Image>], slots: &mut Slots<Frame>) -> Result<()> {
+    fn run(&self, cx: &Cx, run: &[Image], slots: &mut Slots<Frame>) -> Result<()> {
         let n = run.len();
         let [y, x] = self.shape;
-        let times = |of: fn(&Image) -> f64| {
-            Array::from_slice(&run.iter().map(|image| of(image)).collect::<Vec<f64>>())
-        };
+        let times = |of: fn(&Image) -> f64| Array::from_slice(&run.iter().map(of).collect::<Vec<f64>>());
         let (time, exposure) = (times(|i| i.time), times(|i| i.exposure));
         if let [one] = run
             && self.stack.is_empty()

@@ -273,7 +273,7 @@ fn head(major: u8, n: u64, out: &mut Vec<u8>) {
         0x1_0000..=0xffff_ffff => 4,
         _ => 8_usize,
     };
-    out.push(major << 5 | 24 + width.trailing_zeros() as u8);
+    out.push((major << 5) | (24 + width.trailing_zeros() as u8));
     out.extend_from_slice(&bytes[8 - width..]);
 }
 

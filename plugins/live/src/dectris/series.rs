@@ -4,13 +4,13 @@ use super::event::{Event, Image};
 use crate::series::Series;
 
 /// Takes what a message said; gives the image if it is a wanted one of series `id`.
-pub(super) fn take(series: &mut Series, id: u64, event: Event) -> Option<Box<Image>> {
+pub(super) fn take(series: &mut Series, id: u64, event: Event) -> Option<Image> {
     match event {
         Event::Image(image) if image.series == id && !series.believable(image.number) => {
             series.unreadable(format!("an image says that it is number {}", image.number));
             None
         }
-        Event::Image(image) if image.series == id => series.saw(image.number).then_some(image),
+        Event::Image(image) if image.series == id => series.saw(image.number).then_some(*image),
         Event::End { series: ended } if ended == id => {
             series.end();
             None

@@ -154,7 +154,7 @@ struct Live {
     series: Series,
     form: Form,
     /// Images that came while the head was waited for.
-    early: Vec<Box<Image>>,
+    early: Vec<Image>,
     session: Option<Session>,
 }
 
@@ -227,7 +227,9 @@ impl Source for Dectris {
         let seconds = Duration::from_secs_f64;
         let (id, name) = (start.series, format!("series {}", start.series));
         let mut series = Series::new(name, frames, from.next, seconds(self.stall), seconds(self.late));
-        let early = early.into_iter().filter_map(|image| series::take(&mut series, id, Event::Image(image)));
+        let early = early
+            .into_iter()
+            .filter_map(|image| series::take(&mut series, id, Event::Image(Box::new(image))));
         let early = early.collect();
         let mut shapes = Shapes::default()
             .with("image", Shape::array(form.dtype, &form.shape))
@@ -272,7 +274,7 @@ impl Dectris {
         until: Instant,
         armed: Option<u64>,
         attach: bool,
-    ) -> Result<(Start, Vec<Box<Image>>)> {
+    ) -> Result<(Start, Vec<Image>)> {
         let (mut why, mut stale) = (String::new(), 0u64);
         while Instant::now() < until && !inlet.is_dry() {
             cx.check()?;
@@ -283,7 +285,7 @@ impl Dectris {
                     }
                     Ok(Event::Image(image)) if attach && armed.is_none_or(|id| id == image.series) => {
                         let start = Start { series: image.series, ..Start::default() };
-                        return Ok((start, vec![image]));
+                        return Ok((start, vec![*image]));
                     }
                     Ok(_) => stale += 1,
                     Err(bad) => why = bad,
@@ -306,8 +308,8 @@ impl Dectris {
         inlet: &mut Inlet,
         until: Instant,
         mut start: Start,
-        mut early: Vec<Box<Image>>,
-    ) -> Result<(Start, Vec<Box<Image>>)> {
+        mut early: Vec<Image>,
+    ) -> Result<(Start, Vec<Image>)> {
         let mut why = String::new();
         loop {
             if let Some(image) = early.iter().find(|image| image.fault.is_none()) {
@@ -332,7 +334,7 @@ impl Dectris {
             cx.check()?;
             match inlet.next(FIRST) {
                 Some(Inbound::Item(message)) => match parse(&message) {
-                    Ok(Event::Image(image)) if image.series == start.series => early.push(image),
+                    Ok(Event::Image(image)) if image.series == start.series => early.push(*image),
                     Ok(_) => (),
                     Err(bad) => why = bad,
                 },

@@ -134,7 +134,7 @@ impl Raw {
             // The rising edge of either trigger input begins a line.
             0x6 if self.binning.triggered && matches!(packet >> 56 & 15, 0xf | 0xe) => {
                 let half = u64::from(packet >> 5 & 15 >= 7);
-                let time = self.unwound((packet >> 9 & (1 << 35) - 1) * 2 + half);
+                let time = self.unwound(((packet >> 9) & ((1 << 35) - 1)) * 2 + half);
                 self.lines.push((time, self.triggers));
                 self.triggers += 1;
             }
@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn lines_begin_with_triggers_and_flyback_is_left_out() {
-        let event = |ticks: u64| 0xb << 60 | (ticks / 16 & 0x3fff) << 30 | ticks / 16 >> 14;
-        let trigger = |ticks: u64| 0x6f << 56 | ticks / 2 << 9;
+        let event = |ticks: u64| 0xb << 60 | ((ticks / 16) & 0x3fff) << 30 | (ticks / 16) >> 14;
+        let trigger = |ticks: u64| 0x6f << 56 | (ticks / 2) << 9;
         let mut raw = Raw::new(Binning { triggered: true, frames: 8, ..binning() });
         // Before the first line, in its columns 0 and 3, behind it, and in the second line.
         let packets = [

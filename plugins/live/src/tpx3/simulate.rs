@@ -225,9 +225,9 @@ impl Events {
         for pair in events.chunks_exact_mut(2) {
             pair.swap(0, 1);
         }
-        let mut packets = vec![0x6f << 56 | (start / 2 & (1 << 35) - 1) << 9];
+        let mut packets = vec![0x6f << 56 | ((start / 2) & ((1 << 35) - 1)) << 9];
         for (time, y, x) in events {
-            let (coarse, y, x) = (time / 16 & (1 << 30) - 1, y as u64, x as u64);
+            let (coarse, y, x) = ((time / 16) & ((1 << 30) - 1), y as u64, x as u64);
             let place = x >> 1 << 53 | y >> 2 << 47 | (x & 1) << 46 | (y & 3) << 44;
             packets.push(0xb << 60 | place | (coarse & 0x3fff) << 30 | 10 << 20 | coarse >> 14);
         }
