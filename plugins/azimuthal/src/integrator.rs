@@ -8,7 +8,7 @@ use crate::matrix::ByBin;
 use crate::pixel::{Dummy, Pixel};
 use crate::prepare::{Corrections, ErrorModel, Fixed, Images};
 use crate::robust::{Clipping, between, clipped};
-use crate::simd::Packed;
+use crate::simd::{Frame, Packed};
 use crate::split::{Binning, Shares};
 use crate::sums::{Result1, Sums, plain};
 
@@ -73,30 +73,44 @@ impl Integrator {
 
     /// The curve or map of a frame; `factor` is what all its pixels are divided by.
     pub fn run<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>, factor: f64) -> Result1 {
-        let mut sums = self.sums(frame, variance);
-        sums.scale(factor);
-        sums.finish(self.settings.empty)
+        let mut all = self.run_all(&[Frame { pixels: frame, variance }], &[factor]);
+        all.pop().expect("one frame gives one result")
     }
 
-    /// The sums of a frame.
-    pub fn sums<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>) -> Sums {
+    /// The curves or maps of frames, together: the shares are read once for several of them.
+    pub fn run_all<T: Pixel>(&self, frames: &[Frame<T>], factors: &[f64]) -> Vec<Result1> {
+        let scaled = self.sums(frames).into_iter().zip(factors).map(|(mut sums, factor)| {
+            sums.scale(*factor);
+            sums.finish(self.settings.empty)
+        });
+        scaled.collect()
+    }
+
+    /// The sums of frames.
+    pub fn sums<T: Pixel>(&self, frames: &[Frame<T>]) -> Vec<Sums> {
         let model = self.settings.model;
-        let variance = variance.filter(|_| model == ErrorModel::Variance);
-        if let Some(sorted) = &self.sorted {
-            let scatter = model == ErrorModel::Azimuthal;
-            match &self.settings.robust {
-                Robust::Clip(clipping) => {
-                    return clipped(sorted, &self.fixed, frame, variance, model, clipping);
-                }
-                Robust::Between(range) => {
-                    return between(sorted, &self.fixed, frame, variance, scatter, *range);
-                }
-                Robust::No => (),
-            }
-        }
+        let wanted = model == ErrorModel::Variance;
+        let own: Vec<Frame<T>> = frames
+            .iter()
+            .map(|f| Frame { pixels: f.pixels, variance: f.variance.filter(|_| wanted) })
+            .collect();
         match &self.packed {
-            Some(packed) => packed.sums(&self.fixed, frame, variance, model),
-            None => plain(&self.shares.matrix, &self.fixed, frame, variance, model),
+            Some(packed) => packed.sums(&self.fixed, &own, model),
+            None => own.iter().map(|frame| self.one(frame.pixels, frame.variance)).collect(),
+        }
+    }
+
+    /// The sums of a frame, in the plain way or without what stands out.
+    fn one<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>) -> Sums {
+        let model = self.settings.model;
+        match (&self.settings.robust, &self.sorted) {
+            (Robust::Clip(clipping), Some(sorted)) => {
+                clipped(sorted, &self.fixed, frame, variance, model, clipping)
+            }
+            (Robust::Between(range), Some(sorted)) => {
+                between(sorted, &self.fixed, frame, variance, model == ErrorModel::Azimuthal, *range)
+            }
+            _ => plain(&self.shares.matrix, &self.fixed, frame, variance, model),
         }
     }
 

@@ -47,19 +47,6 @@ impl Matrix {
         self.start.push(self.bin.len() as u32);
     }
 
-    /// Puts matrices of consecutive pixels together.
-    pub(crate) fn concat(bins: usize, parts: Vec<Matrix>) -> Matrix {
-        let mut parts = parts.into_iter();
-        let mut all = parts.next().unwrap_or_else(|| Matrix::new(bins, 0));
-        for part in parts {
-            let base = all.bin.len() as u32;
-            all.start.extend(part.start[1..].iter().map(|s| s + base));
-            all.bin.extend_from_slice(&part.bin);
-            all.share.extend_from_slice(&part.share);
-        }
-        all
-    }
-
     /// Pixels.
     pub fn pixels(&self) -> usize {
         self.start.len() - 1
@@ -138,8 +125,5 @@ mod tests {
         assert_eq!(sorted.of(0), (&[0, 3][..], &[0.5, 0.25][..]));
         assert_eq!(sorted.of(1), (&[0, 2][..], &[0.5, 1.0][..]));
         assert_eq!(sorted.of(2), (&[3][..], &[0.75][..]));
-        let twice = Matrix::concat(3, vec![matrix.clone(), matrix.clone()]);
-        assert_eq!((twice.pixels(), twice.of(5)), (8, matrix.of(1)));
-        assert_eq!(twice.of(7), matrix.of(3));
     }
 }

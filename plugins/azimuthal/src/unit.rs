@@ -200,6 +200,8 @@ mod tests {
         let unit = Unit::named("d*2_nm^-2").unwrap();
         assert_eq!((unit.quantity(), unit.symbol()), ("d*2", "nm^-2"));
         assert_eq!(Unit::named("furlongs"), None);
-        assert!(Unit::named("2th_deg").unwrap().positive() && !Unit::named("log(q.nm)_None").unwrap().positive());
+        assert!(
+            Unit::named("2th_deg").unwrap().positive() && !Unit::named("log(q.nm)_None").unwrap().positive()
+        );
     }
 }

@@ -3,12 +3,15 @@
 //! Every run of the cases in the reference data, at the tolerances that its description states: 1e-7 for the axis, 2e-7
 //! without splitting and by bounding boxes, 5e-5 by outlines, 1e-4 for errors from the scatter.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::path::Path;
 
 use isard_azimuthal::{
-    Binning, Camera, Clipping, Corrections, Dummy, ErrorModel, Images, Integrator, Places, Robust, Settings, Splitting, Unit,
+    Binning, Camera, Clipping, Corrections, Dummy, ErrorModel, Images, Integrator, Places, Robust, Settings,
+    Splitting, Unit,
 };
 use isard_core::dispatch;
 use isard_core::value::Array;
@@ -30,10 +33,9 @@ fn splitting(method: &Json) -> Splitting {
 
 /// The settings of a run.
 fn settings(run: &Json) -> Settings {
-    let dummy = run["dummy"].as_f64().map(|value| Dummy {
-        value: value as f32,
-        delta: run["delta_dummy"].as_f64().unwrap_or(0.0) as f32,
-    });
+    let dummy = run["dummy"]
+        .as_f64()
+        .map(|value| Dummy { value: value as f32, delta: run["delta_dummy"].as_f64().unwrap_or(0.0) as f32 });
     let model = match run["error_model"].as_str() {
         _ if run["use_variance"] == true => ErrorModel::Variance,
         Some("poisson" | "hybrid") => ErrorModel::Poisson,
@@ -121,7 +123,11 @@ fn differences(folder: &Path, frame: &Array, run: &Json, places: Places) -> Vec<
             _ => 0,
         };
         if off.len() > first.max(border) {
-            out.push(format!("{name} beyond {allowed:.1e} in {} bins: {:?}", off.len(), &off[..off.len().min(4)]));
+            out.push(format!(
+                "{name} beyond {allowed:.1e} in {} bins: {:?}",
+                off.len(),
+                &off[..off.len().min(4)]
+            ));
         }
     };
     check("radial", &integrator.shares.radial_axis(&settings.binning.unit), 1e-7);

@@ -1,5 +1,7 @@
 //! Arrays of pixels against those of pyFAI 2026.9.0, in all orientations.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use isard_azimuthal::{Camera, Unit};
@@ -37,8 +39,13 @@ fn check(orientation: u64) {
     });
     near("pos_zyx", &zyx.collect::<Vec<_>>(), &wanted("pos_zyx"), 1e-15);
     // Doubles to doubles' precision; corners to that of single precision, and extents as they follow from them.
-    let units =
-        [("2th_rad", "2th_rad"), ("q_nm-1", "q_nm^-1"), ("r_m", "r_m"), ("ds2_nm-2", "d*2_nm^-2"), ("chi_rad", "chi_rad")];
+    let units = [
+        ("2th_rad", "2th_rad"),
+        ("q_nm-1", "q_nm^-1"),
+        ("r_m", "r_m"),
+        ("ds2_nm-2", "d*2_nm^-2"),
+        ("chi_rad", "chi_rad"),
+    ];
     for (key, name) in units {
         let unit = Unit::named(name).unwrap();
         let centres = camera.centres(&unit).unwrap();
@@ -87,8 +94,12 @@ fn check(orientation: u64) {
     ] {
         near(key, &[found], &[case["fit2d"][key].as_f64().unwrap()], 1e-12);
     }
-    let wanted: Vec<f64> =
-        case["rotation_matrix_axes_123"].as_array().unwrap().iter().flat_map(|r| r.as_array().unwrap().iter().map(|v| v.as_f64().unwrap())).collect();
+    let wanted: Vec<f64> = case["rotation_matrix_axes_123"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|r| r.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()))
+        .collect();
     // Ours is ordered (y, x, z) by (1, 2, 3) as theirs.
     near("rotation", matrix.as_flattened(), &wanted, 1e-14);
 }

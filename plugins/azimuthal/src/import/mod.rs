@@ -41,15 +41,19 @@ struct Found {
 
 /// Makes a recipe of a configuration, for frames that are read from `frames`.
 pub fn recipe(text: &str, frames: &str) -> Result<Imported> {
-    let all: Map<String, Value> = serde_json::from_str(text)
-        .map_err(|e| Error::data(format!("no configuration: {e}")).help("give the JSON file of an integration"))?;
+    let all: Map<String, Value> = serde_json::from_str(text).map_err(|e| {
+        Error::data(format!("no configuration: {e}")).help("give the JSON file of an integration")
+    })?;
     let mut found = Found { all, used: BTreeSet::new(), notes: vec![] };
-    let map = found.on("do_2D") || (found.get("do_2D").is_none() && found.number("nbpt_azim")?.is_some_and(|n| n > 1.0));
+    let map = found.on("do_2D")
+        || (found.get("do_2D").is_none() && found.number("nbpt_azim")?.is_some_and(|n| n > 1.0));
     let mut set = vec![found.geometry()?];
     let unit = found.text("unit").unwrap_or_else(|| "2th_deg".into());
     if crate::Unit::named(&unit).is_none() {
         let known = crate::unit::names();
-        return Err(Error::data(format!("`unit` is `{unit}`, which is not known")).help(format!("known: {known}")));
+        return Err(
+            Error::data(format!("`unit` is `{unit}`, which is not known")).help(format!("known: {known}"))
+        );
     }
     set.push(format!("unit = {unit:?}"));
     if let Some(bins) = found.number("nbpt_rad")? {
@@ -74,12 +78,15 @@ pub fn recipe(text: &str, frames: &str) -> Result<Imported> {
     let errors = set.iter().any(|s| s.starts_with("errors"));
     let mut out = String::from("# Made of an integration configuration by `isard import pyfai`.\n");
     let _ = writeln!(out, "isard = \"0.1\"\nname = \"integrate\"\n\n[stage.frames]\nuse = {source:?}");
-    let _ = writeln!(out, "set = {{ path = {path:?} }}\n\n[stage.result]\nuse = {stage:?}\nfrom = \"frames\"");
+    let _ =
+        writeln!(out, "set = {{ path = {path:?} }}\n\n[stage.result]\nuse = {stage:?}\nfrom = \"frames\"");
     if !inputs.is_empty() {
         let _ = writeln!(out, "in = {{ image = \"frames.image\", {} }}", inputs.join(", "));
     }
     let _ = writeln!(out, "\n[stage.result.set]");
-    set.iter().for_each(|line| drop(writeln!(out, "{line}")));
+    for line in &set {
+        let _ = writeln!(out, "{line}");
+    }
     let mut keys = vec!["intensity", "radial"];
     keys.extend(errors.then_some("sigma"));
     keys.extend(map.then_some("azimuthal"));
@@ -143,12 +150,23 @@ impl Found {
             Some(Value::Object(table)) => table,
             _ => self.all.clone(),
         };
-        let names =
-            ["poni_version", "dist", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength", "detector", "detector_config"];
+        let names = [
+            "poni_version",
+            "dist",
+            "poni1",
+            "poni2",
+            "rot1",
+            "rot2",
+            "rot3",
+            "wavelength",
+            "detector",
+            "detector_config",
+        ];
         let mut text = String::new();
         for (key, value) in &nested {
             let lower = key.to_lowercase();
-            if !names.contains(&lower.as_str()) && !["pixel1", "pixel2", "parallax"].contains(&lower.as_str()) {
+            if !names.contains(&lower.as_str()) && !["pixel1", "pixel2", "parallax"].contains(&lower.as_str())
+            {
                 continue;
             }
             self.used.insert(key.clone());
@@ -165,8 +183,9 @@ impl Found {
             };
             let _ = writeln!(text, "{key}: {value}");
         }
-        let poni = Poni::parse(&text)
-            .map_err(|e| Error::data(format!("the geometry: {e}")).help("it stands under `poni`, or as `dist`, ..."))?;
+        let poni = Poni::parse(&text).map_err(|e| {
+            Error::data(format!("the geometry: {e}")).help("it stands under `poni`, or as `dist`, ...")
+        })?;
         let Pose { dist, .. } = poni.pose;
         if dist <= 0.0 {
             self.notes.push(format!("the distance is {dist} m"));
@@ -186,7 +205,9 @@ impl Found {
             }
             match (low, high) {
                 (Some(low), Some(high)) => set.push(format!("{name} = [{low:?}, {high:?}]")),
-                _ => self.notes.push(format!("`{switch}` is on, but a limit is missing: the whole range is taken")),
+                _ => self
+                    .notes
+                    .push(format!("`{switch}` is on, but a limit is missing: the whole range is taken")),
             }
         }
         if self.on("chi_discontinuity_at_0") {
@@ -256,7 +277,9 @@ impl Found {
                 .iter()
                 .filter_map(|k| match self.get(k)? {
                     Value::String(file) if !file.is_empty() => Some(vec![file]),
-                    Value::Array(files) => Some(files.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect()),
+                    Value::Array(files) => {
+                        Some(files.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect())
+                    }
                     _ => None,
                 })
                 .flatten()

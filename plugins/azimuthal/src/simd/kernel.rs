@@ -1,46 +1,54 @@
 //! The loop over blocks: read eight pixels, multiply them by their shares, add them to their bins.
 
 use crate::pixel::{Dummy, Pixel};
-use crate::simd::pack::{LANES, Lost, Packed, Run};
-use crate::sums::Sums;
+use crate::simd::pack::{COPIES, Frame, LANES, Lost, Packed, Run};
 
 /// What the loop works on.
-struct Job<'a, T> {
-    packed: &'a Packed,
-    frame: &'a [T],
-    variance: Option<&'a [f32]>,
+struct Job<'a, T, const KINDS: usize> {
+    frame: Frame<'a, T>,
     dummy: Option<Dummy>,
+    bins: Vec<[f64; KINDS]>,
+    lost: Vec<Lost>,
 }
 
-/// Adds a frame to the signal and, where wanted, to the variance; lists the pixels that are invalid.
+/// Signal and, where wanted, variance of frames, and the pixels that are invalid.
 pub(super) fn scatter<T: Pixel>(
     packed: &Packed,
     dummy: Option<Dummy>,
-    frame: &[T],
-    variance: Option<&[f32]>,
+    frames: &[Frame<T>],
     spread: bool,
-    sums: &mut Sums,
-    lost: &mut Vec<Lost>,
-) {
-    let job = Job { packed, frame, variance, dummy };
-    let kinds = if spread { 2 } else { 1 };
-    // Shares that only fill a block up may reach behind the last bin.
-    let behind = packed.runs.iter().map(|r| r.width).max().unwrap_or(0);
-    let mut bins = vec![0f64; (packed.bins + behind) * LANES * kinds];
+) -> Vec<(Vec<f64>, Vec<f64>, Vec<Lost>)> {
     if spread {
-        best::<T, 2>(&job, &mut bins, lost);
+        let done = run::<T, 2>(packed, dummy, frames).into_iter();
+        done.map(|job| (total(packed.bins, &job.bins, 0), total(packed.bins, &job.bins, 1), job.lost))
+            .collect()
     } else {
-        best::<T, 1>(&job, &mut bins, lost);
+        let done = run::<T, 1>(packed, dummy, frames).into_iter();
+        done.map(|job| (total(packed.bins, &job.bins, 0), vec![], job.lost)).collect()
     }
-    let total = |kind: usize| -> Vec<f64> {
-        let all = bins.chunks_exact(LANES * kinds).take(packed.bins);
-        all.map(|lanes| lanes.iter().skip(kind).step_by(kinds).sum()).collect()
-    };
-    sums.signal = total(0);
-    sums.variance = if spread { total(1) } else { vec![] };
 }
 
-fn best<T: Pixel, const KINDS: usize>(job: &Job<T>, bins: &mut [f64], lost: &mut Vec<Lost>) {
+/// The jobs of some frames, done.
+fn run<'a, T: Pixel, const KINDS: usize>(
+    packed: &Packed,
+    dummy: Option<Dummy>,
+    frames: &[Frame<'a, T>],
+) -> Vec<Job<'a, T, KINDS>> {
+    // Shares that only fill a block up may reach behind the last bin.
+    let behind = packed.runs.iter().map(|r| r.width).max().unwrap_or(0);
+    let bins = || vec![[0f64; KINDS]; (packed.bins + behind) * COPIES];
+    let mut jobs: Vec<_> =
+        frames.iter().map(|frame| Job { frame: *frame, dummy, bins: bins(), lost: vec![] }).collect();
+    best(packed, &mut jobs);
+    jobs
+}
+
+/// The sums over the copies of each bin.
+fn total<const KINDS: usize>(n: usize, bins: &[[f64; KINDS]], kind: usize) -> Vec<f64> {
+    bins.chunks_exact(COPIES).take(n).map(|copies| copies.iter().map(|copy| copy[kind]).sum()).collect()
+}
+
+fn best<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f")
@@ -48,67 +56,69 @@ fn best<T: Pixel, const KINDS: usize>(job: &Job<T>, bins: &mut [f64], lost: &mut
             && is_x86_feature_detected!("avx512vl")
         {
             // SAFETY: the processor has what the function was compiled for.
-            return unsafe { wide::<T, KINDS>(job, bins, lost) };
+            return unsafe { wide(packed, jobs) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function was compiled for.
-            return unsafe { middle::<T, KINDS>(job, bins, lost) };
+            return unsafe { middle(packed, jobs) };
         }
     }
-    any::<T, KINDS>(job, bins, lost);
+    any(packed, jobs);
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-unsafe fn wide<T: Pixel, const KINDS: usize>(job: &Job<T>, bins: &mut [f64], lost: &mut Vec<Lost>) {
-    any::<T, KINDS>(job, bins, lost);
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2")]
+unsafe fn wide<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
+    any(packed, jobs);
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn middle<T: Pixel, const KINDS: usize>(job: &Job<T>, bins: &mut [f64], lost: &mut Vec<Lost>) {
-    any::<T, KINDS>(job, bins, lost);
+#[target_feature(enable = "avx2")]
+unsafe fn middle<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
+    any(packed, jobs);
 }
 
 #[inline(always)]
-fn any<T: Pixel, const KINDS: usize>(job: &Job<T>, bins: &mut [f64], lost: &mut Vec<Lost>) {
-    for run in &job.packed.runs {
-        match run.width {
-            1 => blocks::<T, KINDS, 1>(job, run, bins, lost),
-            2 => blocks::<T, KINDS, 2>(job, run, bins, lost),
-            3 => blocks::<T, KINDS, 3>(job, run, bins, lost),
-            4 => blocks::<T, KINDS, 4>(job, run, bins, lost),
-            5 => blocks::<T, KINDS, 5>(job, run, bins, lost),
-            6 => blocks::<T, KINDS, 6>(job, run, bins, lost),
-            7 | 8 => blocks::<T, KINDS, 8>(job, run, bins, lost),
-            _ => blocks::<T, KINDS, 12>(job, run, bins, lost),
+fn any<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
+    for tile in &packed.tiles {
+        for job in jobs.iter_mut() {
+            for run in &packed.runs[tile.clone()] {
+                match run.width {
+                    1 => blocks::<T, KINDS, 1>(packed, job, run),
+                    2 => blocks::<T, KINDS, 2>(packed, job, run),
+                    3 => blocks::<T, KINDS, 3>(packed, job, run),
+                    4 => blocks::<T, KINDS, 4>(packed, job, run),
+                    5 => blocks::<T, KINDS, 5>(packed, job, run),
+                    6 => blocks::<T, KINDS, 6>(packed, job, run),
+                    _ => blocks::<T, KINDS, 12>(packed, job, run),
+                }
+            }
         }
     }
 }
 
 #[inline(always)]
 fn blocks<T: Pixel, const KINDS: usize, const MOST: usize>(
-    job: &Job<T>,
+    packed: &Packed,
+    job: &mut Job<T, KINDS>,
     run: &Run,
-    bins: &mut [f64],
-    lost: &mut Vec<Lost>,
 ) {
-    let packed = job.packed;
     // A width of its own up to six; else the width is at most what the loop was made for.
     let width = if MOST <= 6 { MOST } else { run.width };
     let number = run.blocks.clone();
     let firsts = packed.first[number.start * LANES..number.end * LANES].as_chunks::<LANES>().0;
-    let shares = packed.share[run.share..run.share + number.len() * width * LANES].chunks_exact(width * LANES);
+    let shares =
+        packed.share[run.share..run.share + number.len() * width * LANES].chunks_exact(width * LANES);
     for (((block, at), first), share) in number.clone().zip(&packed.at[number]).zip(firsts).zip(shares) {
         let at = *at as usize;
-        let raw: &[T; LANES] = job.frame[at..at + LANES].as_array().expect("eight pixels of a slice of eight");
+        let raw = &job.frame.pixels[at..at + LANES];
         let mut value = [0f32; LANES];
         for lane in 0..LANES {
             value[lane] = raw[lane].value();
         }
         let mut spread = [0f32; LANES];
         if KINDS == 2 {
-            match job.variance {
+            match job.frame.variance {
                 Some(variance) => spread.copy_from_slice(&variance[at..at + LANES]),
                 None => (0..LANES).for_each(|lane| spread[lane] = value[lane].max(1.0)),
             }
@@ -122,28 +132,25 @@ fn blocks<T: Pixel, const KINDS: usize, const MOST: usize>(
         }
         if bad {
             let offset = run.share + (block - run.blocks.start) * width * LANES;
-            drop_bad(job.dummy, (block, width, offset), &mut value, &mut spread, lost);
+            drop_bad(job.dummy, (block, width, offset), &mut value, &mut spread, &mut job.lost);
         }
-        for (j, share) in share.as_chunks::<LANES>().0.iter().enumerate() {
-            let mut signal = [0f64; LANES];
-            let mut variance = [0f64; LANES];
+        let mut more = [[[0f64; KINDS]; LANES]; MOST];
+        for (more, share) in more.iter_mut().zip(share.as_chunks::<LANES>().0) {
             for lane in 0..LANES {
                 let c = f64::from(share[lane]);
-                signal[lane] = c * f64::from(value[lane]);
+                more[lane][0] = c * f64::from(value[lane]);
                 if KINDS == 2 {
-                    variance[lane] = c * c * f64::from(spread[lane]);
+                    more[lane][1] = c * c * f64::from(spread[lane]);
                 }
             }
-            for lane in 0..LANES {
-                let place = ((usize::from(first[lane]) + j) * LANES + lane) * KINDS;
-                // SAFETY: the first bin of a pixel is below `bins`, `j` below the largest width, and `scatter` made
-                // room for `bins` and that width together.
-                unsafe {
-                    *bins.get_unchecked_mut(place) += signal[lane];
-                    if KINDS == 2 {
-                        *bins.get_unchecked_mut(place + 1) += variance[lane];
-                    }
-                }
+        }
+        for lane in 0..LANES {
+            let place = usize::from(first[lane]) * COPIES + lane % COPIES;
+            for (j, more) in more.iter().enumerate().take(width) {
+                // SAFETY: the first bin of a pixel is below `bins`, `j` below the largest width, and `run` made room
+                // for `bins` and that width together.
+                let bin = unsafe { job.bins.get_unchecked_mut(place + j * COPIES) };
+                (0..KINDS).for_each(|kind| bin[kind] += more[lane][kind]);
             }
         }
     }
@@ -163,7 +170,12 @@ fn drop_bad(
         if !value[lane].is_finite() || dummy.is_some_and(|d| d.marks(value[lane])) {
             value[lane] = 0.0;
             spread[lane] = 0.0;
-            lost.push(Lost { block: block as u32, lane: lane as u8, width: width as u8, share: share as u32 });
+            lost.push(Lost {
+                block: block as u32,
+                lane: lane as u8,
+                width: width as u8,
+                share: share as u32,
+            });
         }
     }
 }
@@ -174,7 +186,7 @@ mod tests {
 
     use crate::matrix::Matrix;
     use crate::prepare::{ErrorModel, Fixed};
-    use crate::sums::plain;
+    use crate::sums::{Sums, plain};
 
     /// A repeatable number below `n`.
     fn dice(seed: &mut u64, n: usize) -> usize {
@@ -206,7 +218,11 @@ mod tests {
             let packed = Packed::new(&matrix, &fixed).unwrap();
             for model in [ErrorModel::None, ErrorModel::Poisson, ErrorModel::Variance] {
                 let wanted = plain(&matrix, &fixed, &frame, Some(&variance), model);
-                let found = packed.sums(&fixed, &frame, Some(&variance), model);
+                let variance = (model == ErrorModel::Variance).then_some(&variance[..]);
+                let one = Frame { pixels: &frame, variance };
+                let found = packed.sums(&fixed, &[one; 11], model);
+                assert!(found.len() == 11 && found.iter().all(|f| *f == found[0]));
+                let found = &found[0];
                 let pairs = [
                     (&wanted.signal, &found.signal),
                     (&wanted.variance, &found.variance),
@@ -220,7 +236,7 @@ mod tests {
                     assert!(a.iter().zip(b).all(near), "{name} of {bins} bins: {a:?} {b:?}");
                 }
                 let empty = |s: &Sums| s.norm2.iter().map(|n| *n > 0.0).collect::<Vec<_>>();
-                assert_eq!(empty(&wanted), empty(&found));
+                assert_eq!(empty(&wanted), empty(found));
             }
         }
     }
@@ -233,7 +249,10 @@ mod tests {
         check(|s| dice(s, 4) as u8, Some(Dummy { value: 2.0, delta: 0.0 }));
         check(|s| if dice(s, 5) == 0 { f32::NAN } else { dice(s, 99) as f32 }, None);
         check(|s| if dice(s, 5) == 0 { f64::INFINITY } else { -(dice(s, 99) as f64) }, minus);
-        check(|s| if dice(s, 9) == 0 { u32::MAX } else { dice(s, 1 << 20) as u32 }, Some(Dummy { value: 4_294_967_296.0, delta: 1.5 }));
+        check(
+            |s| if dice(s, 9) == 0 { u32::MAX } else { dice(s, 1 << 20) as u32 },
+            Some(Dummy { value: 4_294_967_296.0, delta: 1.5 }),
+        );
     }
 
     #[test]
@@ -243,18 +262,20 @@ mod tests {
         let fixed = Fixed { norm: vec![1.0; 5000], dark: None, dummy: None };
         let packed = Packed::new(&matrix, &fixed).unwrap();
         let frame: Vec<i32> = (0..5000).map(|_| dice(seed, 500) as i32).collect();
-        let job = Job { packed: &packed, frame: &frame, variance: None, dummy: None };
-        let sum = |run: &dyn Fn(&mut [f64], &mut Vec<Lost>)| {
-            let mut bins = vec![0.0; 60 * LANES * 2];
-            run(&mut bins, &mut vec![]);
-            bins
+        let sum = |best: &dyn Fn(&Packed, &mut [Job<i32, 2>])| {
+            let bins = vec![[0.0; 2]; 60 * COPIES];
+            let frame = Frame { pixels: &frame[..], variance: None };
+            let mut jobs = [Job { frame, dummy: None, bins, lost: vec![] }];
+            best(&packed, &mut jobs);
+            let [job] = jobs;
+            job.bins
         };
-        let scalar = sum(&|bins, lost| any::<i32, 2>(&job, bins, lost));
-        assert_eq!(scalar, sum(&|bins, lost| best::<i32, 2>(&job, bins, lost)));
+        let scalar = sum(&|packed, jobs| any(packed, jobs));
+        assert_eq!(scalar, sum(&|packed, jobs| best(packed, jobs)));
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function was compiled for.
-            assert_eq!(scalar, sum(&|bins, lost| unsafe { middle::<i32, 2>(&job, bins, lost) }));
+            assert_eq!(scalar, sum(&|packed, jobs| unsafe { middle(packed, jobs) }));
         }
     }
 }

@@ -3,4 +3,4 @@
 mod kernel;
 mod pack;
 
-pub use pack::Packed;
+pub use pack::{Frame, Packed};

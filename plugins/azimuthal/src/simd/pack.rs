@@ -8,8 +8,14 @@ use crate::prepare::{ErrorModel, Fixed};
 use crate::simd::kernel;
 use crate::sums::Sums;
 
-/// Pixels in a block, and copies of every bin: neighbours never wait for one another's sums.
+/// Pixels in a block.
 pub(super) const LANES: usize = 8;
+
+/// Copies of every bin: neighbours in a row rarely wait for one another's sums.
+pub(super) const COPIES: usize = 8;
+
+/// Frames that go through a tile of the matrix before the next tile: it is read from memory once for all of them.
+pub(super) const TOGETHER: usize = 8;
 
 /// Blocks whose order may change, so that those of one width come together: few enough to stay in the cache.
 const TILE: usize = 2048;
@@ -29,6 +35,8 @@ pub struct Packed {
     pub(super) share: Vec<f32>,
     /// Blocks of one width, and where their shares begin.
     pub(super) runs: Vec<Run>,
+    /// The runs of each tile.
+    pub(super) tiles: Vec<Range<usize>>,
     /// What the sums are when every pixel is valid.
     whole: Sums,
     /// How many entries each bin has.
@@ -36,6 +44,15 @@ pub struct Packed {
     /// The sum of the dark in each bin.
     dark: Option<Vec<f64>>,
     pixels: usize,
+}
+
+/// A frame and, where errors come from one, its image of variances.
+#[derive(Clone, Copy)]
+pub struct Frame<'a, T> {
+    /// The pixels.
+    pub pixels: &'a [T],
+    /// The variance of each.
+    pub variance: Option<&'a [f32]>,
 }
 
 /// Consecutive blocks of one width.
@@ -68,6 +85,7 @@ impl Packed {
             first: vec![],
             share: Vec::with_capacity(matrix.len() * 5 / 4),
             runs: vec![],
+            tiles: vec![],
             whole: Sums::zeros(matrix.bins, false),
             entries: vec![0; matrix.bins],
             dark: fixed.dark.as_ref().map(|_| vec![0.0; matrix.bins]),
@@ -75,6 +93,7 @@ impl Packed {
         };
         let blocks = pixels.div_ceil(LANES);
         let mut sorted: Vec<Vec<u32>> = vec![vec![]; WIDEST + 1];
+        // In rows: strips of columns kept the bins closer together, and were half as fast, since frames are read in rows.
         for tile in (0..blocks).step_by(TILE) {
             for block in tile..(tile + TILE).min(blocks) {
                 let width = (block * LANES..pixels.min(block * LANES + LANES))
@@ -84,6 +103,7 @@ impl Packed {
                 sorted[width.unwrap_or(0)].push(block as u32);
             }
             sorted[0].clear();
+            let begin = packed.runs.len();
             for (width, blocks) in sorted.iter_mut().enumerate().filter(|(_, blocks)| !blocks.is_empty()) {
                 let from = packed.at.len();
                 let share = packed.share.len();
@@ -94,6 +114,7 @@ impl Packed {
                 }
                 packed.runs.push(Run { blocks: from..packed.at.len(), width, share });
             }
+            packed.tiles.push(begin..packed.runs.len());
         }
         Some(packed)
     }
@@ -133,26 +154,25 @@ impl Packed {
         true
     }
 
-    /// The sums of a frame, with errors from counts, from an image of variances, or none.
-    pub fn sums<T: Pixel>(
-        &self,
-        fixed: &Fixed,
-        frame: &[T],
-        variance: Option<&[f32]>,
-        model: ErrorModel,
-    ) -> Sums {
-        assert_eq!(frame.len(), self.pixels, "frames were checked against the detector's shape");
-        let variance = variance.filter(|_| model == ErrorModel::Variance);
-        assert!(variance.is_none_or(|v| v.len() == self.pixels), "variances were checked like frames");
+    /// The sums of frames, with errors from counts, from images of variances, or none.
+    pub fn sums<T: Pixel>(&self, fixed: &Fixed, frames: &[Frame<T>], model: ErrorModel) -> Vec<Sums> {
         let spread = model != ErrorModel::None;
-        let mut sums = self.whole.clone();
-        let mut lost = vec![];
-        kernel::scatter(self, fixed.dummy, frame, variance, spread, &mut sums, &mut lost);
-        if let Some(dark) = &self.dark {
-            sums.signal.iter_mut().zip(dark).for_each(|(s, d)| *s -= d);
+        let mut all = Vec::with_capacity(frames.len());
+        for frames in frames.chunks(TOGETHER) {
+            let fits = |n: usize| n == self.pixels;
+            let whole =
+                frames.iter().all(|f| fits(f.pixels.len()) && f.variance.is_none_or(|v| fits(v.len())));
+            assert!(whole, "frames were checked against the detector's shape");
+            for (signal, variance, lost) in kernel::scatter(self, fixed.dummy, frames, spread) {
+                let mut sums = Sums { signal, variance, ..self.whole.clone() };
+                if let Some(dark) = &self.dark {
+                    sums.signal.iter_mut().zip(dark).for_each(|(s, d)| *s -= d);
+                }
+                self.without(fixed, &lost, &mut sums);
+                all.push(sums);
+            }
         }
-        self.without(fixed, &lost, &mut sums);
-        sums
+        all
     }
 
     /// Takes lost pixels out of the sums that all pixels would have.

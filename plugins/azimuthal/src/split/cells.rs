@@ -10,7 +10,8 @@ pub(super) fn centres(pixels: &Pixels, radial: &Axis, chi: &Axis) -> Matrix {
     let mut matrix = Matrix::new(radial.n * chi.n, pixels.mask.len());
     for (pixel, mask) in pixels.mask.iter().enumerate() {
         if *mask == 0 {
-            let (x, y) = (radial.place(pixels.places.centres[pixel]), chi.place(pixels.places.azimuths[pixel]));
+            let (x, y) =
+                (radial.place(pixels.places.centres[pixel]), chi.place(pixels.places.azimuths[pixel]));
             if x > -1.0 && x < radial.n as f64 && y > -1.0 && y < chi.n as f64 {
                 matrix.put(y as usize * radial.n + x as usize, 1.0);
             }
@@ -29,7 +30,8 @@ pub(super) fn boxes(pixels: &Pixels, radial: &Axis, chi: &Axis) -> Matrix {
             let (from, to) = pixels.places.stretch(pixel, pixels.columns, true);
             // What reaches over the cut stays on its side, as the limits end there.
             let (from, to) = (from.max(chi.lower), to.min(chi.upper()));
-            if let (Some(across), Some(around)) = (Spread::new(radial, low, high), Spread::new(chi, from, to)) {
+            if let (Some(across), Some(around)) = (Spread::new(radial, low, high), Spread::new(chi, from, to))
+            {
                 around.each(|y, part| across.each(|x, share| matrix.put(y * radial.n + x, part * share)));
             }
         }

@@ -131,11 +131,7 @@ impl Shares {
     pub fn new(camera: &Camera, binning: &Binning, mask: &[u8]) -> Result<Shares> {
         let columns = camera.grid.shape[1];
         if mask.len() != camera.pixels() {
-            return Err(Error::data(format!(
-                "a mask of {} pixels for {:?}",
-                mask.len(),
-                camera.grid.shape
-            )));
+            return Err(Error::data(format!("a mask of {} pixels for {:?}", mask.len(), camera.grid.shape)));
         }
         let places = Known::new(camera, binning)?;
         let limits = |chi: bool| {
@@ -145,8 +141,11 @@ impl Shares {
                 limits.see(low, high);
             }
             limits.found().ok_or_else(|| {
-                Error::data(format!("no pixel has a finite `{}`: all are masked or none has it", binning.unit))
-                    .help("look at the mask, or give `radial_range`")
+                Error::data(format!(
+                    "no pixel has a finite `{}`: all are masked or none has it",
+                    binning.unit
+                ))
+                .help("look at the mask, or give `radial_range`")
             })
         };
         let unit = &binning.unit;

@@ -98,38 +98,31 @@ fn bounds(points: &[Point], axis: usize) -> (f64, f64) {
 }
 
 /// The area of an outline within each bin from `first` to `last`.
+///
+/// The areas below every edge of the bins follow from the four edges of the outline without a branch; neighbours give the
+/// areas between. An outline touches two or three bins, so that is four divisions and a few dozen products.
 #[inline(always)]
 fn shares(points: &[Point; 4], first: usize, last: usize, areas: &mut Vec<f64>) {
-    areas.clear();
-    areas.resize(last - first + 1, 0.0);
+    let mut slopes = [0f64; 4];
     for k in 0..4 {
-        edge(points[k], points[(k + 1) & 3], first, areas);
+        let ([x0, y0], [x1, y1]) = (points[k], points[(k + 1) & 3]);
+        slopes[k] = if x0 == x1 { 0.0 } else { (y1 - y0) / (x1 - x0) };
     }
-}
-
-/// Adds the signed integral of an edge over each bin's interval.
-#[inline(always)]
-fn edge(from: Point, to: Point, first: usize, areas: &mut [f64]) {
-    let [x0, y0] = from;
-    let [x1, y1] = to;
-    if x0 == x1 {
-        return;
-    }
-    let slope = (y1 - y0) / (x1 - x0);
-    let (left, right, sign) = if x0 < x1 { (x0, x1, 1.0) } else { (x1, x0, -1.0) };
-    let (low, high) = (first as f64, (first + areas.len()) as f64);
-    let (left, right) = (left.max(low), right.min(high));
-    if left >= right {
-        return;
-    }
-    let begin = left as usize - first;
-    let end = (right as usize - first).min(areas.len() - 1);
-    let mut at = left;
-    for (k, area) in areas.iter_mut().enumerate().take(end + 1).skip(begin) {
-        let next = if k == end { right } else { (first + k + 1) as f64 };
-        let middle = 0.5 * (at + next);
-        *area += sign * (next - at) * (y0 + slope * (middle - x0));
-        at = next;
+    let below = |x: f64| {
+        let mut sum = 0.0;
+        for k in 0..4 {
+            let ([x0, y0], [x1, _]) = (points[k], points[(k + 1) & 3]);
+            let (from, to) = (x0.min(x), x1.min(x));
+            sum += (to - from) * (y0 + slopes[k] * (0.5 * (from + to) - x0));
+        }
+        sum
+    };
+    areas.clear();
+    let mut before = below(first as f64);
+    for bin in first..=last {
+        let after = below((bin + 1) as f64);
+        areas.push(after - before);
+        before = after;
     }
 }
 
@@ -215,7 +208,9 @@ impl Cells {
             let width = next - at;
             let mut area = width * (y0 + slope * (0.5 * (at + next) - x0));
             // An outline that ends on the last edge of the axis has a column of no width behind it.
-            let Some(cells) = self.areas.get_mut(column * self.high..(column + 1) * self.high) else { return };
+            let Some(cells) = self.areas.get_mut(column * self.high..(column + 1) * self.high) else {
+                return;
+            };
             let last = cells.len() - 1;
             for (y, cell) in cells.iter_mut().enumerate() {
                 let part = if y == last { area } else { width.min(area) };
@@ -239,7 +234,12 @@ mod tests {
     // The same outline cut by hand: (8.00792, 2.29487) sticks out by a triangle of 2.77e-4 of the area.
     #[test]
     fn cells_by_hand() {
-        let points = [[8.00791822, 2.2948712], [7.59313365, 2.11156535], [7.31667421, 2.390913], [7.73786764, 2.5705283]];
+        let points = [
+            [8.00791822, 2.2948712],
+            [7.59313365, 2.11156535],
+            [7.31667421, 2.390913],
+            [7.73786764, 2.5705283],
+        ];
         let axis = |n: usize| Axis { lower: 0.0, width: 1.0, n };
         let mut matrix = Matrix::new(400, 1);
         Cells::default().put(&mut matrix, points, &axis(40), &axis(10));

@@ -8,8 +8,9 @@ use isard_geometry::Poni;
 
 use crate::camera::Camera;
 use crate::integrator::Integrator;
-use crate::pixel::complex;
+use crate::pixel::{Pixel, complex};
 use crate::prepare::Images;
+use crate::simd::Frame;
 use crate::stage::request::Request;
 use crate::sums::Result1;
 
@@ -24,7 +25,9 @@ pub(crate) struct Inputs {
 
 /// What was made last, and of what.
 #[derive(Default)]
-pub(crate) struct Made(Mutex<Option<(Inputs, Dtype, [usize; 2], Arc<Integrator>)>>);
+pub(crate) struct Made(Mutex<Option<Last>>);
+
+type Last = (Inputs, Dtype, [usize; 2], Arc<Integrator>);
 
 /// How many frames a chunk has, and their rows and columns.
 pub(crate) fn size(image: &Array) -> Result<(usize, [usize; 2])> {
@@ -80,8 +83,10 @@ pub(crate) fn geometry(request: &Request, poni: Option<&Value>) -> Result<String
     let given = [poni.is_some(), request.geometry.is_some(), request.poni.is_some()];
     if given.iter().filter(|g| **g).count() != 1 {
         let found = if given.contains(&true) { "several of" } else { "none of" };
-        return Err(Error::recipe(format!("{found} `geometry`, `poni` and the input `poni` are given, wanted one"))
-            .help("set `geometry = \"detector.poni\"`"));
+        return Err(Error::recipe(format!(
+            "{found} `geometry`, `poni` and the input `poni` are given, wanted one"
+        ))
+        .help("set `geometry = \"detector.poni\"`"));
     }
     if let Some(path) = &request.geometry {
         let path = std::path::Path::new(path);
@@ -93,7 +98,9 @@ pub(crate) fn geometry(request: &Request, poni: Option<&Value>) -> Result<String
         None => return Ok(request.poni.clone().unwrap_or_default()),
     };
     let text = last.text().map(str::to_owned);
-    text.ok_or_else(|| Error::data(format!("`poni` is {}, wanted the text of a geometry file", last.describe())))
+    text.ok_or_else(|| {
+        Error::data(format!("`poni` is {}, wanted the text of a geometry file", last.describe()))
+    })
 }
 
 /// The camera of a geometry for frames of a shape.
@@ -123,7 +130,7 @@ pub(crate) fn single(name: &str, image: Option<&Array>, shape: [usize; 2]) -> Re
     let Some(image) = image else { return Ok(None) };
     fits(name, image, shape)?;
     dispatch!(image.dtype(), T => {
-        Ok(Some(image.as_slice::<T>()?.iter().map(|v| *v as f32).collect()))
+        Ok(Some(image.as_slice::<T>()?.iter().map(|v| v.value()).collect()))
     }, complex => complex())
 }
 
@@ -216,25 +223,29 @@ pub(crate) fn each(
         (variance, _) => variance,
     };
     let monitor = monitor.map(Array::to_f64).transpose()?;
-    let mut spread = vec![];
-    for frame in 0..n {
-        let range = frame * pixels..(frame + 1) * pixels;
-        if let Some(variance) = variance {
-            dispatch!(variance.dtype(), T => {
-                spread.clear();
-                spread.extend(variance.as_slice::<T>()?[range.clone()].iter().map(|v| *v as f32));
-            }, complex => return complex());
-        }
-        let spread = variance.map(|_| &spread[..]);
+    let factor = |frame: usize| {
         let monitor = monitor.as_ref().map_or(1.0, |m| m[frame]);
-        if !(monitor.is_finite() && monitor != 0.0) {
-            return Err(Error::data(format!("`monitor` of frame {frame} of the chunk is {monitor}"))
-                .help("leave frames without beam out before, or wire another monitor"));
+        if monitor.is_finite() && monitor != 0.0 {
+            return Ok(request.normalisation * monitor);
         }
-        let factor = request.normalisation * monitor;
-        dispatch!(image.dtype(), T => {
-            take(frame, integrator.run(&image.as_slice::<T>()?[range], spread, factor));
-        }, complex => return complex());
-    }
+        Err(Error::data(format!("`monitor` of frame {frame} of the chunk is {monitor}"))
+            .help("leave frames without beam out before, or wire another monitor"))
+    };
+    let factors: Vec<f64> = (0..n).map(factor).collect::<Result<_>>()?;
+    let spread: Option<Vec<f32>> = match variance {
+        None => None,
+        Some(variance) => Some(dispatch!(variance.dtype(), T => {
+            variance.as_slice::<T>()?.iter().map(|v| v.value()).collect()
+        }, complex => return complex())),
+    };
+    dispatch!(image.dtype(), T => {
+        let all = image.as_slice::<T>()?;
+        let frames: Vec<Frame<T>> = (0..n).map(|frame| {
+            let range = frame * pixels..(frame + 1) * pixels;
+            Frame { pixels: &all[range.clone()], variance: spread.as_ref().map(|s| &s[range]) }
+        }).collect();
+        let found = integrator.run_all(&frames, &factors);
+        found.into_iter().enumerate().for_each(|(frame, found)| take(frame, found));
+    }, complex => return complex());
     Ok(())
 }

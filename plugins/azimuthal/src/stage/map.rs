@@ -55,7 +55,9 @@ impl Stage for Integrate2d {
     type Out = Maps;
 
     fn example() -> Example {
-        example("bins = 8\nazimuthal_bins = 6\nunit = \"2th_deg\"\nsplitting = \"full\"\nerrors = \"poisson\"")
+        example(
+            "bins = 8\nazimuthal_bins = 6\nunit = \"2th_deg\"\nsplitting = \"full\"\nerrors = \"poisson\"",
+        )
     }
 
     fn check(&self, faults: &mut Faults) {

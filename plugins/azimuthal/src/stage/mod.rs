@@ -6,3 +6,4 @@ mod made;
 mod map;
 mod nexus;
 mod request;
+mod separate;

@@ -78,7 +78,10 @@ impl Stage for Nexus {
     fn example() -> Example {
         let axis: Vec<f64> = (0..9).map(|k| 0.5 + f64::from(k % 3)).collect();
         Example::new("path = \"curves.nxs\"\nunit = \"2th_deg\"")
-            .frames("intensity", Array::of(&[3, 3], &[1f32, 2.0, 3.0, 2.0, 3.0, 4.0, 5.0, 4.0, 3.0]).expect("nine"))
+            .frames(
+                "intensity",
+                Array::of(&[3, 3], &[1f32, 2.0, 3.0, 2.0, 3.0, 4.0, 5.0, 4.0, 3.0]).expect("nine"),
+            )
             .frames("sigma", Array::of(&[3, 3], &[0.5f32; 9]).expect("nine"))
             .frames("radial", Array::of(&[3, 3], &axis).expect("nine"))
     }
@@ -96,7 +99,8 @@ impl Stage for Nexus {
     }
 
     fn cost(&self, input: &Shapes) -> Cost {
-        let each = (input.get("intensity").bytes().unwrap_or(0) + input.get("sigma").bytes().unwrap_or(0)) as u64;
+        let each =
+            (input.get("intensity").bytes().unwrap_or(0) + input.get("sigma").bytes().unwrap_or(0)) as u64;
         let records = input.records().unwrap_or(0);
         Cost { memory: 2 * each * records, disk_per_record: each, ..Cost::default() }
     }

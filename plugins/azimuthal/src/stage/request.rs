@@ -164,7 +164,7 @@ impl Request {
             faults.add_with_help("quantiles", "are given beside `clip`, wanted one of them", "leave one out");
         }
         if let Some(clip) = &self.clip {
-            if !(clip.threshold >= 0.0) {
+            if clip.threshold < 0.0 || clip.threshold.is_nan() {
                 faults.add("clip", format!("has a threshold of {}, wanted 0 or more", clip.threshold));
             }
             if self.errors == Errors::None {
@@ -175,7 +175,10 @@ impl Request {
             faults.add("errors", "are hybrid, which means something with `clip` alone");
         }
         if self.errors == Errors::Scatter && (self.clip.is_some() || self.quantiles.is_some()) {
-            faults.add("errors", "are from the scatter about the mean, wanted `azimuthal` with `clip` or `quantiles`");
+            faults.add(
+                "errors",
+                "are from the scatter about the mean, wanted `azimuthal` with `clip` or `quantiles`",
+            );
         }
         if !(self.normalisation.is_finite() && self.normalisation != 0.0) {
             faults.add("normalisation", format!("is {}, wanted a number other than 0", self.normalisation));
@@ -183,7 +186,7 @@ impl Request {
         if self.screen.is_some_and(|t| !(t > 0.0 && t < 1.0)) {
             faults.add("screen", "is no transmission, wanted more than 0 and less than 1");
         }
-        if !(self.delta_dummy >= 0.0) {
+        if self.delta_dummy < 0.0 || self.delta_dummy.is_nan() {
             faults.add("delta_dummy", format!("is {}, wanted 0 or more", self.delta_dummy));
         }
         if self.dummy.is_none() && self.delta_dummy != 0.0 {
@@ -193,7 +196,8 @@ impl Request {
 
     /// The radial unit.
     pub(crate) fn unit(&self) -> Result<Unit> {
-        Unit::named(&self.unit).ok_or_else(|| Error::recipe(format!("`unit` is `{}`, which is not known", self.unit)))
+        Unit::named(&self.unit)
+            .ok_or_else(|| Error::recipe(format!("`unit` is `{}`, which is not known", self.unit)))
     }
 
     /// Whether errors are given.

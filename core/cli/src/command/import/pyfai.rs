@@ -25,8 +25,7 @@ pub struct PyfaiArguments {
 pub fn run(arguments: &PyfaiArguments) -> Done {
     let path = &arguments.file;
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, &e))?;
-    let made =
-        isard_azimuthal::import::recipe(&text, &arguments.frames).at(|| path.display().to_string())?;
+    let made = isard_azimuthal::import::recipe(&text, &arguments.frames).at(|| path.display().to_string())?;
     super::put(arguments.out.as_deref(), &made.recipe)?;
     style::complain(&made.notes.iter().map(|n| format!("{n}\n")).collect::<String>());
     Ok(0)
