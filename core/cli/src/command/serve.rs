@@ -78,7 +78,14 @@ pub struct ServeArguments {
 pub fn run(arguments: &ServeArguments) -> Done {
     let (bind, hosts) = (arguments.bind, arguments.host.clone());
     let token = token(arguments.token_file.as_deref())?;
-    let options = Options { bind, token, hosts, rate: arguments.rate, body: arguments.max_request, ..Options::default() };
+    let options = Options {
+        bind,
+        token,
+        hosts,
+        rate: arguments.rate,
+        body: arguments.max_request,
+        ..Options::default()
+    };
     if !bind.ip().is_loopback() && options.token.is_none() {
         return Err(Error::recipe(format!("listening on {bind} without a token would let anybody run jobs"))
             .help("name a file with a token (`--token-file`), or listen on 127.0.0.1")
@@ -113,14 +120,16 @@ pub fn run(arguments: &ServeArguments) -> Done {
 }
 
 fn config(arguments: &ServeArguments) -> Result<Config, Error> {
-    std::fs::create_dir_all(&arguments.dir).map_err(|e| Error::io("cannot make the folder", &arguments.dir, &e))?;
+    std::fs::create_dir_all(&arguments.dir)
+        .map_err(|e| Error::io("cannot make the folder", &arguments.dir, &e))?;
     let mut roots = arguments.root.clone();
     if roots.is_empty() {
         roots.push(".".into());
     }
     // What one job has left, another may read.
     roots.push(arguments.dir.clone());
-    let seconds = |s: f64| Duration::try_from_secs_f64(s).map_err(|e| Error::recipe(format!("{s} seconds: {e}")));
+    let seconds =
+        |s: f64| Duration::try_from_secs_f64(s).map_err(|e| Error::recipe(format!("{s} seconds: {e}")));
     let workers = arguments.workers.unwrap_or(Config::default().workers);
     Ok(Config {
         workers,
@@ -162,8 +171,11 @@ pub fn token(file: Option<&std::path::Path>) -> Result<Option<String>, Error> {
     match text.trim() {
         short if short.len() < 16 => {
             let (path, n) = (file.display(), short.len());
-            Err(Error::new(Blame::Recipe, format!("the token in {path} has {n} characters, wanted at least 16"))
-                .help("make one with `openssl rand -hex 32`"))
+            Err(Error::new(
+                Blame::Recipe,
+                format!("the token in {path} has {n} characters, wanted at least 16"),
+            )
+            .help("make one with `openssl rand -hex 32`"))
         }
         token => Ok(Some(token.to_owned())),
     }

@@ -106,8 +106,8 @@ impl<T: Copy> Group<T> {
             for k in 0..C {
                 v[low + k] = load(*self.core.get_unchecked(k), p, &mut most);
             }
-            for k in low + C..16 {
-                v[k] = L::pad();
+            for above in &mut v[low + C..] {
+                *above = L::pad();
             }
             // M. W. Green, in D. E. Knuth, The Art of Computer Programming 3, section 5.3.4.
             network!(v:
@@ -174,6 +174,7 @@ unsafe fn sort<L: Lanes>(mut v: [L; 4]) -> [L; 4] {
 /// The middle four of eight sorted samples and four more.
 #[inline(always)]
 unsafe fn of_eight<L: Lanes>(a: [L; 8], b: [L; 4]) -> [L; 4] {
+    // SAFETY: the caller's promise: the processor has what these lanes are made of.
     unsafe {
         // The highest four of all are among the upper half and the four: the others go on.
         let mut v = [a[4].min(b[3]), a[5].min(b[2]), a[6].min(b[1]), a[7].min(b[0])];
@@ -189,6 +190,7 @@ unsafe fn of_eight<L: Lanes>(a: [L; 8], b: [L; 4]) -> [L; 4] {
 /// The middle two of four sorted samples and two more, not sorted.
 #[inline(always)]
 unsafe fn of_four<L: Lanes>(a: [L; 4], mut b: [L; 2]) -> [L; 2] {
+    // SAFETY: the caller's promise: the processor has what these lanes are made of.
     unsafe {
         network!(b: 0 1);
         let mut v = [a[2].min(b[1]), a[3].min(b[0])];
@@ -202,5 +204,6 @@ unsafe fn of_four<L: Lanes>(a: [L; 4], mut b: [L; 2]) -> [L; 2] {
 /// The middle of two sorted samples and one more.
 #[inline(always)]
 unsafe fn of_two<L: Lanes>(a: [L; 2], b: L) -> L {
+    // SAFETY: the caller's promise: the processor has what these lanes are made of.
     unsafe { a[0].max(a[1].min(b)) }
 }
