@@ -272,9 +272,8 @@ impl End {
         let (lines, said) = &*self.words;
         let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = |state: &mut (VecDeque<String>, bool)| !state.1;
-        let (lines, _) = said
-            .wait_timeout_while(lines, Duration::from_millis(100), wait)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (lines, _) =
+            said.wait_timeout_while(lines, 4 * LAST, wait).unwrap_or_else(PoisonError::into_inner);
         lines.0.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
     }
 }
