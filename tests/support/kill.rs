@@ -84,7 +84,8 @@ impl KillFiles {
 }
 
 /// What paths contain, to draw moments from: parts, masters, kept streams, checkpoints, the record, the end.
-pub const WORDS: [&str; 7] = [".parts/", ".txt", "streams", "checkpoint-", "run.json", "manifest", "before"];
+pub const WORDS: [&str; 8] =
+    [".parts/", ".txt", "streams", "checkpoint-", "run.json", "manifest", "before", "difspots"];
 
 impl Files for KillFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
