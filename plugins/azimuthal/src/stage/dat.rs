@@ -25,7 +25,7 @@ use crate::unit::Unit;
 #[serde(deny_unknown_fields)]
 pub struct Dat {
     /// The file, relative to the run's folder; must end in `.dat` or `.xy`.
-    #[schemars(extend("x-path" = "output", "x-endings" = [".dat", ".xy"]))]
+    #[schemars(extend("x-path" = "output"))]
     path: String,
     /// The radial unit, as the integration has it.
     #[serde(default = "unit")]

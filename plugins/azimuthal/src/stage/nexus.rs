@@ -24,7 +24,7 @@ use crate::unit::Unit;
 #[serde(deny_unknown_fields)]
 pub struct Nexus {
     /// The file, relative to the run's folder; must end in `.h5`, `.hdf5` or `.nxs`.
-    #[schemars(extend("x-path" = "output", "x-endings" = [".h5", ".hdf5", ".nxs"]))]
+    #[schemars(extend("x-path" = "output"))]
     path: String,
     /// The radial unit, as the integration has it.
     #[serde(default = "unit")]

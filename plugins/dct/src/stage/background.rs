@@ -45,7 +45,7 @@ enum Differences {
 ///
 /// With `edge = "wrap"` the frames come in another order: those whose window lies within the scan first, then the
 /// first ones, when the last frames are there. Otherwise order and count are kept, and a frame is held back by half the
-/// window and by `batch`. A window of 21 takes about 0.9 ns a pixel of 16 bits with 512-bit vectors, one of 51 about 6 ns. It keeps
+/// window and by `batch`. A window of 21 takes 1 to 2 ns a pixel of 16 bits with 512-bit vectors, one of 51 about 6 ns. It keeps
 /// its window and `batch` frames, with `wrap` half the window's reach twice more. `compact` halves what goes on: it
 /// suits `image.median` without a mask (which rounds integers beside masked pixels) and `dct.segment`; writers want one
 /// dtype.

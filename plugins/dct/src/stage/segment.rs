@@ -48,7 +48,9 @@ pub struct Segment {
     #[serde(default = "tolerance")]
     #[schemars(range(min = 0, max = 1))]
     tolerance: f64,
-    /// The threshold of a spot is never lower than this: a number, or a text such as `3 sigma`.
+    /// The threshold of a spot is never lower than this.
+    ///
+    /// A number, or a text such as `3 sigma`.
     #[serde(default)]
     #[schemars(extend("x-unit" = "count"))]
     t_low: Option<Threshold>,

@@ -7,7 +7,7 @@ use super::merge::{MapIn, three};
 use super::table::fitted_of;
 use crate::map::Pixels;
 
-/// Turns voxels into maps of pixels of a micrometre: orientation, local misorientation, grains.
+/// Turns voxels into pixels of a micrometre, with misorientations and grains.
 ///
 /// A pixel takes the nearest voxel with an orientation, not further away along x or y than the voxel's edge and 5
 /// micrometres. `kam` is the mean misorientation to the pixels around (kernel average), `grain` numbers the grains
@@ -40,7 +40,9 @@ pub(crate) fn five() -> f64 {
 /// The output of [`Maps`].
 #[derive(Ports)]
 pub struct MapsOut {
-    /// Confidence, the three Euler angles in radians, seed, phase and distance to the voxel; -15 where there is none.
+    /// What was found for the nearest voxel; -15 where there is none.
+    ///
+    /// Confidence, the three Euler angles in radians, seed, phase and distance to the voxel.
     #[port(dtype = "f64", axes = "plane y x", fixed)]
     orientation: Array,
     /// Mean misorientation to the eight pixels around; 0 where there is no voxel.
@@ -49,7 +51,9 @@ pub struct MapsOut {
     /// The grain of each pixel, from 1; 0 where there is no voxel.
     #[port(dtype = "u32", axes = "y x", fixed)]
     grain: Array,
-    /// Misorientation to the most confident pixel of the grain; 0 where there is no voxel.
+    /// Misorientation to the most confident pixel of the grain.
+    ///
+    /// It is 0 where there is no voxel.
     #[port(dtype = "f64", axes = "y x", fixed, unit = "radian")]
     grod: Array,
     /// Where the pixels of a column lie.

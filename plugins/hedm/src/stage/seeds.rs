@@ -8,7 +8,7 @@ use super::experiment::Experiment;
 use super::table::quaternions;
 use crate::files::{read_grains, read_seeds};
 
-/// Orientations to begin with: a list of quaternions, far-field grains, or a grid over all of space.
+/// Gives orientations to begin with: a list, far-field grains, or a grid.
 ///
 /// A list has a quaternion w x y z in each line, separated by blanks or commas, and anything behind it; of far-field
 /// grains (`Grains.csv`) the orientation matrices are taken. Quaternions are brought to unit length.

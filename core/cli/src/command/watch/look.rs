@@ -215,6 +215,19 @@ mod tests {
         finder.look().unwrap().iter().map(|path| finder.name(&finder.scans(path).unwrap()[0])).collect()
     }
 
+    /// The names of the next look that finds any: a folder that took long to list is left alone for a while.
+    fn next(finder: &mut Finder) -> Vec<String> {
+        let since = Instant::now();
+        loop {
+            let found = names(finder);
+            if !found.is_empty() {
+                return found;
+            }
+            assert!(since.elapsed() < Duration::from_secs(20), "nothing was found");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     #[test]
     fn a_pattern_finds_each_scan_once_in_natural_order() {
         let folder = tempfile::tempdir().unwrap();
@@ -230,14 +243,14 @@ mod tests {
         let mut finder = Finder::new(&pattern("raw/**/scan*.h5")).unwrap();
         assert_eq!(names(&mut finder), ["a-b-scan1", "scan9", "scan10"]);
         put("raw/a/scan2.h5");
-        assert_eq!(names(&mut finder), ["a-scan2"]);
+        assert_eq!(next(&mut finder), ["a-scan2"]);
         assert!(names(&mut finder).is_empty());
         let mut folders = Finder::new(&pattern("raw/?")).unwrap();
         assert_eq!(names(&mut folders), ["a"]);
         let mut later = Finder::new(&pattern("new/scan*.h5")).unwrap();
         assert!(names(&mut later).is_empty());
         put("new/scan1.h5");
-        assert_eq!(names(&mut later), ["scan1"]);
+        assert_eq!(next(&mut later), ["scan1"]);
         assert!(Finder::new("raw/**").is_err() && Finder::new("").is_err());
     }
 
