@@ -243,6 +243,21 @@ fn stopped(text: &str, out: &Path, disk: &Arc<ForgetfulFiles>) -> Report {
     run::run(&plan(text), options).unwrap()
 }
 
+/// A later pass reads what a source said that only the first one opened, also when it is begun again.
+#[test]
+fn the_head_of_a_source_is_there_in_later_passes() {
+    let text = "isard = \"0.1\"\n[pass.first]\n[pass.second]\n[stage.frames]\nuse = \"toy.count\"\n\
+                set = { frames = 8 }\n[stage.sum]\nuse = \"toy.total\"\nfrom = \"frames\"\n\
+                [stage.grid]\nuse = \"toy.grid\"\nset = { step = 0.5 }\nin = { centre = \"first.frames.head.offset\" }\n\
+                run = { pass = \"second\" }\n[out]\nsum = \"first.sum.total\"\ncentre = \"second.grid.centre\"";
+    let (out, disk) = (Path::new("/out"), Arc::new(ForgetfulFiles::new()));
+    let report = run::run(&plan(text), memory(out, disk.clone())).unwrap();
+    assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
+    let again = run::restart(&plan(text), memory(out, disk), "second").unwrap();
+    assert_eq!(again.outcome, Outcome::Done, "{:?}", again.outcome.message());
+    assert_eq!(again.results, report.results);
+}
+
 /// A run goes on with its own recipe only, and a finished one does not go on at all.
 #[test]
 fn a_changed_recipe_is_refused_and_the_difference_shown() {

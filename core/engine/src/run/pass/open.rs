@@ -119,10 +119,15 @@ impl Builder<'_, '_> {
         Ok(match feed {
             Feed::Stream(_) | Feed::Latched { .. } => None,
             Feed::Head { node, key } => {
-                let opened =
-                    self.opened.get(node).ok_or_else(|| Error::internal("a head before its source"))?;
                 let name = &plan.nodes[*node].name;
-                Some(opened.head.need(key.as_str()).at(|| format!("head of `{name}`"))?.clone())
+                let found = match self.opened.get(node) {
+                    Some(opened) => opened.head.need(key.as_str()).cloned(),
+                    // The source was opened in an earlier pass, which kept what it said.
+                    None => self.s.finals.get(*node, &format!("head.{key}")).ok_or_else(|| {
+                        Error::data(format!("no `{key}`")).help("a stage of the pass before may pass it on")
+                    }),
+                };
+                Some(found.at(|| format!("head of `{name}`"))?)
             }
             Feed::Final { node, port } => self.s.finals.get(*node, port.as_str()),
             Feed::Carry { in_loop, key } => {
