@@ -125,7 +125,8 @@ impl Chain {
         if ring.working() == 0 {
             return self.post.next(&self.inbox).map(Some);
         }
-        if ring.working() >= self.parallel {
+        // What is done waits for what came before: one slow job must not let results pile up behind it.
+        if ring.working() >= self.parallel || ring.held() >= 2 * self.parallel {
             ring.take(done.recv().map_err(|_| Error::cancelled())?)?;
             self.flush(ring)?;
             return Ok(None);
@@ -184,8 +185,13 @@ struct Ring {
 }
 
 impl Ring {
+    /// Chunks that were handed over and not sent on.
+    fn held(&self) -> usize {
+        (self.next_in - self.next_out) as usize
+    }
+
     fn working(&self) -> usize {
-        (self.next_in - self.next_out) as usize - self.ready.len()
+        self.held() - self.ready.len()
     }
 
     fn take(&mut self, (sequence, took, items): Done) -> Result<()> {
