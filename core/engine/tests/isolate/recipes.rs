@@ -89,9 +89,12 @@ fn a_crash_fails_the_run_with_plugin_stage_signal_and_frames() {
     let report = run(&recipe("abort", "isolate = true", ""));
     let Outcome::Failed(error) = &report.outcome else { panic!("{:?}", report.outcome) };
     let text = error.to_string();
-    for part in ["`bad`", "libisard_misbehave.so", "SIGABRT", "in `apply` on frames 0..4"] {
+    for part in ["`bad`", "libisard_misbehave.so", "SIGABRT"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    // Two chunks are in the host at once, and either may be the one that ends it.
+    let frames = ["0..4", "4..8"].map(|frames| format!("in `apply` on frames {frames}"));
+    assert!(frames.iter().any(|part| text.contains(part)), "{text}");
 }
 
 #[test]
