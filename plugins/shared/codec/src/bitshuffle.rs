@@ -107,15 +107,39 @@ pub fn decode(
 
 /// Encodes elements of `size` bytes, in blocks of the default size, behind what `out` holds.
 pub fn encode(src: &[u8], codec: Codec, size: usize, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<()> {
+    elements(src.len(), size)?;
+    if codec != Codec::None {
+        out.extend_from_slice(&header(src.len(), size));
+    }
+    encode_part(src, codec, size, scratch, out)
+}
+
+/// The bytes of a block of the default size.
+pub fn block_bytes(size: usize) -> usize {
+    default_block(size) * size
+}
+
+/// What stands before the encoded blocks of so many bytes.
+pub fn header(bytes: usize, size: usize) -> [u8; 12] {
+    let mut header = [0; 12];
+    header[..8].copy_from_slice(&(bytes as u64).to_be_bytes());
+    header[8..].copy_from_slice(&(block_bytes(size) as u32).to_be_bytes());
+    header
+}
+
+/// Encodes blocks without their header: parts cut at whole blocks may be encoded apart and put together.
+pub fn encode_part(
+    src: &[u8],
+    codec: Codec,
+    size: usize,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     let n = elements(src.len(), size)?;
-    let block = default_block(size) * size;
+    let block = block_bytes(size);
     let whole = n / 8 * 8 * size;
     let (blocks, rest) = src.split_at(whole);
     scratch.sized(block.min(whole));
-    if codec != Codec::None {
-        out.extend_from_slice(&(src.len() as u64).to_be_bytes());
-        out.extend_from_slice(&(block as u32).to_be_bytes());
-    }
     for part in blocks.chunks(block) {
         let packed = &mut scratch.packed[..part.len()];
         if size == 1 {
