@@ -1,5 +1,6 @@
 //! Digests of what a stream means, whatever its chunks.
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -53,9 +54,8 @@ impl ContentDigest {
         if chunk.span.len > 0 {
             self.close();
         }
-        let mut scratch = vec![];
-        for n in chunk.span.range() {
-            let mut record = Sha256::new();
+        let record = |n: u64| {
+            let (mut record, mut scratch) = (Sha256::new(), vec![]);
             word(&mut record, tag, n);
             text(&mut record, chunk.span.axis.as_str());
             for (key, value) in &entries {
@@ -63,7 +63,16 @@ impl ContentDigest {
                 self::value(&mut record, value, (n - chunk.span.start) as usize, n, &mut scratch)
                     .map_err(|e| e.at(format!("digest of `{key}`")))?;
             }
-            self.fold(&record.finalize());
+            Ok(record.finalize())
+        };
+        // On a thread of the run its other threads may help; elsewhere there are none to ask.
+        if chunk.span.len > 1 && rayon::current_thread_index().is_some() {
+            let all: Vec<_> = chunk.span.range().into_par_iter().map(record).collect::<Result<_>>()?;
+            all.iter().for_each(|hash| self.fold(hash));
+        } else {
+            for n in chunk.span.range() {
+                self.fold(&record(n)?);
+            }
         }
         Ok(())
     }

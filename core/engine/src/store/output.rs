@@ -132,6 +132,9 @@ fn inside(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// A file of this size takes longer to digest than a thread to start.
+const LARGE: usize = 1 << 20;
+
 impl Folder {
     /// Writes a whole file in one step: after an error there is the old one or none, never half of one.
     pub(crate) fn write_whole(&self, path: &str, bytes: &[u8], stage: &str) -> Result<Sealed> {
@@ -143,10 +146,21 @@ impl Folder {
         let part = beside(&at);
         let above = at.parent().unwrap_or(self.root());
         create_all(files, above).map_err(|e| fault(files, "make folder", above, &e))?;
-        let written = files.write_new(&part, bytes).map_err(|e| fault(files, "write", &at, &e));
-        let written = written.and_then(|()| files.sync(&part).map_err(|e| fault(files, "sync", &at, &e)));
-        let written =
-            written.and_then(|()| files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e)));
+        let put = || {
+            files.write_new(&part, bytes).map_err(|e| fault(files, "write", &at, &e))?;
+            files.sync(&part).map_err(|e| fault(files, "sync", &at, &e))?;
+            files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e))
+        };
+        // A large file is digested while the disk takes it.
+        let (written, digest) = if bytes.len() < LARGE {
+            (put(), sha256(bytes))
+        } else {
+            std::thread::scope(|scope| {
+                let digest = scope.spawn(|| sha256(bytes));
+                let written = put();
+                (written, digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        };
         if let Err(error) = written {
             // Whatever is left is seen by the next resume; the first error is the one to tell.
             let _ = files.remove(&part);
@@ -157,7 +171,7 @@ impl Folder {
             path: path.to_owned(),
             stage: stage.to_owned(),
             bytes: bytes.len() as u64,
-            sha256: sha256(bytes),
+            sha256: digest,
             replaced: false,
             earlier: vec![],
         })

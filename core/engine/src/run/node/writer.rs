@@ -27,6 +27,9 @@ pub struct WriterNode {
     pub retry: u32,
 }
 
+/// A chunk of so many bytes takes longer to digest than to hand over to another thread.
+const HEAVY: usize = 256 << 10;
+
 /// Called right after a writer's commit, so that the files of that moment are known.
 pub type Committed = Arc<dyn Fn(Option<u64>) + Send + Sync>;
 
@@ -69,10 +72,8 @@ impl WriterNode {
             match self.post.next(&self.inbox)? {
                 Item::Chunk(chunk) => {
                     self.post.meter.took(chunk.span.len);
-                    let input = self.post.gather.input(&chunk.span, &chunk.data)?;
-                    digest.add(&Chunk { data: self.content(&chunk)?, ..chunk.clone() })?;
-                    let span = chunk.span.clone();
-                    self.tried("write", &span, |stage, cx| stage.write(cx, &span, input.clone()))?;
+                    self.write(&chunk, digest)?;
+                    let span = &chunk.span;
                     if span.is_frames() {
                         self.post.meter.book(|l| l.done(span.range()));
                         covers.add(span.range());
@@ -117,6 +118,23 @@ impl WriterNode {
                 }
             }
         }
+    }
+
+    /// Writes a chunk; a heavy one is digested on the threads of the run meanwhile.
+    fn write(&mut self, chunk: &Chunk, digest: &mut ContentDigest) -> Result<()> {
+        let input = self.post.gather.input(&chunk.span, &chunk.data)?;
+        let content = Chunk { data: self.content(chunk)?, ..chunk.clone() };
+        let heavy = content.data.values().map(Value::bytes).sum::<usize>() >= HEAVY;
+        let Some(threads) = self.post.run.threads.clone().filter(|_| heavy) else {
+            digest.add(&content)?;
+            return self.tried("write", &chunk.span, |stage, cx| stage.write(cx, &chunk.span, input.clone()));
+        };
+        let mut digested = Ok(());
+        let written = threads.in_place_scope(|scope| {
+            scope.spawn(|_| digested = digest.add(&content));
+            self.tried("write", &chunk.span, |stage, cx| stage.write(cx, &chunk.span, input.clone()))
+        });
+        digested.and(written)
     }
 
     /// What counts as content: the values of the stream, under the names of the ports.
