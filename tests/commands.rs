@@ -126,6 +126,51 @@ fn a_terminated_run_drains_and_is_resumed_to_the_same_digests() {
 }
 
 #[test]
+fn a_run_that_waits_for_its_first_frame_can_be_stopped_and_resumed() {
+    let folder = with_recipe(
+        r#"
+isard = "0.1"
+name = "small"
+[stage.frames]
+use = "npy.stack"
+set = { path = "frames.npy", follow = { frames = 1 } }
+[stage.sum]
+use = "image.sum"
+from = "frames"
+[stage.save]
+use = "hdf5.write"
+from = "sum"
+set = { path = "sum.h5" }
+"#,
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_isard"))
+        .args(["run", "small.toml", "--out", "cut", "--quiet"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !folder.path().join("cut/run.json").exists() {
+        assert!(Instant::now() < deadline, "no record after a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Until its source has been asked to open, the run would end of itself.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "the run did not wait for its first frame");
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let stopped = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    // The first frame alone is waited for half a minute.
+    assert!(stopped.elapsed() < Duration::from_secs(15), "stopped after {:?}", stopped.elapsed());
+    std::fs::write(folder.path().join("frames.npy"), npy([1, 2, 3, 4])).unwrap();
+    let resumed = isard(folder.path(), &["resume", "cut", "--quiet"]);
+    assert_eq!(code(&resumed), Some(0), "{}", text(&resumed.stderr));
+    assert_eq!(code(&isard(folder.path(), &["verify", "cut"])), Some(0));
+}
+
+#[test]
 fn lists_descriptions_and_schema_are_readable_by_programs() {
     let folder = tempfile::tempdir().unwrap();
     let list = isard(folder.path(), &["list", "--json"]);

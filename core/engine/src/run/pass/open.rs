@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::{Blame, Context, Error, Result};
@@ -278,6 +279,10 @@ impl Builder<'_, '_> {
             if let Some((_, error)) = self.hanging(self.s.plan.run.hang_s).into_iter().next() {
                 self.control.fail(error.clone());
                 return Err(error);
+            }
+            // A source that waits for its first frame has nothing on its way: to stop it is to cancel.
+            if what == "open" && self.s.stop.load(Ordering::Relaxed) {
+                self.control.cancel.store(true, Ordering::Release);
             }
             if self.control.cancelled() && since.get_or_insert_with(Instant::now).elapsed() > GRACE {
                 return Err(Error::cancelled());
