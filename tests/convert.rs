@@ -84,11 +84,12 @@ fn what_a_format_cannot_hold_is_said() {
     let omega = image.dataset("/entry/data/omega", &Spec::new(Dtype::F64, &[])).unwrap();
     image.append(omega, &[0.0f64, 0.5, 1.0, 1.5].map(f64::to_ne_bytes).concat(), 4).unwrap();
     image.attribute("/entry/data/omega", "units", "degree").unwrap();
+    image.nexus_data("/entry/data", "data", &["omega", ".", "."]).unwrap();
     let mask = image.dataset("/entry/instrument/detector/pixel_mask", &Spec::new(Dtype::U8, &[3])).unwrap();
     image.append(mask, &[0, 0, 1, 0, 0, 0], 2).unwrap();
     std::fs::write(at("scan.h5"), image.into_bytes().unwrap()).unwrap();
     let said = convert(folder.path(), &["scan.h5", "scan.tif"]);
-    for wanted in ["units are not kept: image in count", "`pixel_mask`", "`omega`"] {
+    for wanted in ["units are not kept: image in count", "`pixel_mask`", "plotted against `omega`"] {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
     let said = convert(folder.path(), &["scan.h5::/entry/data/data", "out/kept.nxs"]);
@@ -103,6 +104,8 @@ fn what_a_format_cannot_hold_is_said() {
         assert_eq!(read("/entry/data/omega@units"), Value::from("degree"));
         let mask = Array::of(&[2, 3], &[0u8, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(read("/entry/constants/head/pixel_mask"), mask.into());
+        let axes = isard_h5::File::open(&at(file)).unwrap().attribute("/entry/data", "axes").unwrap();
+        assert_eq!(axes, Some(isard_h5::Attr::from(&["omega", ".", "."][..])));
     }
 }
 

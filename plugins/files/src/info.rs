@@ -200,6 +200,8 @@ pub struct Beside {
     pub head: BTreeMap<String, String>,
     /// Units, by name; the frames are `image`.
     pub units: BTreeMap<String, String>,
+    /// The column that the frames are plotted against.
+    pub axis: Option<String>,
 }
 
 /// Finds what stands beside a dataset `file.h5::/path` of frames [.. y x].
@@ -244,5 +246,13 @@ pub fn beside(path: &str) -> Result<Beside> {
             found.units.insert(key.to_owned(), units.clone());
         }
     }
+    let file = File::open(Path::new(name)).map_err(h5)?;
+    let above = if group.is_empty() { "/" } else { group };
+    let axis = match file.attribute(above, "axes").map_err(h5)? {
+        Some(Attr::Texts(axes)) => axes.first().cloned(),
+        Some(Attr::Text(axis)) => Some(axis),
+        _ => None,
+    };
+    found.axis = axis.filter(|axis| found.columns.contains_key(axis));
     Ok(found)
 }

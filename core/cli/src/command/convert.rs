@@ -71,6 +71,13 @@ pub fn run(arguments: &ConvertArguments) -> Done {
         if writer.schema["properties"].get("whole_bytes").is_some() {
             set.entry("whole_bytes").or_insert(json!(2 * FILE));
         }
+        if let Some(axis) = &reader.beside.axis {
+            if writer.schema["properties"].get("axis").is_some() {
+                set.insert("axis".into(), json!(axis));
+            } else {
+                notes.push(format!("that frames are plotted against `{axis}` is not kept"));
+            }
+        }
         if writer.schema["properties"].get("units").is_some() {
             set.entry("units").or_insert(json!(reader.beside.units));
         } else if !reader.beside.units.is_empty() {

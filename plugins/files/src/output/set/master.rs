@@ -8,6 +8,7 @@ use isard_h5::{Dtype as H5, Image, Spec, Stacked};
 
 use crate::convert::{h5, lengths};
 use crate::output::name;
+use crate::output::set::item::Leaf;
 use crate::output::set::part::{dtype, unit, write_texts};
 use crate::output::set::state::State;
 use crate::verdict;
@@ -16,7 +17,7 @@ use crate::verdict;
 pub(crate) struct About<'a> {
     pub path: &'a str,
     pub title: Option<&'a str>,
-    pub signal: Option<&'a str>,
+    pub plot: Plot<'a>,
     pub units: &'a BTreeMap<String, String>,
     /// The run's record as JSON.
     pub record: String,
@@ -29,10 +30,9 @@ pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
     let mut image = Image::new().map_err(h5)?;
     image.nexus("/entry", "NXentry").map_err(h5)?;
     super::common(&mut image, about, state)?;
-    let axis = state.axis.as_ref().map_or("frame", Key::as_str);
-    match signal(about.signal, state, axis)? {
-        Some((name, rank)) => {
-            image.nexus_data("/entry/data", &name, &axes(axis, rank)).map_err(h5)?;
+    match about.plot.find(state)? {
+        Some((name, axes)) => {
+            image.nexus_data("/entry/data", name, &axes).map_err(h5)?;
             image.nexus_default("/entry/data").map_err(h5)?;
         }
         None => {
@@ -80,31 +80,54 @@ pub(crate) fn master(about: &About, state: &State) -> Result<Vec<u8>> {
     image.into_bytes().map_err(h5)
 }
 
-/// The axes of what is plotted: the record numbers, and pixels that have no axis of their own.
-pub(crate) fn axes(axis: &str, rank: usize) -> Vec<&str> {
-    let mut axes = vec![axis];
-    axes.resize(rank + 1, ".");
-    axes
+/// What viewers plot first, as far as the recipe says.
+#[derive(Clone, Copy)]
+pub(crate) struct Plot<'a> {
+    /// The name of the array.
+    pub signal: Option<&'a str>,
+    /// The name of the numbers, one for each record, that it is plotted against.
+    pub axis: Option<&'a str>,
 }
 
-/// The name and rank of what is plotted first.
-pub(crate) fn signal(wanted: Option<&str>, state: &State, axis: &str) -> Result<Option<(String, usize)>> {
-    let plots = || state.leaves.iter().filter(|l| l.class == 0 && l.dtype.is_some() && l.name != axis);
-    if let Some(wanted) = wanted {
-        if let Some(leaf) = plots().find(|l| l.name == wanted) {
-            return Ok(Some((leaf.name.clone(), leaf.dims.len())));
-        }
+impl Plot<'_> {
+    /// The name of what is plotted, and of each of its axes; pixels have none of their own.
+    pub fn find<'s>(&'s self, state: &'s State) -> Result<Option<(&'s str, Vec<&'s str>)>> {
         // Before the first record nothing can be plotted yet.
         if state.leaves.is_empty() {
             return Ok(None);
         }
-        let names: Vec<String> = plots().map(|l| format!("`{}`", l.name)).collect();
-        return Err(Error::recipe(format!("`signal` is `{wanted}`, which is not written"))
-            .help(format!("wanted one of {}", names.join(", "))));
+        let records = state.axis.as_ref().map_or("frame", Key::as_str);
+        let leaves = || state.leaves.iter().filter(|l| l.class == 0 && l.dtype.is_some());
+        let axis = self.axis.unwrap_or(records);
+        let numbers = |l: &&Leaf| l.dims.is_empty();
+        if axis != records && !leaves().filter(numbers).any(|l| l.name == axis) {
+            return Err(absent("axis", axis, leaves().filter(numbers).map(|l| l.name.as_str())));
+        }
+        let plots = || leaves().filter(|l| l.name != axis && l.name != records);
+        let found = match self.signal {
+            Some(wanted) => Some(
+                plots()
+                    .find(|l| l.name == wanted)
+                    .ok_or_else(|| absent("signal", wanted, plots().map(|l| l.name.as_str())))?,
+            ),
+            None => {
+                let rank = |n: usize| plots().find(|l| l.dims.len() >= n);
+                rank(2).or_else(|| rank(1)).or_else(|| rank(0))
+            }
+        };
+        Ok(found.map(|leaf| {
+            let mut axes = vec![axis];
+            axes.resize(leaf.dims.len() + 1, ".");
+            (leaf.name.as_str(), axes)
+        }))
     }
-    let rank = |n: usize| plots().find(|l| l.dims.len() >= n);
-    let found = rank(2).or_else(|| rank(1)).or_else(|| rank(0));
-    Ok(found.map(|l| (l.name.clone(), l.dims.len())))
+}
+
+/// The error for a parameter that names nothing that is written.
+pub(crate) fn absent<'a>(parameter: &str, wanted: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    Error::recipe(format!("`{parameter}` is `{wanted}`, which is not written"))
+        .help(format!("wanted one of {}", names.join(", ")))
 }
 
 /// Writes the ranges of frames that did not come.

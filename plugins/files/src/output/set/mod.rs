@@ -59,6 +59,9 @@ pub struct Hdf5Write {
     /// What viewers plot first; else the first image, or the first curve.
     #[serde(default)]
     signal: Option<String>,
+    /// What records are plotted against: numbers that are written, one for each; else the record numbers.
+    #[serde(default)]
+    axis: Option<String>,
     /// Units by name; others are those of the ports that are written.
     ///
     /// Such as `image = "count"`, `"peaks.row" = "pixel"`.
@@ -127,15 +130,15 @@ impl Stage for Hdf5Write {
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
-        // Columns of tables are known with the first record only.
-        let port = self.signal.as_ref().map(|s| s.split(['.', '/']).next().unwrap_or_default());
-        if let Some(port) = port
-            && !input.has(port)
-            && input.iter().next().is_some()
-        {
-            let names: Vec<String> = input.iter().map(|(name, _)| format!("`{name}`")).collect();
-            return Err(Error::recipe(format!("`signal` is `{port}`, which is not written"))
-                .help(format!("wanted one of {}", names.join(", "))));
+        for (parameter, name) in [("signal", &self.signal), ("axis", &self.axis)] {
+            // Columns of tables are known with the first record only.
+            let port = name.as_ref().map(|name| name.split(['.', '/']).next().unwrap_or_default());
+            if let Some(port) = port
+                && !input.has(port)
+                && input.iter().next().is_some()
+            {
+                return Err(master::absent(parameter, port, input.iter().map(|(name, _)| name)));
+            }
         }
         Ok(Shapes::default())
     }
@@ -214,6 +217,10 @@ impl Writer for Hdf5Write {
 declare!(Writer, "hdf5.write", Kind::Writer, Hdf5Write);
 
 impl Hdf5Write {
+    fn plot(&self) -> master::Plot<'_> {
+        master::Plot { signal: self.signal.as_deref(), axis: self.axis.as_deref() }
+    }
+
     fn out(&self) -> Result<&Arc<dyn Output>> {
         self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))
     }
@@ -243,8 +250,7 @@ impl Hdf5Write {
             let items = items(&piece.span, &piece.data)?;
             self.state.settle(&piece.span, &items)?;
             if self.open.is_none() {
-                let signal = self.signal.as_deref();
-                self.open = Some(Building::new(self.compression, &self.known, signal, &self.state)?);
+                self.open = Some(Building::new(self.compression, &self.known, self.plot(), &self.state)?);
             }
             if let Some(part) = &mut self.open {
                 part.add(cx, &self.state, &items, bytes)?;
@@ -282,7 +288,7 @@ impl Hdf5Write {
         let about = master::About {
             path: &self.path,
             title: self.title.as_deref(),
-            signal: self.signal.as_deref(),
+            plot: self.plot(),
             units: &self.known,
             record: out.record(),
             covers,

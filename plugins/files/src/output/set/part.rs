@@ -9,7 +9,7 @@ use isard_h5::{Compression, Image, Slot, Spec};
 use crate::convert::{h5, lengths};
 use crate::output::set::Packing;
 use crate::output::set::item::{Data, Item, Leaf};
-use crate::output::set::master::{axes, signal};
+use crate::output::set::master::Plot;
 use crate::output::set::state::State;
 use crate::verdict;
 
@@ -33,15 +33,14 @@ impl Building {
     pub fn new(
         packing: Packing,
         units: &BTreeMap<String, String>,
-        wanted: Option<&str>,
+        plot: Plot,
         state: &State,
     ) -> Result<Building> {
         let mut image = Image::sized(16 << 20).map_err(h5)?;
         image.nexus("/entry", "NXentry").map_err(h5)?;
-        let axis = state.axis.as_ref().map_or("frame", Key::as_str);
-        match signal(wanted, state, axis)? {
-            Some((name, rank)) => {
-                image.nexus_data("/entry/data", &name, &axes(axis, rank)).map_err(h5)?;
+        match plot.find(state)? {
+            Some((name, axes)) => {
+                image.nexus_data("/entry/data", name, &axes).map_err(h5)?;
                 image.nexus_default("/entry/data").map_err(h5)?;
             }
             None => image.nexus("/entry/data", "NXcollection").map_err(h5)?,

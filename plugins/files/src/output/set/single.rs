@@ -31,7 +31,7 @@ pub(crate) fn master(about: &About, state: &State, led: &Dict) -> Result<Vec<u8>
 
 fn signal(about: &About, result: &Dict) -> Result<Option<String>> {
     let rank = |v: &Value| if let Value::Array(a) = v { a.shape().len() } else { 0 };
-    if let Some(wanted) = about.signal {
+    if let Some(wanted) = about.plot.signal {
         result.need(wanted).map_err(|e| Error::recipe(format!("`signal`: {e}")))?;
         return Ok(Some(wanted.to_owned()));
     }
