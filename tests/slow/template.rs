@@ -56,4 +56,13 @@ fn a_new_plugin_builds_passes_its_test_and_loads() {
     let input = Dict::new().with("image", Array::of(&[1, 1, 2], &[1f32, 2.0]).unwrap());
     let output = map.apply(&Cx::new(&run, "scale"), &Span::frames(0, 1), input).unwrap();
     assert_eq!(output.get("image"), Some(&Value::from(Array::of(&[1, 1, 2], &[3f32, 6.0]).unwrap())));
+
+    let run = Command::new(env!("CARGO_BIN_EXE_isard"))
+        .args(["run", "recipe.toml", "--quiet", "--out", "done", "--plugin"])
+        .arg(&library)
+        .current_dir(&home)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(home.join("done/sum.png").is_file());
 }

@@ -26,7 +26,7 @@ pub fn run(arguments: &NewPluginArguments) -> Done {
     isard_core::template::write(&arguments.name, &folder, arguments.core.as_deref())?;
     let folder = folder.display();
     style::print(&format!(
-        "wrote {folder}\n\nnext:\n  cd {folder}\n  cargo test\n  cargo build --release\n  isard list --plugin target/release/lib{}.so\n",
+        "wrote {folder}\n\nnext:\n  cd {folder}\n  cargo test\n  cargo build --release\n  isard run recipe.toml --plugin target/release/lib{}.so\n",
         arguments.name.replace('-', "_")
     ));
     Ok(0)

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("Cargo.toml.in")),
     ("README.md", include_str!("README.md.in")),
+    ("recipe.toml", include_str!("recipe.toml.in")),
     ("src/lib.rs", include_str!("lib.rs.in")),
 ];
 
