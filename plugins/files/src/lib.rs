@@ -1,7 +1,7 @@
-//! Sources and writers of files: TIFF, NPY, HDF5, PNG, CSV.
+//! Sources and writers of files: TIFF, EDF, CBF, NPY, NPZ, raw, HDF5 and DECTRIS masters, tables; NeXus sets, PNG, CSV.
 //!
-//! `tiff.sequence`, `npy.stack` and `hdf5.dataset` give frames; [`read_path`](input::read_path) reads whole arrays for
-//! static inputs. [`format`], [`npy`] and [`tiff`] are the formats themselves, without the engine.
+//! A source for each kind gives frames; [`read_path`](input::read_path) reads whole arrays for static inputs.
+//! [`format`], [`npy`] and [`tiff`] are the formats themselves, without the engine.
 
 pub mod cbf;
 pub mod edf;

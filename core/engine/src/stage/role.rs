@@ -209,7 +209,7 @@ impl Slice {
 
 /// Fits a model while frames arrive: absorbs first, refines in slices.
 ///
-/// Its final answer must be a function of data, parameters and seed: `finish` is told that all data are in.
+/// Its final answer must be a function of data, parameters and seed: `complete` says that all data are in.
 pub trait Fit: Stage {
     /// Takes the next records; must be cheap.
     fn absorb(&mut self, cx: &Cx, span: &Span, input: Self::In) -> Result<()>;
