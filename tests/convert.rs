@@ -104,7 +104,7 @@ fn what_a_format_cannot_hold_is_said() {
         assert_eq!(read("/entry/data/omega@units"), Value::from("degree"));
         let mask = Array::of(&[2, 3], &[0u8, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(read("/entry/constants/head/pixel_mask"), mask.into());
-        let axes = isard_h5::File::open(&at(file)).unwrap().attribute("/entry/data", "axes").unwrap();
+        let axes = isard_h5::File::open(at(file)).unwrap().attribute("/entry/data", "axes").unwrap();
         assert_eq!(axes, Some(isard_h5::Attr::from(&["omega", ".", "."][..])));
     }
 }
