@@ -14,7 +14,7 @@ use isard_core::plan::{self, Plan};
 use isard_core::recipe;
 use isard_core::registry::Registry;
 use isard_core::run::{self, Options, Out, Outcome};
-use isard_h5::{Attr, File};
+use isard_h5::{Attr, Dtype, File, Image, Spec};
 
 use shared::{options, reference, shipped};
 
@@ -222,44 +222,76 @@ fn the_dense_series_has_the_components_that_others_count() {
     }
 }
 
+/// A scan of 20 frames, and what does not fit it.
+fn scan(path: &Path) {
+    let mut image = Image::new().unwrap();
+    for group in ["/2.3", "/2.3/measurement", "/4.1", "/4.1/measurement"] {
+        image.group(group).unwrap();
+    }
+    let mut put = |path: &str, dims: [u64; 3]| {
+        let slot = image.dataset(path, &Spec::new(Dtype::U16, &dims[1..])).unwrap();
+        image.append(slot, &vec![7; 2 * dims.iter().product::<u64>() as usize], dims[0]).unwrap();
+    };
+    put("/2.3/measurement/marana", [20, 32, 32]);
+    put("/4.1/measurement/small", [3, 16, 32]);
+    let flat = image.dataset("/4.1/measurement/mask", &Spec::new(Dtype::U8, &[16])).unwrap();
+    image.append(flat, &[0; 32 * 16], 32).unwrap();
+    std::fs::write(path, image.into_bytes().unwrap()).unwrap();
+}
+
+/// `UPDATE=1 cargo test -p isard --test dct` writes the golden files anew.
 #[test]
 fn faults_are_told_before_the_first_frame() {
-    let scan = "isard = \"0.1\"\nname = \"fault\"\n[stage.frames]\nuse = \"dct.simulate\"\n\
-                set = { frames = 20, shape = [32, 32], blobs = 3 }\n";
-    let message = |rest: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        let text = format!("{scan}{rest}");
-        let recipe = recipe::parse(&text, Path::new("test.toml")).unwrap();
-        let plan = match plan::make(&recipe, &Registry::built_in().unwrap()) {
-            Ok((plan, _)) => plan,
-            Err(faults) => return faults.to_string(),
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/dct");
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().display().to_string();
+    scan(&folder.path().join("scan.h5"));
+    let mut names: Vec<_> = std::fs::read_dir(&cases).unwrap().map(|e| e.unwrap().path()).collect();
+    names.retain(|p| p.extension().is_some_and(|e| e == "toml"));
+    names.sort();
+    assert!(names.len() >= 9, "{names:?}");
+    for path in names {
+        let name = path.file_name().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap().replace("FOLDER", &scratch);
+        let recipe = recipe::parse(&text, Path::new(name)).unwrap();
+        let out = folder.path().join("out").join(name);
+        let told = match plan::make(&recipe, &Registry::built_in().unwrap()) {
+            Err(faults) => faults.to_string(),
+            Ok((plan, _)) => {
+                let report = run::run(&plan, options(&out)).unwrap();
+                assert!(matches!(report.outcome, Outcome::Failed(_)), "{}", path.display());
+                let taken: u64 = report.stages.iter().map(|s| s.records).sum();
+                assert_eq!(taken, 0, "{}: no frame is taken", path.display());
+                report.outcome.message().unwrap()
+            }
         };
-        match run::run(&plan, options(&folder.path().join("out"))) {
-            Ok(report) => report.outcome.message().unwrap_or_default().to_owned(),
-            Err(error) => error.to_string(),
+        let found = format!("{}\n", told.replace(&scratch, "FOLDER").trim_end());
+        let golden = path.with_extension("txt");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&golden, &found).unwrap();
         }
+        assert_eq!(found, std::fs::read_to_string(&golden).unwrap_or_default(), "{}", path.display());
+        let file = name.to_str().unwrap();
+        assert!(found.contains(&format!("{file}:")), "{found} names no place in the recipe");
+    }
+}
+
+#[test]
+fn a_lost_beam_is_stated_and_so_are_full_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let report = run::run(&shipped("small/dct-live.toml", &[]), options(&out)).unwrap();
+    assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
+    let ledger = |name: &str| {
+        report.stages.iter().find(|s| s.name == name).unwrap().ledger.as_ref().unwrap().to_string()
     };
-    let long = message(
-        "[stage.back]\nuse = \"dct.background\"\nfrom = \"frames\"\nset = { window = 21, edge = \"wrap\" }\n",
-    );
-    assert!(
-        long.contains("covers 21 frames") && long.contains("has 20") && long.contains("test.toml"),
-        "{long}"
-    );
-    let even = message("[stage.back]\nuse = \"dct.background\"\nfrom = \"frames\"\nset = { window = 6 }\n");
-    assert!(even.contains("found 6, wanted an odd number") && even.contains("test.toml:"), "{even}");
-    let dark = message(
-        "[stage.other]\nuse = \"dct.simulate\"\nset = { frames = 1, shape = [16, 32], blobs = 1 }\n\
-         [stage.offset]\nuse = \"dct.offset\"\nfrom = \"frames\"\nin = { image = \"frames.image\", dark = \"other.head.dark\" }\n",
-    );
-    assert!(dark.contains("`dark` has shape [16, 32], the frames have [32, 32]"), "{dark}");
-    let mask = message(
-        "[stage.other]\nuse = \"dct.simulate\"\nset = { frames = 1, shape = [16, 32], blobs = 1 }\n\
-         [stage.clean]\nuse = \"image.median\"\nfrom = \"frames\"\nin = { image = \"frames.image\", mask = \"other.head.dark\" }\n",
-    );
-    assert!(mask.contains("`mask` has shape [16, 32], the frames have [32, 32]"), "{mask}");
-    let missing = message(
-        "[stage.other]\nuse = \"hdf5.dataset\"\nset = { path = \"nowhere.h5::/2.3/measurement/marana\" }\n",
-    );
-    assert!(missing.contains("nowhere.h5"), "{missing}");
+    assert!(ledger("frames").starts_with("60 of 60 done"), "{}", ledger("frames"));
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
+    // Only the spots' writer stands behind the stage that finds the beam lost.
+    let delay = report.stages.iter().find(|s| s.name == "spots").unwrap().delay.unwrap();
+    assert!((0.0..60.0).contains(&delay));
+    // Played at 200 frames a second: the last of 60 is due after 59 periods.
+    assert!(report.seconds > 59.0 / 200.0, "{} s", report.seconds);
+    assert_eq!(record["delays"]["spots"].as_f64().unwrap(), (delay * 1e3).round() / 1e3);
 }
