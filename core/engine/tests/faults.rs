@@ -28,7 +28,7 @@ fn check(read: Result<Recipe, Diagnostics>) -> Diagnostics {
         Ok((plan, warnings)) => {
             let options = Options::new(Out::Numbered("never".into()));
             let weighed = run::early(&plan, &options)
-                .and_then(|early| plan::budget(&plan, &opened(&plan), &early, None, None));
+                .and_then(|early| plan::budget(&plan, &opened(&plan), &early, &BTreeMap::new(), None, None));
             weighed.err().unwrap_or(warnings)
         }
     }

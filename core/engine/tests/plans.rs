@@ -273,7 +273,7 @@ fn a_budget_adds_up() {
     let mut plan = plan_of("good.toml");
     let shapes = Shapes::default().with("image", Shape::array(Dtype::U16, &[512, 512]));
     let opened = BTreeMap::from([(0, Opened { frames: Some(600), shapes, ..Opened::default() })]);
-    let budget = plan::budget(&plan, &opened, &BTreeMap::new(), None, None).unwrap();
+    let budget = plan::budget(&plan, &opened, &BTreeMap::new(), &BTreeMap::new(), None, None).unwrap();
     // One frame is 512 * 512 * 2 bytes; four fit in a chunk of 2 MiB, the reorder buffer holds 64.
     let frame = 512 * 512 * 2;
     assert_eq!(budget.shares[0].memory, (64 + 4) * frame);
@@ -283,7 +283,7 @@ fn a_budget_adds_up() {
     // The writer takes one image and, as the test's writer says, a byte for each letter of its path.
     assert_eq!(budget.disk, frame + "mean.h5".len() as u64);
     plan.nodes[0].run.keep = true;
-    let kept = plan::budget(&plan, &opened, &BTreeMap::new(), None, None).unwrap();
+    let kept = plan::budget(&plan, &opened, &BTreeMap::new(), &BTreeMap::new(), None, None).unwrap();
     assert_eq!(kept.disk - budget.disk, 600 * frame);
 }
 

@@ -4,10 +4,15 @@ use std::sync::Mutex;
 
 use isard_core::prelude::*;
 
+use crate::pixel::Pixel;
 use crate::simd::{self, Job, Level, NONE, Out, Step};
 
 /// Pixels that one piece of work takes through all steps.
 const BLOCK: usize = 1 << 15;
+/// Pixels of a piece that are made even at a time: so many of a window's frames stay in the cache as floats.
+const EVEN: usize = 1 << 12;
+/// Floats in a line of the cache.
+const ALIGNED: usize = 16;
 
 /// What windows take at the ends of the scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -66,7 +71,9 @@ impl Window {
 }
 
 /// Pixels that a moving median is taken of.
-pub(crate) trait Sample: Element {
+pub(crate) trait Sample: Pixel {
+    /// The value of a pixel that is full; what floats never have.
+    const FULL: f32;
     /// Fills one piece of every output frame.
     fn run(level: Level, job: &Job<Self>, piece: &mut Piece);
 }
@@ -82,6 +89,7 @@ pub(crate) struct Piece<'a> {
 }
 
 impl Sample for u16 {
+    const FULL: f32 = 65535.0;
     fn run(level: Level, job: &Job<u16>, piece: &mut Piece) {
         let out = match piece.words.is_empty() {
             true => Out::Floats(&mut piece.floats),
@@ -93,6 +101,7 @@ impl Sample for u16 {
 }
 
 impl Sample for f32 {
+    const FULL: f32 = f32::NAN;
     fn run(level: Level, job: &Job<f32>, piece: &mut Piece) {
         let (out, medians) = (&mut piece.floats, piece.medians.as_deref_mut());
         simd::floats(level, job, piece.range.clone(), out, medians);
@@ -105,6 +114,16 @@ pub(crate) struct Batch<'a, T> {
     pub(crate) frames: Vec<&'a [T]>,
     /// Frame by frame of the output: which frame it is, and the frames of its window, none where one is missing.
     pub(crate) wanted: Vec<(usize, Vec<Option<usize>>)>,
+}
+
+/// What raw frames lose and are multiplied by before their median is taken.
+///
+/// Windows then keep raw counts, half as large as floats, and nothing is written in between.
+pub(crate) struct Even<'a> {
+    /// The dark of each pixel; no number where the pixel is invalid.
+    pub(crate) dark: &'a [f32],
+    /// The factor of each frame of the batch.
+    pub(crate) factors: Vec<f32>,
 }
 
 /// Output frames to be filled.
@@ -136,6 +155,66 @@ impl<T: Sample> Batch<'_, T> {
         out: Into,
         par: impl Fn(usize, &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()>,
     ) -> Result<Told> {
+        self.pieces(out, par, |chains, piece| {
+            for (first, steps) in chains {
+                T::run(level, &Job { first, steps, frames: &self.frames }, piece);
+            }
+        })
+    }
+
+    /// The same of frames that are brought to one dark and intensity on the way.
+    pub(crate) fn run_even(
+        &self,
+        level: Level,
+        even: &Even,
+        out: Into,
+        par: impl Fn(usize, &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()>,
+    ) -> Result<Told> {
+        self.pieces(out, par, |chains, piece| {
+            let mut made = vec![0f32; self.frames.len() * EVEN + ALIGNED];
+            // Whole lines of the cache, so that no vector lies across two of them.
+            let at = made.as_ptr().align_offset(ALIGNED * size_of::<f32>()).min(ALIGNED);
+            let made = &mut made[at..];
+            let range = piece.range.clone();
+            for from in range.clone().step_by(EVEN) {
+                let here = from..range.end.min(from + EVEN);
+                let full: Vec<u32> = (made.chunks_exact_mut(EVEN).zip(&self.frames).zip(&even.factors))
+                    .map(|((to, frame), by)| {
+                        let to = &mut to[..here.len()];
+                        simd::even(level, &frame[here.clone()], &even.dark[here.clone()], *by, T::FULL, to)
+                    })
+                    .collect();
+                let frames: Vec<&[f32]> =
+                    made.chunks_exact(EVEN).take(self.frames.len()).map(|f| &f[..here.len()]).collect();
+                let part = here.start - range.start..here.end - range.start;
+                let mut small = Piece {
+                    range: 0..here.len(),
+                    floats: piece.floats.iter_mut().map(|f| &mut f[part.clone()]).collect(),
+                    words: vec![],
+                    over: vec![],
+                    full: vec![],
+                    medians: piece
+                        .medians
+                        .as_mut()
+                        .map(|all| all.iter_mut().map(|m| &mut m[part.clone()]).collect()),
+                };
+                for (first, steps) in chains {
+                    f32::run(level, &Job { first, steps, frames: &frames }, &mut small);
+                }
+                for (sum, (own, _)) in piece.full.iter_mut().zip(&self.wanted) {
+                    *sum += full[*own];
+                }
+            }
+        })
+    }
+
+    /// Cuts the output into pieces and has each filled.
+    fn pieces(
+        &self,
+        out: Into,
+        par: impl Fn(usize, &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()>,
+        fill: impl Fn(&[Chain], &mut Piece) + Sync,
+    ) -> Result<Told> {
         let chains = self.chains();
         let pixels = self.frames.first().map_or(0, |f| f.len());
         let outputs = self.wanted.len();
@@ -156,9 +235,7 @@ impl<T: Sample> Batch<'_, T> {
             .collect();
         par(pieces.len(), &|k| {
             let mut piece = pieces[k].lock().map_err(|_| Error::internal("a block failed before"))?;
-            for (first, steps) in &chains {
-                T::run(level, &Job { first, steps, frames: &self.frames }, &mut piece);
-            }
+            fill(&chains, &mut piece);
             Ok(())
         })?;
         let mut told = Told { over: vec![false; outputs], full: vec![0; outputs] };
@@ -247,180 +324,4 @@ fn cut<O>(frames: Vec<&mut [O]>) -> impl Iterator<Item = Vec<&mut [O]>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use isard_core::Pool;
-
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, n: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            ((self.0 >> 33) % n as u64) as usize
-        }
-    }
-
-    fn alone(n: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
-        (0..n).try_for_each(work)
-    }
-
-    /// Frames to write to as the pool gives them: vectors go past the cache where frames begin at whole lines.
-    fn pooled(dtype: Dtype, n: usize, pixels: usize) -> Vec<ArrayMut> {
-        (0..n).map(|_| Pool::unpooled().take(dtype, &[pixels]).unwrap()).collect()
-    }
-
-    fn slices<O: Element>(frames: &mut [ArrayMut]) -> Vec<&mut [O]> {
-        frames.iter_mut().map(|f| f.as_slice_mut().unwrap()).collect()
-    }
-
-    /// The median of a sorted window, in double precision.
-    fn median(mut values: Vec<f64>) -> f64 {
-        values.sort_by(f64::total_cmp);
-        let n = values.len();
-        if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
-    }
-
-    #[test]
-    fn windows_at_the_ends_by_hand() {
-        let window = |edge, length, stride| Window { length, stride, edge };
-        let around = |edge, k| window(edge, 5, 1).around(k, 7);
-        assert_eq!(around(Edge::Wrap, 0), [5, 6, 0, 1, 2]);
-        assert_eq!(around(Edge::Shift, 0), [0, 1, 2, 3, 4]);
-        assert_eq!(around(Edge::Shift, 6), [2, 3, 4, 5, 6]);
-        assert_eq!(around(Edge::Reflect, 0), [1, 0, 0, 1, 2]);
-        assert_eq!(around(Edge::Reflect, 6), [4, 5, 6, 6, 5]);
-        assert_eq!(around(Edge::Nearest, 1), [0, 0, 1, 2, 3]);
-        // A window longer than the scan takes all of it.
-        assert_eq!(window(Edge::Shift, 9, 1).around(2, 4), [0, 1, 2, 3]);
-        // With a stride the window keeps to the frames it can reach.
-        assert_eq!(window(Edge::Shift, 3, 3).around(1, 10), [1, 4, 7]);
-        assert_eq!(window(Edge::Shift, 3, 3).around(9, 10), [3, 6, 9]);
-        assert_eq!(window(Edge::Wrap, 3, 3).around(1, 10), [8, 1, 4]);
-    }
-
-    fn random(dice: &mut Dice) -> (Window, usize, Vec<bool>) {
-        let frames = 1 + dice.below(40);
-        let mut length = [1, 3, 5, 11, 21, 51][dice.below(6)];
-        let edge = [Edge::Wrap, Edge::Shift, Edge::Reflect, Edge::Nearest][dice.below(4)];
-        let stride = 1 + dice.below(3);
-        while edge == Edge::Wrap && length > frames {
-            length -= 2;
-        }
-        let often = 1 + dice.below(9);
-        let missing = (0..frames).map(|_| often > 5 && dice.below(often) == 0).collect();
-        (Window { length, stride, edge }, frames, missing)
-    }
-
-    fn wanted(window: Window, missing: &[bool]) -> Vec<(usize, Vec<Option<usize>>)> {
-        // Frames are kept without holes: place of each that is there.
-        let place = |f: usize| (!missing[f]).then(|| missing[..f].iter().filter(|m| !**m).count());
-        let around = |k: usize| window.around(k, missing.len()).into_iter().map(place).collect();
-        (0..missing.len()).filter_map(|k| Some((place(k)?, around(k)))).collect()
-    }
-
-    #[test]
-    fn words_are_less_the_middle_of_the_sorted_window() {
-        let mut dice = Dice(5);
-        for case in 0..200 {
-            let (window, _, missing) = random(&mut dice);
-            let pixels = [1, 7, 40, 33_000][if case % 50 == 0 { 3 } else { case % 3 }];
-            // Counts of all sizes, small ones, and small ones with a few that are too large for the quick way.
-            let mut value = || match (case / 3) % 3 {
-                0 => dice.below(65536) as u16,
-                2 if dice.below(900) == 0 => 40_000 + dice.below(25_536) as u16,
-                _ => 300 + dice.below(9) as u16,
-            };
-            let wanted = wanted(window, &missing);
-            let frames: Vec<Vec<u16>> =
-                wanted.iter().map(|_| (0..pixels).map(|_| value()).collect()).collect();
-            let batch = Batch { frames: frames.iter().map(Vec::as_slice).collect(), wanted };
-            for level in Level::all() {
-                let n = frames.len();
-                let (mut floats, mut medians) = (vec![vec![0f32; pixels]; n], vec![vec![0f32; pixels]; n]);
-                let mut words = pooled(Dtype::I16, n, pixels);
-                let out = Into {
-                    floats: floats.iter_mut().map(Vec::as_mut_slice).collect(),
-                    words: vec![],
-                    medians: Some(medians.iter_mut().map(Vec::as_mut_slice).collect()),
-                };
-                batch.run(level, out, alone).unwrap();
-                let out = Into { floats: vec![], words: slices(&mut words), medians: None };
-                let Told { over, full } = batch.run(level, out, alone).unwrap();
-                let words: Vec<&[i16]> = words.iter().map(|w| w.as_slice().unwrap()).collect();
-                for (k, (own, samples)) in batch.wanted.iter().enumerate() {
-                    let mut fits = true;
-                    let most = frames[*own].iter().filter(|v| **v == u16::MAX).count();
-                    assert_eq!(full[k] as usize, most);
-                    for p in (0..pixels).step_by(if pixels > 1000 { 97 } else { 1 }) {
-                        let middle =
-                            median(samples.iter().flatten().map(|f| f64::from(frames[*f][p])).collect());
-                        let difference = f64::from(frames[*own][p]) - middle;
-                        assert_eq!(f64::from(floats[k][p]), difference, "{level:?} {window:?} frame {k}");
-                        assert_eq!(f64::from(medians[k][p]), middle);
-                        let whole = difference as i16;
-                        fits &= f64::from(whole) == difference;
-                        assert!(over[k] || words[k][p] == whole);
-                    }
-                    assert!(fits || over[k], "{level:?}: frame {k} does not fit, and nobody said so");
-                    let even = samples.iter().flatten().count() % 2 == 0;
-                    assert!(pixels > 1000 || even || fits != over[k], "{level:?}: frame {k} fits");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn floats_leave_out_what_is_no_number() {
-        let mut dice = Dice(6);
-        for case in 0..200 {
-            let (window, _, missing) = random(&mut dice);
-            let pixels = [1, 7, 50][case % 3];
-            let odd = case % 2 == 0;
-            let mut value = || match dice.below(if odd { 4 } else { 1000 }) {
-                0 if odd => [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][dice.below(3)],
-                _ => (dice.below(2000) as f32 - 1000.0) * 0.37,
-            };
-            let wanted = wanted(window, &missing);
-            let frames: Vec<Vec<f32>> =
-                wanted.iter().map(|_| (0..pixels).map(|_| value()).collect()).collect();
-            let batch = Batch { frames: frames.iter().map(Vec::as_slice).collect(), wanted };
-            let mut first: Option<Vec<Vec<u32>>> = None;
-            for level in Level::all() {
-                let n = frames.len();
-                let (mut floats, mut medians) = (vec![vec![0f32; pixels]; n], vec![vec![0f32; pixels]; n]);
-                let out = Into {
-                    floats: floats.iter_mut().map(Vec::as_mut_slice).collect(),
-                    words: vec![],
-                    medians: Some(medians.iter_mut().map(Vec::as_mut_slice).collect()),
-                };
-                batch.run(level, out, alone).unwrap();
-                for (k, (own, samples)) in batch.wanted.iter().enumerate() {
-                    for p in 0..pixels {
-                        let there = samples.iter().flatten().map(|f| frames[*f][p]);
-                        let mut values: Vec<f32> = there.filter(|v| v.is_finite()).collect();
-                        values.sort_by(f32::total_cmp);
-                        let (m, own) = (values.len(), frames[*own][p]);
-                        let middle = match m {
-                            0 => f32::NAN,
-                            _ => (values[(m - 1) / 2] + values[m / 2]) / 2.0,
-                        };
-                        let difference = if own.is_finite() { own - middle } else { f32::NAN };
-                        assert!(medians[k][p] == middle || (medians[k][p].is_nan() && middle.is_nan()));
-                        let found = floats[k][p];
-                        assert!(found == difference || (found.is_nan() && difference.is_nan()));
-                    }
-                }
-                // Without medians, past the cache.
-                let mut again = pooled(Dtype::F32, n, pixels);
-                let out = Into { floats: slices(&mut again), words: vec![], medians: None };
-                batch.run(level, out, alone).unwrap();
-                let bits_of = |f: &[f32]| f.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                let bits: Vec<Vec<u32>> = floats.iter().map(|f| bits_of(f)).collect();
-                for (again, bits) in again.iter().zip(&bits) {
-                    assert_eq!(&bits_of(again.as_slice().unwrap()), bits, "{level:?}");
-                }
-                assert_eq!(first.get_or_insert(bits.clone()), &bits, "{level:?}");
-            }
-        }
-    }
-}
+mod tests;

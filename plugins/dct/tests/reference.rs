@@ -44,6 +44,7 @@ fn run_fold(
     frames: &Frames,
     n: u64,
     chunk: usize,
+    beside: &dyn Fn(&Span) -> Dict,
 ) -> Vec<(Span, Dict)> {
     let (mut fold, mut out, mut emit) = (make(), vec![], Emit::default());
     // A gap comes where its frame would have been, and behind a ring before its turn.
@@ -67,7 +68,7 @@ fn run_fold(
         let span = Span::frames(frames[at].0, len as u64);
         let turned = at > 0 && frames[at].0 < frames[at - 1].0;
         tell(&mut fold, if turned { n } else { frames[at].0 }, &mut emit);
-        fold.push(cx, &span, Dict::new().with("image", image), &mut emit).unwrap();
+        fold.push(cx, &span, beside(&span).with("image", image), &mut emit).unwrap();
         at += len;
         if at % 3 == 0 {
             let state = fold.save().unwrap();
@@ -153,17 +154,14 @@ fn preprocess(cx: &Cx, case: &Case, chunk: usize) -> Frames {
             let out = AnyTask::run(&mut *task, cx, Dict::new().with("stack", stack.clone())).unwrap();
             fixed.set("dark", out.get("dark").unwrap().clone());
         }
+        if chunk == 16 {
+            return raw_frames(cx, case, chunk, fixed.with("mask", case.bad.clone()));
+        }
         let Built::Map(offset) = build("dct.offset", json!({})) else { panic!("`dct.offset` is a map") };
         frames = map(cx, &*offset, &frames, &fixed);
         if case.set["norm"] == "margin" {
-            let boxes: Vec<Json> = case.set["boxes"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|b| json!({ "y": [b[0], b[2]], "x": [b[1], b[3]] }))
-                .collect();
-            let make = || fold("dct.normalize", json!({ "margin_boxes": boxes }));
-            frames = normalized(cx, make(), &frames, &case.bad);
+            let stage = fold("dct.normalize", json!({ "margin_boxes": boxes(case) }));
+            frames = images(normalized(cx, stage, &frames, &Dict::new().with("mask", case.bad.clone())));
         }
     }
     // In integers the median beside a masked pixel is rounded, so masks go with floats.
@@ -172,10 +170,43 @@ fn preprocess(cx: &Cx, case: &Case, chunk: usize) -> Frames {
         "window": case.set["window"], "edge": case.set["edge"], "batch": 1 + chunk % 5,
         "dtype": if whole { "compact" } else { "f32" },
     });
-    let background = images(run_fold(cx, &|| fold("dct.background", set.clone()), &frames, case.n, chunk));
+    let make = || fold("dct.background", set.clone());
+    let background = images(run_fold(cx, &make, &frames, case.n, chunk, &|_| Dict::new()));
+    filtered(cx, case, &background)
+}
+
+/// The same with raw frames as far as the median, which takes dark, mask and factors itself.
+fn raw_frames(cx: &Cx, case: &Case, chunk: usize, fixed: Dict) -> Frames {
+    let mut frames = case.frames.clone();
+    let mut factors: BTreeMap<u64, f64> = frames.iter().map(|(number, _)| (*number, 1.0)).collect();
+    if case.set["norm"] == "margin" {
+        let set = json!({ "margin_boxes": boxes(case), "apply": false });
+        let given = normalized(cx, fold("dct.normalize", set), &frames, &fixed);
+        let factor = |(span, dict): (Span, Dict)| {
+            let Some(Value::Array(factor)) = dict.get("factor") else { panic!("a factor") };
+            (span.start, factor.as_slice::<f64>().unwrap()[0])
+        };
+        factors = given.into_iter().map(factor).collect();
+        frames.retain(|(number, _)| factors.contains_key(number));
+    }
+    let beside = |span: &Span| {
+        let factors: Vec<f64> = span.range().map(|k| factors[&k]).collect();
+        fixed.clone().with("factor", Array::from_slice(&factors))
+    };
+    let set = json!({ "window": case.set["window"], "edge": case.set["edge"], "batch": 1 + chunk % 5 });
+    let make = || fold("dct.background", set.clone());
+    filtered(cx, case, &images(run_fold(cx, &make, &frames, case.n, chunk, &beside)))
+}
+
+fn boxes(case: &Case) -> Vec<Json> {
+    let all = case.set["boxes"].as_array().unwrap().iter();
+    all.map(|b| json!({ "y": [b[0], b[2]], "x": [b[1], b[3]] })).collect()
+}
+
+fn filtered(cx: &Cx, case: &Case, background: &Frames) -> Frames {
     let set = json!({ "median_filter_y": case.set["filt"][0], "median_filter_x": case.set["filt"][1] });
     let Built::Map(median) = build("image.median", set) else { panic!("`image.median` is a map") };
-    map(cx, &*median, &background, &Dict::new().with("mask", case.bad.clone()))
+    map(cx, &*median, background, &Dict::new().with("mask", case.bad.clone()))
 }
 
 fn map(cx: &Cx, stage: &dyn AnyMap, frames: &Frames, fixed: &Dict) -> Frames {
@@ -188,15 +219,15 @@ fn map(cx: &Cx, stage: &dyn AnyMap, frames: &Frames, fixed: &Dict) -> Frames {
     frames.iter().map(one).collect()
 }
 
-fn normalized(cx: &Cx, mut stage: Box<dyn AnyFold>, frames: &Frames, bad: &Array) -> Frames {
+fn normalized(cx: &Cx, mut stage: Box<dyn AnyFold>, frames: &Frames, fixed: &Dict) -> Vec<(Span, Dict)> {
     let mut emit = Emit::default();
     let mut out = vec![];
     for (number, frame) in frames {
-        let input = Dict::new().with("image", frame.lead()).with("mask", bad.clone());
+        let input = fixed.clone().with("image", frame.lead());
         stage.push(cx, &Span::frames(*number, 1), input, &mut emit).unwrap();
         out.extend(emit.take().0);
     }
-    images(out)
+    out
 }
 
 fn check(cx: &Cx, folder: &Path, k: usize, chunk: usize) -> usize {
@@ -232,7 +263,8 @@ fn check(cx: &Cx, folder: &Path, k: usize, chunk: usize) -> usize {
     if let Some(e) = case.set["exclude"].as_array() {
         set["exclude_box"] = json!({ "y": [e[0], e[1]], "x": [e[2], e[3]] });
     }
-    let emitted = run_fold(cx, &|| fold("dct.segment", set.clone()), &prepared, case.n, chunk);
+    let make = || fold("dct.segment", set.clone());
+    let emitted = run_fold(cx, &make, &prepared, case.n, chunk, &|_| Dict::new());
     let mut spots = vec![];
     for (_, dict) in emitted {
         let Some(Value::Table(table)) = dict.get("spots").cloned() else { panic!("a table") };

@@ -93,6 +93,8 @@ fn count(series: &Series, wrap: bool, threshold: f64, neighbours: u8) -> [u64; 4
         least: 1,
         wrap,
         bridge: false,
+        delay: None,
+        dense: None,
     };
     let floor = rules.floor();
     let mut segmenter = Segmenter::new(rules, series.shape, None);

@@ -109,7 +109,7 @@ impl Map for Median {
             let mut work = Filter::<T>::new(self, size);
             for (from, to) in from.zip(to) {
                 cx.check()?;
-                work.fast(from, to);
+                work.fast(from, mask.as_deref(), to);
                 work.mend(from, mask.as_deref(), to);
             }
         }, complex => return complex());
@@ -156,23 +156,36 @@ struct Filter<'a, T: Keyed> {
     size: Size,
     level: Level,
     scratch: Scratch<T>,
+    /// The rows of the frame that have a marked pixel.
+    marked: Vec<usize>,
 }
 
 impl<'a, T: Keyed> Filter<'a, T> {
     fn new(median: &'a Median, size: Size) -> Self {
-        Filter { median, size, level: Level::best(), scratch: Scratch::default() }
+        Filter { median, size, level: Level::best(), scratch: Scratch::default(), marked: vec![] }
     }
 
-    /// Filters as if every pixel were good.
-    fn fast(&mut self, from: &[T], to: &mut [T]) {
+    /// Filters as if every pixel were good; notes the rows where one is not.
+    fn fast(&mut self, from: &[T], mask: Option<&[u8]>, to: &mut [T]) {
+        self.marked.clear();
         let (rows, columns) = (self.size.rows, self.size.columns);
         let (height, width) = (self.median.median_filter_y, self.median.median_filter_x);
-        if height * width == 1 || rows * columns == 0 {
-            to.copy_from_slice(from);
+        if rows * columns == 0 {
             return;
         }
         let half = (height / 2) as i64;
         for (y, to) in to.chunks_exact_mut(columns).enumerate() {
+            let line = y * columns..(y + 1) * columns;
+            // Looked at while it is in the cache: most rows have no marked pixel, and whole rows are quick.
+            if any_missing(self.level, &from[line.clone()])
+                || mask.is_some_and(|m| m[line.clone()].iter().any(|m| *m != 0))
+            {
+                self.marked.push(y);
+            }
+            if height * width == 1 {
+                to.copy_from_slice(&from[line]);
+                continue;
+            }
             let row = |r: i64| r.clamp(0, rows as i64 - 1) as usize * columns;
             let near: Vec<&[T]> =
                 (y as i64 - half..=y as i64 + half).map(|r| &from[row(r)..][..columns]).collect();
@@ -186,14 +199,7 @@ impl<'a, T: Keyed> Filter<'a, T> {
         let [up, left] = [self.median.median_filter_y / 2, self.median.median_filter_x / 2];
         let bad = |at: usize| from[at].missing() || mask.is_some_and(|m| m[at] != 0);
         let mut values = vec![];
-        for y in 0..rows {
-            let line = y * columns..(y + 1) * columns;
-            // Most rows have no marked pixel: a look at whole rows is quick.
-            let clean = !any_missing(self.level, &from[line.clone()])
-                && mask.is_none_or(|m| m[line.clone()].iter().all(|m| *m == 0));
-            if clean {
-                continue;
-            }
+        for &y in &self.marked {
             for x in (0..columns).filter(|x| bad(y * columns + x)) {
                 for row in y.saturating_sub(up)..(y + up + 1).min(rows) {
                     for column in x.saturating_sub(left)..(x + left + 1).min(columns) {

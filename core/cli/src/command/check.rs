@@ -36,13 +36,13 @@ pub fn run(arguments: &CheckArguments) -> Done {
     let faults = |faults| Stop::Faults(faults, arguments.json);
     let options = run_options(run::Out::Numbered(std::env::temp_dir()));
     let early = run::early(&plan, &options).map_err(faults)?;
-    let opened = match arguments.open {
-        true => run::open(&plan, &options)?,
-        false => BTreeMap::new(),
+    let (opened, files) = match arguments.open {
+        true => (run::open(&plan, &options)?, run::files(&plan, &options)?),
+        false => (BTreeMap::new(), BTreeMap::new()),
     };
     // Without --open only what the recipe itself says is weighed.
     let memory = if arguments.open { run::machine_memory() } else { None };
-    let budget = plan::budget(&plan, &opened, &early, memory, None).map_err(faults)?;
+    let budget = plan::budget(&plan, &opened, &early, &files, memory, None).map_err(faults)?;
     if arguments.json {
         style::print(&format!("{:#}\n", plan.resolved));
         return Ok(0);

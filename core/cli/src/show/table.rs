@@ -36,6 +36,12 @@ pub fn closing(plan: &Plan, report: &Report, colour: bool) -> String {
             let _ = writeln!(out, "branch `{}` ended: {error}", stage.name);
         }
     }
+    // Without a pace of their own frames come as fast as they are taken: then the end says nothing.
+    if report.live || plan.nodes.iter().any(|n| n.run.pace.is_some()) {
+        for (stage, delay) in report.stages.iter().filter_map(|s| Some((s, s.delay?))) {
+            let _ = writeln!(out, "all written by {}: {delay:.2} s after the last frame", stage.name);
+        }
+    }
     let sources = report.stages.iter().filter(|s| s.what.contains('.') && s.ledger.is_some());
     if let Some(again) = sources.filter_map(|s| s.ledger.as_ref()).map(|l| l.again()).find(|a| !a.is_empty())
     {

@@ -257,6 +257,7 @@ mod tests {
             records: 0,
             busy: 0.0,
             snapshots: 1,
+            delay: None,
             ledger: None,
             detached: None,
             results: Dict::new().with("slope", slope),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::plan::{Feed, NodeId, Plan, Stream, What};
+use crate::plan::{Feed, NodeId, Overflow, Plan, Stream, What};
 use crate::registry::Role;
 use crate::stage::{Cost, Opened, Shape, Shapes, guard};
 use crate::value::Dict;
@@ -36,12 +36,13 @@ pub struct Budget {
 
 /// What a plan takes, or the faults of a plan that takes more than there is.
 ///
-/// `opened` holds what the opened sources said, `early` what tasks gave that have run; `memory` and `disk` are what the
-/// machine has, and the recipe's own limits come before them.
+/// `opened` holds what the opened sources said, `early` what tasks gave that have run, `files` the shapes of what files
+/// hold that inputs name; `memory` and `disk` are what the machine has, and the recipe's own limits come before them.
 pub fn budget(
     plan: &Plan,
     opened: &BTreeMap<NodeId, Opened>,
     early: &BTreeMap<NodeId, Dict>,
+    files: &BTreeMap<String, Shape>,
     memory: Option<u64>,
     disk: Option<u64>,
 ) -> Result<Budget, Diagnostics> {
@@ -49,6 +50,7 @@ pub fn budget(
         plan,
         opened,
         early,
+        files,
         budget: Budget::default(),
         frames: vec![None; plan.nodes.len()],
         faults: vec![],
@@ -82,6 +84,7 @@ struct Work<'a> {
     plan: &'a Plan,
     opened: &'a BTreeMap<NodeId, Opened>,
     early: &'a BTreeMap<NodeId, Dict>,
+    files: &'a BTreeMap<String, Shape>,
     budget: Budget,
     frames: Vec<Option<u64>>,
     faults: Vec<Diagnostic>,
@@ -100,7 +103,7 @@ impl Work<'_> {
             _ => before.and_then(|n| self.frames[n]),
         };
         let input = self.inputs(id).with_records(before.and_then(|n| self.frames[n]));
-        let queue = node.run.queue.map_or_else(|| self.queue(stream_bytes(node, &input)), |q| q as u64);
+        let queue = node.run.queue.map_or_else(|| self.queue(id, before), |q| q as u64);
         // What waits in the queue is shared with the other readers of the same chunk; one reader's worth is counted
         // at the reader, so the sum is an upper bound.
         let waiting =
@@ -170,8 +173,17 @@ impl Work<'_> {
     }
 
     /// Chunks in a queue that the recipe says nothing about.
-    fn queue(&self, record: u64) -> u64 {
-        self.plan.run.queue_of(record as usize, self.opened.values().any(|o| o.live))
+    fn queue(&self, id: NodeId, before: Option<NodeId>) -> u64 {
+        let node = &self.plan.nodes[id];
+        let live = before.is_some_and(|n| self.opened.get(&n).is_some_and(|o| o.live));
+        let waits = live || node.run.pace.is_some() || node.run.overflow != Overflow::Block;
+        self.plan.run.queue_of(self.frame(id), waits)
+    }
+
+    /// Bytes of a frame as the sources give it that a stage's stream comes from.
+    fn frame(&self, id: NodeId) -> usize {
+        let origins = self.plan.origins(id).into_iter();
+        origins.filter_map(|n| self.opened.get(&n)).map(|o| o.shapes.bytes()).sum()
     }
 
     /// Records that may wait before a stage.
@@ -204,7 +216,7 @@ impl Work<'_> {
                         _ => Shape::default(),
                     }
                 }
-                Feed::File(_) => Shape::default(),
+                Feed::File(path) => self.files.get(path).cloned().unwrap_or_default(),
             };
             shapes = shapes.with(port.as_str(), shape);
         }

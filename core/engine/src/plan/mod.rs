@@ -78,6 +78,21 @@ impl Plan {
     pub fn isolates(&self) -> bool {
         self.nodes.iter().any(|node| node.run.isolate)
     }
+
+    /// A stage with its place in the recipe, for errors that come before the first frame.
+    pub fn place(&self, id: NodeId) -> String {
+        let node = &self.nodes[id];
+        format!("{}: stage `{}`", self.files.locate(node.at), node.name)
+    }
+
+    /// The stages that a stage's stream begins with, through earlier passes too.
+    pub fn origins(&self, id: NodeId) -> Vec<NodeId> {
+        let Some(node) = self.nodes.get(id) else { return vec![] };
+        let before = node.from.iter().map(|s| match s {
+            Stream::Live(from) | Stream::Kept(from) => *from,
+        });
+        if node.from.is_empty() { vec![id] } else { before.flat_map(|from| self.origins(from)).collect() }
+    }
 }
 
 /// One stage at its place in the recipe.
@@ -265,11 +280,11 @@ impl RunOptions {
 
     /// Chunks in a queue when the stage does not say: 2 to 16.
     ///
-    /// Frames that come at their own pace get 64 MiB to wait in while a stage is slow. Others can wait where they are:
-    /// 8 MiB are enough to keep two stages apart, and with 64 they would have left the cache before they are
-    /// read, which halved the speed of a plain sum.
-    pub fn queue_of(&self, frame: usize, live: bool) -> u64 {
-        let bytes: u64 = if live { 64 << 20 } else { 8 << 20 };
+    /// Frames that come at their own pace get 64 MiB to wait in, right behind their source, while a stage is slow.
+    /// Others can wait where they are: 8 MiB are enough to keep two stages apart, and with 64 they would have left the
+    /// cache before they are read, which halved the speed of a plain sum.
+    pub fn queue_of(&self, frame: usize, waits: bool) -> u64 {
+        let bytes: u64 = if waits { 64 << 20 } else { 8 << 20 };
         (bytes / self.chunk_of(frame).saturating_mul(frame as u64).max(1)).clamp(2, 16)
     }
 }
@@ -366,6 +381,7 @@ pub struct StageOptions {
     pub isolate: bool,
     /// What it gives is kept, for a later run to reuse.
     pub keep: bool,
-    /// Frames a second that a source gives at most, as a detector would; none gives them as fast as they are taken.
+    /// Frames a second that a source, or the player of a kept stream, gives at most, as a detector would; none gives
+    /// them as fast as they are taken.
     pub pace: Option<f64>,
 }

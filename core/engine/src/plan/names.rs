@@ -51,6 +51,7 @@ impl Maker<'_> {
                 text.from.iter().filter_map(|word| self.stream(id, pass, word)).collect();
             self.drafts[id].from = streams;
             self.roles(id);
+            self.paced(id);
             for (word, item) in &text.inputs.0 {
                 let given = self.given(item, Scope::Pass(pass));
                 self.drafts[id].given.push((word.clone(), item.at, given));
@@ -82,6 +83,21 @@ impl Maker<'_> {
             return None;
         }
         Some(if self.drafts[node].pass == pass { Stream::Live(node) } else { Stream::Kept(node) })
+    }
+
+    /// Whether what `run.pace` is to play comes from a source or from disk: others cannot be slowed down.
+    fn paced(&mut self, id: NodeId) {
+        let (text, draft) = (self.drafts[id].text, &self.drafts[id]);
+        let plays = draft.from.iter().any(|s| matches!(s, Stream::Kept(_)));
+        if let Some((key, _)) = text.run.entry("pace")
+            && draft.role() != Some(Role::Source)
+            && !plays
+        {
+            let what = draft.role().map_or("a join".to_owned(), |r| format!("a {r}"));
+            let message = format!("`run.pace` does not go with stage `{}`", draft.name());
+            let wanted = "a source, or a stage that reads what an earlier pass kept";
+            self.faults.push(Diagnostic::error("E0141", message).at(key.at, "").found(what, wanted));
+        }
     }
 
     /// Whether the number of streams goes with the role.

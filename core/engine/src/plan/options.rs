@@ -76,7 +76,7 @@ pub(crate) fn stage_schema() -> Json {
             "keep": { "type": "boolean",
                 "description": "What it gives is kept on disk, for a later run to take with `--reuse`." },
             "pace": { "type": "number", "exclusiveMinimum": 0, "x-unit": "Hz",
-                "description": "Plays a source as a detector of this rate; as fast as frames are taken by default." },
+                "description": "Plays a source, or what an earlier pass kept, as a detector of this rate; as fast as frames are taken by default." },
         },
     })
 }
@@ -182,8 +182,6 @@ pub(crate) fn by_role(
     }
     if role == Some(Role::Source) {
         refuse("on_error", "a stage behind a source");
-    } else {
-        refuse("pace", "a source");
     }
     if !matches!(role, Some(Role::Fold | Role::Reduce | Role::Fit | Role::Writer)) {
         refuse("per", "a fold, a reduce, a fit or a writer");

@@ -136,6 +136,10 @@ pub struct Meter {
     busy_ns: AtomicU64,
     calls: Mutex<Vec<(u64, Call)>>,
     next: AtomicU64,
+    /// When it gave its last frames, for what a stream begins with.
+    gave: Mutex<Option<Instant>>,
+    /// When it had done everything.
+    ended: Mutex<Option<Instant>>,
     /// The account of frames, where the frame axis begins or ends.
     pub ledger: Mutex<Option<Ledger>>,
     /// Snapshots emitted.
@@ -155,10 +159,32 @@ impl Meter {
             busy_ns: AtomicU64::new(0),
             calls: Mutex::default(),
             next: AtomicU64::new(0),
+            gave: Mutex::default(),
+            ended: Mutex::default(),
             ledger: Mutex::default(),
             snapshots: AtomicU64::new(0),
             detached: Arc::default(),
         })
+    }
+
+    /// Notes that frames came, now.
+    pub fn gave(&self) {
+        *self.gave.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// When the last frames came.
+    pub fn last(&self) -> Option<Instant> {
+        *self.gave.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the stage has done everything, now.
+    pub fn end(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// When the stage had done everything.
+    pub fn ended(&self) -> Option<Instant> {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one operation of the stage, timed, watched, and with its place in the error.

@@ -13,7 +13,7 @@ use crate::run::ledger::Ledger;
 use crate::run::node::{Committed, Finals};
 use crate::run::options::{Options, Progress};
 use crate::run::parts;
-use crate::run::pass::{self, Names, PassEnd, Surroundings, Watched};
+use crate::run::pass::{self, FileShapes, Names, PassEnd, Surroundings, Watched};
 use crate::run::record::machine_memory;
 use crate::run::report::{Outcome, Report, StageReport};
 use crate::run::scope::Scope;
@@ -248,15 +248,16 @@ impl<'a> Execution<'a> {
         };
         let names = Names::of(&self.record);
         let disk = self.folder.free_bytes().ok();
-        let budget = |opened: &BTreeMap<NodeId, Opened>, early: &BTreeMap<NodeId, Dict>| {
-            let weighed = budget(plan, opened, early, machine_memory(), disk);
-            // Shapes that do not fit are the recipe's fault; too little memory or disk is the machine's.
-            let blame = |codes: &[&str]| match codes.contains(&"E0162") {
-                true => crate::Blame::Recipe,
-                false => crate::Blame::Resources,
+        let budget =
+            |opened: &BTreeMap<NodeId, Opened>, early: &BTreeMap<NodeId, Dict>, files: &FileShapes| {
+                let weighed = budget(plan, opened, early, files, machine_memory(), disk);
+                // Shapes that do not fit are the recipe's fault; too little memory or disk is the machine's.
+                let blame = |codes: &[&str]| match codes.contains(&"E0162") {
+                    true => crate::Blame::Recipe,
+                    false => crate::Blame::Resources,
+                };
+                weighed.map(drop).map_err(|f| Error::new(blame(&f.codes()), f.render(false).trim_end()))
             };
-            weighed.map(drop).map_err(|f| Error::new(blame(&f.codes()), f.render(false).trim_end()))
-        };
         let whole = Scope::default();
         let ended = pass::run(&mut Surroundings {
             plan,
@@ -332,6 +333,7 @@ impl<'a> Execution<'a> {
                 earlier: watched.meter.earlier.load(Ordering::Relaxed),
                 busy: watched.meter.busy().as_secs_f64(),
                 snapshots: watched.meter.snapshots.load(Ordering::Relaxed),
+                delay: end.delays.get(&watched.node).copied(),
                 ledger: watched.meter.account(),
                 detached: end.detached.iter().find(|(n, _)| *n == watched.node).map(|(_, e)| e.clone()),
                 results: if settles { self.finals.of(watched.node) } else { Dict::new() },
@@ -397,6 +399,9 @@ impl<'a> Execution<'a> {
         self.record.exit = Some(outcome.exit_code());
         self.record.error = outcome.message();
         self.record.content = self.report.content.clone();
+        // A stage of a pass that runs again is known by its last turn.
+        let delay = |s: &StageReport| Some((s.name.clone(), (s.delay? * 1e3).round() / 1e3));
+        self.record.delays = self.report.stages.iter().filter_map(delay).collect();
         self.record.ledger = accounts
             .iter()
             .map(|a| (a.name.clone(), a.ledger.to_json()))

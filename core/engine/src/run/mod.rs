@@ -30,7 +30,7 @@ pub use begin::{merge, restart, restart_names, resume, run};
 pub use control::{Call, Meter};
 pub use early::early;
 pub use ledger::Ledger;
-pub use once::{once, open};
+pub use once::{files, once, open};
 pub use options::{Observer, Options, Out, Progress, Reuse};
 pub use pass::{Watched, scan_name};
 pub use record::machine_memory;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Context, Error, Result};
-use crate::plan::{NodeId, Plan, What};
+use crate::plan::{Feed, NodeId, Plan, What};
+use crate::registry::Role;
 use crate::run::options::Options;
 use crate::span::Span;
-use crate::stage::{Built, Cx, Opened, Position, RunCx, Slice, Slots};
+use crate::stage::{Built, Cx, Opened, Position, RunCx, Shape, Slice, Slots};
 use crate::value::{Dict, Value};
 
 /// Gives a stage all its input at once and returns what it comes to.
@@ -89,6 +90,22 @@ fn joined(outputs: Vec<Dict>, run: &RunCx) -> Result<Dict> {
     Ok(all)
 }
 
+/// The shapes of what files hold that inputs of the first pass name, by their path in the recipe.
+pub fn files(plan: &Plan, options: &Options) -> Result<BTreeMap<String, Shape>> {
+    let run = RunCx { reader: options.reader.clone(), seed: plan.run.seed, ..RunCx::default() };
+    let mut all = BTreeMap::new();
+    let tasks = |id: &&NodeId| plan.nodes[**id].role() == Some(Role::Task);
+    for &id in plan.passes.first().map_or(&[][..], |p| &p.nodes).iter().filter(|id| !tasks(id)) {
+        for (_, feed) in &plan.nodes[id].inputs {
+            if let Feed::File(path) = feed {
+                let value = Cx::new(&run, "input").read(path).at(|| plan.place(id))?;
+                all.insert(path.clone(), Shape::of(&value));
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// Opens the sources of the first pass that need no other stage; nothing runs.
 pub fn open(plan: &Plan, options: &Options) -> Result<BTreeMap<NodeId, Opened>> {
     let run = RunCx { reader: options.reader.clone(), seed: plan.run.seed, ..RunCx::default() };
@@ -101,7 +118,7 @@ pub fn open(plan: &Plan, options: &Options) -> Result<BTreeMap<NodeId, Opened>> 
         {
             let cx = Cx::new(&run, &node.name);
             let opened = source.open(&cx, Dict::new(), Position { next: 0 });
-            all.insert(id, opened.at(|| format!("stage `{}`", node.name))?);
+            all.insert(id, opened.at(|| plan.place(id))?);
         }
     }
     Ok(all)

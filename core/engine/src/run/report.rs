@@ -84,6 +84,8 @@ pub struct StageReport {
     pub snapshots: u64,
     /// The account of frames, where the frame axis begins or ends.
     pub ledger: Option<Ledger>,
+    /// Seconds from the last frame until everything was written, for a writer.
+    pub delay: Option<f64>,
     /// Why its branch ended by itself.
     pub detached: Option<Error>,
     /// Its final values, for stages that settle on one.
@@ -123,7 +125,7 @@ impl Report {
         let stage = |s: &StageReport| {
             json!({
                 "step": s.step, "name": s.name, "use": s.what, "records": s.records, "busy_s": s.busy,
-                "snapshots": s.snapshots, "ledger": s.ledger.as_ref().map(Ledger::to_json),
+                "snapshots": s.snapshots, "delay_s": s.delay, "ledger": s.ledger.as_ref().map(Ledger::to_json),
                 "detached": s.detached.as_ref().map(ToString::to_string), "content": s.content,
                 "results": small(&s.results),
             })

@@ -4,6 +4,7 @@
 //! binary form of values. The header's layout is the same in every version.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::store::files::{Files, fault};
 use crate::store::folder::{Folder, Sealed};
 use crate::store::{INNER, PART};
-use crate::value::{Dict, Value, decode, encode};
+use crate::value::{Dict, Value, decode, encode, encode_to};
 
 /// The version of checkpoints that this isard writes and reads.
 pub const VERSION: u32 = 1;
@@ -56,7 +57,7 @@ pub fn save(folder: &Folder, checkpoint: &Checkpoint) -> Result<()> {
     let at = |e: io::Error| fault(files, "write a checkpoint in", &inner, &e);
     let older = numbers(files, folder.root()).map_err(at)?;
     let next = older.last().map_or(1, |n| n + 1);
-    folder.write_whole(&name(next), &pack(checkpoint), "isard").map_err(|e| e.at("checkpoint"))?;
+    write(folder, &name(next), checkpoint)?;
     folder.state().settle(&checkpoint.files);
     older.iter().try_for_each(|n| files.remove(&folder.path(&name(*n)))).map_err(at)?;
     files.sync_dir(&inner).map_err(at)?;
@@ -100,7 +101,7 @@ pub fn read(files: &dyn Files, root: &Path) -> Result<Loaded> {
 pub fn keep(folder: &Folder, checkpoint: &Checkpoint) -> Result<()> {
     known_boundaries(folder)?;
     let path = boundary(&checkpoint.step)?;
-    folder.write_whole(&path, &pack(checkpoint), "isard").map_err(|e| e.at("checkpoint"))?;
+    write(folder, &path, checkpoint)?;
     folder.state().boundaries.get_or_insert_default().extend(checkpoint.files.iter().cloned());
     Ok(())
 }
@@ -183,24 +184,56 @@ fn numbers(files: &dyn Files, root: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
+/// Writes a checkpoint file piece by piece: what stages keep may be a large part of the memory there is.
+fn write(folder: &Folder, path: &str, checkpoint: &Checkpoint) -> Result<()> {
+    let value = to_value(checkpoint);
+    let header = header(&value);
+    folder
+        .write_pieces(path, &|sink| {
+            sink(&header)?;
+            encode_to(&value, sink)
+        })
+        .map_err(|e| e.at("checkpoint"))
+}
+
 /// The bytes of a checkpoint file.
 pub fn pack(checkpoint: &Checkpoint) -> Vec<u8> {
-    let dict = Dict::new()
+    let value = to_value(checkpoint);
+    let mut bytes = header(&value).to_vec();
+    encode(&value, &mut bytes);
+    bytes
+}
+
+fn to_value(checkpoint: &Checkpoint) -> Value {
+    Dict::new()
         .with("recipe", checkpoint.recipe.as_str())
         .with("step", checkpoint.step.as_str())
         .with("mark", checkpoint.mark as i64)
         .with("nodes", checkpoint.nodes.clone())
         .with("ledger", checkpoint.ledger.clone())
         .with("more", checkpoint.more.clone())
-        .with("files", checkpoint.files.iter().map(file_to_value).collect::<Vec<_>>());
-    let mut bytes = vec![0; HEADER];
-    encode(&Value::Dict(dict), &mut bytes);
-    let length = (bytes.len() - HEADER) as u64;
+        .with("files", checkpoint.files.iter().map(file_to_value).collect::<Vec<_>>())
+        .into()
+}
+
+/// What stands before a value in its file.
+fn header(value: &Value) -> [u8; HEADER] {
+    // The length comes before what it is the length of, in the digest too.
+    let each = |take: &mut dyn FnMut(&[u8])| {
+        let Ok(()) = encode_to::<Infallible>(value, &mut |piece| {
+            take(piece);
+            Ok(())
+        });
+    };
+    let mut length = 0;
+    each(&mut |piece| length += piece.len() as u64);
+    let mut bytes = [0; HEADER];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..20].copy_from_slice(&length.to_le_bytes());
-    let digest = digest(&bytes);
-    bytes[20..HEADER].copy_from_slice(&digest);
+    let mut digest = Sha256::new().chain_update(&bytes[8..20]);
+    each(&mut |piece| digest.update(piece));
+    bytes[20..].copy_from_slice(&digest.finalize());
     bytes
 }
 

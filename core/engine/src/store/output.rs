@@ -7,12 +7,18 @@ use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::stage::Output;
-use crate::store::files::{create_all, fault};
+use crate::store::files::{Files, create_all, fault};
 use crate::store::folder::{Folder, Sealed, Slot};
 use crate::store::{INNER, LOG, MANIFEST, PART, RUN, sha256};
 
 /// How many earlier versions of a file are remembered by their digest.
 const EARLIER: usize = 8;
+
+/// Smaller pieces of a file are gathered before they are written.
+const PIECE: usize = 1 << 20;
+
+/// Gives the bytes of a file to a sink, piece by piece.
+pub(crate) type Pieces<'a> = dyn Fn(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + 'a;
 
 /// The files of one stage.
 pub(crate) struct StageOutput {
@@ -138,19 +144,7 @@ const LARGE: usize = 1 << 20;
 impl Folder {
     /// Writes a whole file in one step: after an error there is the old one or none, never half of one.
     pub(crate) fn write_whole(&self, path: &str, bytes: &[u8], stage: &str) -> Result<Sealed> {
-        if self.is_closed() {
-            return Err(Error::cancelled().at(format!("write {path}")));
-        }
-        let files = &*self.files;
-        let at = self.path(path);
-        let part = beside(&at);
-        let above = at.parent().unwrap_or(self.root());
-        create_all(files, above).map_err(|e| fault(files, "make folder", above, &e))?;
-        let put = || {
-            files.write_new(&part, bytes).map_err(|e| fault(files, "write", &at, &e))?;
-            files.sync(&part).map_err(|e| fault(files, "sync", &at, &e))?;
-            files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e))
-        };
+        let put = || self.write_beside(path, &|files, part| files.write_new(part, bytes));
         // A large file is digested while the disk takes it.
         let (written, digest) = if bytes.len() < LARGE {
             (put(), sha256(bytes))
@@ -161,12 +155,7 @@ impl Folder {
                 (written, digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             })
         };
-        if let Err(error) = written {
-            // Whatever is left is seen by the next resume; the first error is the one to tell.
-            let _ = files.remove(&part);
-            return Err(error);
-        }
-        files.sync_dir(above).map_err(|e| fault(files, "sync folder of", &at, &e))?;
+        written?;
         Ok(Sealed {
             path: path.to_owned(),
             stage: stage.to_owned(),
@@ -175,6 +164,50 @@ impl Folder {
             replaced: false,
             earlier: vec![],
         })
+    }
+
+    /// The same of a file that is made piece by piece and never held whole.
+    pub(crate) fn write_pieces(&self, path: &str, make: &Pieces) -> Result<()> {
+        self.write_beside(path, &|files, part| {
+            let (mut held, mut begun) = (vec![], false);
+            let mut put = |bytes: &[u8]| {
+                let put = if begun { files.append(part, bytes) } else { files.write_new(part, bytes) };
+                begun = true;
+                put
+            };
+            make(&mut |piece| {
+                if held.len() + piece.len() > PIECE && !held.is_empty() {
+                    put(&std::mem::take(&mut held))?;
+                }
+                if piece.len() > PIECE {
+                    return put(piece);
+                }
+                held.extend_from_slice(piece);
+                Ok(())
+            })?;
+            put(&held)
+        })
+    }
+
+    fn write_beside(&self, path: &str, write: &dyn Fn(&dyn Files, &Path) -> io::Result<()>) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::cancelled().at(format!("write {path}")));
+        }
+        let files = &*self.files;
+        let at = self.path(path);
+        let part = beside(&at);
+        let above = at.parent().unwrap_or(self.root());
+        create_all(files, above).map_err(|e| fault(files, "make folder", above, &e))?;
+        let written = write(files, &part).map_err(|e| fault(files, "write", &at, &e));
+        let written = written.and_then(|()| files.sync(&part).map_err(|e| fault(files, "sync", &at, &e)));
+        let written =
+            written.and_then(|()| files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e)));
+        if let Err(error) = written {
+            // Whatever is left is seen by the next resume; the first error is the one to tell.
+            let _ = files.remove(&part);
+            return Err(error);
+        }
+        files.sync_dir(above).map_err(|e| fault(files, "sync folder of", &at, &e))
     }
 
     /// Keeps the version that a checkpoint needs before it is replaced.

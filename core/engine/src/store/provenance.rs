@@ -55,6 +55,9 @@ pub struct Provenance {
     pub gaps: Vec<GapList>,
     /// Digests of what the outputs mean, by the name of the output.
     pub content: BTreeMap<String, String>,
+    /// Seconds from the last frame until a writer had written everything, by stage.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub delays: BTreeMap<String, f64>,
     /// How it ended: `running`, `done`, `failed`, `stopped`.
     pub status: String,
     /// The exit code; none while it runs.

@@ -12,6 +12,27 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) {
     put(value, out, &mut array);
 }
 
+/// Gives the binary form of a value piece by piece; large arrays are given where they are, not copied.
+pub(crate) fn encode_to<E>(
+    value: &Value,
+    sink: &mut dyn FnMut(&[u8]) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let (mut out, mut done) = (vec![], Ok(()));
+    put(value, &mut out, &mut |a: &Array, out: &mut Vec<u8>| {
+        header(a, out);
+        if out.len() + a.bytes().len() < PIECE {
+            out.extend(a.bytes());
+        } else if done.is_ok() {
+            done = sink(out).and_then(|()| sink(a.bytes()));
+            out.clear();
+        }
+    });
+    done.and_then(|()| sink(&out))
+}
+
+/// Bytes that are gathered before they are given on.
+const PIECE: usize = 1 << 20;
+
 /// Appends the binary form of a value whose arrays `far` may put as references instead.
 pub(crate) fn encode_far(value: &Value, out: &mut Vec<u8>, far: &mut dyn FnMut(&Array) -> Option<FarArray>) {
     put(value, out, &mut |a: &Array, out: &mut Vec<u8>| match far(a) {
@@ -92,10 +113,15 @@ fn text(s: &str, out: &mut Vec<u8>) {
 }
 
 fn array(a: &Array, out: &mut Vec<u8>) {
+    header(a, out);
+    out.extend(a.bytes());
+}
+
+/// What stands before the elements of an array.
+fn header(a: &Array, out: &mut Vec<u8>) {
     out.push(a.dtype() as u8);
     out.push(a.shape().len() as u8);
     a.shape().iter().for_each(|n| count(*n, out));
-    out.extend(a.bytes());
 }
 
 fn table(t: &Table, out: &mut Vec<u8>, array: &mut impl FnMut(&Array, &mut Vec<u8>)) {
@@ -292,6 +318,31 @@ mod tests {
             .with("image", Array::of(&[2, 3], &[1u16, 2, 3, 4, 5, 6]).unwrap())
             .with("table", table)
             .into()
+    }
+
+    #[test]
+    fn pieces_are_the_whole() {
+        // Arrays around the size of a piece, in a table and in a list too.
+        let large = |n: usize| Array::from_slice(&(0..n).map(|k| k as u8).collect::<Vec<u8>>());
+        let table = Table::new(2 << 20).with_column("x", Column::Array(large(2 << 20))).unwrap();
+        let list: Vec<Value> = [10, PIECE - 40, PIECE, 3 * PIECE].map(|n| Value::Array(large(n))).to_vec();
+        let value =
+            Value::Dict(Dict::new().with("a", list).with("b", Value::Table(table)).with("c", sample()));
+        let (mut whole, mut pieces, mut most) = (vec![], vec![], 0);
+        encode(&value, &mut whole);
+        let end: std::result::Result<(), ()> = encode_to(&value, &mut |piece| {
+            most = most.max(piece.len());
+            pieces.extend_from_slice(piece);
+            Ok(())
+        });
+        end.unwrap();
+        assert!(pieces == whole && most == 3 * PIECE);
+        let mut given = 0;
+        let stopped = encode_to(&value, &mut |_| {
+            given += 1;
+            if given == 2 { Err("full") } else { Ok(()) }
+        });
+        assert_eq!((stopped, given), (Err("full"), 2));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub(crate) use array::Lender;
 pub use array::{Array, ArrayMut, Dims};
-pub(crate) use codec::{FarArray, decode_far, encode_far};
+pub(crate) use codec::{FarArray, decode_far, encode_far, encode_to};
 pub use codec::{decode, encode};
 pub use dict::{Dict, Key};
 pub use dtype::{Dtype, Element};

@@ -8,7 +8,7 @@ use isard_core::prelude::*;
 use super::yaml::{Node, parse};
 
 /// Parameters of `dct.segment`.
-pub(super) const SEGMENT: [&str; 16] = [
+pub(super) const SEGMENT: [&str; 18] = [
     "threshold",
     "tolerance",
     "t_low",
@@ -24,11 +24,13 @@ pub(super) const SEGMENT: [&str; 16] = [
     "drop_oversize",
     "drop_edge",
     "exclude_box",
+    "max_delay",
+    "dense_frames_max",
     "shape",
 ];
 
 /// Other keys as they are called here, and their other names.
-const OTHERS: [(&str, &[&str]); 26] = [
+const OTHERS: [(&str, &[&str]); 29] = [
     ("data_filepath", &["data.filepath"]),
     ("data_datalink", &["data.datalink"]),
     ("data_input_format", &["data.input_format"]),
@@ -49,6 +51,9 @@ const OTHERS: [(&str, &[&str]); 26] = [
     ("interval", &["background.interval"]),
     ("range", &["background.range"]),
     ("save_backgrounds", &["background.save"]),
+    ("every", &["save_backgrounds_every", "background.save_every"]),
+    ("residual_offset", &["background_subtract"]),
+    ("residual_step", &[]),
     ("median_filter_x", &[]),
     ("median_filter_y", &[]),
     ("preprocessed_save", &["preprocessed.save"]),
@@ -58,14 +63,12 @@ const OTHERS: [(&str, &[&str]); 26] = [
 ];
 
 /// Keys that nothing here depends on.
-const WITHOUT: [&str; 7] = [
+const WITHOUT: [&str; 5] = [
     "confirm_execution",
     "skip_visualization",
     "force_float32",
     "backgrounds_filepath",
     "backgrounds_datalink",
-    "background.save_every",
-    "save_backgrounds_every",
 ];
 
 /// What the files say.

@@ -51,19 +51,23 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
             line(&format!("\n[stage.dark]\nuse = \"dct.dark\"\nin = {{ stack = {dark:?} }}"));
             found.set(&mut line, "dark", &["dark_zwise_reduction"]);
         }
-        let mut inputs = vec!["image = \"frames.image\"".to_owned()];
+    }
+    // Dark, mask and factors are taken on the way to the median: frames stay raw until then.
+    let mut inputs = vec!["image = \"frames.image\"".to_owned()];
+    if float {
         inputs.extend(dark.is_some().then(|| "dark = \"dark.dark\"".to_owned()));
         inputs.extend(found.text("pixel_mask").map(|m| format!("mask = {m:?}")));
-        let inputs = inputs.join(", ");
-        line(&format!("\n[stage.offset]\nuse = \"dct.offset\"\nfrom = \"frames\"\nin = {{ {inputs} }}"));
-        from = "offset";
     }
     if method != "none" {
-        line(&format!("\n[stage.even]\nuse = \"dct.normalize\"\nfrom = \"{from}\""));
+        let wired = inputs.join(", ");
+        line(&format!("\n[stage.even]\nuse = \"dct.normalize\"\nfrom = \"frames\"\nin = {{ {wired} }}"));
         found.set(&mut line, "even", &["normalization", "margin_boxes", "target"]);
+        line("apply = false");
+        inputs.push("factor = \"even.factor\"".to_owned());
         from = "even";
     }
-    line(&format!("\n[stage.background]\nuse = \"dct.background\"\nfrom = \"{from}\""));
+    let inputs = inputs.join(", ");
+    line(&format!("\n[stage.background]\nuse = \"dct.background\"\nfrom = \"{from}\"\nin = {{ {inputs} }}"));
     let background = ["method", "window", "stride", "edge", "batch", "interval", "range", "save_backgrounds"];
     found.set(&mut line, "background", &background);
     line("\n[stage.clean]\nuse = \"image.median\"\nfrom = \"background\"");
@@ -72,18 +76,38 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
     } else {
         found.set(&mut line, "clean", &["median_filter_y", "median_filter_x"]);
     }
+    let mut clean = "clean";
+    if matches!(found.text("residual_offset").as_deref(), Some("median" | "true")) {
+        line("\n[stage.residual]\nuse = \"dct.residual\"\nfrom = \"clean\"");
+        found.set(&mut line, "residual", &["residual_step", "exclude_box"]);
+        clean = "residual";
+    }
+    if found.text("save_backgrounds").as_deref() == Some("true") {
+        line(
+            "\n[stage.thin]\nuse = \"dct.thin\"\nfrom = \"background\"\nin = { image = \"background.background\" }",
+        );
+        if found.text("every").is_some() {
+            found.set(&mut line, "thin", &["every"]);
+        } else {
+            line("set = { every = 1 }");
+        }
+        line(
+            "\n[stage.backgrounds]\nuse = \"hdf5.write\"\nfrom = \"thin\"\nin = { background = \"thin.image\" }",
+        );
+        line("set = { path = \"backgrounds.h5\", signal = \"background\" }");
+    }
     if found.text("preprocessed_save").as_deref() == Some("true") {
         let path = found.text("preprocessed_filepath").unwrap_or_else(|| "preprocessed.h5".into());
         let name = Path::new(&path).file_name().map_or(path.clone(), |n| n.to_string_lossy().into_owned());
-        line(
-            "\n[stage.preprocessed]\nuse = \"hdf5.write\"\nfrom = \"clean\"\nin = { image = \"clean.image\" }",
-        );
+        line(&format!(
+            "\n[stage.preprocessed]\nuse = \"hdf5.write\"\nfrom = \"{clean}\"\nin = {{ image = \"{clean}.image\" }}"
+        ));
         line(&format!("set = {{ path = {name:?}, signal = \"image\" }}"));
     }
     if found.text("threshold").is_some() {
         let omega = if omega.is_some() { ", omega = \"frames.omega\"" } else { "" };
         line(&format!(
-            "\n[stage.segment]\nuse = \"dct.segment\"\nfrom = \"clean\"\nin = {{ image = \"clean.image\"{omega} }}"
+            "\n[stage.segment]\nuse = \"dct.segment\"\nfrom = \"{clean}\"\nin = {{ image = \"{clean}.image\"{omega} }}"
         ));
         found.set(&mut line, "segment", &keys::SEGMENT);
         line("\n[stage.spots]\nuse = \"dct.difspots\"\nfrom = \"segment\"");
@@ -124,6 +148,26 @@ mod tests {
         assert!(
             imported.notes.iter().any(|n| n.contains("confirm_execution") && n.contains("no counterpart"))
         );
+    }
+
+    #[test]
+    fn backgrounds_and_a_residual_offset_have_stages_of_their_own() {
+        let text = "preprocess:\n  data: {filepath: a.h5, datalink: /d}\n  dark: {filepath: d.h5, datalink: /k}\n\
+                    \x20 normalization: margin\n  margin_boxes: [{x: [1, 5], y: [2, 9]}]\n\
+                    \x20 background: {window: 21, save: true, save_every: 20}\n\
+                    \x20 residual_offset: median\n  residual_step: 4\nsegment:\n  threshold: 60\n";
+        let imported = recipe(&[(Path::new("p.yml"), text.to_owned())]).unwrap();
+        let table: toml::Table = imported.recipe.parse().unwrap();
+        let stage = |name: &str| table["stage"][name].clone();
+        assert_eq!(stage("even")["set"]["apply"].as_bool(), Some(false));
+        let inputs = ["image", "dark", "factor"].map(|port| stage("background")["in"][port].clone());
+        assert_eq!(
+            inputs.map(|i| i.as_str().unwrap().to_owned()),
+            ["frames.image", "dark.dark", "even.factor"]
+        );
+        assert_eq!(stage("thin")["set"]["every"].as_integer(), Some(20));
+        assert_eq!(stage("residual")["set"]["residual_step"].as_integer(), Some(4));
+        assert_eq!(stage("segment")["in"]["image"].as_str(), Some("residual.image"));
     }
 
     #[test]

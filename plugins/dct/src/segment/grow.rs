@@ -37,6 +37,8 @@ pub struct Blob {
     pub wraps: bool,
     /// Whether the values outside the mask are kept.
     pub whole: bool,
+    /// Whether it was decided before all that could change it had come.
+    pub provisional: bool,
     /// The values in the box.
     pub data: Vec<f32>,
     /// 1 where a voxel belongs to the blob.
@@ -248,6 +250,7 @@ impl Around<'_> {
             oversize,
             wraps: number(first[0]) > number(last[0]),
             whole,
+            provisional: false,
             data,
             mask,
         }

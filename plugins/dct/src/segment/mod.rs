@@ -3,6 +3,7 @@
 //! Frames become runs of pixels above a floor; regions above the threshold are labelled as frames arrive; a region
 //! whose surroundings are complete is grown with a threshold of its own and decided. The answer is the offline one.
 
+mod bytes;
 mod grow;
 mod label;
 mod plane;
@@ -15,6 +16,7 @@ mod offline;
 #[cfg(test)]
 mod property;
 
+pub use bytes::Bytes;
 pub use grow::Blob;
 pub use label::Region;
 pub use plane::{Area, Pixels, Plane};

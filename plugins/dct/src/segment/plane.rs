@@ -1,8 +1,10 @@
 //! One frame as runs of pixels above the floor.
 
+use isard_core::Pool;
 use isard_core::dispatch;
 use isard_core::prelude::*;
 
+use super::bytes::Bytes;
 use crate::pixel::Pixel;
 
 /// An area of the detector: rows and columns, the ends not in it.
@@ -46,6 +48,8 @@ pub enum Pixels {
     Sparse,
     /// The whole frame.
     Whole(Array),
+    /// The whole frame in half the memory.
+    Bytes(Bytes),
     /// What blobs still undecided may need of it.
     Patches(Vec<(Area, Vec<f32>)>),
 }
@@ -162,6 +166,19 @@ impl Plane {
         self
     }
 
+    /// Keeps the frame's pixels below the floor too, 16-bit differences in half their memory.
+    pub fn with_bytes(self, image: Array, exclude: Option<&Area>, pool: &Pool) -> Result<Plane> {
+        Ok(match Bytes::of(&image, exclude, pool)? {
+            Some(bytes) => Plane { pixels: Pixels::Bytes(bytes), ..self },
+            None => self.with_pixels(image),
+        })
+    }
+
+    /// Whether all pixels are kept.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.pixels, Pixels::Whole(_) | Pixels::Bytes(_))
+    }
+
     /// Says which angle the frame has.
     #[must_use]
     pub fn with_omega(mut self, omega: f64) -> Plane {
@@ -242,6 +259,7 @@ impl Plane {
                     }
                 }, complex => return None);
             }
+            Pixels::Bytes(bytes) => bytes.patch(area, &mut out).ok()?,
             Pixels::Patches(patches) => {
                 let (whole, values) = patches.iter().find(|(a, _)| a.covers(area))?;
                 let all = whole.columns[1] - whole.columns[0];
@@ -263,10 +281,15 @@ impl Plane {
 
     /// Lets go of what lies in none of the areas.
     pub(crate) fn crop(&mut self, areas: &[Area]) {
-        if let Pixels::Whole(image) = &self.pixels {
+        if self.is_whole() {
+            let whole = match &self.pixels {
+                Pixels::Whole(image) => image.bytes().len(),
+                Pixels::Bytes(bytes) => bytes.near.bytes().len(),
+                Pixels::Sparse | Pixels::Patches(_) => 0,
+            };
             let area = |a: &Area| (a.rows[1] - a.rows[0]) * (a.columns[1] - a.columns[0]);
             // Boxes of many spots overlap: copies would take more memory than the frame, and the time to make them.
-            if areas.iter().map(area).sum::<usize>() * size_of::<f32>() > image.bytes().len() / 2 {
+            if areas.iter().map(area).sum::<usize>() * size_of::<f32>() > whole / 2 {
                 return;
             }
             let patches = areas.iter().filter_map(|a| Some((*a, self.patch(a, None)?))).collect();

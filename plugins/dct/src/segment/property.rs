@@ -1,5 +1,6 @@
 //! Streaming is offline: thousands of small random volumes, both ways.
 
+use isard_core::Pool;
 use isard_core::prelude::*;
 
 use super::offline::{Plain, Volume, segment};
@@ -60,6 +61,8 @@ fn case(seed: u64) -> Case {
         least: [1, 1, 2, 4][dice.below(4)],
         wrap,
         bridge: dice.one_in(2),
+        delay: None,
+        dense: None,
     };
     let begin = if wrap { dice.below(shape[0]) } else { 0 };
     Case { volume: Volume { shape, values }, rules, missing, begin }
@@ -75,6 +78,8 @@ fn stream(case: &Case, stop: Option<usize>) -> Vec<Blob> {
     let Case { volume, rules, missing, begin } = case;
     let [nz, ny, nx] = volume.shape;
     let mut segmenter = Segmenter::new(rules.clone(), [ny, nx], None);
+    // Whole numbers may come as words, which are kept as bytes.
+    let words = nz % 2 == 0 && volume.values.iter().all(|v| v.fract() == 0.0);
     // Where the ring is turned the number of frames has been heard of.
     segmenter.missing_until(if rules.wrap { nz as u64 } else { 0 });
     let mut blobs = vec![];
@@ -84,9 +89,14 @@ fn stream(case: &Case, stop: Option<usize>) -> Vec<Blob> {
             segmenter = Segmenter::new(rules.clone(), [ny, nx], None);
             segmenter.load(&state).unwrap();
         }
-        let image = frame(volume, z);
+        let mut image = frame(volume, z);
+        if words {
+            let pixels: Vec<i16> = image.as_slice::<f32>().unwrap().iter().map(|v| *v as i16).collect();
+            image = Array::of(image.shape(), &pixels).unwrap();
+        }
         let plane = Plane::of_image(z as u64, &image, rules.floor(), None).unwrap();
-        blobs.extend(segmenter.push(plane.with_pixels(image)).unwrap());
+        let plane = plane.with_bytes(image, None, Pool::unpooled()).unwrap();
+        blobs.extend(segmenter.push(plane).unwrap());
         let most = 3 * (2 * rules.limit[0] + 2) + 2;
         if !rules.wrap && rules.limit[0] == 0 && rules.overlap == Overlap::Keep {
             assert!(segmenter.resident() <= most, "{} frames are kept", segmenter.resident());
@@ -200,6 +210,8 @@ fn a_jump_of_the_angle_parts_what_it_cuts() {
         least: 1,
         wrap: false,
         bridge: true,
+        delay: None,
+        dense: None,
     };
     let mut segmenter = Segmenter::new(rules, [1, 1], None);
     let mut blobs = vec![];
@@ -225,6 +237,8 @@ fn a_pixel_that_never_closes_keeps_no_frames() {
         least: 1,
         wrap: true,
         bridge: false,
+        delay: None,
+        dense: None,
     };
     let mut segmenter = Segmenter::new(rules, [64, 64], None);
     let (mut voxels, mut blobs) = (0, 0);
@@ -247,4 +261,82 @@ fn a_pixel_that_never_closes_keeps_no_frames() {
     assert_eq!(blobs, 20);
     // Some 200 lit pixels a frame: ten frames whole, and of 140 others next to nothing.
     assert!(voxels < 8000, "{voxels} voxels are kept");
+}
+
+/// A detector of one row, frame after frame; gives the blobs with the newest frame when they came.
+fn row(rules: &Rules, frames: &[[f32; 5]]) -> Vec<(usize, Blob)> {
+    let mut segmenter = Segmenter::new(rules.clone(), [1, 5], None);
+    let mut blobs = vec![];
+    for (z, pixels) in frames.iter().enumerate() {
+        let image = Array::of(&[1, 5], pixels).unwrap();
+        let plane = Plane::of_image(z as u64, &image, rules.floor(), None).unwrap().with_pixels(image);
+        blobs.extend(segmenter.push(plane).unwrap().into_iter().map(|b| (z, b)));
+    }
+    blobs.extend(segmenter.finish(frames.len() as u64).into_iter().map(|b| (frames.len(), b)));
+    blobs
+}
+
+#[test]
+fn what_may_not_wait_is_provisional() {
+    let rules = Rules {
+        threshold: 1.0,
+        tolerance: 0.5,
+        low: None,
+        high: None,
+        limit: [3, 2, 2],
+        connectivity: Connectivity::Corners,
+        overlap: Overlap::Suppress,
+        least: 1,
+        wrap: false,
+        bridge: false,
+        delay: None,
+        dense: None,
+    };
+    // A spot in frame 1 beside a brighter pixel that stays lit: the spot may lie in what grows from there.
+    let mut frames = vec![[0.0, 0.0, 8.0, 0.0, 0.0]; 30];
+    frames[1] = [5.0, 0.0, 9.0, 0.0, 0.0];
+    let of = |delay| -> Vec<(usize, u32, bool)> {
+        let blobs = row(&Rules { delay, ..rules.clone() }, &frames);
+        blobs.iter().map(|(z, b)| (*z, b.seed.column, b.provisional)).collect()
+    };
+    assert_eq!(of(None), [(30, 2, false), (30, 0, false)]);
+    assert_eq!(of(Some(6)), [(7, 0, true), (30, 2, false)]);
+    assert_eq!(of(Some(100)), of(None));
+}
+
+#[test]
+fn frames_past_the_limit_keep_their_lit_pixels_only() {
+    let rules = Rules {
+        threshold: 1.0,
+        tolerance: 0.5,
+        low: None,
+        high: None,
+        limit: [4, 2, 2],
+        connectivity: Connectivity::Corners,
+        overlap: Overlap::Suppress,
+        least: 1,
+        wrap: false,
+        bridge: false,
+        delay: None,
+        dense: Some(4),
+    };
+    // Two spots of which the second is longer than what is kept.
+    let mut frames = vec![[0.25; 5]; 20];
+    frames[2] = [0.25, 6.0, 0.25, 6.0, 0.25];
+    frames[2..4].iter_mut().for_each(|f| f[1] = 6.0);
+    frames[10..16].iter_mut().for_each(|f| (f[1], f[2]) = (6.0, 0.5));
+    frames[12][2] = 7.0;
+    let found = row(&rules, &frames);
+    let kept = row(&Rules { dense: None, ..rules.clone() }, &frames);
+    assert_eq!(found.len(), kept.len());
+    for ((_, found), (_, kept)) in found.iter().zip(&kept) {
+        assert!(kept.whole);
+        assert_eq!((found.seed, &found.mask, found.integral), (kept.seed, &kept.mask, kept.integral));
+        let there = |b: &Blob, on: u8| {
+            b.data.iter().zip(&b.mask).filter(|(_, m)| **m == on).map(|(v, _)| *v).collect::<Vec<_>>()
+        };
+        assert_eq!(there(found, 1), there(kept, 1));
+        assert!(!found.whole || there(found, 0) == there(kept, 0));
+    }
+    assert!(found.iter().any(|(_, b)| !b.whole));
 }

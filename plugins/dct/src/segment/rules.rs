@@ -76,6 +76,10 @@ pub struct Rules {
     pub wrap: bool,
     /// Missing frames are passed over instead of breaking what they cut.
     pub bridge: bool,
+    /// A region that ended is decided so many frames after its maximum, whatever may still come; none waits.
+    pub delay: Option<usize>,
+    /// Frames whose pixels below the floor are kept; none keeps those of all that blobs may need.
+    pub dense: Option<usize>,
 }
 
 impl Rules {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use isard_core::prelude::*;
 
+use super::bytes::Bytes;
 use super::label::{Labels, load_regions, save_regions};
 use super::plane::{Area, OWNED, Pixels, Plane, Run};
 use super::stream::{Counts, Segmenter};
@@ -91,6 +92,11 @@ fn save_plane(place: i64, plane: &Plane) -> Dict {
     match &plane.pixels {
         Pixels::Sparse => (),
         Pixels::Whole(image) => state.set("image", image.clone()),
+        Pixels::Bytes(bytes) => {
+            state.set("near", bytes.near.clone());
+            state.set("places", Array::from_slice(&bytes.places));
+            state.set("far", Array::from_slice(&bytes.far));
+        }
         Pixels::Patches(patches) => {
             let areas = patches.iter().flat_map(|(a, _)| [a.rows, a.columns]).flatten();
             let areas: Vec<u64> = areas.map(|n| n as u64).collect();
@@ -108,6 +114,13 @@ fn load_plane(state: &Dict) -> Result<(i64, Plane)> {
     let mut pixels = Pixels::Sparse;
     if let Some(Value::Array(image)) = state.get("image") {
         pixels = Pixels::Whole(image.clone());
+    }
+    if let Some(Value::Array(near)) = state.get("near") {
+        pixels = Pixels::Bytes(Bytes {
+            near: near.clone(),
+            places: array(state, "places")?.as_slice::<u32>()?.to_vec(),
+            far: array(state, "far")?.as_slice::<i16>()?.to_vec(),
+        });
     }
     if state.get("areas").is_some() {
         let mut values = array(state, "patches")?.as_slice::<f32>()?;

@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 
 use super::grow::{Around, Blob};
 use super::label::{Labels, Region};
-use super::plane::{Area, Plane};
+use super::plane::{Area, Pixels, Plane};
 use super::rules::{Overlap, Rules};
 
 /// What became of the regions.
@@ -190,7 +190,9 @@ impl Segmenter {
         // Without a ring the end of the scan is an edge, so one frame more has to be there.
         let after = frames + i64::from(!wrap);
         let whole = |r: &Region| r.position + after <= newest && (!wrap || r.position >= frames);
-        if length.is_none() && !self.waiting.iter().any(whole) {
+        let delay = self.rules.delay.map_or(i64::MAX, |n| n as i64);
+        let due = |r: &Region| newest - r.position >= delay;
+        if length.is_none() && !self.waiting.iter().any(|r| whole(r) || due(r)) {
             return vec![];
         }
         let alone = self.rules.overlap == Overlap::Keep;
@@ -202,6 +204,9 @@ impl Segmenter {
         for region in std::mem::take(&mut self.waiting) {
             if length.is_some() || (whole(&region) && (alone || !blockers.any_better(&region))) {
                 blobs.extend(self.decide(&region, length));
+            } else if due(&region) {
+                let blob = self.decide(&region, length);
+                blobs.extend(blob.map(|blob| Blob { provisional: true, ..blob }));
             } else {
                 if !alone {
                     blockers.add(&region);
@@ -288,6 +293,9 @@ impl Segmenter {
             }
         }
         self.cropped = self.cropped.max(old);
+        let Some(most) = self.rules.dense else { return };
+        let many = self.planes.values().filter(|p| p.is_whole()).count().saturating_sub(most);
+        self.planes.values_mut().filter(|p| p.is_whole()).take(many).for_each(|p| p.pixels = Pixels::Sparse);
     }
 }
 

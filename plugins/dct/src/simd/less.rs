@@ -1,4 +1,4 @@
-//! Frames less their dark, and frames times a factor.
+//! Frames less their dark, frames times a factor, and both at once.
 //!
 //! The compiler makes vectors of these loops, as wide as it is told.
 
@@ -15,6 +15,26 @@ pub(crate) fn less<T: Pixel>(level: Level, frame: &[T], dark: &[f32], most: f32,
         // SAFETY: as above.
         Level::Avx2 => unsafe { x86::less_avx2(frame, dark, most, out) },
         _ => less_plain(frame, dark, most, out),
+    }
+}
+
+/// Writes a frame less its dark and times a factor, as [`less`] and [`times`] one after the other would.
+pub(crate) fn even<T: Pixel>(
+    level: Level,
+    frame: &[T],
+    dark: &[f32],
+    by: f32,
+    most: f32,
+    out: &mut [f32],
+) -> u32 {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level says that the processor has these instructions.
+        Level::Avx512 => unsafe { x86::even_avx512(frame, dark, by, most, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { x86::even_avx2(frame, dark, by, most, out) },
+        _ => even_plain(frame, dark, by, most, out),
     }
 }
 
@@ -43,13 +63,24 @@ fn less_plain<T: Pixel>(frame: &[T], dark: &[f32], most: f32, out: &mut [f32]) -
 }
 
 #[inline(always)]
+fn even_plain<T: Pixel>(frame: &[T], dark: &[f32], by: f32, most: f32, out: &mut [f32]) -> u32 {
+    let mut full = 0;
+    for ((out, v), dark) in out.iter_mut().zip(frame).zip(dark) {
+        let v = v.as_f32();
+        full += u32::from(v == most);
+        *out = if v.abs() < f32::INFINITY { (v - dark) * by } else { f32::NAN };
+    }
+    full
+}
+
+#[inline(always)]
 fn times_plain(frame: &[f32], by: f32, out: &mut [f32]) {
     out.iter_mut().zip(frame).for_each(|(out, v)| *out = v * by);
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Pixel, less_plain, times_plain};
+    use super::{Pixel, even_plain, less_plain, times_plain};
 
     /// # Safety
     /// On a processor with these instructions; so for all below.
@@ -61,6 +92,28 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn less_avx2<T: Pixel>(f: &[T], dark: &[f32], most: f32, out: &mut [f32]) -> u32 {
         less_plain(f, dark, most, out)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn even_avx512<T: Pixel>(
+        f: &[T],
+        dark: &[f32],
+        by: f32,
+        most: f32,
+        out: &mut [f32],
+    ) -> u32 {
+        even_plain(f, dark, by, most, out)
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn even_avx2<T: Pixel>(
+        f: &[T],
+        dark: &[f32],
+        by: f32,
+        most: f32,
+        out: &mut [f32],
+    ) -> u32 {
+        even_plain(f, dark, by, most, out)
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -99,6 +152,14 @@ mod tests {
                 assert_eq!(found, wanted, "{level:?}");
                 less(level, &floats, &dark, f32::NAN, &mut found);
                 assert!(found.iter().zip(&floats).all(|(f, v)| f.is_nan() != v.is_finite()));
+                // Both at once are one after the other, to the bit.
+                let mut both = vec![0f32; n];
+                assert_eq!(even(level, &words, &dark, 0.7, 65535.0, &mut both), full);
+                less(level, &words, &dark, 65535.0, &mut wanted);
+                times(level, &wanted, 0.7, &mut found);
+                assert_eq!(found, both, "{level:?}");
+                even(level, &floats, &dark, 0.7, f32::NAN, &mut both);
+                assert!(both.iter().zip(&floats).all(|(f, v)| f.is_nan() != v.is_finite()));
                 times(level, &dark, 1.25, &mut found);
                 times_plain(&dark, 1.25, &mut wanted);
                 assert_eq!(found, wanted, "{level:?}");

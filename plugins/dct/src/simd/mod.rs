@@ -9,7 +9,7 @@ mod sorted;
 mod words;
 
 pub(crate) use floats::floats;
-pub(crate) use less::{less, times};
+pub(crate) use less::{even, less, times};
 pub(crate) use lit::{lit_f32, lit_i16, lit_plain, lit_u16};
 pub(crate) use sorted::{Job, NONE, Step};
 pub(crate) use words::{Out, words};

@@ -1,16 +1,25 @@
 //! `dct.background`: frames less the moving median of their neighbours.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use isard_core::prelude::*;
 
-use super::frames::pixels;
+use super::frames::{lost, pixels, same_shape, size};
 use super::raw::Frames;
-use crate::moving::{Batch, Edge, Into, Window};
+use crate::moving::{Batch, Edge, Even, Into, Told, Window};
 use crate::simd::Level;
+
+mod make;
 
 /// The longest window.
 const MOST: usize = 501;
+/// Bytes of frames that are worked on at once, unless the recipe says how many.
+const AIM: usize = 64 << 20;
+/// So many medians are quicker found together than one by one.
+const EIGHT: usize = 8;
+/// More frames at once bring little.
+const MOST_BATCH: usize = 16;
 
 /// Which frames share a background.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -45,10 +54,13 @@ enum Differences {
 ///
 /// With `edge = "wrap"` the frames come in another order: those whose window lies within the scan first, then the
 /// first ones, when the last frames are there. Otherwise order and count are kept, and a frame is held back by half the
-/// window and by `batch`. A window of 21 takes 1 to 2 ns a pixel of 16 bits with 512-bit vectors, one of 51 about 6 ns. It keeps
-/// its window and `batch` frames, with `wrap` half the window's reach twice more. `compact` halves what goes on: it
-/// suits `image.median` without a mask (which rounds integers beside masked pixels) and `dct.segment`; writers want one
-/// dtype.
+/// window and by `batch`. A window of 21 takes 1 to 2 ns a pixel of 16 bits with 512-bit vectors, one of 51 about 6 ns.
+/// It keeps its window and `batch` frames as they come, with `wrap` half the window's reach twice more: at window 21 and
+/// stride 1 some 50 frames, at stride 5 some 210. `compact` halves what goes on: it suits `image.median` without a mask
+/// (which rounds integers beside masked pixels) and `dct.segment`; writers want one dtype.
+///
+/// With `factor` or `dark` frames come raw, and lose the dark and are multiplied on the way to their median: the bits
+/// are those of `dct.offset` and `dct.normalize` before it, in half the memory.
 ///
 /// Source: W. Ludwig et al., Rev. Sci. Instrum. 80 (2009) 033905, section III; a sorted window with delete-and-insert;
 /// for windows of 11 and 21 whole frames eight medians at once, after A. Adams, ACM Trans. Graph. 40 (2021) 46.
@@ -70,9 +82,11 @@ pub struct Background {
     #[serde(default)]
     edge: Edge,
     /// Frames that are worked on at once: more are quicker, one comes soonest.
-    #[serde(default = "batch")]
+    ///
+    /// Without it as many as take 64 MiB, 8 to 16. Multiples of eight times `stride` are quickest.
+    #[serde(default)]
     #[schemars(range(min = 1, max = 64), extend("x-unit" = "frame"))]
-    batch: usize,
+    batch: Option<usize>,
     /// Frames that share a background, with `method = "interval"`.
     #[serde(default = "interval")]
     #[schemars(range(min = 1), extend("x-unit" = "frame"))]
@@ -98,9 +112,6 @@ fn window() -> usize {
 fn one() -> usize {
     1
 }
-fn batch() -> usize {
-    16
-}
 fn interval() -> usize {
     50
 }
@@ -111,8 +122,14 @@ fn range() -> usize {
 #[derive(Default)]
 struct State {
     frames: Frames,
+    /// The factor of each frame that is kept.
+    factors: BTreeMap<u64, f32>,
+    /// What each pixel loses, when frames come raw; no number where it is invalid.
+    dark: Option<Array>,
     /// The next frame in turn.
     next: u64,
+    /// Frames with full pixels, and the first of them.
+    full: Option<(u64, u64)>,
 }
 
 /// The input of [`Background`].
@@ -121,6 +138,15 @@ pub struct BackgroundIn {
     /// Frames of the scan; NaN is invalid.
     #[port(dtype = "number", axes = "y x")]
     image: Array,
+    /// What each frame is multiplied by, as `dct.normalize` gives it.
+    #[port(dtype = "number", axes = "")]
+    factor: Option<Array>,
+    /// The dark image, which every frame loses before it is multiplied.
+    #[port(dtype = "number", fixed, axes = "y x")]
+    dark: Option<Array>,
+    /// Invalid pixels: 0 is good, anything else invalid.
+    #[port(dtype = "number", fixed, axes = "y x")]
+    mask: Option<Array>,
 }
 
 /// The output of [`Background`].
@@ -159,8 +185,8 @@ impl Stage for Background {
         if self.stride == 0 {
             faults.add("stride", "found 0, wanted 1 or more");
         }
-        if !(1..=64).contains(&self.batch) {
-            faults.add("batch", format!("found {}, wanted 1 to 64", self.batch));
+        if let Some(batch) = self.batch.filter(|b| !(1..=64).contains(b)) {
+            faults.add("batch", format!("found {batch}, wanted 1 to 64"));
         }
         if self.method == Method::Interval
             && (self.interval == 0 || !self.range.is_multiple_of(2 * self.interval.max(1)))
@@ -177,6 +203,11 @@ impl Stage for Background {
         if let Some(frames) = input.records() {
             self.fits(frames)?;
         }
+        same_shape("dark", input)?;
+        same_shape("mask", input)?;
+        if ["factor", "dark", "mask"].iter().any(|port| input.has(port)) {
+            self.floats_only()?;
+        }
         let dims = input.get("image").dims;
         let dtype = (self.dtype == Differences::F32).then_some(Dtype::F32);
         let shapes = Shapes::default()
@@ -192,7 +223,11 @@ impl Stage for Background {
         let (pixels, window) = (pixels(input), self.span());
         let size = input.get("image").dtype.map_or(4, Dtype::size) as u64;
         let head = if window.edge == Edge::Wrap { 2 * window.reach() } else { 0 };
-        let kept = (2 * window.reach() + head + self.batch) as u64 * size + 4 * self.batch as u64;
+        let batch = self.batch(pixels as usize * size as usize);
+        let out = if self.dtype == Differences::Compact { 2 } else { 4 };
+        let fixed = if input.has("dark") || input.has("factor") || input.has("mask") { 4 } else { 0 };
+        let kept =
+            (2 * window.reach() + window.stride + head + batch) as u64 * size + out * batch as u64 + fixed;
         let seconds = pixels as f64 * (0.05e-9 * window.length as f64 * size as f64 / 2.0 + 0.5e-9);
         Cost { memory: kept * pixels, seconds_per_record: seconds, ..Cost::default() }
     }
@@ -203,7 +238,7 @@ impl Fold for Background {
         let reach = self.span().reach() as u64;
         match self.edge {
             Edge::Wrap => Lag::Rotated,
-            _ => Lag::Kept { lag: 2 * reach + (self.batch + self.interval) as u64 },
+            _ => Lag::Kept { lag: 2 * reach + (self.batch.unwrap_or(MOST_BATCH) + self.interval) as u64 },
         }
     }
 
@@ -214,13 +249,20 @@ impl Fold for Background {
         input: BackgroundIn,
         emit: &mut Emit<BackgroundOut>,
     ) -> Result<()> {
+        self.begin_raw(&input)?;
+        if let Some(factor) = &input.factor {
+            for (k, factor) in factor.to_f64()?.into_iter().enumerate() {
+                self.state.factors.insert(span.start + k as u64, factor as f32);
+            }
+        }
         self.state.frames.take(span.start, &input.image)?;
+        let batch = self.batch(self.state.frames.bytes()) as u64;
         loop {
-            let ready = self.ready();
-            if ready.end.saturating_sub(ready.start) < self.batch as u64 {
+            let ready = self.ready(batch);
+            if ready.end.saturating_sub(ready.start) < batch {
                 return Ok(());
             }
-            let end = ready.start + self.batch as u64;
+            let end = ready.start + batch;
             self.emit(cx, ready.start..end, None, emit)?;
             self.state.next = end;
             self.forget();
@@ -239,26 +281,62 @@ impl Fold for Background {
         }
         self.fits(frames)?;
         let from = self.state.next.max(self.begin());
+        let batch = self.batch(self.state.frames.bytes()) as u64;
         // The first frames of a ring come last.
         let wrapped = if self.edge == Edge::Wrap { self.begin().min(frames) } else { 0 };
         for part in [from..frames, 0..wrapped] {
             let mut at = part.start;
             while at < part.end {
-                let end = part.end.min(at + self.batch as u64);
+                let end = part.end.min(at + batch);
                 self.emit(cx, at..end, Some(frames), emit)?;
                 at = end;
+                self.let_go(at, part.end == frames);
             }
+        }
+        if let Some((full, first)) = self.state.full {
+            tracing::warn!(
+                stage = cx.stage(),
+                frames = full,
+                first,
+                "Pixels are saturated: the intensity of spots there is too low; `saturated` counts them."
+            );
         }
         self.state = State::default();
         Ok(())
     }
 
     fn save(&self) -> Result<Dict> {
-        Ok(self.state.frames.save().with("next", self.state.next as i64))
+        let factors: Vec<f64> =
+            self.state.factors.iter().flat_map(|(n, f)| [*n as f64, f64::from(*f)]).collect();
+        let state = self.state.frames.save().with("next", self.state.next as i64);
+        let (full, first) = self.state.full.unwrap_or_default();
+        let state = state.with("factors", Array::from_slice(&factors));
+        let state = state.with("full", Array::from_slice(&[full, first]));
+        Ok(match &self.state.dark {
+            Some(dark) => state.with("dark", dark.clone()),
+            None => state,
+        })
     }
 
     fn load(&mut self, state: Dict) -> Result<()> {
         self.state.frames.load(&state)?;
+        self.state.factors.clear();
+        if let Value::Array(factors) = state.need("factors")? {
+            let pairs = factors.as_slice::<f64>()?.chunks_exact(2);
+            self.state.factors = pairs.map(|p| (p[0] as u64, p[1] as f32)).collect();
+        }
+        self.state.full = match state.need("full")? {
+            Value::Array(full) => match full.as_slice::<u64>()? {
+                [0, _] => None,
+                [frames, first] => Some((*frames, *first)),
+                _ => return Err(Error::internal("counts of full frames were saved as other values")),
+            },
+            _ => None,
+        };
+        self.state.dark = match state.get("dark") {
+            Some(Value::Array(dark)) => Some(dark.clone()),
+            _ => None,
+        };
         self.state.next = state.need("next")?.number().unwrap_or(0.0) as u64;
         Ok(())
     }
@@ -266,6 +344,37 @@ impl Fold for Background {
 declare!(Fold, "dct.background", Kind::Reducer, Background);
 
 impl Background {
+    /// Frames that are worked on at once; `frame` is the size of one in bytes.
+    fn batch(&self, frame: usize) -> usize {
+        self.batch.unwrap_or_else(|| (AIM / frame.max(1)).clamp(EIGHT, MOST_BATCH))
+    }
+
+    /// An error when differences of floats are wanted as words.
+    fn floats_only(&self) -> Result<()> {
+        match self.dtype {
+            Differences::F32 => Ok(()),
+            Differences::Compact => {
+                let text = "`dtype = \"compact\"` goes with counts, found `factor`, `dark` or `mask`";
+                Err(Error::recipe(text)
+                    .help("leave out `dtype`, or the inputs: without a factor the dark cancels"))
+            }
+        }
+    }
+
+    /// Puts dark and mask together, when frames come raw.
+    fn begin_raw(&mut self, input: &BackgroundIn) -> Result<()> {
+        if self.state.dark.is_some()
+            || !(input.factor.is_some() || input.dark.is_some() || input.mask.is_some())
+        {
+            return Ok(());
+        }
+        self.floats_only()?;
+        let [_, rows, columns] = size(&input.image)?;
+        let lost = lost(input.dark.as_ref(), input.mask.as_ref(), 0.0, rows, columns)?;
+        self.state.dark = Some(Array::from_slice(&lost));
+        Ok(())
+    }
+
     /// The window, whichever method it belongs to.
     fn span(&self) -> Window {
         match self.method {
@@ -318,7 +427,7 @@ impl Background {
     }
 
     /// The frames from the next in turn whose windows are there, whatever comes.
-    fn ready(&self) -> Range<u64> {
+    fn ready(&self, batch: u64) -> Range<u64> {
         let window = self.span();
         let (reach, stride) = (window.reach() as u64, window.stride as u64);
         let from = self.state.next.max(self.begin());
@@ -332,7 +441,7 @@ impl Background {
             };
             last <= newest
         };
-        let end = (from..from + self.batch as u64).take_while(|k| there(*k)).count() as u64;
+        let end = (from..from + batch).take_while(|k| there(*k)).count() as u64;
         from..from + end
     }
 
@@ -344,120 +453,26 @@ impl Background {
         let more = if self.method == Method::Interval { self.interval } else { 0 };
         let head = if self.edge == Edge::Wrap { (2 * window.reach() + more) as u64 } else { 0 };
         self.state.frames.held.retain(|number, _| *number >= before || *number < head);
+        self.state.factors.retain(|number, _| *number >= before || *number < head);
     }
 
-    /// Emits the frames of a range that are there; `frames` is the length of the scan at its end.
-    fn emit(
-        &self,
-        cx: &Cx,
-        range: Range<u64>,
-        frames: Option<u64>,
-        emit: &mut Emit<BackgroundOut>,
-    ) -> Result<()> {
-        let held = &self.state.frames.held;
-        // Before the end windows lie within what has come, wherever the scan ends.
-        let length = frames.unwrap_or(self.state.frames.end) as usize;
-        let (window, own): (Window, Vec<u64>) =
-            (self.span(), range.filter(|k| held.contains_key(k)).collect());
-        if own.is_empty() {
-            return Ok(());
+    /// At the end of a ring: lets go of frames that only windows before the given frame take.
+    fn let_go(&mut self, next: u64, tail: bool) {
+        let window = self.span();
+        if window.edge != Edge::Wrap || self.method == Method::Interval {
+            return;
         }
-        let around = |k: &u64| window.around(self.centre(*k) as usize, length);
-        let samples: Vec<Vec<usize>> = own.iter().map(around).collect();
-        let mut used: Vec<u64> = samples.iter().flatten().map(|f| *f as u64).chain(own.clone()).collect();
-        used.sort_unstable();
-        used.dedup();
-        used.retain(|f| held.contains_key(f));
-        let place = |f: u64| used.binary_search(&f).ok();
-        let wanted = own
-            .iter()
-            .zip(samples)
-            .filter_map(|(k, s)| Some((place(*k)?, s.into_iter().map(|f| place(f as u64)).collect())))
-            .collect();
-        let arrays: Vec<&Array> = used.iter().filter_map(|f| held.get(f)).collect();
-        match arrays[0].dtype() {
-            Dtype::U16 => {
-                let frames = arrays.iter().map(|a| a.as_slice::<u16>()).collect::<Result<_>>()?;
-                self.words(cx, &own, Batch { frames, wanted }, arrays[0].shape(), emit)
+        let reach = window.reach() as u64;
+        // The windows of the last frames reach over the end; then those of the first ones, which come last.
+        let kept = |number: u64| match tail {
+            true => number + reach >= next || number < 2 * reach,
+            false => {
+                number + reach >= next && number < 2 * reach || number + reach >= self.state.frames.end + next
             }
-            _ => {
-                let frames = arrays.iter().map(|a| a.as_slice::<f32>()).collect::<Result<_>>()?;
-                let made = self.floats(cx, &Batch { frames, wanted }, arrays[0].shape())?;
-                self.put(&own, made, emit)
-            }
+        };
+        let gone: Vec<u64> = self.state.frames.held.keys().copied().filter(|n| !kept(*n)).collect();
+        for number in gone {
+            self.state.frames.held.remove(&number);
         }
     }
-
-    /// Emits frames of 16-bit pixels, as words where they fit.
-    fn words(
-        &self,
-        cx: &Cx,
-        own: &[u64],
-        batch: Batch<u16>,
-        shape: &[usize],
-        emit: &mut Emit<BackgroundOut>,
-    ) -> Result<()> {
-        if self.dtype == Differences::F32 {
-            return self.put(own, self.floats(cx, &batch, shape)?, emit);
-        }
-        let mut images = frames_of(cx, Dtype::I16, own.len(), shape)?;
-        let mut medians = self.medians(cx, own.len(), shape)?;
-        let into = Into { floats: vec![], words: slices(&mut images)?, medians: slices_of(&mut medians)? };
-        let told = batch.run(Level::best(), into, |n, work| cx.par(n, work))?;
-        for (k, image) in images.into_iter().enumerate() {
-            let mut image = image.freeze();
-            if told.over[k] {
-                // What does not fit is made once more, as floats.
-                let wanted = vec![batch.wanted[k].clone()];
-                let again = self.floats(cx, &Batch { frames: batch.frames.clone(), wanted }, shape)?;
-                image = again.into_iter().next().map_or(image, |made| made.image);
-            }
-            let background = medians.as_mut().map(|m| m.remove(0).freeze());
-            let made = BackgroundOut { image, saturated: Array::from_slice(&told.full[k..=k]), background };
-            emit.put(Span::frames(own[k], 1), made);
-        }
-        Ok(())
-    }
-
-    fn medians(&self, cx: &Cx, n: usize, shape: &[usize]) -> Result<Option<Vec<ArrayMut>>> {
-        self.save_backgrounds.then(|| frames_of(cx, Dtype::F32, n, shape)).transpose()
-    }
-
-    /// Differences and medians as floats.
-    fn floats<T: crate::moving::Sample>(
-        &self,
-        cx: &Cx,
-        batch: &Batch<T>,
-        shape: &[usize],
-    ) -> Result<Vec<BackgroundOut>> {
-        let n = batch.wanted.len();
-        let mut images = frames_of(cx, Dtype::F32, n, shape)?;
-        let mut medians = self.medians(cx, n, shape)?;
-        let into = Into { floats: slices(&mut images)?, words: vec![], medians: slices_of(&mut medians)? };
-        let told = batch.run(Level::best(), into, |n, work| cx.par(n, work))?;
-        let made = images.into_iter().zip(told.full).map(|(image, full)| BackgroundOut {
-            image: image.freeze(),
-            saturated: Array::from_slice(&[full]),
-            background: medians.as_mut().map(|m| m.remove(0).freeze()),
-        });
-        Ok(made.collect())
-    }
-
-    fn put(&self, own: &[u64], made: Vec<BackgroundOut>, emit: &mut Emit<BackgroundOut>) -> Result<()> {
-        own.iter().zip(made).for_each(|(k, made)| emit.put(Span::frames(*k, 1), made));
-        Ok(())
-    }
-}
-
-/// Frames to be filled, each an array of its own: whoever keeps one keeps no others, and the pool has them back.
-fn frames_of(cx: &Cx, dtype: Dtype, n: usize, shape: &[usize]) -> Result<Vec<ArrayMut>> {
-    (0..n).map(|_| cx.array(dtype, &[&[1], shape].concat())).collect()
-}
-
-fn slices<T: Element>(frames: &mut [ArrayMut]) -> Result<Vec<&mut [T]>> {
-    frames.iter_mut().map(ArrayMut::as_slice_mut).collect()
-}
-
-fn slices_of(frames: &mut Option<Vec<ArrayMut>>) -> Result<Option<Vec<&mut [f32]>>> {
-    frames.as_mut().map(|f| slices(f)).transpose()
 }

@@ -41,6 +41,29 @@ pub(super) fn floats(array: &Array) -> Result<Vec<f32>> {
     )
 }
 
+/// What each pixel loses: the dark and a constant, no number where it is invalid.
+pub(super) fn lost(
+    dark: Option<&Array>,
+    mask: Option<&Array>,
+    offset: f32,
+    rows: usize,
+    columns: usize,
+) -> Result<Vec<f32>> {
+    let mut all = vec![0.0; rows * columns];
+    if let Some(dark) = dark {
+        same("dark", dark.shape(), rows, columns)?;
+        all = floats(dark)?;
+    }
+    if offset != 0.0 {
+        all.iter_mut().for_each(|d| *d += offset);
+    }
+    if let Some(mask) = mask {
+        same("mask", mask.shape(), rows, columns)?;
+        all.iter_mut().zip(bad(mask)?).filter(|(_, bad)| *bad).for_each(|(d, _)| *d = f32::NAN);
+    }
+    Ok(all)
+}
+
 /// Whether each pixel of a mask is bad.
 pub(super) fn bad(mask: &Array) -> Result<Vec<bool>> {
     Ok(floats(mask)?.into_iter().map(|m| m != 0.0).collect())

@@ -10,6 +10,8 @@ mod normalize;
 
 mod background;
 mod raw;
+mod residual;
+mod thin;
 
 mod segment;
 mod spots;

@@ -1,12 +1,12 @@
 //! `dct.normalize`: frames brought to the same intensity of the beam.
 
-use std::borrow::Cow;
-
+use isard_core::dispatch;
 use isard_core::prelude::*;
 
 use super::boxes::Box;
-use super::frames::{bad, floats, pixels, same, same_shape, size};
-use crate::simd::{Level, times};
+use super::frames::{floats, lost, pixels, same, same_shape, size};
+use crate::pixel::Pixel;
+use crate::simd::{Level, even, times};
 
 /// What tells the intensity of the beam.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -70,6 +70,11 @@ pub struct Normalize {
     /// The monitor that frames are brought to; without it that of the first frame.
     #[serde(default)]
     monitor_ref: Option<f64>,
+    /// Whether frames are multiplied and given; without it only the factors are.
+    ///
+    /// `dct.background` takes raw frames, `dark` and `factor` at once: half the memory, and two passes over it fewer.
+    #[serde(default = "yes")]
+    apply: bool,
     #[serde(skip)]
     #[schemars(skip)]
     state: State,
@@ -78,26 +83,35 @@ pub struct Normalize {
 fn first() -> Target {
     Target::Of(Which::First)
 }
+fn yes() -> bool {
+    true
+}
 
 #[derive(Default)]
 struct State {
     target: Option<f64>,
-    bad: Option<Vec<bool>>,
+    /// What each pixel loses, no number where it is invalid; none when nothing is lost.
+    lost: Option<Vec<f32>>,
+    /// Whether the boxes were held against a frame with beam.
+    looked: bool,
 }
 
 /// The input of [`Normalize`].
 #[derive(Ports)]
 pub struct NormalizeIn {
-    /// Frames less their dark; NaN is invalid.
+    /// Frames less their dark, or raw ones with `dark`; NaN is invalid.
     #[port(dtype = "number", axes = "y x")]
     image: Array,
+    /// The dark image, which frames lose first.
+    #[port(dtype = "number", fixed, axes = "y x")]
+    dark: Option<Array>,
     /// The monitor of each frame.
     #[port(dtype = "number", axes = "")]
     monitor: Option<Array>,
-    /// Frames with beam and without sample, less their dark.
+    /// Frames with beam and without sample: less their dark, or raw ones with `dark`.
     #[port(dtype = "number", fixed)]
     reference: Option<Array>,
-    /// Invalid pixels: 0 is good.
+    /// Invalid pixels, which become NaN: 0 is good.
     #[port(dtype = "number", fixed, axes = "y x")]
     mask: Option<Array>,
 }
@@ -105,9 +119,9 @@ pub struct NormalizeIn {
 /// The output of [`Normalize`].
 #[derive(Ports)]
 pub struct NormalizeOut {
-    /// Frames of the same intensity.
+    /// Frames of the same intensity, with `apply`.
     #[port(dtype = "f32", axes = "y x")]
-    image: Array,
+    image: Option<Array>,
     /// The mean of the margin, or the monitor.
     #[port(dtype = "f64", axes = "")]
     margin_mean: Array,
@@ -148,17 +162,22 @@ impl Stage for Normalize {
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
+        same_shape("dark", input)?;
         same_shape("mask", input)?;
         if let Some(&[rows, columns]) = input.get("image").dims.as_deref() {
             self.margin_boxes.iter().try_for_each(|b| b.within("margin_boxes", rows, columns))?;
         }
         let image = Shape { dtype: Some(Dtype::F32), dims: input.get("image").dims };
         let number = Shape::array(Dtype::F64, &[]);
-        Ok(Shapes::default().with("image", image).with("margin_mean", number.clone()).with("factor", number))
+        let shapes = Shapes::default().with("margin_mean", number.clone()).with("factor", number);
+        Ok(if self.apply { shapes.with("image", image) } else { shapes })
     }
 
     fn cost(&self, input: &Shapes) -> Cost {
-        Cost { seconds_per_record: 5e-10 * pixels(input) as f64, ..Cost::default() }
+        let pixels = pixels(input);
+        let seconds = if self.apply { 5e-10 * pixels as f64 } else { 1e-6 };
+        let fixed = if input.has("dark") || input.has("mask") { 4 } else { 0 };
+        Cost { memory: fixed * pixels, seconds_per_record: seconds, ..Cost::default() }
     }
 }
 
@@ -179,13 +198,9 @@ impl Fold for Normalize {
         for k in 0..n {
             let number = span.start + k as u64;
             let frame = input.image.record(k)?;
-            let pixels = match frame.dtype() {
-                Dtype::F32 => Cow::Borrowed(frame.as_slice::<f32>()?),
-                _ => Cow::Owned(floats(&frame)?),
-            };
             let mean = match self.normalization {
                 Method::None => 1.0,
-                Method::Margin => self.mean(&pixels, columns),
+                Method::Margin => self.margin(&frame, columns)?,
                 Method::Monitor => match &input.monitor {
                     Some(monitor) => monitor.record(k)?.to_f64()?[0],
                     None => {
@@ -202,15 +217,15 @@ impl Fold for Normalize {
                 emit.give_up(Gap { span, reason: Reason::Missing, why: why.into() });
                 continue;
             };
+            if self.normalization == Method::Margin && !self.state.looked {
+                self.look(&frame, mean)?;
+            }
             self.state.target = Some(target);
             let factor = if self.normalization == Method::None { 1.0 } else { target / mean };
-            let mut image = cx.array(Dtype::F32, &[1, rows, columns])?;
-            let by = factor as f32;
-            times(Level::best(), &pixels, by, image.as_slice_mut::<f32>()?);
             emit.put(
                 Span::frames(number, 1),
                 NormalizeOut {
-                    image: image.freeze(),
+                    image: self.apply.then(|| self.multiplied(cx, &frame, factor as f32)).transpose()?,
                     margin_mean: Array::from_slice(&[mean]),
                     factor: Array::from_slice(&[factor]),
                 },
@@ -242,14 +257,8 @@ impl Normalize {
     /// What is known before the first frame.
     fn begin(&mut self, input: &NormalizeIn, rows: usize, columns: usize) -> Result<()> {
         self.margin_boxes.iter().try_for_each(|b| b.within("margin_boxes", rows, columns))?;
-        if self.state.bad.is_none() {
-            self.state.bad = Some(match &input.mask {
-                Some(mask) => {
-                    same("mask", mask.shape(), rows, columns)?;
-                    bad(mask)?
-                }
-                None => vec![false; rows * columns],
-            });
+        if self.state.lost.is_none() && (input.dark.is_some() || input.mask.is_some()) {
+            self.state.lost = Some(lost(input.dark.as_ref(), input.mask.as_ref(), 0.0, rows, columns)?);
         }
         if self.state.target.is_some() {
             return Ok(());
@@ -266,9 +275,8 @@ impl Normalize {
                 let stack = if reference.shape().len() == 2 { reference.lead() } else { reference.clone() };
                 let [n, y, x] = size(&stack).map_err(|e| e.at("`reference`"))?;
                 same("reference", &[y, x], rows, columns)?;
-                let means: f64 = (0..n)
-                    .map(|k| Ok(self.mean(&floats(&stack.record(k)?)?, columns)))
-                    .sum::<Result<f64>>()?;
+                let means: f64 =
+                    (0..n).map(|k| self.margin(&stack.record(k)?, columns)).sum::<Result<f64>>()?;
                 Some(means / n as f64)
             }
         };
@@ -276,20 +284,56 @@ impl Normalize {
     }
 
     /// The mean of the valid pixels of all boxes.
-    fn mean(&self, pixels: &[f32], columns: usize) -> f64 {
-        let bad = self.state.bad.as_deref().unwrap_or_default();
+    fn margin(&self, frame: &Array, columns: usize) -> Result<f64> {
+        dispatch!(frame.dtype(), T => Ok(self.mean(frame.as_slice::<T>()?, columns)), complex => {
+            Err(Error::data("found complex pixels, wanted real ones"))
+        })
+    }
+
+    fn mean<T: Pixel>(&self, pixels: &[T], columns: usize) -> f64 {
+        let lost = self.state.lost.as_deref();
         let (mut sum, mut count) = (0.0, 0u64);
         for area in self.margin_boxes.iter().map(|b| b.area()) {
             for row in area.rows[0]..area.rows[1] {
                 for at in row * columns + area.columns[0]..row * columns + area.columns[1] {
-                    if pixels[at].is_finite() && !bad[at] {
-                        sum += f64::from(pixels[at]);
+                    let value = pixels[at].as_f32() - lost.map_or(0.0, |lost| lost[at]);
+                    if value.is_finite() {
+                        sum += f64::from(value);
                         count += 1;
                     }
                 }
             }
         }
         sum / count as f64
+    }
+
+    /// Warns when the boxes seem to lie beside the beam.
+    fn look(&mut self, frame: &Array, mean: f64) -> Result<()> {
+        self.state.looked = true;
+        let most = dispatch!(frame.dtype(), T => {
+            let finite = frame.as_slice::<T>()?.iter().map(|v| v.as_f32()).filter(|v| v.is_finite());
+            f64::from(finite.fold(f32::NEG_INFINITY, f32::max))
+        }, complex => return Err(Error::data("found complex pixels, wanted real ones")));
+        if mean < 0.1 * most {
+            let text =
+                "The margin is darker than a tenth of the brightest pixel: boxes are (x, y), columns first.";
+            tracing::warn!(mean, most, "{text}");
+        }
+        Ok(())
+    }
+
+    /// A frame less its dark and times a factor.
+    fn multiplied(&self, cx: &Cx, frame: &Array, by: f32) -> Result<Array> {
+        let mut image = cx.array(Dtype::F32, &[&[1], frame.shape()].concat())?;
+        let (to, level) = (image.as_slice_mut::<f32>()?, Level::best());
+        match (&self.state.lost, frame.dtype()) {
+            (None, Dtype::F32) => times(level, frame.as_slice::<f32>()?, by, to),
+            (None, _) => times(level, &floats(frame)?, by, to),
+            (Some(lost), _) => dispatch!(frame.dtype(), T => {
+                even(level, frame.as_slice::<T>()?, lost, by, f32::NAN, to);
+            }, complex => return Err(Error::data("found complex pixels, wanted real ones"))),
+        }
+        Ok(image.freeze())
     }
 }
 
@@ -307,6 +351,7 @@ mod tests {
         let image = [1.0f32, 3.0, 9.0, 0.05, 0.05, 9.0, f32::NAN, 8.0, 9.0];
         let input = NormalizeIn {
             image: Array::of(&[3, 1, 3], &image).unwrap(),
+            dark: None,
             monitor: None,
             reference: None,
             mask: None,
@@ -316,7 +361,7 @@ mod tests {
         let (items, gaps) = emit.take();
         // Means 2, 0.05 and 8: the second is below a twentieth of the first, the third is divided by 4.
         assert_eq!(items.iter().map(|(s, _)| s.start).collect::<Vec<_>>(), [4, 6]);
-        assert_eq!(items[1].1.image.as_slice::<f32>().unwrap()[1..], [2.0, 2.25]);
+        assert_eq!(items[1].1.image.as_ref().unwrap().as_slice::<f32>().unwrap()[1..], [2.0, 2.25]);
         assert!(gaps.len() == 1 && gaps[0].span.start == 5 && gaps[0].why.contains("no beam"));
     }
 }

@@ -3,7 +3,7 @@
 use isard_core::prelude::*;
 use isard_h5::{Compression, Image, Spec};
 
-use super::spots::{MASKED, Row, WRAPS};
+use super::spots::{MASKED, PROVISIONAL, Row, WRAPS};
 
 /// Arrays of more values than this are compressed.
 const PLAIN: usize = 16;
@@ -77,6 +77,9 @@ pub(super) fn write(image: &mut Image, group: &str, row: &Row, id: i64) -> Resul
     image.attribute(root, "notation_indexing", "starts with 1 (MATLAB)").map_err(h5)?;
     if row.whole("flags")? & i64::from(WRAPS) != 0 {
         image.attribute(root, "wraps", 1i64).map_err(h5)?;
+    }
+    if row.whole("flags")? & i64::from(PROVISIONAL) != 0 {
+        image.attribute(root, "provisional", 1i64).map_err(h5)?;
     }
     if hidden {
         image.attribute(root, "data_is_masked", 1i64).map_err(h5)?;

@@ -1,11 +1,12 @@
 //! `dct.offset`: frames less their dark, never clipped.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use isard_core::dispatch;
 use isard_core::prelude::*;
 
-use super::frames::{bad, floats, pixels, same, same_shape, size};
+use super::frames::{lost, pixels, same_shape, size};
 use crate::pixel::Pixel;
 use crate::simd::{Level, less};
 
@@ -38,6 +39,10 @@ pub struct Offset {
     #[serde(skip)]
     #[schemars(skip)]
     fixed: OnceLock<Fixed>,
+    /// Set when full pixels have been spoken of.
+    #[serde(skip)]
+    #[schemars(skip)]
+    told: AtomicBool,
 }
 
 /// What each pixel loses: the dark, NaN where it is invalid.
@@ -92,13 +97,13 @@ impl Stage for Offset {
 }
 
 impl Map for Offset {
-    fn apply(&self, cx: &Cx, _: &Span, input: OffsetIn) -> Result<OffsetOut> {
+    fn apply(&self, cx: &Cx, span: &Span, input: OffsetIn) -> Result<OffsetOut> {
         let [n, rows, columns] = size(&input.image)?;
         let fixed = match self.fixed.get() {
             Some(fixed) => fixed,
             None => {
-                let made = self.make(&input, rows, columns)?;
-                self.fixed.get_or_init(|| made)
+                let made = lost(input.dark.as_ref(), input.mask.as_ref(), self.offset, rows, columns)?;
+                self.fixed.get_or_init(|| Fixed(made))
             }
         };
         let mut image = cx.array(Dtype::F32, input.image.shape())?;
@@ -119,7 +124,19 @@ impl Map for Offset {
                 }
             }
         }, complex => return Err(Error::data("found complex pixels, wanted real ones")));
-        Ok(OffsetOut { image: image.freeze(), saturated: saturated.freeze() })
+        let saturated = saturated.freeze();
+        let counts = saturated.as_slice::<u32>()?;
+        if let Some(k) = counts.iter().position(|n| *n > 0)
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                stage = cx.stage(),
+                frame = span.start + k as u64,
+                pixels = counts[k],
+                "Pixels are saturated here, and perhaps in other frames: `saturated` counts them."
+            );
+        }
+        Ok(OffsetOut { image: image.freeze(), saturated })
     }
 }
 declare!(Map, "dct.offset", Kind::Reducer, Offset);
@@ -133,23 +150,5 @@ fn most(dtype: Dtype) -> f32 {
         Dtype::I16 => f32::from(i16::MAX),
         Dtype::I32 => i32::MAX as f32,
         _ => f32::NAN,
-    }
-}
-
-impl Offset {
-    fn make(&self, input: &OffsetIn, rows: usize, columns: usize) -> Result<Fixed> {
-        let mut all = vec![0.0; rows * columns];
-        if let Some(dark) = &input.dark {
-            same("dark", dark.shape(), rows, columns)?;
-            all = floats(dark)?;
-        }
-        if self.offset != 0.0 {
-            all.iter_mut().for_each(|d| *d += self.offset);
-        }
-        if let Some(mask) = &input.mask {
-            same("mask", mask.shape(), rows, columns)?;
-            all.iter_mut().zip(bad(mask)?).filter(|(_, bad)| *bad).for_each(|(d, _)| *d = f32::NAN);
-        }
-        Ok(Fixed(all))
     }
 }

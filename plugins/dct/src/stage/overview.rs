@@ -10,7 +10,8 @@ use crate::segment::{Blob, Connectivity, Overlap, Plane, Rules, Segmenter};
 /// `sum` is the detector with the values of all spots summed over the frames, `count` the number of spots by the frame
 /// of their maximum, `bins` of them over the scan.
 ///
-/// Gives one record, revised while spots come. Some 1 ns a voxel.
+/// Gives one record, revised while spots come. Some 1 ns a voxel; keeps a few pictures of doubles: `binning` makes them
+/// smaller.
 ///
 /// Source: sums and counts.
 #[derive(Deserialize, JsonSchema)]
@@ -26,6 +27,14 @@ pub struct Overview {
     #[serde(default = "bins")]
     #[schemars(range(min = 1))]
     bins: usize,
+    /// Rows, and columns, of the detector that make one of `sum`.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1), extend("x-unit" = "pixel"))]
+    binning: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn bins() -> usize {
@@ -74,6 +83,9 @@ impl Stage for Overview {
         if self.bins == 0 {
             faults.add("bins", "found 0, wanted 1 or more");
         }
+        if self.binning == 0 {
+            faults.add("binning", "found 0, wanted 1 or more");
+        }
         if self.frames == 0 {
             faults.add("frames", "found 0, wanted 1 or more");
         }
@@ -81,13 +93,15 @@ impl Stage for Overview {
 
     fn shapes(&self, _: &Shapes) -> Result<Shapes> {
         Ok(Shapes::default()
-            .with("sum", Shape::array(Dtype::F64, &self.shape))
+            .with("sum", Shape::array(Dtype::F64, &self.binned()))
             .with("count", Shape::array(Dtype::U64, &[self.bins]))
             .with("spots", Shape::array(Dtype::U64, &[])))
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
-        Cost { memory: 32 * (self.shape[0] * self.shape[1]) as u64, ..Cost::default() }
+        // A sum for each level of the tree that merges the parts, and those under way.
+        let [rows, columns] = self.binned().map(|n| n as u64);
+        Cost { memory: 8 * 8 * rows * columns, ..Cost::default() }
     }
 }
 
@@ -115,11 +129,12 @@ impl Reduce for Overview {
                 return Err(Error::recipe(text).help("give `shape` and `frames` of the scan"));
             }
             part.count[bin] += 1;
-            part.sum.resize(height * width, 0.0);
+            let [_, wide] = self.binned();
+            part.sum.resize(self.binned().iter().product(), 0.0);
             let (data, mask) = (spot.voxels::<f32>("data")?, spot.voxels::<u8>("mask")?);
             for k in (0..frames * rows * columns).filter(|k| mask[*k] != 0) {
                 let (y, x) = (row + k / columns % rows, column + k % columns);
-                part.sum[y * width + x] += f64::from(data[k]);
+                part.sum[y / self.binning * wide + x / self.binning] += f64::from(data[k]);
             }
         }
         Ok(())
@@ -160,8 +175,13 @@ impl Reduce for Overview {
 declare!(Reduce, "dct.overview", Kind::Reducer, Overview);
 
 impl Overview {
+    /// Rows and columns of the sum; those at the end may stand for fewer.
+    fn binned(&self) -> [usize; 2] {
+        self.shape.map(|n| n.div_ceil(self.binning.max(1)))
+    }
+
     fn out(&self, cx: &Cx, part: &Part) -> Result<OverviewOut> {
-        let mut sum = cx.array(Dtype::F64, &self.shape)?;
+        let mut sum = cx.array(Dtype::F64, &self.binned())?;
         match part.sum.is_empty() {
             true => sum.as_slice_mut::<f64>()?.fill(0.0),
             false => sum.as_slice_mut::<f64>()?.copy_from_slice(&part.sum),
@@ -187,6 +207,8 @@ pub(super) fn spots() -> Result<Vec<Blob>> {
         least: 1,
         wrap: false,
         bridge: false,
+        delay: None,
+        dense: None,
     };
     let places = [(2, 3, 3, 60.0), (6, 8, 10, 400.0), (11, 4, 8, 90.0), (16, 7, 4, 250.0f32)];
     let mut segmenter = Segmenter::new(rules, [12, 14], None);

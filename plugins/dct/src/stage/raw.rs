@@ -38,6 +38,11 @@ impl Frames {
         Ok(())
     }
 
+    /// Bytes of a frame; 0 before the first.
+    pub(super) fn bytes(&self) -> usize {
+        self.held.values().next().map_or(0, |frame| frame.bytes().len())
+    }
+
     /// The state at a mark.
     pub(super) fn save(&self) -> Dict {
         let numbers: Vec<u64> = self.held.keys().copied().collect();

@@ -30,9 +30,9 @@ enum Break {
 /// that comes, its median absolute deviation times 1.4826; the log states what it comes to.
 ///
 /// Gives spots as records of their own, each once it is decided: usually `bb_max` frames after its maximum, with
-/// `wrap` those near the ends of the scan at its end; the answer is that of the whole scan at once. It keeps the frames
-/// within `bb_max` of the newest, and of older ones what undecided spots need, with `wrap` the first `bb_max` frames
-/// too. Nearly empty detectors come quicker as a table of lit pixels at `pixels`. About 0.5 ns a pixel, and some 50 ns
+/// `wrap` those near the ends of the scan at its end; the answer is that of the whole scan at once, unless `max_delay`
+/// is given. It keeps the frames within `bb_max` of the newest, and of older ones what undecided spots need, with `wrap`
+/// the first `bb_max` frames too; differences of 16 bits at a byte a pixel. Nearly empty detectors come quicker as a table of lit pixels at `pixels`. About 0.5 ns a pixel, and some 50 ns
 /// a voxel above the floor `tolerance` times `threshold`: keep that above three standard deviations of the background.
 ///
 /// Spots are found here, not put together by grain: that is left to what comes behind.
@@ -96,6 +96,16 @@ pub struct Segment {
     /// The direct beam: pixels in it count as 0.
     #[serde(default)]
     exclude_box: Option<Box>,
+    /// A spot is decided so many frames after its maximum at the latest, and marked as provisional.
+    ///
+    /// For feedback while a scan runs; without it every spot waits for all that could change it.
+    #[serde(default)]
+    #[schemars(extend("x-unit" = "frame"))]
+    max_delay: Option<usize>,
+    /// Frames that are kept with all their pixels at most; spots that need more have `Data` like `DataMasked`.
+    #[serde(default)]
+    #[schemars(extend("x-unit" = "frame"))]
+    dense_frames_max: Option<usize>,
     /// Rows and columns of the detector, for frames that come as lit pixels.
     #[serde(default)]
     #[schemars(extend("x-unit" = "pixel"))]
@@ -127,6 +137,8 @@ struct State {
     end: u64,
     /// The standard deviation of the first frame, where a threshold is relative to it.
     sigma: Option<f64>,
+    /// Whether the floor was held against the noise of a frame.
+    looked: bool,
 }
 
 /// The input of [`Segment`].
@@ -216,7 +228,10 @@ impl Stage for Segment {
 
     fn cost(&self, input: &Shapes) -> Cost {
         let (pixels, size) = (pixels(input), input.get("image").dtype.map_or(4, Dtype::size) as u64);
-        let frames = (self.bb_max[0] * if self.wrap { 2 } else { 1 } + 2) as u64;
+        let frames = self.bb_max[0] * if self.wrap { 2 } else { 1 } + 2;
+        let frames = frames.min(self.dense_frames_max.unwrap_or(frames)) as u64;
+        // Differences of 16 bits are kept as bytes; they alone have a dtype that is not known before the run.
+        let size = if input.get("image").dtype.is_none_or(|d| d == Dtype::I16) { 1 } else { size };
         Cost { memory: frames * pixels * size, seconds_per_record: 0.5e-9 * pixels as f64, ..Cost::default() }
     }
 }
@@ -247,6 +262,7 @@ impl Fold for Segment {
         };
         let end = self.state.end;
         self.weigh(&input)?;
+        self.look(&input)?;
         let segmenter = self.begin(detector)?;
         segmenter.missing_until(end);
         let floor = segmenter.rules.floor();
@@ -259,7 +275,8 @@ impl Fold for Segment {
             let mut plane = match (&input.image, &input.pixels) {
                 (Some(image), _) => {
                     let frame = image.record(k)?;
-                    Plane::of_image(number, &frame, floor, exclude.as_ref())?.with_pixels(frame)
+                    let plane = Plane::of_image(number, &frame, floor, exclude.as_ref())?;
+                    plane.with_bytes(frame, exclude.as_ref(), cx.pool())?
                 }
                 (_, Some(pixels)) => {
                     let lit = lit(&pixels.between(number, number + 1)?, exclude.as_ref())?;
@@ -374,6 +391,24 @@ impl Segment {
         Ok(())
     }
 
+    /// Warns when the weakest spots would be grown into the noise of the first frame.
+    fn look(&mut self, input: &SegmentIn) -> Result<()> {
+        let Some(image) = input.image.as_ref().filter(|_| !self.state.looked) else { return Ok(()) };
+        self.state.looked = true;
+        let floor = f64::from(self.rules()?.floor());
+        // A frame without noise has no deviation that a floor could be held against.
+        if let Ok(sigma) = sigma(&image.record(0)?, self.exclude_box.map(Box::area).as_ref())
+            && floor < 3.0 * sigma
+        {
+            tracing::warn!(
+                floor,
+                sigma,
+                "Weak spots grow into the noise: raise `t_low`, `tolerance` or `threshold`."
+            );
+        }
+        Ok(())
+    }
+
     fn rules(&self) -> Result<Rules> {
         let sigma = self.state.sigma.unwrap_or(f64::NAN);
         Ok(Rules {
@@ -388,6 +423,8 @@ impl Segment {
             least: self.min_seed_voxels,
             wrap: self.wrap,
             bridge: self.gap == Break::Bridge,
+            delay: self.max_delay,
+            dense: self.dense_frames_max,
         })
     }
 

@@ -13,6 +13,9 @@ pub(super) const WRAPS: u32 = 4;
 /// Values outside the mask are not kept.
 pub(super) const MASKED: u32 = 8;
 
+/// Decided before all that could change it had come.
+pub(super) const PROVISIONAL: u32 = 16;
+
 /// A column and what it holds.
 type Of<T> = (&'static str, fn(&Blob) -> T);
 
@@ -52,6 +55,7 @@ fn flags(blob: &Blob) -> u32 {
         | flag(blob.oversize, OVERSIZE)
         | flag(blob.wraps, WRAPS)
         | flag(!blob.whole, MASKED)
+        | flag(blob.provisional, PROVISIONAL)
 }
 
 /// The table of some blobs, one record each.

@@ -5,13 +5,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::plan::NodeId;
 use crate::run::edge::{Inbox, Item};
 use crate::run::index::{INDEX, Index, file};
 use crate::run::kept::{item_dict, item_of};
-use crate::run::node::{Committed, Finals, Post};
+use crate::run::node::{Committed, Finals, Pace, Post};
 use crate::run::scope::KeptAt;
 use crate::span::{Chunk, SNAPSHOT};
 use crate::stage::Output;
@@ -132,7 +133,12 @@ pub struct ReplayNode {
     pub files: Arc<dyn Files>,
     /// Where the stream is kept, place after place; none when it was not.
     pub kept: Option<Vec<KeptAt>>,
+    /// The rate it is played at, when the recipe says one.
+    pub pace: Option<Pace>,
 }
+
+/// The longest time that a player waits before it looks up.
+const NAP: Duration = Duration::from_millis(20);
 
 impl ReplayNode {
     /// Plays the stream to its end.
@@ -147,6 +153,7 @@ impl ReplayNode {
         let paths: Vec<_> = kept.iter().flat_map(|k| (0..k.files).map(|n| file(&k.folder, n))).collect();
         // Also one that was asked for before this thread began: all have to pass the same marks.
         let mut seen_mark = self.post.control.first_mark;
+        let mut last = 0;
         while let Some(path) = paths.get(number as usize) {
             let bytes = self.files.read(path).map_err(|e| Error::io("play a kept stream from", path, &e))?;
             while at < bytes.len() {
@@ -154,13 +161,24 @@ impl ReplayNode {
                     return self.end(number, at);
                 }
                 let (item, next) = read_item(&bytes, at).map_err(|e| e.at(path.display().to_string()))?;
-                at = next;
                 if let Item::Chunk(chunk) = &item {
+                    while let Some(Err(left)) = self.pace.as_mut().map(|pace| pace.due(chunk.span.start)) {
+                        std::thread::sleep(left.min(NAP));
+                        if self.stands_still(&mut seen_mark, number, at)? {
+                            return self.end(number, at);
+                        }
+                    }
                     self.post.meter.took(chunk.span.len);
+                    self.post.meter.gave();
+                    last = chunk.span.end();
                 }
+                at = next;
                 self.post.outlet.send(item)?;
             }
             (number, at) = (number + 1, 0);
+        }
+        if let Some(pace) = &self.pace {
+            pace.report(&self.post.meter.name, last);
         }
         self.end(number, at)
     }

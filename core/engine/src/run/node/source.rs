@@ -199,6 +199,7 @@ impl SourceNode {
                 }
                 Sorted::Chunk(chunk) => {
                     self.post.meter.took(chunk.span.len);
+                    self.post.meter.gave();
                     let data = self.full(&chunk.span, chunk.data)?;
                     self.post.outlet.send(Item::Chunk(Chunk::new(chunk.span, data)))?;
                 }

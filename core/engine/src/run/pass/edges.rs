@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::plan::{Feed, NodeId, Stream};
+use crate::plan::{Feed, NodeId, Overflow, Stream};
 use crate::run::control::Meter;
 use crate::run::edge::{Edge, Inbox, Outlet, edge};
-use crate::run::node::{KEPT, Post, ReplayNode};
+use crate::run::node::{KEPT, Pace, Post, ReplayNode};
 use crate::run::scope::KeptAt;
 use crate::run::spill::Spill;
 use crate::run::view::Tap;
 use crate::run::wire::{Changes, Gather, Latched, Scatter};
-use crate::stage::Opened;
 use crate::value::{Dict, Key, Value};
 
 use super::Builder;
+
+/// Under this name the final values of a source say how many bytes a frame has; no port can be called so.
+pub(super) const FRAME: &str = "bytes of a frame";
 
 impl Builder<'_, '_> {
     /// Makes all edges, recorders first.
@@ -33,7 +35,7 @@ impl Builder<'_, '_> {
                             .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);
                         self.connect(player, id, self.graph.needs(id));
                         let kept = self.s.finals.get(*from, KEPT).map(|kept| vec![self.kept_at(&kept)]);
-                        self.play(player, kept);
+                        self.play(player, kept, plan.nodes[id].run.pace.map(Pace::new));
                     }
                 }
             }
@@ -50,19 +52,20 @@ impl Builder<'_, '_> {
         KeptAt { folder, files: entry("files").number().unwrap_or(0.0) as u64 }
     }
 
-    /// A thread that plays a kept stream.
-    pub(super) fn play(&mut self, player: NodeId, kept: Option<Vec<KeptAt>>) {
+    /// A thread that plays a kept stream, at a rate when its reader says one.
+    pub(super) fn play(&mut self, player: NodeId, kept: Option<Vec<KeptAt>>, pace: Option<Pace>) {
         let files = self.s.files.clone();
+        self.players.push(player);
         let post = self.post(player, Gather::default(), Scatter::new("", &[]));
-        self.push(player, move || ReplayNode { post, files, kept }.run());
+        self.push(player, move || ReplayNode { post, files, kept, pace }.run());
     }
 
     pub(super) fn connect(&mut self, from: NodeId, to: NodeId, keep: Arc<[Key]>) {
         let plan = self.s.plan;
         let options = plan.nodes.get(to).map(|n| n.run.clone()).unwrap_or_default();
-        let queue = options.queue.unwrap_or_else(|| self.queue_for(from));
+        let queue = options.queue.unwrap_or_else(|| self.queue_for(from, to));
         let detached = self.meters[&to].detached.clone();
-        let spill = (options.overflow == crate::plan::Overflow::Replay).then(|| {
+        let spill = (options.overflow == Overflow::Replay).then(|| {
             let dir = self.s.scratch.join(format!("aside.{}", self.names[&to]));
             Spill::new(dir, 64 << 20)
         });
@@ -85,11 +88,23 @@ impl Builder<'_, '_> {
     }
 
     /// Chunks in a queue that the recipe says nothing about.
-    pub(super) fn queue_for(&self, from: NodeId) -> usize {
-        let sources = if from < self.s.plan.nodes.len() { self.graph.sources(from) } else { vec![] };
-        let opened: Vec<&Opened> = sources.iter().filter_map(|s| self.opened.get(s)).collect();
-        let frame = opened.iter().map(|o| o.shapes.bytes()).sum();
-        self.s.plan.run.queue_of(frame, opened.iter().any(|o| o.live)) as usize
+    fn queue_for(&self, from: NodeId, to: NodeId) -> usize {
+        let plan = self.s.plan;
+        // A player is no stage: what it plays is what its reader's stream begins with.
+        let origins = plan.origins(if from < plan.nodes.len() { from } else { to });
+        let frame = origins.iter().map(|source| self.frame_bytes(*source)).sum();
+        let live = self.opened.get(&from).is_some_and(|o| o.live);
+        let lets_go = plan.nodes.get(to).is_some_and(|n| n.run.overflow != Overflow::Block);
+        let paced = plan.nodes.get(to).is_some_and(|n| n.run.pace.is_some());
+        plan.run.queue_of(frame, live || lets_go || paced) as usize
+    }
+
+    /// Bytes of a frame of a source, opened in this pass or in an earlier one.
+    fn frame_bytes(&self, source: NodeId) -> usize {
+        match self.opened.get(&source) {
+            Some(opened) => opened.shapes.bytes(),
+            None => self.s.finals.get(source, FRAME).and_then(|v| v.number()).unwrap_or(0.0) as usize,
+        }
     }
 
     /// A listener of the engine's own to a stage; its number comes after those of the plan.

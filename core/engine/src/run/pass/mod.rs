@@ -10,6 +10,7 @@ mod watch;
 
 pub use names::{Names, scan_name};
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -28,9 +29,9 @@ use crate::run::node::{Committed, Finals};
 use crate::run::scope::Scope;
 use crate::run::view::Taps;
 use crate::run::wire::{Changes, Latch};
-use crate::stage::{Opened, Output, RunCx};
+use crate::stage::{Opened, Output, RunCx, Shape};
 use crate::store::Files;
-use crate::value::{Dict, Key};
+use crate::value::{Dict, Key, Value};
 
 /// What a pass needs from the run around it.
 pub struct Surroundings<'a> {
@@ -72,8 +73,12 @@ pub struct Surroundings<'a> {
     pub scope: &'a Scope,
 }
 
-/// Weighs what opened sources and tasks that have run tell.
-pub type Weigh<'a> = dyn Fn(&BTreeMap<NodeId, Opened>, &BTreeMap<NodeId, Dict>) -> Result<()> + 'a;
+/// Weighs what opened sources, tasks that have run and files tell.
+pub type Weigh<'a> =
+    dyn Fn(&BTreeMap<NodeId, Opened>, &BTreeMap<NodeId, Dict>, &FileShapes) -> Result<()> + 'a;
+
+/// The shapes of what files hold that inputs name.
+pub type FileShapes = BTreeMap<String, Shape>;
 
 /// Makes the output of a stage, and what is called after its commits.
 pub type MakeOutput<'a> = dyn Fn(&str) -> (Arc<dyn Output>, Committed) + 'a;
@@ -110,6 +115,8 @@ pub struct PassEnd {
     pub cut_short: bool,
     /// Whether a source gives frames that cannot be had again.
     pub live: bool,
+    /// Seconds from the last frame until each writer had written everything.
+    pub delays: BTreeMap<NodeId, f64>,
 }
 
 /// A stage's thread, ready to start.
@@ -134,6 +141,10 @@ struct Builder<'a, 'b> {
     helpers: Vec<(NodeId, NodeId)>,
     /// Digests of what tasks gave before the threads began.
     early_content: BTreeMap<NodeId, String>,
+    /// The listeners that play kept streams.
+    players: Vec<NodeId>,
+    /// What files hold that inputs name, read for its shape and not yet taken.
+    read: RefCell<HashMap<String, Value>>,
     next_id: NodeId,
     names: HashMap<NodeId, String>,
     work: Vec<(NodeId, bool, Work)>,
@@ -167,6 +178,8 @@ pub fn run(s: &mut Surroundings) -> Result<PassEnd> {
         gone_before: vec![],
         helpers: vec![],
         early_content: BTreeMap::new(),
+        players: vec![],
+        read: RefCell::default(),
         next_id,
         names,
         work: vec![],

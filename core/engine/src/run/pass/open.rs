@@ -16,15 +16,16 @@ use crate::run::per::{self, SCAN};
 use crate::run::scope::{Given, KeptAt};
 use crate::run::wire::Scatter;
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
-use crate::stage::{Built, Cx, Opened, Position};
+use crate::stage::{Built, Cx, Opened, Position, Shape};
 use crate::store::ContentDigest;
 use crate::value::{Dict, Key, Value};
 
-use super::{Builder, GRACE};
+use super::edges::FRAME;
+use super::{Builder, FileShapes, GRACE};
 
 impl Builder<'_, '_> {
     pub(super) fn build(&mut self) -> Result<()> {
-        let nodes = self.graph.nodes.clone();
+        let (plan, nodes) = (self.s.plan, self.graph.nodes.clone());
         self.s.finals.begin(&nodes);
         for &id in &self.s.plan.passes[self.s.step.pass].nodes {
             let meter = Meter::new(&self.s.plan.nodes[id].name);
@@ -63,17 +64,20 @@ impl Builder<'_, '_> {
                 continue;
             }
             match built.get_mut(&id) {
-                Some(Built::Source(_)) => self.open(id, &mut built)?,
+                Some(Built::Source(_)) => {
+                    self.open(id, &mut built).at(|| plan.files.locate(plan.nodes[id].at))?
+                }
                 Some(Built::Task(_))
                     if self.s.plan.nodes[id].from.is_empty() && self.waits(id).is_empty() =>
                 {
-                    let output = self.run_early(id, &mut built)?;
+                    let output = self.run_early(id, &mut built);
+                    let output = output.at(|| plan.files.locate(plan.nodes[id].at))?;
                     early.insert(id, output);
                 }
                 _ => (),
             }
         }
-        (self.s.budget)(&self.sized(), &early)?;
+        (self.s.budget)(&self.sized(), &early, &self.file_shapes(&nodes)?)?;
         self.wire(&nodes);
         for &id in &nodes {
             self.node(id, &mut built)?;
@@ -140,10 +144,31 @@ impl Builder<'_, '_> {
             Feed::Argument(name) => plan.arguments.get(name).cloned(),
             Feed::Value(value) => Some(value.clone()),
             Feed::File(path) => {
-                let cx = Cx::new(&self.s.run, "input");
-                Some(cx.read(path)?)
+                // Read once for its shape and once taken, unless several stages want it: a stack may be large.
+                if let Some(value) = self.read.borrow_mut().remove(path) {
+                    return Ok(Some(value));
+                }
+                Some(Cx::new(&self.s.run, "input").read(path)?)
             }
         })
+    }
+
+    /// Reads the files that inputs name, and says what shapes they hold.
+    fn file_shapes(&self, nodes: &[NodeId]) -> Result<FileShapes> {
+        let mut shapes = FileShapes::new();
+        // Sources are open by now, and tasks of constants have run.
+        let done = |id: &NodeId| self.s.plan.nodes[*id].role() == Some(Role::Source) || self.is_task(*id);
+        for id in nodes.iter().filter(|id| !self.s.scope.plays(**id) && !done(id)) {
+            for (_, feed) in &self.s.plan.nodes[*id].inputs {
+                if let Feed::File(path) = feed
+                    && let Some(value) = self.feed(feed, None).at(|| self.s.plan.place(*id))?
+                {
+                    shapes.insert(path.clone(), Shape::of(&value));
+                    self.read.borrow_mut().insert(path.clone(), value);
+                }
+            }
+        }
+        Ok(shapes)
     }
 
     pub(super) fn open(&mut self, id: NodeId, built: &mut HashMap<NodeId, Built>) -> Result<()> {
@@ -234,6 +259,8 @@ impl Builder<'_, '_> {
             // A later pass that plays a stream of it again counts by the same axes.
             self.s.finals.set(id, Key::Static(SCAN), per::keep_axes(&opened.scan));
         }
+        // So do the queues behind it.
+        self.s.finals.set(id, Key::Static(FRAME), Value::Int(opened.shapes.bytes() as i64));
         self.opened.insert(id, opened);
     }
 

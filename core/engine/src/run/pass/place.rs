@@ -35,7 +35,7 @@ impl Builder<'_, '_> {
         let plan = self.s.plan;
         if let Some(Given::Stream(kept)) = self.s.scope.given.get(&id) {
             if !self.is_task(id) {
-                self.play(id, Some(kept.clone()));
+                self.play(id, Some(kept.clone()), None);
             }
             return Ok(());
         }
@@ -155,6 +155,7 @@ impl Builder<'_, '_> {
                 let gather = self.gather(id)?;
                 let options = node.run.clone();
                 let live = self.graph.sources(id).iter().filter_map(|s| self.opened.get(s)).any(|o| o.live);
+                let live = live || self.paced(id);
                 let post = self.post(id, gather, scatter);
                 self.push(id, move || FitNode { post, stage, inbox, options, live }.run());
             }
@@ -203,6 +204,13 @@ impl Builder<'_, '_> {
             fixed: fixed.map(|(port, _)| port.clone()).collect(),
             outputs: declaration.outputs.clone(),
         })
+    }
+
+    /// Whether a stage's stream comes from what is played at a rate.
+    fn paced(&self, id: NodeId) -> bool {
+        let node = &self.s.plan.nodes[id];
+        node.run.pace.is_some()
+            || node.from.iter().any(|stream| matches!(stream, Stream::Live(from) if self.paced(*from)))
     }
 
     /// The axes of the scan that a stage's stream counts by, and how many frames there are, when that is known.

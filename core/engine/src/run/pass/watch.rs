@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 
 use crate::error::{Blame, Error, Result};
 use crate::plan::{Feed, NodeId, Stream};
+use crate::registry::Role;
 use crate::run::control::Event;
 use crate::run::scope::Given;
 use crate::value::{Dict, Value};
@@ -40,18 +41,22 @@ impl Builder<'_, '_> {
             failure: None,
             cut_short: false,
             live: self.opened.values().any(|o| o.live),
+            delays: BTreeMap::new(),
         };
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
-            let control = self.control.clone();
+            let (control, meter) = (self.control.clone(), self.meters[&id].clone());
             let behind = self.flags_behind(id);
             let hold = self.holds.remove(&id);
             let name = format!("isard {}", self.names[&id]);
             let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
                 let result = crate::stage::guard("its thread", work);
                 match result {
-                    Ok(state) => control.tell(Event::Ended(id, state)),
+                    Ok(state) => {
+                        meter.end();
+                        control.tell(Event::Ended(id, state));
+                    }
                     // An edge broke: whoever broke it has the error to tell, or a branch that may end has ended.
                     Err(error) if error.blame() == Blame::Cancelled => control.tell(Event::Broken(id)),
                     Err(error) if detach && !control.cancelled() => {
@@ -167,6 +172,7 @@ impl Builder<'_, '_> {
             }
         }
         (self.s.watch)(&end.stages);
+        end.delays = self.delays();
         end.failure = self.control.failure();
         end.cut_short = self.control.was_cut_short();
         let alone = broken.iter().any(|id| !self.meters[id].detached.load(Ordering::Relaxed));
@@ -178,6 +184,16 @@ impl Builder<'_, '_> {
             end.latched.push((*node, port.clone(), changes));
         }
         Ok(end)
+    }
+
+    /// Seconds from the last frame until each writer had written everything.
+    fn delays(&self) -> BTreeMap<NodeId, f64> {
+        let begins = self.opened.keys().chain(&self.players);
+        let Some(last) = begins.filter_map(|id| self.meters[id].last()).max() else { return BTreeMap::new() };
+        let nodes = self.s.plan.nodes.iter().enumerate();
+        let writers = nodes.filter(|(_, node)| node.role() == Some(Role::Writer));
+        let ended = |id: NodeId| self.meters.get(&id)?.ended().map(|e| e.saturating_duration_since(last));
+        writers.filter_map(|(id, _)| Some((id, ended(id)?.as_secs_f64()))).collect()
     }
 
     /// The stages that have not come back for too long, with the error for it.
