@@ -295,6 +295,23 @@ pub fn half_bit(pixels: usize) -> f64 {
     (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
 }
 
+/// The one-bit line of a ring.
+pub fn one_bit(pixels: usize) -> f64 {
+    let root = (pixels.max(1) as f64).sqrt();
+    (0.5 + 2.4142 / root) / (1.5 + 1.4142 / root)
+}
+
+/// The ratio of signal to noise in power that a correlation with a noise-free truth tells.
+pub fn ratio_to_truth(correlation: f64) -> f64 {
+    let square = correlation * correlation;
+    square / (1.0 - square).max(f64::MIN_POSITIVE)
+}
+
+/// The same of all data, where the two images are of one half of them each.
+pub fn ratio_of_halves(correlation: f64) -> f64 {
+    2.0 * correlation / (1.0 - correlation).max(f64::MIN_POSITIVE)
+}
+
 /// Where a ring correlation first falls below the half-bit line, as a part of Nyquist; 1 if it never does.
 pub fn crossing(correlation: &[f64], pixels: &[usize]) -> f64 {
     let last = correlation.len().saturating_sub(1).max(1);
@@ -347,5 +364,9 @@ mod tests {
     fn half_bit_lines_are_those_of_the_formula() {
         // (0.2071 + 1.9102 / 10) / (1.2071 + 0.9102 / 10) with 100 pixels.
         assert!((half_bit(100) - 0.398_12 / 1.298_12).abs() < 1e-9);
+        // (0.5 + 0.24142) / (1.5 + 0.14142), and 0.64 / 0.36 and 1.6 / 0.2 for a correlation of 0.8.
+        assert!((one_bit(100) - 0.741_42 / 1.641_42).abs() < 1e-9);
+        assert!((ratio_to_truth(0.8) - 16.0 / 9.0).abs() < 1e-12);
+        assert!((ratio_of_halves(0.8) - 8.0).abs() < 1e-12);
     }
 }
