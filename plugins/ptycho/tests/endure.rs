@@ -108,8 +108,11 @@ fn answer(out: &Path) -> BTreeMap<String, String> {
     answer
 }
 
-/// Index, position, data and mask of all frames of a file.
-fn frames(path: &Path) -> Vec<(u64, [f64; 2], Vec<u8>, Vec<u8>)> {
+/// Index, position, data and mask.
+type Held = (u64, [f64; 2], Vec<u8>, Vec<u8>);
+
+/// All frames of a file.
+fn frames(path: &Path) -> Vec<Held> {
     let file = Ptyd::open(path).unwrap();
     assert!(file.dead.is_empty() && file.ended, "{}", path.display());
     let one = |chunk: &isard_ptycho::file::ptyd::Live, k: usize| {

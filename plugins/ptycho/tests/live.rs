@@ -108,7 +108,7 @@ fn ran(rate: f64, engine: &str, out: &Path) -> (f64, f64) {
         use = "ptycho.reconstruct"
         from = "frames"
         in = {{ energy = "frames.head.energy", distance = "frames.head.distance", psize = "frames.head.psize" }}
-        set = {{ engines = [{{ name = "{engine}", numiter = 60 }}], illumination = {{ size = 1.8e-6 }} }}
+        set = {{ engines = [{{ name = "{engine}", numiter = 100 }}], illumination = {{ size = 1.8e-6 }} }}
         [stage.metrics]
         use = "ptycho.metrics"
         from = "fit"

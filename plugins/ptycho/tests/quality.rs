@@ -35,9 +35,19 @@ fn iterations_go_as_with_the_other_program() {
         let at = format!("content/runtime/iter_info/{block:05}/error");
         let wanted = common::reals(&file, &at).1;
         let found = s.records[10 * block + 9].errors;
-        eprintln!("{block} {found:?} {wanted:?}");
+        let ratio = found[1] / wanted[1];
+        eprintln!(
+            "iteration {}: error in counts {:.3}, {ratio:.4} of the other's",
+            10 * block + 10,
+            found[1]
+        );
+        // The same start and the same steps; rounding in single precision then grows along either way.
+        assert!(block > 0 || (ratio - 1.0).abs() < 1e-3, "{found:?}, {wanted:?}");
+        assert!(ratio < 1.02, "block {block}: {found:?}, {wanted:?}");
     }
-    eprintln!("{} {}", q.rms, q.resolution);
+    eprintln!("RMS {:.4}, FRC {:.3}", q.rms, q.resolution);
+    // The other program's result has 0.0672 by the same measure; a hundredth of the disc's size moves it by a fifth.
+    assert!(q.rms < 1.2 * 0.0672 && q.resolution > 0.98, "{} {}", q.rms, q.resolution);
 }
 
 #[test]
@@ -56,7 +66,8 @@ fn round64_is_as_good_as_with_other_programs() {
         let what: Vec<String> = engines.iter().map(|e| format!("{:?} {}", e.name, e.numiter)).collect();
         let (q, _) = offline(&scan, engines, 1);
         eprintln!("{}: RMS {:.4} ({rms}), FRC {:.3} ({frc})", what.join(" "), q.rms, q.resolution);
-        if q.rms > rms || q.resolution < frc {
+        // A hundredth of the disc's size moves the rings of an unfinished object by as much.
+        if q.rms > rms || q.resolution < frc - 0.04 {
             worse.push((what, q.rms, rms, q.resolution, frc));
         }
     }
@@ -72,7 +83,7 @@ fn epie_is_as_good_as_with_other_programs_over_ten_orders() {
         let found = mean(&all.iter().map(|q| q.rms).collect::<Vec<f64>>());
         let rings = mean(&all.iter().map(|q| q.resolution).collect::<Vec<f64>>());
         eprintln!("EPIE {numiter}: RMS {found:.4} ({rms}), FRC {rings:.3} ({frc})");
-        if found > rms || rings < frc {
+        if found > rms || rings < frc - 0.04 {
             worse.push((numiter, found, rms, rings, frc));
         }
     }

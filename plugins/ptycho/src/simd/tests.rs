@@ -5,6 +5,9 @@ use super::*;
 /// A loop in its wide or its plain form; gives what it returns.
 type Loop<'a, T> = &'a dyn Fn(bool, &mut Vec<C<T>>, &mut Vec<T>) -> Vec<f64>;
 
+/// The same over a window, with the larger image beside it.
+type Wider<'a, T> = &'a dyn Fn(bool, &mut Vec<C<T>>, &mut Vec<C<T>>, &mut Vec<T>) -> Vec<f64>;
+
 struct Noise(u64);
 
 impl Noise {
@@ -105,7 +108,7 @@ fn same_windows<T: Real>() {
         let amp = Noise(7).reals::<T>(8 * n);
         let model: Vec<T> = Noise(8).reals::<T>(8 * columns).into_iter().map(|x: T| x.abs()).collect();
         // What is written: an image of the window's size, a larger one, and real ones of both sizes.
-        let two = |work: &dyn Fn(bool, &mut Vec<C<T>>, &mut Vec<C<T>>, &mut Vec<T>) -> Vec<f64>| {
+        let two = |work: Wider<T>| {
             let (mut w1, mut g1, mut r1) = (f.clone(), big.clone(), model.clone());
             let (mut w2, mut g2, mut r2) = (f.clone(), big.clone(), model.clone());
             assert_eq!(work(true, &mut w1, &mut g1, &mut r1), work(false, &mut w2, &mut g2, &mut r2));

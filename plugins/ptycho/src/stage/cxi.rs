@@ -25,7 +25,9 @@ use crate::num::Complex;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CxiWrite {
-    /// The file, relative to the run's folder; must end in `.cxi`, `.nxs`, `.h5` or `.hdf5`.
+    /// The file, relative to the run's folder.
+    ///
+    /// It must end in `.cxi`, `.nxs`, `.h5` or `.hdf5`.
     #[schemars(extend("x-path" = "output"))]
     path: String,
     /// The dataset of the frames, relative to this file, as `scan.h5::/entry/data`.

@@ -17,7 +17,9 @@ use crate::metrics::{Field, compare, half_bit, one_bit, ratio_of_halves, ratio_t
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
-    /// Whether the truth is itself a reconstruction, of the other half of the data; else it is free of noise.
+    /// Whether the truth is a reconstruction of the other half of the data.
+    ///
+    /// Else it is taken to be free of noise, and the ratio of signal to noise is another one.
     halves: bool,
 }
 
@@ -54,7 +56,9 @@ pub struct MetricsOut {
     /// The phase of the object without ramp, factor and shift.
     #[port(dtype = "f32", axes = "y x", unit = "radian")]
     phase: Array,
-    /// The correlation, ring by ring, with the half-bit and one-bit lines and the ratio of signal to noise.
+    /// The correlation, ring by ring, with lines to judge it by.
+    ///
+    /// `ssnr` is the ratio of signal to noise in power.
     #[port(columns = "ring: u32, correlation: f64, half_bit: f64, one_bit: f64, ssnr: f64")]
     rings: Table,
 }
