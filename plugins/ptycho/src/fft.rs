@@ -55,13 +55,52 @@ impl<T: Real> Fft2<T> {
         self.run(&self.backward, wave, space);
     }
 
+    /// Transforms forward what `fill` writes into some rows, given the number of the first; `done` gets rows as they come.
+    pub fn forward_with(
+        &self,
+        wave: &mut [Complex<T>],
+        space: &mut FftSpace<T>,
+        fill: impl FnMut(usize, &mut [Complex<T>]),
+        done: impl FnMut(usize, &mut [Complex<T>]),
+    ) {
+        self.run_with(&self.forward, wave, space, fill, done);
+    }
+
+    /// The same backward.
+    pub fn backward_with(
+        &self,
+        wave: &mut [Complex<T>],
+        space: &mut FftSpace<T>,
+        fill: impl FnMut(usize, &mut [Complex<T>]),
+        done: impl FnMut(usize, &mut [Complex<T>]),
+    ) {
+        self.run_with(&self.backward, wave, space, fill, done);
+    }
+
     fn run(&self, fft: &Arc<dyn Fft<T>>, wave: &mut [Complex<T>], space: &mut FftSpace<T>) {
+        self.run_with(fft, wave, space, |_, _| (), |_, _| ());
+    }
+
+    // Work on rows is done while they lie in the nearest cache: passes over whole frames cost as much as a transform.
+    fn run_with(
+        &self,
+        fft: &Arc<dyn Fft<T>>,
+        wave: &mut [Complex<T>],
+        space: &mut FftSpace<T>,
+        mut fill: impl FnMut(usize, &mut [Complex<T>]),
+        mut done: impl FnMut(usize, &mut [Complex<T>]),
+    ) {
         let n = self.n;
         for (k, rows) in wave.chunks_mut(ROWS * n).enumerate() {
+            fill(k * ROWS, rows);
             fft.process_with_scratch(rows, &mut space.scratch);
             simd::transpose_rows(rows, k * ROWS, &mut space.other, n);
         }
-        fft.process_outofplace_with_scratch(&mut space.other, wave, &mut space.scratch);
+        let turned = space.other.chunks_mut(ROWS * n);
+        for (k, (rows, from)) in wave.chunks_mut(ROWS * n).zip(turned).enumerate() {
+            fft.process_outofplace_with_scratch(from, rows, &mut space.scratch);
+            done(k * ROWS, rows);
+        }
     }
 }
 

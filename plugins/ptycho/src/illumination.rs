@@ -7,9 +7,9 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 
 use crate::fft::Fft2;
-use crate::geometry::{Centre, Geometry, grid};
+use crate::geometry::{Centre, Geometry, Propagation, grid};
 use crate::num::{Complex, cis};
-use crate::propagate::near;
+use crate::propagate::{Propagator, near};
 
 type C = Complex<f64>;
 
@@ -41,7 +41,16 @@ pub struct Illumination {
     /// The part of its diameter that a stop in the middle covers.
     #[schemars(range(min = 0, max = 1))]
     pub central_stop: Option<f64>,
-    /// How far the wave travels behind the aperture.
+    /// Where the middle of the aperture lies, row and column.
+    #[schemars(extend("x-unit" = "m"))]
+    pub offset: [f64; 2],
+    /// The focal length of a lens: the aperture is that of the lens, and the wave travels to its focus.
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
+    pub focussed: Option<f64>,
+    /// The diameter of the focus, which then says how large the aperture is.
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
+    pub spot_size: Option<f64>,
+    /// How far the wave travels behind the aperture, or behind the focus.
     #[schemars(extend("x-unit" = "m"))]
     pub parallel: f64,
     /// Photons of the whole beam; else those of the brightest frame.
@@ -64,6 +73,9 @@ impl Default for Illumination {
             size: None,
             edge: 2.0,
             central_stop: None,
+            offset: [0.0; 2],
+            focussed: None,
+            spot_size: None,
             parallel: 0.0,
             photons: None,
             modes: 1,
@@ -77,7 +89,10 @@ impl Illumination {
     /// The modes, rows by rows, with the power of `brightest` unless told otherwise.
     pub fn probe(&self, geometry: &Geometry, brightest: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<C>> {
         let n = geometry.n;
-        let mut wave = self.aperture(geometry);
+        let mut wave = match self.focussed {
+            Some(focal) => self.focus(geometry, focal),
+            None => self.aperture(n, geometry.resolution(), self.size),
+        };
         if self.parallel != 0.0 {
             wave = travelled(&wave, geometry, self.parallel);
         }
@@ -99,16 +114,38 @@ impl Illumination {
         made.collect()
     }
 
-    fn aperture(&self, geometry: &Geometry) -> Vec<C> {
-        let (n, x) = (geometry.n, grid(geometry.n, Centre::Geometric));
-        let size = self.size.map_or(n as f64 / 3.0, |s| s / geometry.resolution());
+    /// The wave in the focus of a lens, whose plane has pixels of its own.
+    fn focus(&self, geometry: &Geometry, focal: f64) -> Vec<C> {
+        let lens = Geometry {
+            distance: focal,
+            psize: geometry.resolution(),
+            propagation: Propagation::Farfield,
+            centre: [Centre::Fftshift; 2],
+            ..geometry.clone()
+        };
+        let (n, pixel) = (lens.n, lens.resolution());
+        // A Gaussian of that width comes from an aperture of this diameter, as other programs have it.
+        let wide = |d: f64| 2.0 * 2f64.powf(0.25) * lens.wavelength() * focal / d;
+        let mut wave = self.aperture(n, pixel, self.spot_size.map(wide).or(self.size));
+        let x: Vec<f64> = grid(n, Centre::Fftshift).into_iter().map(|x| x * pixel).collect();
+        for (k, z) in wave.iter_mut().enumerate() {
+            let r2 = x[k / n].powi(2) + x[k % n].powi(2);
+            *z *= cis(-std::f64::consts::PI * r2 / (lens.wavelength() * focal));
+        }
+        Propagator::<f64>::new(&lens).to_detector(&wave)
+    }
+
+    fn aperture(&self, n: usize, pixel: f64, size: Option<f64>) -> Vec<C> {
+        let x = grid(n, Centre::Geometric);
+        let off = self.offset.map(|o| o / pixel);
+        let size = size.map_or(n as f64 / 3.0, |s| s / pixel);
         let step = |d: f64, w: f64| match w > 0.0 {
             true => 0.5 * erf(2.35 * d / w) + 0.5,
             false => f64::from(u8::from(d >= 0.0)),
         };
         let edge = self.edge / size;
         let one = |k: usize| {
-            let (y, x) = (x[k / n] / size, x[k % n] / size);
+            let (y, x) = ((x[k / n] - off[0]) / size, (x[k % n] - off[1]) / size);
             let mut light = match self.form {
                 Form::Circ => step(0.5 - y.hypot(x), edge),
                 Form::Rect => step(0.5 - y.abs(), edge) * step(0.5 - x.abs(), edge),
@@ -164,6 +201,38 @@ fn erf(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lens_makes_the_spot_of_its_aperture() {
+        // A square aperture of side a focuses to sinc²: its first zero lies at wavelength focal / a.
+        let geometry = Geometry {
+            energy: 6.2,
+            distance: 7.0,
+            psize: 172e-6,
+            n: 128,
+            propagation: Propagation::Farfield,
+            centre: [Centre::Fftshift; 2],
+        };
+        let (focal, d) = (0.05, geometry.resolution());
+        // 16 pixels of the focus to the first zero.
+        let side = geometry.wavelength() * focal / (16.0 * d);
+        let lens = Illumination {
+            form: Form::Rect,
+            size: Some(side),
+            edge: 0.0,
+            focussed: Some(focal),
+            ..Illumination::default()
+        };
+        let mut rng = rand_chacha::rand_core::SeedableRng::seed_from_u64(1);
+        let spot = &lens.probe(&geometry, 1e4, &mut rng)[0];
+        let power = |x: usize| spot[64 * 128 + x].norm_sqr();
+        assert!((spot.iter().map(|z| z.norm_sqr()).sum::<f64>() / 1e4 - 1.0).abs() < 1e-9);
+        let peak = (0..128).max_by(|a, b| power(*a).total_cmp(&power(*b))).unwrap();
+        assert!(peak == 64, "{peak}");
+        assert!(power(64 + 16) < 1e-3 * power(64) && power(64 - 16) < 1e-3 * power(64));
+        // Half way to the zero sinc² is (2 / pi)² = 0.405.
+        assert!((power(64 + 8) / power(64) - 0.405).abs() < 0.02, "{}", power(72) / power(64));
+    }
 
     #[test]
     fn the_error_function_is_that_of_the_tables() {

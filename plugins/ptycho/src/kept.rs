@@ -1,6 +1,6 @@
 //! A reconstruction as a checkpoint holds it.
 
-use isard_core::{Array, Dict, Error, Result, Value};
+use isard_core::{Array, Dict, Element, Error, Pool, Result, Value};
 
 use crate::engine::Kept;
 use crate::model::{Frame, Layers};
@@ -14,10 +14,21 @@ fn reals(values: impl Iterator<Item = f64>) -> Array {
     Array::from_slice(&values.collect::<Vec<f64>>())
 }
 
+/// Rows of one length as an array; each is copied once, since all of them may fill half of the memory.
+fn stacked<'a, X: Element>(rows: impl ExactSizeIterator<Item = &'a Vec<X>> + Clone) -> Result<Array> {
+    let length = rows.clone().next().map_or(0, Vec::len);
+    let mut out = Pool::unpooled().take(X::DTYPE, &[rows.len(), length])?;
+    if length > 0 {
+        for (to, row) in out.as_slice_mut::<X>()?.chunks_exact_mut(length).zip(rows) {
+            to.copy_from_slice(row);
+        }
+    }
+    Ok(out.freeze())
+}
+
 /// Waves of one length as an array.
 pub fn waves(list: &[Vec<C>]) -> Result<Array> {
-    let length = list.first().map_or(0, Vec::len);
-    Array::of(&[list.len(), length], &list.concat())
+    stacked(list.iter())
 }
 
 fn array<'a>(state: &'a Dict, key: &str) -> Result<&'a Array> {
@@ -41,11 +52,9 @@ fn back(array: &Array) -> Result<Vec<Vec<C>>> {
 }
 
 fn save_frames(frames: &[Frame<f32>]) -> Result<Dict> {
-    let pixels = frames.first().map_or(0, |f| f.amplitude.len());
-    let amplitudes: Vec<f32> = frames.iter().flat_map(|f| f.amplitude.iter().copied()).collect();
     Ok(Dict::new()
         .with("index", Array::from_slice(&frames.iter().map(|f| f.index).collect::<Vec<u64>>()))
-        .with("amplitude", Array::of(&[frames.len(), pixels], &amplitudes)?)
+        .with("amplitude", stacked(frames.iter().map(|f| &f.amplitude))?)
         .with("good", reals(frames.iter().map(|f| f.good as f64)))
         .with("power", reals(frames.iter().map(|f| f.power)))
         .with("at", reals(frames.iter().flat_map(|f| f.at)))
@@ -121,7 +130,7 @@ pub fn save(session: &Session) -> Result<Dict> {
         let kept = engine.keep();
         let mut held = Dict::new()
             .with("iteration", kept.iteration as i64)
-            .with("exit", waves(&kept.exit)?)
+            .with("exit", waves(engine.exit())?)
             .with("floats", reals(kept.floats.into_iter()))
             .with("sigma", kept.sigma);
         if let Some(scale) = kept.scale {

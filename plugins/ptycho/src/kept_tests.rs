@@ -23,6 +23,7 @@ fn session(engines: Vec<Settings>) -> Session {
         illumination: Illumination { modes: 2, size: Some(4e-6), ..Illumination::default() },
         object_modes: 1,
         fill: Complex::new(1.0, 0.0),
+        start: Default::default(),
         min_frames: 1,
         photons_every: 3,
         seed: 5,

@@ -13,8 +13,10 @@ pub mod propagate;
 pub mod scan;
 pub mod session;
 pub mod simulate;
+pub mod start;
 
 mod kept;
+mod overlap;
 mod simd;
 
 mod stage;

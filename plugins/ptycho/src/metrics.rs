@@ -251,33 +251,26 @@ fn offset(r: &Field, truth: &Field, weight: &[f64]) -> [f64; 2] {
 }
 
 /// The correlation of two images over rings of their transforms, and how many pixels each ring has.
+///
+/// A Hann window over the whole image, times the weight, keeps its border out.
 pub fn rings(a: &Field, b: &Field, weight: &[f64]) -> (Vec<f64>, Vec<usize>) {
     let [rows, columns] = a.shape;
-    let side = rows.min(columns);
-    // The largest square where there is light, with a window that ends softly.
-    let lit = |k: &usize| weight[*k] > 0.0;
-    let ys: Vec<usize> = (0..weight.len()).filter(lit).map(|k| k / columns).collect();
-    let xs: Vec<usize> = (0..weight.len()).filter(lit).map(|k| k % columns).collect();
-    let range =
-        |v: &[usize]| (v.iter().copied().min().unwrap_or(0), v.iter().copied().max().unwrap_or(0) + 1);
-    let ((y0, y1), (x0, x1)) = (range(&ys), range(&xs));
-    let n = (y1 - y0).min(x1 - x0).min(side);
-    let at = [y0 + (y1 - y0 - n) / 2, x0 + (x1 - x0 - n) / 2];
-    let hann = |i: usize| 0.5 - 0.5 * (std::f64::consts::TAU * (i as f64 + 0.5) / n as f64).cos();
+    let hann = |i: usize, n: usize| 0.5 - 0.5 * (std::f64::consts::TAU * (i as f64 + 0.5) / n as f64).cos();
     let prepare = |f: &Field| {
-        let mut part = f.cut(at, [n, n]);
+        let mut part = f.clone();
         for (k, z) in part.data.iter_mut().enumerate() {
-            let (y, x) = (k / n, k % n);
-            *z *= hann(y) * hann(x) * weight[(at[0] + y) * columns + at[1] + x];
+            *z *= hann(k / columns, rows) * hann(k % columns, columns) * weight[k];
         }
         part.transform(true);
         part
     };
     let (fa, fb) = (prepare(a), prepare(b));
-    let last = n / 2;
-    let mut sums = vec![(C::default(), 0.0, 0.0, 0usize); last + 1];
-    for k in 0..n * n {
-        let ring = Field::frequency(k / n, n).hypot(Field::frequency(k % n, n)).round() as usize;
+    // Rings of the shorter axis; along the longer one frequencies lie closer.
+    let side = rows.min(columns);
+    let along = |k: usize, n: usize| Field::frequency(k, n) * side as f64 / n as f64;
+    let mut sums = vec![(C::default(), 0.0, 0.0, 0usize); side / 2 + 1];
+    for k in 0..rows * columns {
+        let ring = along(k / columns, rows).hypot(along(k % columns, columns)).round() as usize;
         if let Some(sum) = sums.get_mut(ring) {
             sum.0 += fa.data[k] * fb.data[k].conj();
             sum.1 += fa.data[k].norm_sqr();
@@ -293,6 +286,24 @@ pub fn rings(a: &Field, b: &Field, weight: &[f64]) -> (Vec<f64>, Vec<usize>) {
 pub fn half_bit(pixels: usize) -> f64 {
     let root = (pixels.max(1) as f64).sqrt();
     (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
+}
+
+/// The one-bit line of a ring.
+pub fn one_bit(pixels: usize) -> f64 {
+    let root = (pixels.max(1) as f64).sqrt();
+    let two = std::f64::consts::SQRT_2;
+    (0.5 + (1.0 + two) / root) / (1.5 + two / root)
+}
+
+/// The ratio of signal to noise in power that a correlation with a noise-free truth tells.
+pub fn ratio_to_truth(correlation: f64) -> f64 {
+    let square = correlation * correlation;
+    square / (1.0 - square).max(f64::MIN_POSITIVE)
+}
+
+/// The same of all data, where the two images are of one half of them each.
+pub fn ratio_of_halves(correlation: f64) -> f64 {
+    2.0 * correlation / (1.0 - correlation).max(f64::MIN_POSITIVE)
 }
 
 /// Where a ring correlation first falls below the half-bit line, as a part of Nyquist; 1 if it never does.
@@ -347,5 +358,9 @@ mod tests {
     fn half_bit_lines_are_those_of_the_formula() {
         // (0.2071 + 1.9102 / 10) / (1.2071 + 0.9102 / 10) with 100 pixels.
         assert!((half_bit(100) - 0.398_12 / 1.298_12).abs() < 1e-9);
+        // (0.5 + 0.24142) / (1.5 + 0.14142), and 0.64 / 0.36 and 1.6 / 0.2 for a correlation of 0.8.
+        assert!((one_bit(100) - 0.741_42 / 1.641_42).abs() < 1e-5);
+        assert!((ratio_to_truth(0.8) - 16.0 / 9.0).abs() < 1e-12);
+        assert!((ratio_of_halves(0.8) - 8.0).abs() < 1e-12);
     }
 }

@@ -73,23 +73,56 @@ impl<T: Real> Propagator<T> {
 
     /// To the detector, without the scale.
     pub fn forward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
-        self.fft.forward(wave, space);
-        if let Kind::Near { kernel, .. } = &self.kind {
-            simd::product_in_place(wave, kernel);
-            self.fft.backward(wave, space);
-        }
+        self.forward_with(wave, space, |_, _| (), |_, _| ());
     }
 
     /// Back to the sample, without the scale.
     pub fn backward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
+        self.backward_with(wave, space, |_, _| (), |_, _| ());
+    }
+
+    /// To the detector what `fill` writes into some rows, given the number of the first; `done` gets rows as they come.
+    pub fn forward_with(
+        &self,
+        wave: &mut [C<T>],
+        space: &mut FftSpace<T>,
+        fill: impl FnMut(usize, &mut [C<T>]),
+        done: impl FnMut(usize, &mut [C<T>]),
+    ) {
         match &self.kind {
-            Kind::Far { .. } => self.fft.backward(wave, space),
-            Kind::Near { inverse, .. } => {
-                self.fft.forward(wave, space);
-                simd::product_in_place(wave, inverse);
-                self.fft.backward(wave, space);
-            }
+            Kind::Far { .. } => self.fft.forward_with(wave, space, fill, done),
+            Kind::Near { kernel, .. } => self.filtered(kernel, wave, space, fill, done),
         }
+    }
+
+    /// The same back to the sample.
+    pub fn backward_with(
+        &self,
+        wave: &mut [C<T>],
+        space: &mut FftSpace<T>,
+        fill: impl FnMut(usize, &mut [C<T>]),
+        done: impl FnMut(usize, &mut [C<T>]),
+    ) {
+        match &self.kind {
+            Kind::Far { .. } => self.fft.backward_with(wave, space, fill, done),
+            Kind::Near { inverse, .. } => self.filtered(inverse, wave, space, fill, done),
+        }
+    }
+
+    /// Through a kernel of frequencies.
+    fn filtered(
+        &self,
+        kernel: &[C<T>],
+        wave: &mut [C<T>],
+        space: &mut FftSpace<T>,
+        fill: impl FnMut(usize, &mut [C<T>]),
+        done: impl FnMut(usize, &mut [C<T>]),
+    ) {
+        let n = self.n();
+        self.fft.forward_with(wave, space, fill, |first, rows| {
+            simd::product_in_place(rows, &kernel[first * n..first * n + rows.len()]);
+        });
+        self.fft.backward_with(wave, space, |_, _| (), done);
     }
 
     /// A probe without the phase that belongs to the propagation, as reconstructions keep it.

@@ -6,12 +6,13 @@ use isard_core::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::engine::{Engine, Method, Settings, Told};
+use crate::engine::{Engine, Method, Positions, Settings, Told};
 use crate::geometry::Geometry;
 use crate::illumination::Illumination;
 use crate::model::{Frame, Model};
 use crate::num::{Complex, Par, narrow};
 use crate::propagate::Propagator;
+use crate::start::{GivenObject, Start, stxm};
 
 /// The part of an engine's iterations that work done while frames arrived can stand for.
 const CREDIT: f64 = 0.5;
@@ -29,6 +30,8 @@ pub struct Task {
     pub object_modes: usize,
     /// What unseen object pixels hold.
     pub fill: Complex<f64>,
+    /// What the object is to begin with, unless one is given.
+    pub start: Start,
     /// Frames before anything begins.
     pub min_frames: usize,
     /// Iterations from one error in counts to the next, for engines where it costs.
@@ -60,6 +63,8 @@ pub struct Session {
     pub model: Model<f32>,
     /// The probe that was given.
     pub given: Option<Vec<Vec<Complex<f64>>>>,
+    /// The object that was given.
+    pub given_object: Option<GivenObject>,
     pub(crate) waiting: Vec<Frame<f32>>,
     pub(crate) begun: bool,
     pub(crate) complete: bool,
@@ -80,6 +85,17 @@ impl Session {
     /// A reconstruction without frames.
     pub fn new(task: Task, geometry: Geometry) -> Result<Session> {
         geometry.check()?;
+        for engine in &task.engines {
+            let Some(how) = &engine.position_refinement else { continue };
+            if Positions::new(how, engine.numiter, geometry.resolution(), task.seed).idle() {
+                let (found, least) = (how.amplitude.unwrap_or(0.0), geometry.resolution());
+                return Err(Error::recipe(format!(
+                    "{:?}: positions are to be refined by {found} m at most, less than a pixel of {least} m",
+                    engine.name
+                ))
+                .help("set a larger `amplitude`, or leave it out: it is three pixels then"));
+            }
+        }
         let propagator = Propagator::new(&geometry);
         let model = Model::new(propagator, vec![], task.object_modes, narrow(task.fill));
         Ok(Session {
@@ -87,6 +103,7 @@ impl Session {
             geometry,
             model,
             given: None,
+            given_object: None,
             waiting: vec![],
             begun: false,
             complete: false,
@@ -242,8 +259,14 @@ impl Session {
         let plain = |p: &Vec<Complex<f64>>| self.model.propagator.plain(p).into_iter().map(narrow).collect();
         let modes: Vec<Vec<Complex<f32>>> = probe.iter().map(plain).collect();
         self.model.probe.modes = modes;
+        match (&self.given_object, self.task.start) {
+            (Some(given), _) => given.place(&mut self.model),
+            (None, Start::Stxm) => stxm(&mut self.model, &self.geometry),
+            (None, Start::Flat) => (),
+        }
+        let given = self.given_object.as_ref().map_or(1, |g| g.modes.len());
         // Several modes of the object must differ, or they stay equal.
-        for (k, mode) in self.model.object.modes.iter_mut().enumerate().skip(1) {
+        for (k, mode) in self.model.object.modes.iter_mut().enumerate().skip(given) {
             let fade = 0.1 / k as f32;
             mode.iter_mut().enumerate().for_each(|(i, z)| *z *= fade * (1.0 + (i % (k + 1)) as f32));
         }

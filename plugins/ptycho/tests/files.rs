@@ -5,6 +5,7 @@ mod common;
 
 use common::reference;
 use isard_h5::{Attr, File};
+use isard_ptycho::file::info::Making;
 use isard_ptycho::file::ptyd::{Chunk, Chunks, Meta, Ptyd, master, part};
 use isard_ptycho::file::tree::Block;
 
@@ -100,7 +101,16 @@ fn own_files_have_the_tree_of_the_others() {
     let (meta, chunk) = own(name);
     let folder = tempfile::tempdir().unwrap();
     let time = "Fri Nov 20 22:17:47 2026";
-    let bytes = master(Some(&meta), &[], Chunks::Held(std::slice::from_ref(&chunk)), time).unwrap();
+    let making = Making {
+        file: "round64_append.ptyd",
+        save: "append",
+        chunk_format: ".chunk%02d",
+        meta: Some(&meta),
+        positions: &chunk.positions,
+        frames: Some(64),
+    };
+    let info = making.members();
+    let bytes = master(Some(&meta), &info, Chunks::Held(std::slice::from_ref(&chunk)), time).unwrap();
     let path = folder.path().join("a.ptyd");
     std::fs::write(&path, bytes).unwrap();
     let ours = File::open(&path).unwrap();
@@ -108,6 +118,14 @@ fn own_files_have_the_tree_of_the_others() {
     assert_eq!(seen(&ours, "/chunks/0", &known), seen(&theirs, "/chunks/0", &known));
     let known = ["version", "num_frames", "label", "shape", "psize", "energy", "distance", "center"];
     assert_eq!(seen(&ours, "/meta", &known), seen(&theirs, "/meta", &known));
+    // The same documentation; what runs in parallel and how many frames were asked for is nobody's business here.
+    let named = |file: &File| -> Vec<Seen> {
+        let mut all = seen(file, "/info", &[""]);
+        let own = ["end_of_scan", "num_frames_actual", "load_parallel", "num_frames"];
+        all.retain(|s| !own.iter().any(|o| s.0.ends_with(&format!("/{o}"))));
+        all
+    };
+    assert_eq!(named(&ours), named(&theirs));
     for at in ["/", "/meta", "/info", "/chunks", "/chunks/0"] {
         assert_eq!(ours.attributes(at).unwrap(), theirs.attributes(at).unwrap(), "{at}");
     }

@@ -192,7 +192,9 @@ fn list(out: &mut String, root: &Value, schema: &Value, indent: &str, expert: bo
         let doc = property.get("description").or_else(|| target.get("description")).and_then(Value::as_str);
         let doc = doc.unwrap_or_default().replace('\n', " ");
         let _ = writeln!(out, "{indent}- `{name}` ({}): {doc}", words.join(", "));
-        list(out, root, target, &format!("{indent}  "), expert);
+        // A list of tables is described by one of them.
+        let inner = target.get("items").map_or(target, |items| resolve(root, items));
+        list(out, root, inner, &format!("{indent}  "), expert);
     }
 }
 

@@ -11,8 +11,9 @@ use super::prior;
 use super::settings::{Line, Noise, Settings};
 use super::smooth;
 use super::support::{Support, off_centre, recentre};
-use crate::model::{Corner, Layers, Model, exit_wave, from_windows, into_windows, rows};
+use crate::model::{Corner, Layers, Model, Room, exit_wave, from_windows, into_windows, rows};
 use crate::num::{Complex, Par, Real, each};
+use crate::overlap::{onto_object, onto_probe};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -174,20 +175,11 @@ impl<T: Real> Likelihood<T> {
                 told.add([0.0, error / (n * n) as f64, 0.0]);
                 self.floats[first + i] = float;
             }
-            into_windows(par, &mut g.object.modes, columns, n, here, |mode, row, item, r, _| {
-                for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
-                    let from = index * n * n + r;
-                    simd::add_conj(row, &model.probe.modes[*p][r..r + n], &waves[item][from..from + n]);
-                }
-            })?;
+            let (waves, probe) = (&waves[..here.len()], &model.probe.modes);
+            onto_object(par, probe, columns, here, waves, &mut g.object.modes, None)?;
             if probe_too {
-                from_windows(par, &mut g.probe.modes, columns, n, here, |mode, row, item, r, there| {
-                    for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {
-                        let from = index * n * n + r;
-                        let object = &model.object.modes[*o][there..there + n];
-                        simd::add_conj(row, object, &waves[item][from..from + n]);
-                    }
-                })?;
+                let object = &model.object.modes;
+                onto_probe(par, object, columns, here, waves, &mut g.probe.modes, None)?;
             }
         }
         Ok(g)
@@ -284,22 +276,43 @@ fn residual<T: Real>(
     let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
     let (pixels, scale) = (n * n, propagator.scale());
     let amplitude = &model.frames[frame].amplitude;
+    let (square, from) = (scale * scale, corner.y * columns + corner.x);
+    let outer = (T::one() + T::one()) * square;
+    // One mode under Gaussian noise: factors are worked out as rows come.
+    let fused = model.pod_count() == 1 && terms.noise == Noise::Gaussian && !terms.floats;
     model.room(0, 1, |room| {
-        let power = &mut room.reals[0];
-        let waves = out.chunks_exact_mut(pixels);
-        for (k, ((p, o), wave)) in model.pods().zip(waves).enumerate() {
-            exit_wave(wave, &model.probe.modes[p], &model.object.modes[o], columns, corner);
-            propagator.forward(wave, &mut room.fft);
-            match k {
-                0 => simd::intensity(power, wave, scale * scale),
-                _ => simd::intensity_add(power, wave, scale * scale),
-            }
+        let Room { fft, reals, .. } = room;
+        let power = &mut reals[0];
+        let mut told = (0.0, 1.0);
+        for (k, ((p, o), wave)) in model.pods().zip(out.chunks_exact_mut(pixels)).enumerate() {
+            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+            let fill = |first: usize, rows: &mut [C<T>]| {
+                let at = first * n..first * n + rows.len();
+                simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
+            };
+            let done = |first: usize, rows: &mut [C<T>]| {
+                let at = first * n..first * n + rows.len();
+                let (power, amplitude) = (&mut power[at.clone()], &amplitude[at]);
+                match k {
+                    0 if fused => {
+                        told.0 += simd::gaussian_scale(rows, amplitude, T::of(terms.renorm), square, outer);
+                    }
+                    0 => simd::intensity(power, rows, square),
+                    _ => simd::intensity_add(power, rows, square),
+                }
+            };
+            propagator.forward_with(wave, fft, fill, done);
         }
-        let two = T::one() + T::one();
-        let told = noise::residual(power, amplitude, terms, two * scale * scale);
+        if !fused {
+            told = noise::residual(power, amplitude, terms, outer);
+        }
         for wave in out.chunks_exact_mut(pixels) {
-            simd::scale_by(wave, power);
-            propagator.backward(wave, &mut room.fft);
+            let fill = |first: usize, rows: &mut [C<T>]| {
+                if !fused {
+                    simd::scale_by(rows, &power[first * n..first * n + rows.len()]);
+                }
+            };
+            propagator.backward_with(wave, fft, fill, |_, _| ());
         }
         told
     })
@@ -321,6 +334,12 @@ fn ray<T: Real>(
     let scale = propagator.scale() * propagator.scale() * T::of(float);
     let amplitude = &model.frames[frame].amplitude;
     let [zero, one] = [T::zero(), T::one()];
+    if model.pod_count() == 1 && terms.noise == Noise::Gaussian && probe_too && !all {
+        let objects = [&model.object.modes[0], &step_o.modes[0]];
+        let probes = [&model.probe.modes[0], &step_p.modes[0]];
+        let [b1, b2] = fused_ray(model, corner, objects, probes, amplitude, [T::of(terms.renorm), scale]);
+        return [0.0, b1, b2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    }
     model.room(3, 5, |room| {
         room.reals.iter_mut().for_each(|r| r.fill(zero));
         let [f, a, b] = room.waves.first_chunk_mut().expect("three waves were asked for");
@@ -359,4 +378,46 @@ fn ray<T: Real>(
         };
         [0.0, b1, b2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     })
+}
+
+/// The parabola of one mode under Gaussian noise; products and coefficients are worked out as rows come and go.
+fn fused_ray<T: Real>(
+    model: &Model<T>,
+    corner: Corner,
+    objects: [&Vec<C<T>>; 2],
+    [probe, step]: [&Vec<C<T>>; 2],
+    amplitude: &[T],
+    [renorm, scale]: [T; 2],
+) -> [f64; 2] {
+    let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
+    let [object, step_o] = objects.map(|o| &o[corner.y * columns + corner.x..]);
+    let mut sums = [0.0; 2];
+    model.room(3, 0, |room| {
+        let Room { fft, waves, .. } = room;
+        let [f, a, b] = waves.first_chunk_mut().expect("three waves were asked for");
+        let at = |first: usize, rows: &[C<T>]| (first * n..first * n + rows.len(), first * columns);
+        let fill = |first: usize, rows: &mut [C<T>]| {
+            let (at, from) = at(first, rows);
+            simd::window_product(rows, &probe[at], &object[from..], columns, n);
+        };
+        propagator.forward_with(f, fft, fill, |_, _| ());
+        let fill = |first: usize, rows: &mut [C<T>]| {
+            let (at, from) = at(first, rows);
+            let (probes, wide) = ([&probe[at.clone()], &step[at]], [&step_o[from..], &object[from..]]);
+            simd::window_products(rows, probes, wide, columns, n);
+        };
+        propagator.forward_with(a, fft, fill, |_, _| ());
+        let fill = |first: usize, rows: &mut [C<T>]| {
+            let (at, from) = at(first, rows);
+            simd::window_product(rows, &step[at], &step_o[from..], columns, n);
+        };
+        let done = |first: usize, rows: &mut [C<T>]| {
+            let (at, _) = at(first, rows);
+            let of = [&f[at.clone()], &a[at.clone()], &*rows];
+            let [b1, b2] = simd::wave_ray(of, &amplitude[at], renorm, scale);
+            sums = [sums[0] + b1, sums[1] + b2];
+        };
+        propagator.forward_with(b, fft, fill, done);
+    });
+    sums
 }

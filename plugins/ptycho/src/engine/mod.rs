@@ -150,12 +150,21 @@ impl<T: Real> Engine<T> {
         Ok(told)
     }
 
-    /// What the next iteration depends on.
+    /// Exit waves, frame by frame, of an engine that has them.
+    pub fn exit(&self) -> &[Vec<Complex<T>>] {
+        match &self.kind {
+            Kind::Projection(e) => &e.exit,
+            Kind::Stochastic(e) => &e.exit,
+            Kind::Likelihood(_) => &[],
+        }
+    }
+
+    /// What the next iteration depends on beside the exit waves.
     pub fn keep(&self) -> Kept<T> {
         let none = Kept { iteration: self.iteration(), exit: vec![], ..Kept::default() };
         match &self.kind {
-            Kind::Projection(e) => Kept { exit: e.exit.clone(), before: e.before.clone(), ..none },
-            Kind::Stochastic(e) => Kept { exit: e.exit.clone(), ..none },
+            Kind::Projection(e) => Kept { before: e.before.clone(), ..none },
+            Kind::Stochastic(_) => none,
             Kind::Likelihood(e) => Kept {
                 memory: e
                     .memory

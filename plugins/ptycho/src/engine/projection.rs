@@ -6,8 +6,9 @@ use super::Told;
 use super::settings::{Bound, Method, Settings};
 use super::smooth;
 use super::support::{Support, off_centre, recentre};
-use crate::model::{Corner, Model, exit_wave, from_windows, into_windows, rows};
+use crate::model::{Corner, Frame, Model, Room, exit_wave};
 use crate::num::{Complex, Par, Real, each};
+use crate::overlap::{Sums, onto_object, onto_probe};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -95,10 +96,9 @@ impl<T: Real> Projection<T> {
         let probe_too = self.iteration >= s.probe_update_start.unwrap_or(2);
         let object_first = s.update_object_first.unwrap_or(true) || !probe_too;
         let corners: Vec<Corner> = (0..model.frames.len()).map(|k| model.corner(k)).collect();
-        let (n, columns) = (model.n(), model.object.columns);
-        let mut sums = model.object.zeros().modes;
+        let columns = model.object.columns;
+        let mut sums = Sums::new(model.object.modes.len(), model.object.rows * columns);
         let mut told = Told::default();
-        let pods: Vec<(usize, usize)> = model.pods().collect();
         for (k, batch) in self.exit.chunks_mut(BATCH).enumerate() {
             let first = k * BATCH;
             let here = &corners[first..first + batch.len()];
@@ -116,12 +116,8 @@ impl<T: Real> Projection<T> {
                 told.within += within as usize;
             }
             if object_first {
-                into_windows(par, &mut sums, columns, n, here, |mode, row, item, r, _| {
-                    for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
-                        let from = index * n * n + r;
-                        simd::add_conj(row, &model.probe.modes[*p][r..r + n], &batch[item][from..from + n]);
-                    }
-                })?;
+                let norm = Some(&mut sums.norm);
+                onto_object(par, &model.probe.modes, columns, here, batch, &mut sums.waves, norm)?;
             }
         }
         self.overlap(model, par, &corners, sums, object_first, probe_too)?;
@@ -136,7 +132,7 @@ impl<T: Real> Projection<T> {
         model: &mut Model<T>,
         par: Par,
         corners: &[Corner],
-        sums: Vec<Vec<C<T>>>,
+        sums: Sums<T>,
         object_first: bool,
         probe_too: bool,
     ) -> Result<()> {
@@ -148,7 +144,7 @@ impl<T: Real> Projection<T> {
                     Some(sums) => sums,
                     None => self.object_sums(model, par, corners)?,
                 };
-                self.update_object(model, par, corners, ready)?;
+                self.update_object(model, ready);
             }
             if !probe_too {
                 return Ok(());
@@ -161,35 +157,18 @@ impl<T: Real> Projection<T> {
         Ok(())
     }
 
-    fn object_sums(&self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<Vec<Vec<C<T>>>> {
-        let n = model.n();
-        let mut sums = model.object.zeros().modes;
-        let pods: Vec<(usize, usize)> = model.pods().collect();
-        into_windows(par, &mut sums, model.object.columns, n, corners, |mode, row, item, r, _| {
-            for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
-                let from = index * n * n + r;
-                simd::add_conj(row, &model.probe.modes[*p][r..r + n], &self.exit[item][from..from + n]);
-            }
-        })?;
+    fn object_sums(&self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<Sums<T>> {
+        let mut sums = Sums::new(model.object.modes.len(), model.object.rows * model.object.columns);
+        let (probe, columns) = (&model.probe.modes, model.object.columns);
+        onto_object(par, probe, columns, corners, &self.exit, &mut sums.waves, Some(&mut sums.norm))?;
         Ok(sums)
     }
 
-    fn update_object(
-        &self,
-        model: &mut Model<T>,
-        par: Par,
-        corners: &[Corner],
-        sums: Vec<Vec<C<T>>>,
-    ) -> Result<()> {
+    fn update_object(&self, model: &mut Model<T>, sums: Sums<T>) {
         let s = &self.settings;
         let inertia = T::of(s.object_inertia.unwrap_or(1e-4) * model.powers().mean);
-        let (n, columns) = (model.n(), model.object.columns);
-        let light = model.probe.intensity();
-        let mut norm = [vec![T::zero(); model.object.rows * columns]];
-        into_windows(par, &mut norm, columns, n, corners, |_, row, _, r, _| {
-            simd::add(row, &light[r..r + n])
-        })?;
-        for (mode, sum) in model.object.modes.iter_mut().zip(sums) {
+        let columns = model.object.columns;
+        for (mode, sum) in model.object.modes.iter_mut().zip(sums.waves) {
             let held;
             let held = match s.obj_smooth_std {
                 Some(sigma) => {
@@ -199,7 +178,7 @@ impl<T: Real> Projection<T> {
                 None => &*mode,
             };
             let mut next: Vec<C<T>> = Vec::with_capacity(sum.len());
-            for ((held, sum), norm) in held.iter().zip(&sum).zip(&norm[0]) {
+            for ((held, sum), norm) in held.iter().zip(&sum).zip(&sums.norm) {
                 let over = T::one() / (inertia + *norm);
                 let z = C::new((inertia * held.re + sum.re) * over, (inertia * held.im + sum.im) * over);
                 // Where neither light nor inertia is, nothing is known.
@@ -218,31 +197,18 @@ impl<T: Real> Projection<T> {
             }
             *mode = next;
         }
-        Ok(())
     }
 
     /// Updates the probe; gives how much it changed.
     fn update_probe(&mut self, model: &mut Model<T>, par: Par, corners: &[Corner]) -> Result<f64> {
-        let (n, columns) = (model.n(), model.object.columns);
         let (frames, modes) = (model.frames.len(), model.object.modes.len());
         let inertia = T::of(self.settings.probe_inertia.unwrap_or(1e-9) * (frames * modes) as f64);
-        let pods: Vec<(usize, usize)> = model.pods().collect();
-        let mut sums = model.probe.zeros().modes;
-        from_windows(par, &mut sums, columns, n, corners, |mode, row, item, r, there| {
-            for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {
-                let from = index * n * n + r;
-                let object = &model.object.modes[*o][there..there + n];
-                simd::add_conj(row, object, &self.exit[item][from..from + n]);
-            }
-        })?;
-        let shown = model.object.intensity();
-        let mut norm = [vec![T::zero(); n * n]];
-        from_windows(par, &mut norm, columns, n, corners, |_, row, _, _, there| {
-            simd::add(row, &shown[there..there + n])
-        })?;
+        let mut sums = Sums::new(model.probe.modes.len(), model.n() * model.n());
+        let (object, columns) = (&model.object.modes, model.object.columns);
+        onto_probe(par, object, columns, corners, &self.exit, &mut sums.waves, Some(&mut sums.norm))?;
         let mut probe = model.probe.clone();
-        for (mode, sum) in probe.modes.iter_mut().zip(&sums) {
-            for ((z, sum), norm) in mode.iter_mut().zip(sum).zip(&norm[0]) {
+        for (mode, sum) in probe.modes.iter_mut().zip(&sums.waves) {
+            for ((z, sum), norm) in mode.iter_mut().zip(sum).zip(&sums.norm) {
                 let over = T::one() / (inertia + *norm);
                 let next = C::new((inertia * z.re + sum.re) * over, (inertia * z.im + sum.im) * over);
                 *z = if over.is_finite() { next } else { *z };
@@ -297,56 +263,79 @@ fn fourier<T: Real>(
     let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
     let (pods, scale) = (model.pod_count(), propagator.scale());
     let Frame { amplitude, good, .. } = &model.frames[frame];
-    let part = |k: usize| k * n * n..(k + 1) * n * n;
+    let (part, square) = (|k: usize| k * n * n..(k + 1) * n * n, scale * scale);
+    let from = corner.y * columns + corner.x;
     model.room(pods, 1, |room| {
-        let (waves, model_power) = (&mut room.waves, &mut room.reals[0]);
+        let Room { fft, waves, reals } = room;
+        let power = &mut reals[0];
         let mut photons = 0.0;
         if terms.photons {
             for (k, (p, o)) in model.pods().enumerate() {
                 exit_wave(&mut waves[0], &model.probe.modes[p], &model.object.modes[o], columns, corner);
-                propagator.forward(&mut waves[0], &mut room.fft);
+                propagator.forward(&mut waves[0], fft);
                 match k {
-                    0 => simd::intensity(model_power, &waves[0], scale * scale),
-                    _ => simd::intensity_add(model_power, &waves[0], scale * scale),
+                    0 => simd::intensity(power, &waves[0], square),
+                    _ => simd::intensity_add(power, &waves[0], square),
                 }
             }
-            photons = simd::photon_error(model_power, amplitude) / (n * n) as f64;
+            photons = simd::photon_error(power, amplitude) / (n * n) as f64;
         }
+        let mut error = 0.0;
         for (k, (p, o)) in model.pods().enumerate() {
-            let (probe, object, psi) = (&model.probe.modes[p], &model.object.modes[o], &exit[part(k)]);
-            for (here, there) in rows(n, corner, columns) {
-                let out = &mut waves[k][here.clone()];
-                simd::mixed(out, &psi[here.clone()], &probe[here], &object[there], terms.c);
-            }
-            propagator.forward(&mut waves[k], &mut room.fft);
-            match k {
-                0 => simd::intensity(model_power, &waves[k], scale * scale),
-                _ => simd::intensity_add(model_power, &waves[k], scale * scale),
-            }
+            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+            let psi = &exit[part(k)];
+            let fill = |first: usize, rows: &mut [C<T>]| {
+                let at = first * n..first * n + rows.len();
+                let object = &object[first * columns..];
+                simd::window_mixed(rows, &psi[at.clone()], &probe[at], object, columns, n, terms.c);
+            };
+            let done = |first: usize, rows: &mut [C<T>]| {
+                let at = first * n..first * n + rows.len();
+                let (power, amplitude) = (&mut power[at.clone()], &amplitude[at]);
+                match k {
+                    0 if pods == 1 => error += simd::power_error(power, rows, amplitude, square),
+                    0 => simd::intensity(power, rows, square),
+                    _ => simd::intensity_add(power, rows, square),
+                }
+            };
+            propagator.forward_with(&mut waves[k], fft, fill, done);
         }
-        let error = simd::amplitude_error(model_power, amplitude) / (*good).max(1) as f64;
+        if pods > 1 {
+            error = simd::amplitude_error(power, amplitude);
+        }
+        let error = error / (*good).max(1) as f64;
         let outside = error > terms.bound;
+        let slack = T::of((terms.bound / error).sqrt());
         let weights = match outside {
             true => terms.outside,
             false => [T::zero(), terms.within, -terms.within],
         };
-        if outside {
-            simd::factor(model_power, amplitude, T::of((terms.bound / error).sqrt()), scale * scale);
+        if outside && pods > 1 {
+            simd::factor(power, amplitude, slack, square);
         }
         let mut moved = 0.0;
         for (k, (p, o)) in model.pods().enumerate() {
-            if outside {
-                simd::scale_by(&mut waves[k], model_power);
-                propagator.backward(&mut waves[k], &mut room.fft);
+            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+            let psi = &mut exit[part(k)];
+            let mut done = |first: usize, rows: &mut [C<T>]| {
+                let at = first * n..first * n + rows.len();
+                let object = &object[first * columns..];
+                let (psi, probe) = (&mut psi[at.clone()], &probe[at]);
+                moved += simd::window_relax(psi, rows, probe, object, columns, n, weights);
+            };
+            if !outside {
+                done(0, &mut waves[k]);
+                continue;
             }
-            let (probe, object, psi) = (&model.probe.modes[p], &model.object.modes[o], &mut exit[part(k)]);
-            for (here, there) in rows(n, corner, columns) {
-                let f = &waves[k][here.clone()];
-                moved += simd::relax(&mut psi[here.clone()], f, &probe[here], &object[there], weights);
-            }
+            let fill = |first: usize, rows: &mut [C<T>]| {
+                let at = first * n..first * n + rows.len();
+                match pods {
+                    1 => simd::factor_scale(rows, &power[at.clone()], &amplitude[at], slack, square),
+                    _ => simd::scale_by(rows, &power[at]),
+                }
+            };
+            propagator.backward_with(&mut waves[k], fft, fill, done);
         }
         [error, photons, moved / (n * n) as f64, f64::from(u8::from(!outside))]
     })
 }
-
-use crate::model::Frame;

@@ -135,71 +135,89 @@ pub struct Settings {
     #[schemars(range(min = 1))]
     pub numiter: u64,
     /// All: the part of the frame that the probe may fill, a disc; 0 or less for all of it.
+    #[schemars(range(max = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_support: Option<f64>,
     /// All: the same in the probe's Fourier transform.
+    #[schemars(range(max = 1), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_fourier_support: Option<f64>,
     /// All: the first iteration that changes the probe.
+    #[schemars(extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_update_start: Option<u64>,
     /// All: the probe is moved back to the middle when it is further away than this.
-    #[schemars(extend("x-unit" = "pixel"))]
+    #[schemars(range(min = 0), extend("x-unit" = "pixel"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_center_tol: Option<f64>,
     /// All: refinement of positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position_refinement: Option<Refinement>,
     /// DM: how much of the difference is taken. EPIE: the step of the probe.
+    #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
     /// RAAR: relaxation. EPIE: the step of the object.
+    #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta: Option<f64>,
     /// DM, RAAR: frames nearer to their counts than this are left alone; `auto-poisson` is a quarter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fourier_power_bound: Option<Bound>,
     /// DM, RAAR: makes the bound from the power of the brightest frame.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fourier_relax_factor: Option<f64>,
     /// DM, RAAR: rounds of updating object and probe at most.
+    #[schemars(range(min = 1), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_max_iterations: Option<u32>,
     /// DM, RAAR: rounds end when the probe changes less than this.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_converge_factor: Option<f64>,
     /// DM, RAAR: whether the object is updated before the probe.
+    #[schemars(extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_object_first: Option<bool>,
     /// DM, RAAR: how much the object holds on to itself.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_inertia: Option<f64>,
     /// DM, RAAR: how much the probe holds on to itself.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_inertia: Option<f64>,
     /// DM, RAAR: smooths what the object holds on to.
-    #[schemars(extend("x-unit" = "pixel"))]
+    #[schemars(range(min = 0, max = 20), extend("x-unit" = "pixel", "x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obj_smooth_std: Option<f64>,
     /// DM, RAAR: least and most transmission of the object.
+    #[schemars(extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_object: Option<[f64; 2]>,
     /// EPIE: whether steps are scaled by the most of the whole object.
+    #[schemars(extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_norm_is_global: Option<bool>,
     /// EPIE, SDR: frames whose steps are taken together, side by side; 1 is the reference order.
+    #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
     /// SDR: reflection.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sigma: Option<f64>,
     /// SDR: relaxation.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tau: Option<f64>,
     /// SDR: the step of the probe.
+    #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta_probe: Option<f64>,
     /// SDR: the step of the object.
+    #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta_object: Option<f64>,
     /// ML: the noise reckoned with.
@@ -210,37 +228,44 @@ pub struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floating_intensities: Option<bool>,
     /// ML: scales counts to photons.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intensity_renormalization: Option<f64>,
     /// ML: whether a smooth object is preferred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reg_del2: Option<bool>,
     /// ML: how much it is preferred.
+    #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reg_del2_amplitude: Option<f64>,
     /// ML: smooths the object's gradient.
-    #[schemars(extend("x-unit" = "pixel"))]
+    #[schemars(range(min = 0), extend("x-unit" = "pixel"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smooth_gradient: Option<f64>,
     /// ML: the part of the smoothing that each iteration takes away.
+    #[schemars(range(min = 0, max = 1), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smooth_gradient_decay: Option<f64>,
     /// ML: whether probe and object are scaled to steps of one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_precond: Option<bool>,
     /// ML: the size of the probe's steps in those of the object.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_probe_object: Option<f64>,
     /// ML: whether gradients are divided by the wave that lights them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wavefield_precond: Option<bool>,
     /// ML: keeps that division finite for the object.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wavefield_delta_object: Option<f64>,
     /// ML: keeps that division finite for the probe.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wavefield_delta_probe: Option<f64>,
     /// ML: how far the line search looks.
+    #[schemars(extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poly_line_coeffs: Option<Line>,
 }
@@ -298,12 +323,7 @@ impl Settings {
                 faults.push(format!("`{name}` is no option of {:?}", self.name));
             }
         }
-        if self.numiter == 0 {
-            faults.push("`numiter` is 0, wanted 1 or more".into());
-        }
-        if self.batch == Some(0) {
-            faults.push("`batch` is 0, wanted 1 or more".into());
-        }
+        faults.extend(outside(&given));
         if self.intensity_renormalization.is_some_and(|x| !(x.is_finite() && x > 0.0)) {
             faults.push("`intensity_renormalization` must be more than 0".into());
         }
@@ -324,5 +344,44 @@ impl Settings {
             faults.push("`position_refinement` wants an interval and an amplitude above 0".into());
         }
         faults
+    }
+}
+
+/// Numbers outside the limits that the schema gives them.
+fn outside(given: &serde_json::Value) -> Vec<String> {
+    let schema = schemars::schema_for!(Settings);
+    let mut faults = vec![];
+    for (name, property) in schema.get("properties").and_then(|p| p.as_object()).into_iter().flatten() {
+        let limit = |key: &str| property.get(key).and_then(serde_json::Value::as_f64);
+        let Some(found) = given[name].as_f64() else { continue };
+        if let Some(least) = limit("minimum").filter(|least| found < *least) {
+            faults.push(format!("`{name}` is {found}, wanted at least {least}"));
+        }
+        if let Some(most) = limit("maximum").filter(|most| found > *most) {
+            faults.push(format!("`{name}` is {found}, wanted at most {most}"));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_their_limits_are_told() {
+        let mut settings = Settings::new(Method::DM, 0);
+        (settings.alpha, settings.object_inertia, settings.probe_support) =
+            (Some(-0.5), Some(-1.0), Some(1.5));
+        let faults = settings.faults();
+        for wanted in [
+            "`numiter` is 0, wanted at least 1",
+            "`alpha` is -0.5, wanted at least 0",
+            "`object_inertia` is -1, wanted at least 0",
+            "`probe_support` is 1.5, wanted at most 1",
+        ] {
+            assert!(faults.iter().any(|f| f == wanted), "{wanted}: {faults:?}");
+        }
+        assert_eq!(Settings::new(Method::ML, 5).faults(), Vec::<String>::new());
     }
 }

@@ -10,8 +10,9 @@ use rand_chacha::rand_core::SeedableRng;
 use super::Told;
 use super::projection::products;
 use super::settings::{Method, Settings};
-use crate::model::{Corner, Frame, Model, Room, exit_wave, from_windows, into_windows, rows};
+use crate::model::{Corner, Frame, Model, Room, exit_wave, rows};
 use crate::num::{Complex, Par, Real, each};
+use crate::overlap::{Sums, onto_object, onto_probe};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -109,11 +110,13 @@ impl<T: Real> Stochastic<T> {
         let probe_too = self.iteration >= self.settings.probe_update_start.unwrap_or(0);
         let order = self.order(model.frames.len());
         let mut told = Told::default();
+        let mut most = None;
         for batch in order.chunks(self.settings.batch.unwrap_or(1).max(1)) {
             for frame in batch {
                 before(model, *frame)?;
             }
             match batch {
+                [one] if self.plain(model) => told.add(self.fused(model, *one, probe_too, &mut most)),
                 [one] => told.add(self.one(model, *one, probe_too)),
                 many => self.many(model, par, many, probe_too, &mut told)?,
             }
@@ -128,6 +131,64 @@ impl<T: Real> Stochastic<T> {
             }
         }
         Ok(told)
+    }
+
+    /// Whether all steps are fractions of the largest light of one mode: then they can be taken as waves come back.
+    fn plain(&self, model: &Model<T>) -> bool {
+        model.pod_count() == 1 && self.exit.is_empty() && self.steps.local == [0.0; 2] && !self.steps.global
+    }
+
+    /// Takes the steps of one frame in two passes; `most` is the largest light of the probe, if it is known.
+    fn fused(
+        &mut self,
+        model: &mut Model<T>,
+        frame: usize,
+        probe_too: bool,
+        most: &mut Option<f64>,
+    ) -> [f64; 3] {
+        let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
+        let mut room = model.take_room(1, 1);
+        let Model { propagator, frames, probe, object, .. } = &mut *model;
+        let (probe, object) = (&mut probe.modes[0], &mut object.modes[0]);
+        let Frame { amplitude, good, .. } = &frames[frame];
+        let Room { fft, waves, reals } = &mut room;
+        let (wave, power) = (&mut waves[0], &mut reals[0]);
+        let from = corner.y * columns + corner.x;
+        let square = propagator.scale() * propagator.scale();
+        let over = |length: f64, most: f64| T::of(if most > 0.0 { length / most } else { 0.0 });
+        let light = most.unwrap_or_else(|| simd::largest_abs2(probe).wide());
+        let mut errors = [0.0; 2];
+        let fill = |first: usize, rows: &mut [C<T>]| {
+            let at = first * n..first * n + rows.len();
+            simd::window_product(rows, &probe[at], &object[from + first * columns..], columns, n);
+        };
+        let done = |first: usize, rows: &mut [C<T>]| {
+            let at = first * n..first * n + rows.len();
+            let [fourier, counted] = simd::power_errors(&mut power[at.clone()], rows, &amplitude[at], square);
+            errors = [errors[0] + fourier, errors[1] + counted];
+        };
+        propagator.forward_with(wave, fft, fill, done);
+        let fill = |first: usize, rows: &mut [C<T>]| {
+            let at = first * n..first * n + rows.len();
+            simd::factor_scale(rows, &power[at.clone()], &amplitude[at], T::zero(), square);
+        };
+        let (mut moved, mut shown, k) = (0.0, 0.0f64, over(self.steps.length[0], light));
+        let done = |first: usize, rows: &mut [C<T>]| {
+            let at = first * n..first * n + rows.len();
+            let window = &mut object[from + first * columns..];
+            let [left, top] = simd::window_step(rows, &probe[at], window, columns, n, k);
+            (moved, shown) = (moved + left, shown.max(top));
+        };
+        propagator.backward_with(wave, fft, fill, done);
+        *most = Some(light);
+        if probe_too {
+            let k = over(self.steps.length[1], shown);
+            *most = Some(simd::window_probe_step(probe, &object[from..], wave, columns, n, k));
+        }
+        let pixels = (n * n) as f64;
+        let told = [errors[0] / (*good).max(1) as f64, errors[1] / pixels, moved / pixels];
+        model.shelf.put(room);
+        told
     }
 
     /// Takes the steps of one frame.
@@ -216,52 +277,30 @@ impl<T: Real> Stochastic<T> {
         for (k, exit) in batch.iter().zip(exits).filter(|(_, e)| !e.is_empty()) {
             self.exit[*k] = exit;
         }
-        let light = model.probe.intensity();
-        let most = simd::largest(&light);
+        let most = simd::largest(&model.probe.intensity());
         let [length, local] = [steps.length[0], steps.local[0]];
         // Only the rows that the batch touches.
         let top = corners.iter().map(|c| c.y).min().unwrap_or(0);
         let end = corners.iter().map(|c| c.y + n).max().unwrap_or(0);
         let lower: Vec<Corner> = corners.iter().map(|c| Corner { y: c.y - top, x: c.x }).collect();
-        let size = (end - top) * columns;
-        let mut sums = vec![vec![C::default(); size]; model.object.modes.len()];
-        into_windows(par, &mut sums, columns, n, &lower, |mode, row, item, r, _| {
-            for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
-                let from = index * n * n + r;
-                simd::add_conj(row, &model.probe.modes[*p][r..r + n], &waves[item][from..from + n]);
-            }
-        })?;
-        let mut norm = [vec![T::zero(); size]];
-        into_windows(par, &mut norm, columns, n, &lower, |_, row, _, r, _| simd::add(row, &light[r..r + n]))?;
+        let mut sums = Sums::new(model.object.modes.len(), (end - top) * columns);
+        let probe = &model.probe.modes;
+        onto_object(par, probe, columns, &lower, &waves, &mut sums.waves, Some(&mut sums.norm))?;
         // Where windows overlap their light adds up: steps are divided by what is larger, that or the most of one.
         let floor = T::of((1.0 - local) * most.wide());
-        for (mode, sum) in model.object.modes.iter_mut().zip(&sums) {
-            together(&mut mode[top * columns..end * columns], sum, &norm[0], floor, T::of(length));
+        for (mode, sum) in model.object.modes.iter_mut().zip(&sums.waves) {
+            together(&mut mode[top * columns..end * columns], sum, &sums.norm, floor, T::of(length));
         }
         if !probe_too {
             return Ok(());
         }
-        let mut shown = vec![T::zero(); model.object.rows * columns];
-        for mode in &model.object.modes {
-            let rows = top * columns..end * columns;
-            simd::intensity_add(&mut shown[rows.clone()], &mode[rows], T::one());
-        }
-        let mut sums = model.probe.zeros().modes;
-        from_windows(par, &mut sums, columns, n, &corners, |mode, row, item, r, there| {
-            for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {
-                let from = index * n * n + r;
-                let object = &model.object.modes[*o][there..there + n];
-                simd::add_conj(row, object, &waves[item][from..from + n]);
-            }
-        })?;
-        let mut norm = [vec![T::zero(); n * n]];
-        from_windows(par, &mut norm, columns, n, &corners, |_, row, _, _, there| {
-            simd::add(row, &shown[there..there + n])
-        })?;
-        let most = simd::largest(&norm[0]);
+        let mut sums = Sums::new(model.probe.modes.len(), n * n);
+        let object = &model.object.modes;
+        onto_probe(par, object, columns, &corners, &waves, &mut sums.waves, Some(&mut sums.norm))?;
+        let most = simd::largest(&sums.norm);
         let floor = T::of((1.0 - steps.local[1]) * most.wide());
-        for (mode, sum) in model.probe.modes.iter_mut().zip(&sums) {
-            together(mode, sum, &norm[0], floor, T::of(steps.length[1]));
+        for (mode, sum) in model.probe.modes.iter_mut().zip(&sums.waves) {
+            together(mode, sum, &sums.norm, floor, T::of(steps.length[1]));
         }
         Ok(())
     }
@@ -371,3 +410,7 @@ fn project<T: Real>(
     }
     [fourier / (*good).max(1) as f64, photons / pixels as f64, moved / pixels as f64]
 }
+
+#[cfg(test)]
+#[path = "stochastic_tests.rs"]
+mod tests;

@@ -194,15 +194,20 @@ pub fn stamp(image: &mut Image, time: &str) -> Result<()> {
 
 /// The time now as C writes it, in UTC: `Fri Nov 20 22:17:01 2026`.
 pub fn asctime() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    asctime_of(now.as_secs())
+    asctime_of(now())
 }
 
-fn asctime_of(seconds: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+/// The time now by ISO 8601, in UTC: `2026-11-20T22:17:01Z`.
+pub fn iso() -> String {
+    iso_of(now())
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Year, month and day from 0, and the day of the week from Thursday.
+fn date(days: u64) -> (u64, usize, u64, usize) {
     let leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
     let (mut year, mut day) = (1970, days);
     while day >= 365 + u64::from(leap(year)) {
@@ -215,9 +220,22 @@ fn asctime_of(seconds: u64) -> String {
         day -= lengths[month];
         month += 1;
     }
+    (year, month, day, (days % 7) as usize)
+}
+
+fn asctime_of(seconds: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (rest, (year, month, day, name)) = (seconds % 86_400, date(seconds / 86_400));
     let (h, m, s) = (rest / 3600, rest / 60 % 60, rest % 60);
-    let name = DAYS[(days % 7) as usize];
-    format!("{name} {} {:2} {h:02}:{m:02}:{s:02} {year}", MONTHS[month], day + 1)
+    format!("{} {} {:2} {h:02}:{m:02}:{s:02} {year}", DAYS[name], MONTHS[month], day + 1)
+}
+
+fn iso_of(seconds: u64) -> String {
+    let (rest, (year, month, day, _)) = (seconds % 86_400, date(seconds / 86_400));
+    let (h, m, s) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year}-{:02}-{:02}T{h:02}:{m:02}:{s:02}Z", month + 1, day + 1)
 }
 
 /// An error of the HDF5 library.
@@ -238,5 +256,8 @@ mod tests {
         assert_eq!(asctime_of(1_795_213_021), "Fri Nov 20 22:17:01 2026");
         assert_eq!(asctime_of(951_782_400), "Tue Feb 29 00:00:00 2000");
         assert_eq!(asctime_of(0), "Thu Jan  1 00:00:00 1970");
+        // The same ones by `date -u -Iseconds`.
+        assert_eq!(iso_of(1_795_213_021), "2026-11-20T22:17:01Z");
+        assert_eq!(iso_of(951_782_400), "2000-02-29T00:00:00Z");
     }
 }

@@ -3,8 +3,12 @@
 //! Both forms come from one body, so that they give the same bits; a test compares them.
 
 mod plain;
+mod turn;
+mod window;
 
 use crate::num::{Complex, Real};
+
+pub use turn::transpose_rows;
 
 type C<T> = Complex<T>;
 
@@ -22,7 +26,7 @@ fn wide() -> bool {
 }
 
 macro_rules! kernels {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?;)*) => {
+    ($from:ident: $($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?;)*) => {
         $(
             $(#[$doc])*
             pub fn $name<T: Real>($($arg: $type),*) $(-> $out)? {
@@ -30,20 +34,20 @@ macro_rules! kernels {
                 {
                     #[target_feature(enable = "avx2")]
                     fn with_avx2<T: Real>($($arg: $type),*) $(-> $out)? {
-                        plain::$name($($arg),*)
+                        $from::$name($($arg),*)
                     }
                     if wide() {
                         // SAFETY: the processor has the instructions the function was compiled for.
                         return unsafe { with_avx2($($arg),*) };
                     }
                 }
-                plain::$name($($arg),*)
+                $from::$name($($arg),*)
             }
         )*
     };
 }
 
-kernels! {
+kernels! { plain:
     /// `out = a b`.
     product(out: &mut [C<T>], a: &[C<T>], b: &[C<T>]);
     /// `out = out a`.
@@ -70,8 +74,6 @@ kernels! {
     relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], b: &[C<T>], weights: [T; 3]) -> f64;
     /// `out += a`.
     add(out: &mut [T], a: &[T]);
-    /// `out += conj(a) b`.
-    add_conj(out: &mut [C<T>], a: &[C<T>], b: &[C<T>]);
     /// `out += k conj(a) b`.
     add_conj_scaled(out: &mut [C<T>], a: &[C<T>], b: &[C<T>], k: T);
     /// `out += k conj(a) b / (base + share norm)`, with `[k, base, share]`.
@@ -88,8 +90,35 @@ kernels! {
     ray(out: [&mut [T]; 3], f: &[C<T>], a: &[C<T>], b: &[C<T>], scale: T);
     /// First and second coefficient of the Gaussian likelihood along a ray.
     gaussian_ray(of: [&[T]; 3], amp: &[T], renorm: T) -> [f64; 2];
-    /// Writes rows `first ..` as columns of `out`, which is `n` by `n`.
-    transpose_rows(rows: &[C<T>], first: usize, out: &mut [C<T>], n: usize);
+}
+
+kernels! { window:
+    /// `out = a window`.
+    window_product(out: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize);
+    /// `out = a0 window0 + a1 window1`.
+    window_products(out: &mut [C<T>], a: [&[C<T>]; 2], wide: [&[C<T>]; 2], columns: usize, n: usize);
+    /// `out = (1 - c) psi + c a window`.
+    window_mixed(out: &mut [C<T>], psi: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, c: T);
+    /// Moves an exit wave by `w0 f + w1 a window + w2 psi`; gives the sum of squared moves.
+    window_relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, weights: [T; 3]) -> f64;
+    /// Amplitudes of waves; gives the sum of squared differences to the measured ones.
+    power_error(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> f64;
+    /// The same with the error in counts beside it.
+    power_errors(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2];
+    /// Gives waves of model amplitudes the measured ones, up to `slack` of the difference.
+    factor_scale(f: &mut [C<T>], model: &[T], amp: &[T], slack: T, scale: T);
+    /// `f -= a window`, then `window += k conj(a) f`; gives the sum of `|f|²` and the window's largest `|z|²`.
+    window_step(f: &mut [C<T>], a: &[C<T>], wide: &mut [C<T>], columns: usize, n: usize, k: T) -> [f64; 2];
+    /// `out += k conj(window) f`; gives the largest `|out|²`.
+    window_probe_step(out: &mut [C<T>], wide: &[C<T>], f: &[C<T>], columns: usize, n: usize, k: T) -> f64;
+    /// `window += conj(a) b`, and `norm += |a|²` over the same window.
+    onto_window(wide: &mut [C<T>], norm: Option<&mut [T]>, columns: usize, a: &[C<T>], b: &[C<T>], n: usize);
+    /// `out += conj(window) b`, and `norm += |window|²`.
+    from_window(out: &mut [C<T>], norm: Option<&mut [T]>, wide: &[C<T>], columns: usize, b: &[C<T>], n: usize);
+    /// The Gaussian likelihood of waves, which become residuals.
+    gaussian_scale(f: &mut [C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64;
+    /// First and second coefficient of the Gaussian likelihood along a ray, from waves.
+    wave_ray(of: [&[C<T>]; 3], amp: &[T], renorm: T, scale: T) -> [f64; 2];
 }
 
 #[cfg(test)]

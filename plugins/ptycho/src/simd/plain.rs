@@ -6,26 +6,26 @@
 use crate::num::{Complex, Real};
 
 /// Lanes of a sum.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 #[inline(always)]
-fn sum<T: Real>(lanes: [T; LANES]) -> f64 {
+pub fn sum<T: Real>(lanes: [T; LANES]) -> f64 {
     lanes.iter().map(|x| x.wide()).sum()
 }
 
 #[inline(always)]
-fn mul<T: Real>(a: Complex<T>, b: Complex<T>) -> Complex<T> {
+pub fn mul<T: Real>(a: Complex<T>, b: Complex<T>) -> Complex<T> {
     Complex::new(a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re)
 }
 
 /// `conj(a) b`.
 #[inline(always)]
-fn mulc<T: Real>(a: Complex<T>, b: Complex<T>) -> Complex<T> {
+pub fn mulc<T: Real>(a: Complex<T>, b: Complex<T>) -> Complex<T> {
     Complex::new(a.re * b.re + a.im * b.im, a.re * b.im - a.im * b.re)
 }
 
 #[inline(always)]
-fn abs2<T: Real>(a: Complex<T>) -> T {
+pub fn abs2<T: Real>(a: Complex<T>) -> T {
     a.re * a.re + a.im * a.im
 }
 
@@ -202,14 +202,6 @@ pub fn relax<T: Real>(
 pub fn add<T: Real>(out: &mut [T], a: &[T]) {
     for (o, a) in out.iter_mut().zip(a) {
         *o += *a;
-    }
-}
-
-/// `out += conj(a) b`.
-#[inline(always)]
-pub fn add_conj<T: Real>(out: &mut [Complex<T>], a: &[Complex<T>], b: &[Complex<T>]) {
-    for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
-        *o = *o + mulc(*a, *b);
     }
 }
 

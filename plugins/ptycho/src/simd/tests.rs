@@ -5,6 +5,9 @@ use super::*;
 /// A loop in its wide or its plain form; gives what it returns.
 type Loop<'a, T> = &'a dyn Fn(bool, &mut Vec<C<T>>, &mut Vec<T>) -> Vec<f64>;
 
+/// The same over a window, with the larger image beside it.
+type Wider<'a, T> = &'a dyn Fn(bool, &mut Vec<C<T>>, &mut Vec<C<T>>, &mut Vec<T>) -> Vec<f64>;
+
 struct Noise(u64);
 
 impl Noise {
@@ -55,7 +58,6 @@ fn same<T: Real>() {
         check!(|w, _r| scale_by(w, &y));
         check!(|w, _r| relax(w, &a, &b, &c, [k, k, k]));
         check!(|_w, r| add(r, &y));
-        check!(|w, _r| add_conj(w, &a, &b));
         check!(|w, _r| add_conj_scaled(w, &a, &b, k));
         check!(|w, _r| add_conj_over(w, &a, &b, &y, [k, T::of(5.0), k]));
         check!(|w, _r| minus_product(w, &a, &b));
@@ -80,10 +82,67 @@ fn same<T: Real>() {
         transpose_rows(&rows, 0, &mut p, n);
         plain::transpose_rows(&rows, 0, &mut q, n);
         assert_eq!(p, q);
+        // A few rows into the middle leave the other columns alone.
+        let rows = &rows[..4.min(n) * n];
+        transpose_rows(rows, 1, &mut p, n);
+        plain::transpose_rows(rows, 1, &mut q, n);
+        assert_eq!(p, q);
+        let rows = Noise(3).waves::<T>(n * n);
+        transpose_rows(&rows, 0, &mut p, n);
         for i in 0..n {
             for j in 0..n {
                 assert_eq!(p[j * n + i], rows[i * n + j]);
             }
+        }
+    }
+}
+
+/// Loops over windows: eight rows of `n` pixels in a larger image.
+fn same_windows<T: Real>() {
+    for n in [9usize, 16, 40] {
+        let (columns, k) = (n + 5, T::of(0.3));
+        let mut noise = Noise(n as u64);
+        let mut waves = |n: usize| noise.waves::<T>(n);
+        let (a, b, f) = (waves(8 * n), waves(8 * n), waves(8 * n));
+        let (big, other) = (waves(8 * columns), waves(8 * columns));
+        let amp = Noise(7).reals::<T>(8 * n);
+        let model: Vec<T> = Noise(8).reals::<T>(8 * columns).into_iter().map(|x: T| x.abs()).collect();
+        // What is written: an image of the window's size, a larger one, and real ones of both sizes.
+        let two = |work: Wider<T>| {
+            let (mut w1, mut g1, mut r1) = (f.clone(), big.clone(), model.clone());
+            let (mut w2, mut g2, mut r2) = (f.clone(), big.clone(), model.clone());
+            assert_eq!(work(true, &mut w1, &mut g1, &mut r1), work(false, &mut w2, &mut g2, &mut r2));
+            assert!(w1 == w2 && g1 == g2 && r1 == r2);
+        };
+        macro_rules! check {
+            (|$w:ident, $g:ident, $r:ident| $name:ident($($arg:expr),*)) => {
+                two(&|fast, $w, $g, $r| {
+                    let out = if fast { $name($($arg),*) } else { window::$name($($arg),*) };
+                    flat(&out)
+                });
+            };
+        }
+        check!(|w, _g, _r| window_product(w, &a, &big, columns, n));
+        check!(|w, _g, _r| window_products(w, [&a, &b], [&big, &other], columns, n));
+        check!(|w, _g, _r| window_mixed(w, &a, &b, &big, columns, n, k));
+        check!(|w, _g, _r| window_relax(w, &a, &b, &big, columns, n, [k, k, k]));
+        check!(|w, _g, r| power_error(&mut r[..8 * n], w, &amp, k));
+        check!(|w, _g, r| power_errors(&mut r[..8 * n], w, &amp, k));
+        check!(|w, _g, r| factor_scale(w, &r[..8 * n], &amp, k, k));
+        check!(|w, g, _r| window_step(w, &a, g, columns, n, k));
+        check!(|w, g, _r| window_probe_step(w, g, &a, columns, n, k));
+        check!(|_w, g, _r| onto_window(g, None, columns, &a, &b, n));
+        check!(|_w, g, r| onto_window(g, Some(r), columns, &a, &b, n));
+        check!(|w, g, _r| from_window(w, None, g, columns, &a, n));
+        check!(|w, g, r| from_window(w, Some(&mut r[..8 * n]), g, columns, &a, n));
+        check!(|w, _g, _r| gaussian_scale(w, &amp, k, k, k));
+        check!(|w, _g, _r| wave_ray([&w[..], &a, &b], &amp, k, k));
+        // What stands beside the window is left alone.
+        let (mut wave, mut grown) = (f.clone(), big.clone());
+        window_step(&mut wave, &a, &mut grown, columns, n, k);
+        for y in 0..8 {
+            assert_eq!(grown[y * columns + n..(y + 1) * columns], big[y * columns + n..(y + 1) * columns]);
+            assert!((0..n).all(|x| grown[y * columns + x] != big[y * columns + x]));
         }
     }
 }
@@ -115,9 +174,11 @@ fn flat<F: Flat>(value: &F) -> Vec<f64> {
 #[test]
 fn wide_and_plain_loops_agree_in_single_precision() {
     same::<f32>();
+    same_windows::<f32>();
 }
 
 #[test]
 fn wide_and_plain_loops_agree_in_double_precision() {
     same::<f64>();
+    same_windows::<f64>();
 }

@@ -2,8 +2,8 @@
 
 use isard_core::prelude::*;
 
-use super::reconstruct::complex;
-use crate::metrics::{Field, compare, half_bit};
+use super::work::complex;
+use crate::metrics::{Field, compare, half_bit, one_bit, ratio_of_halves, ratio_to_truth};
 
 /// Compares a reconstructed object with a known truth.
 ///
@@ -16,7 +16,12 @@ use crate::metrics::{Field, compare, half_bit};
 /// Source: van Heel and Schatz, J. Struct. Biol. 151 (2005) 250; Thurman and Fienup, J. Opt. Soc. Am. A 26 (2009) 1008.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Metrics {}
+pub struct Metrics {
+    /// Whether the truth is a reconstruction of the other half of the data.
+    ///
+    /// Else it is taken to be free of noise, and the ratio of signal to noise is another one.
+    halves: bool,
+}
 
 /// The input of [`Metrics`].
 #[derive(Ports)]
@@ -51,8 +56,10 @@ pub struct MetricsOut {
     /// The phase of the object without ramp, factor and shift.
     #[port(dtype = "f32", axes = "y x", unit = "radian")]
     phase: Array,
-    /// The correlation, ring by ring, with the half-bit line.
-    #[port(columns = "ring: u32, correlation: f64, half_bit: f64")]
+    /// The correlation, ring by ring, with lines to judge it by.
+    ///
+    /// `ssnr` is the ratio of signal to noise in power.
+    #[port(columns = "ring: u32, correlation: f64, half_bit: f64, one_bit: f64, ssnr: f64")]
     rings: Table,
 }
 
@@ -84,6 +91,7 @@ impl Map for Metrics {
         }
         let there = input.truth_center.to_f64()?;
         let count = input.object.shape()[0];
+        let ratio = if self.halves { ratio_of_halves } else { ratio_to_truth };
         let (mut rms, mut phase_rms, mut resolution) = (vec![], vec![], vec![]);
         let (mut phases, mut table, mut shape) = (vec![], vec![], [0, 0]);
         for k in 0..count {
@@ -120,6 +128,8 @@ impl Map for Metrics {
                     .with("ring", &(0..n as u32).collect::<Vec<u32>>())?
                     .with("correlation", &q.correlation)?
                     .with("half_bit", &q.pixels.iter().map(|p| half_bit(*p)).collect::<Vec<f64>>())?
+                    .with("one_bit", &q.pixels.iter().map(|p| one_bit(*p)).collect::<Vec<f64>>())?
+                    .with("ssnr", &q.correlation.iter().map(|c| ratio(*c)).collect::<Vec<f64>>())?
                     .with_record(span.start + k as u64),
             );
         }

@@ -6,8 +6,10 @@ mod read;
 mod simulate;
 mod write;
 
+mod cxi;
 mod reconstruct;
 mod result;
+mod work;
 
 mod metrics;
 

@@ -45,7 +45,15 @@ pub struct Prepare {
     known: Option<Resolved>,
     #[serde(skip)]
     #[schemars(skip)]
-    held: Vec<(Span, Array, Option<Array>)>,
+    held: Vec<Held>,
+}
+
+/// Frames that wait for the optical axis.
+struct Held {
+    span: Span,
+    image: Array,
+    mask: Option<Array>,
+    weight: Option<Array>,
 }
 
 /// The optical axis in raw frames.
@@ -94,6 +102,9 @@ pub struct PrepareIn {
     /// Bad pixels: 0 is good, anything else bad.
     #[port(fixed, dtype = "number", axes = "y x")]
     mask: Option<Array>,
+    /// Weights of the pixels of each frame: more than 0 is good.
+    #[port(dtype = "number", axes = "y x")]
+    weight: Option<Array>,
 }
 
 /// The output of [`Prepare`].
@@ -153,8 +164,9 @@ impl Fold for Prepare {
     }
 
     fn push(&mut self, cx: &Cx, span: &Span, input: PrepareIn, emit: &mut Emit<PrepareOut>) -> Result<()> {
-        self.held.push((span.clone(), input.image.detach()?, input.mask));
-        let count: u64 = self.held.iter().map(|h| h.0.len).sum();
+        let weight = input.weight.map(|w| w.detach()).transpose()?;
+        self.held.push(Held { span: span.clone(), image: input.image.detach()?, mask: input.mask, weight });
+        let count: u64 = self.held.iter().map(|h| h.span.len).sum();
         if self.known.is_some()
             || self.center != Axis::Named(Rule::Auto)
             || count >= self.center_frames as u64
@@ -176,12 +188,15 @@ impl Fold for Prepare {
         let held: Vec<Value> = self
             .held
             .iter()
-            .map(|(span, image, mask)| {
-                let one = Dict::new().with("start", span.start as i64).with("image", image.clone());
-                Value::from(match mask {
-                    Some(mask) => one.with("mask", mask.clone()),
-                    None => one,
-                })
+            .map(|held| {
+                let mut one =
+                    Dict::new().with("start", held.span.start as i64).with("image", held.image.clone());
+                for (key, array) in [("mask", &held.mask), ("weight", &held.weight)] {
+                    if let Some(array) = array {
+                        one.set(key, array.clone());
+                    }
+                }
+                Value::from(one)
             })
             .collect();
         let state = Dict::new().with("held", held);
@@ -204,12 +219,14 @@ impl Fold for Prepare {
             let Value::Array(image) = one.need("image")? else {
                 return Err(Error::data("a kept frame has no image"));
             };
-            let mask = match one.get("mask") {
-                Some(Value::Array(mask)) => Some(mask.clone()),
-                _ => None,
+            let array = |key: &str| match one.get(key) {
+                Some(Value::Array(array)) => array.detach().map(Some),
+                _ => Ok(None),
             };
             let start = one.need("start")?.number().unwrap_or(0.0) as u64;
-            self.held.push((Span::frames(start, image.shape()[0] as u64), image.detach()?, mask));
+            let span = Span::frames(start, image.shape()[0] as u64);
+            let (mask, weight) = (array("mask")?, array("weight")?);
+            self.held.push(Held { span, image: image.detach()?, mask, weight });
         }
         self.known = match state.get("known") {
             Some(Value::Array(a)) => {
@@ -247,19 +264,23 @@ impl Prepare {
     fn let_go(&mut self, cx: &Cx, emit: &mut Emit<PrepareOut>) -> Result<()> {
         let prep = self.preparation();
         if self.known.is_none() {
-            let Some((_, first, mask)) = self.held.first() else { return Ok(()) };
-            let &[_, rows, columns] = first.shape() else {
-                let found = first.shape();
+            let Some(first) = self.held.first() else { return Ok(()) };
+            let &[_, rows, columns] = first.image.shape() else {
+                let found = first.image.shape();
                 return Err(Error::data(format!("found images of shape {found:?}, wanted frames [n y x]")));
             };
-            let bad = mask.as_ref().map(Array::to_f64).transpose()?;
+            let bad = first.mask.as_ref().map(Array::to_f64).transpose()?;
             let automatic = || {
                 let mut sum = [0.0; 2];
                 let mut count = 0.0;
-                let frames = self.held.iter().flat_map(|h| (0..h.1.shape()[0]).map(move |k| h.1.record(k)));
-                for frame in frames.take(self.center_frames) {
-                    let grid = Grid { shape: [rows, columns], data: frame?.to_f64()? };
-                    let good = |i: usize| bad.as_ref().is_none_or(|b| b[i] == 0.0);
+                let frames = self.held.iter().flat_map(|h| (0..h.image.shape()[0]).map(move |k| (h, k)));
+                for (held, k) in frames.take(self.center_frames) {
+                    let grid = Grid { shape: [rows, columns], data: held.image.record(k)?.to_f64()? };
+                    let weight = held.weight.as_ref().map(|w| w.record(k)?.to_f64()).transpose()?;
+                    let good = |i: usize| {
+                        bad.as_ref().is_none_or(|b| b[i] == 0.0)
+                            && weight.as_ref().is_none_or(|w| w.get(i).is_some_and(|w| *w > 0.0))
+                    };
                     if let Some(c) = mass_centre(&grid, good) {
                         sum = [sum[0] + c[0], sum[1] + c[1]];
                         count += 1.0;
@@ -274,41 +295,52 @@ impl Prepare {
             self.known = Some(prep.resolve([rows, columns], automatic)?);
         }
         let known = self.known.clone().ok_or_else(|| Error::internal("no geometry after it was settled"))?;
-        for (span, image, mask) in std::mem::take(&mut self.held) {
-            if image.shape()[1..] != known.raw {
-                let (found, wanted) = (&image.shape()[1..], known.raw);
+        for held in std::mem::take(&mut self.held) {
+            if held.image.shape()[1..] != known.raw {
+                let (found, wanted, span) = (&held.image.shape()[1..], known.raw, &held.span);
                 return Err(Error::data(format!(
                     "{span}: raw frames of {found:?} pixels, wanted {wanted:?} as before"
                 )));
             }
-            let out = prepared(cx, &prep, &known, &image, mask.as_ref())?;
-            emit.put(span, out);
+            let out = prepared(cx, &prep, &known, &held)?;
+            emit.put(held.span, out);
         }
         Ok(())
     }
 }
 
-fn prepared(
-    cx: &Cx,
-    prep: &Preparation,
-    known: &Resolved,
-    image: &Array,
-    mask: Option<&Array>,
-) -> Result<PrepareOut> {
-    let (count, [h, w]) = (image.shape()[0], known.shape);
+fn prepared(cx: &Cx, prep: &Preparation, known: &Resolved, held: &Held) -> Result<PrepareOut> {
+    let image = &held.image;
+    let (count, [h, w], raw) = (image.shape()[0], known.shape, known.raw);
     let out = isard_core::dispatch!(image.dtype(), T => frames::<T>(prep, known, image)?,
         complex => return Err(Error::data("raw frames are complex, wanted counts")));
-    let bad = mask.map(Array::to_f64).transpose()?;
-    let raw = known.raw;
-    if bad.as_ref().is_some_and(|b| b.len() != raw[0] * raw[1]) {
+    let bad = held.mask.as_ref().map(Array::to_f64).transpose()?;
+    let pixels = raw[0] * raw[1];
+    if bad.as_ref().is_some_and(|b| b.len() != pixels) {
         return Err(Error::data(format!("the mask has not the shape {raw:?} of the frames")));
     }
-    let weights =
-        (0..raw[0] * raw[1]).map(|i| f64::from(u8::from(bad.as_ref().is_none_or(|b| b[i] == 0.0)))).collect();
-    let weights = prep.weights(&Grid { shape: raw, data: weights }, known);
-    let one: Vec<u8> = weights.data.iter().map(|w| u8::from(*w <= 0.0)).collect();
+    let each = held.weight.as_ref().map(Array::to_f64).transpose()?;
+    if each.as_ref().is_some_and(|e| e.len() != count * pixels) {
+        let span = &held.span;
+        return Err(Error::data(format!("{span}: weights have not the shape {raw:?} of the frames")));
+    }
+    // Without weights of its own every frame has the same mask.
+    let one = |k: usize| -> Vec<u8> {
+        let good = |i: usize| {
+            bad.as_ref().is_none_or(|b| b[i] == 0.0) && each.as_ref().is_none_or(|e| e[k * pixels + i] > 0.0)
+        };
+        let weights = (0..pixels).map(|i| f64::from(u8::from(good(i)))).collect();
+        let weights = prep.weights(&Grid { shape: raw, data: weights }, known);
+        weights.data.iter().map(|w| u8::from(*w <= 0.0)).collect()
+    };
     let mut mask = cx.array(Dtype::U8, &[count, h, w])?;
-    mask.as_slice_mut::<u8>()?.chunks_exact_mut(h * w).for_each(|m| m.copy_from_slice(&one));
+    let same = if each.is_none() { Some(one(0)) } else { None };
+    for (k, out) in mask.as_slice_mut::<u8>()?.chunks_exact_mut(h * w).enumerate() {
+        match &same {
+            Some(same) => out.copy_from_slice(same),
+            None => out.copy_from_slice(&one(k)),
+        }
+    }
     Ok(PrepareOut { image: out, mask: mask.freeze() })
 }
 

@@ -139,6 +139,14 @@ impl Source for PtydRead {
             (None, true) => None,
         };
         let m = &file.meta;
+        let [high, wide] = m.psize;
+        if (high - wide).abs() > 1e-6 * high.abs() {
+            return Err(Error::data(format!(
+                "{}: pixels of {high} m x {wide} m, wanted squares",
+                path.display()
+            ))
+            .help("resample the frames to square pixels first"));
+        }
         let mut head = Dict::new()
             .with("energy", m.energy)
             .with("distance", m.distance)

@@ -4,13 +4,14 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 
 use super::experiment::{Given, pair, positive};
+use super::work::{Work, complex};
 use crate::engine::Settings;
 use crate::geometry::Propagation;
 use crate::illumination::Illumination;
-use crate::kept;
 use crate::model::Frame;
-use crate::num::{Complex, wide};
+use crate::num::Complex;
 use crate::session::{Session, Task};
+use crate::start::{GivenObject, Start};
 
 /// Reconstructs object and probe of a ptychographic scan.
 ///
@@ -37,27 +38,30 @@ pub struct Reconstruct {
     /// Modes of the object.
     #[schemars(range(min = 1, max = 32))]
     object_modes: usize,
+    /// What the object is to begin with, unless the input gives one.
+    object_start: Start,
     /// The transmission that unseen parts of the object have.
+    #[schemars(range(min = 0), extend("x-level" = "expert"))]
     fill: f64,
     /// How waves get to the detector.
     propagation: Propagation,
     /// The photon energy, unless the input gives it.
-    #[schemars(extend("x-unit" = "keV"))]
+    #[schemars(range(min = 0), extend("x-unit" = "keV"))]
     energy: Option<f64>,
     /// From the sample to the detector, unless the input gives it.
-    #[schemars(extend("x-unit" = "m"))]
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
     distance: Option<f64>,
     /// The edge of a detector pixel, unless the input gives it.
-    #[schemars(extend("x-unit" = "m"))]
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
     psize: Option<f64>,
     /// The optical axis on the detector, row and column, unless the input gives it.
     #[schemars(extend("x-unit" = "pixel"))]
     center: Option<[f64; 2]>,
     /// Frames before anything begins.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "frame", "x-level" = "expert"))]
     min_frames: usize,
     /// Iterations from one error in counts to the next, where it costs a transform.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-level" = "expert"))]
     photons_every: u64,
     #[serde(skip)]
     #[schemars(skip)]
@@ -70,6 +74,7 @@ impl Default for Reconstruct {
             engines: vec![],
             illumination: Illumination::default(),
             object_modes: 1,
+            object_start: Start::Flat,
             fill: 1.0,
             propagation: Propagation::Farfield,
             energy: None,
@@ -81,14 +86,6 @@ impl Default for Reconstruct {
             work: None,
         }
     }
-}
-
-struct Work {
-    session: Session,
-    given: Given,
-    seed: u64,
-    refused: u64,
-    dark: u64,
 }
 
 /// The input of [`Reconstruct`].
@@ -121,6 +118,12 @@ pub struct ReconstructIn {
     /// The probe to begin with, mode by mode.
     #[port(fixed, dtype = "complex", axes = "mode y x")]
     probe: Option<Array>,
+    /// The object to begin with, mode by mode.
+    #[port(fixed, dtype = "complex", axes = "mode y x")]
+    object: Option<Array>,
+    /// The pixel of that object where position 0 lies; else its middle.
+    #[port(fixed, dtype = "float")]
+    object_center: Option<Array>,
 }
 
 /// The output of [`Reconstruct`].
@@ -128,58 +131,58 @@ pub struct ReconstructIn {
 pub struct ReconstructOut {
     /// The object, mode by mode.
     #[port(dtype = "c32", axes = "mode y x")]
-    object: Array,
+    pub object: Array,
     /// The probe, mode by mode.
     #[port(dtype = "c32", axes = "mode y x")]
-    probe: Array,
+    pub probe: Array,
     /// How much the object lets through.
     #[port(dtype = "f32", axes = "y x")]
-    amplitude: Array,
+    pub amplitude: Array,
     /// The phase of the object.
     #[port(dtype = "f32", axes = "y x", unit = "radian")]
-    phase: Array,
+    pub phase: Array,
     /// The amplitude of the probe, all modes together.
     #[port(dtype = "f32", axes = "y x")]
-    light: Array,
+    pub light: Array,
     /// The error in amplitude of each iteration.
     #[port(dtype = "f32", axes = "iteration")]
-    curve: Array,
+    pub curve: Array,
     /// The errors of each iteration.
     ///
     /// They are not numbers where they were not worked out. While frames arrive `engine` is -1.
     #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
-    errors: Table,
+    pub errors: Table,
     /// The frames with their positions after any refinement.
     #[port(columns = "index: u64, y: f64 m, x: f64 m, measured_y: f64 m, measured_x: f64 m")]
-    positions: Table,
+    pub positions: Table,
     /// The edge of an object pixel.
     #[port(unit = "m")]
-    resolution: f64,
+    pub resolution: f64,
     /// The object pixel where position 0 lies, row and column.
     #[port(dtype = "f64", axes = "axis", unit = "pixel")]
-    center: Array,
+    pub center: Array,
     /// The photon energy.
     #[port(unit = "keV")]
-    energy: f64,
+    pub energy: f64,
     /// The last error in amplitude.
-    fourier: f64,
+    pub fourier: f64,
     /// The last error in counts.
-    photons: f64,
+    pub photons: f64,
     /// Iterations done.
-    iterations: i64,
+    pub iterations: i64,
     /// Frames that it rests on.
     #[port(unit = "frame")]
-    frames: i64,
+    pub frames: i64,
     /// Pixels that were negative or no numbers.
     #[port(unit = "pixel")]
-    refused: i64,
+    pub refused: i64,
     /// Frames that were left out, having no good pixel.
     #[port(unit = "frame")]
-    dark: i64,
+    pub dark: i64,
     /// Iterations in which every frame was within the power bound and so left alone.
-    frozen: i64,
+    pub frozen: i64,
     /// The engines with their options, as JSON text.
-    engines: String,
+    pub engines: String,
 }
 
 impl Stage for Reconstruct {
@@ -302,9 +305,13 @@ impl Fit for Reconstruct {
     }
 
     fn complete(&mut self, _: &Cx) -> Result<()> {
-        if let Some(work) = &mut self.work {
-            work.session.all_in();
+        let Some(work) = &mut self.work else { return Ok(()) };
+        if work.session.frames() == 0 {
+            let dark = work.dark;
+            return Err(Error::data(format!("none of {dark} frames has a good pixel"))
+                .help("check the mask: 0 is good, anything else bad"));
         }
+        work.session.all_in();
         Ok(())
     }
 
@@ -332,26 +339,7 @@ impl Fit for Reconstruct {
     }
 
     fn save(&self) -> Result<Dict> {
-        let Some(work) = &self.work else { return Ok(Dict::new()) };
-        let mut state = kept::save(&work.session)?
-            .with("n", work.session.geometry.n as i64)
-            .with("seed", work.seed as i64)
-            .with("refused", work.refused as i64)
-            .with("dark", work.dark as i64);
-        let given = &work.given;
-        for (key, value) in [("energy", given.energy), ("distance", given.distance), ("psize", given.psize)] {
-            if let Some(value) = value {
-                state.set(key, value);
-            }
-        }
-        if let Some(center) = given.center {
-            state.set("axis", Array::from_slice(&center));
-        }
-        if let Some(probe) = &work.session.given {
-            let n = work.session.geometry.n;
-            state.set("given", Array::of(&[probe.len(), n, n], &probe.concat())?);
-        }
-        Ok(state)
+        self.work.as_ref().map_or_else(|| Ok(Dict::new()), Work::save)
     }
 
     fn load(&mut self, state: Dict) -> Result<()> {
@@ -359,25 +347,13 @@ impl Fit for Reconstruct {
         if state.is_empty() {
             return Ok(());
         }
-        let number = |key: &str| state.get(key).and_then(Value::number);
-        let need = |key: &str| number(key).ok_or_else(|| Error::data(format!("kept `{key}` is no number")));
-        let array = |key: &str| match state.get(key) {
-            Some(Value::Array(a)) => Some(a.clone()),
+        let (n, given, seed) = Work::kept(&state)?;
+        let probe = match state.get("given") {
+            Some(Value::Array(probe)) => Some(probe),
             _ => None,
         };
-        let given = Given {
-            energy: number("energy"),
-            distance: number("distance"),
-            psize: number("psize"),
-            center: pair(&array("axis"))?,
-        };
-        let seed = match state.need("seed")? {
-            Value::Int(seed) => *seed as u64,
-            other => return Err(Error::data(format!("the kept seed is {}", other.describe()))),
-        };
-        let mut work = self.work(need("n")? as usize, given, seed, array("given").as_ref())?;
-        kept::load(&mut work.session, &state)?;
-        (work.refused, work.dark) = (need("refused")? as u64, need("dark")? as u64);
+        let mut work = self.work(n, given, seed, probe)?;
+        work.load(&state)?;
         self.work = Some(work);
         Ok(())
     }
@@ -395,7 +371,11 @@ impl Reconstruct {
             center: pair(&input.center)?,
         };
         let seed: u64 = rand::RngExt::random(&mut cx.rng(0));
-        self.work(n, own.or(wired), seed, input.probe.as_ref())
+        let mut work = self.work(n, own.or(wired), seed, input.probe.as_ref())?;
+        if let Some(object) = &input.object {
+            work.session.given_object = Some(given_object(object, pair(&input.object_center)?)?);
+        }
+        Ok(work)
     }
 
     fn work(&self, n: usize, given: Given, seed: u64, probe: Option<&Array>) -> Result<Work> {
@@ -404,6 +384,7 @@ impl Reconstruct {
             illumination: self.illumination.clone(),
             object_modes: self.object_modes,
             fill: Complex::new(self.fill, 0.0),
+            start: self.object_start,
             min_frames: self.min_frames,
             photons_every: self.photons_every,
             seed,
@@ -423,78 +404,15 @@ impl Reconstruct {
     }
 }
 
-/// Complex values in double precision.
-pub(crate) fn complex(array: &Array) -> Result<Vec<Complex<f64>>> {
-    match array.dtype() {
-        Dtype::C32 => Ok(array.as_slice::<Complex<f32>>()?.iter().map(|z| wide(*z)).collect()),
-        Dtype::C64 => Ok(array.as_slice::<Complex<f64>>()?.to_vec()),
-        other => Err(Error::data(format!("found values of {other}, wanted complex ones"))),
-    }
-}
-
-impl Work {
-    fn show(&self) -> Result<ReconstructOut> {
-        let (session, model) = (&self.session, &self.session.model);
-        let (n, resolution) = (session.geometry.n, session.geometry.resolution());
-        let shape = [model.object.rows, model.object.columns];
-        let first = model.object.modes.first().map_or(&[][..], Vec::as_slice);
-        let probe: Vec<Complex<f32>> = model
-            .probe
-            .modes
-            .iter()
-            .flat_map(|mode| {
-                let plain: Vec<Complex<f64>> = mode.iter().map(|z| wide(*z)).collect();
-                model.propagator.dressed(&plain)
-            })
-            .map(crate::num::narrow)
-            .collect();
-        let records = &session.records;
-        let column = |k: usize| records.iter().map(|r| r.errors[k]).collect::<Vec<f64>>();
-        let errors = Table::new(records.len())
-            .with("iteration", &records.iter().map(|r| r.iteration as u32).collect::<Vec<u32>>())?
-            .with("engine", &records.iter().map(|r| r.engine.map_or(-1, |e| e as i32)).collect::<Vec<i32>>())?
-            .with("frames", &records.iter().map(|r| r.frames as u32).collect::<Vec<u32>>())?
-            .with("fourier", &column(0))?
-            .with("photons", &column(1))?
-            .with("exit", &column(2))?;
-        let places = |what: fn(&Frame<f32>) -> f64| {
-            model.frames.iter().map(|f| what(f) * resolution).collect::<Vec<f64>>()
-        };
-        let positions = Table::new(model.frames.len())
-            .with("index", &model.frames.iter().map(|f| f.index).collect::<Vec<u64>>())?
-            .with("y", &places(|f| f.at[0]))?
-            .with("x", &places(|f| f.at[1]))?
-            .with("measured_y", &places(|f| f.measured[0]))?
-            .with("measured_x", &places(|f| f.measured[1]))?;
-        let last =
-            |k: usize| records.iter().rev().map(|r| r.errors[k]).find(|e| e.is_finite()).unwrap_or(f64::NAN);
-        let curve: Vec<f32> = records
-            .iter()
-            .map(|r| if r.errors[0].is_nan() { r.errors[1] as f32 } else { r.errors[0] as f32 })
-            .collect();
-        let light: Vec<f32> = model.probe.intensity().into_iter().map(f32::sqrt).collect();
-        let modes = model.object.modes.len();
-        Ok(ReconstructOut {
-            object: Array::of(&[modes, shape[0], shape[1]], &model.object.modes.concat())?,
-            probe: Array::of(&[model.probe.modes.len(), n, n], &probe)?,
-            amplitude: Array::of(&shape, &first.iter().map(|z| z.norm()).collect::<Vec<f32>>())?,
-            phase: Array::of(&shape, &first.iter().map(|z| z.arg()).collect::<Vec<f32>>())?,
-            light: Array::of(&[n, n], &light)?,
-            curve: Array::from_slice(&curve),
-            errors,
-            positions,
-            resolution,
-            center: Array::from_slice(&model.centre),
-            energy: session.geometry.energy,
-            fourier: last(0),
-            photons: last(1),
-            iterations: records.len() as i64,
-            frames: model.frames.len() as i64,
-            refused: self.refused as i64,
-            dark: self.dark as i64,
-            frozen: session.frozen as i64,
-            engines: serde_json::to_string(&session.task.engines)
-                .map_err(|e| Error::internal(format!("engines cannot be written: {e}")))?,
-        })
-    }
+/// An object of an earlier reconstruction out of its array.
+pub(super) fn given_object(object: &Array, center: Option<[f64; 2]>) -> Result<GivenObject> {
+    let &[_, rows, columns] = object.shape() else {
+        let found = object.shape();
+        return Err(Error::data(format!(
+            "the object to begin with has the shape {found:?}, wanted [mode y x]"
+        )));
+    };
+    let modes = complex(object)?.chunks_exact(rows * columns).map(<[Complex<f64>]>::to_vec).collect();
+    let middle = [(rows / 2) as f64, (columns / 2) as f64];
+    Ok(GivenObject { shape: [rows, columns], modes, center: center.unwrap_or(middle) })
 }

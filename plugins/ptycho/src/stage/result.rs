@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 
 use super::read::check_ending;
-use super::reconstruct::complex;
+use super::work::complex;
 use crate::engine::{Method, Settings};
 use crate::file::ptyr::{self, Iteration, Outcome, Storage};
 use crate::file::tree::{Node, asctime};
@@ -73,29 +73,15 @@ impl Stage for PtyrWrite {
 
     fn example() -> Example {
         let one = |n: usize| vec![Complex::<f32>::new(1.0, 0.5); n];
-        let errors = Table::new(1)
-            .with("iteration", &[1u32])
-            .and_then(|t| t.with("engine", &[0i32]))
-            .and_then(|t| t.with("frames", &[4u32]))
-            .and_then(|t| t.with("fourier", &[3.0]))
-            .and_then(|t| t.with("photons", &[2.0]))
-            .and_then(|t| t.with("exit", &[1.0]))
-            .map(|t| t.with_record(0));
-        let positions = Table::new(1)
-            .with("index", &[0u64])
-            .and_then(|t| t.with("y", &[0.0]))
-            .and_then(|t| t.with("x", &[0.0]))
-            .and_then(|t| t.with("measured_y", &[0.0]))
-            .and_then(|t| t.with("measured_x", &[0.0]))
-            .map(|t| t.with_record(0));
+        let (errors, positions) = example_tables();
         Example::new("path = \"result.ptyr\"")
             .frames("object", Array::of(&[1, 1, 12, 10], &one(120)).expect("120 pixels"))
             .frames("probe", Array::of(&[1, 1, 8, 8], &one(64)).expect("64 pixels"))
             .frames("resolution", Array::from_slice(&[6e-8]))
             .frames("center", Array::of(&[1, 2], &[6.0, 5.0]).expect("a pair"))
             .frames("energy", Array::from_slice(&[6.2]))
-            .frames("errors", errors.expect("one row"))
-            .frames("positions", positions.expect("one row"))
+            .frames("errors", errors)
+            .frames("positions", positions)
             .frames("engines", vec![Value::from("[{\"name\": \"DM\", \"numiter\": 1}]")])
     }
 
@@ -122,21 +108,12 @@ impl Writer for PtyrWrite {
         let (out, begun) =
             self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
         let record = span.start + last as u64;
-        let wave = |array: &Array| -> Result<([usize; 3], Vec<Complex<f32>>)> {
-            let one = array.record(last)?;
-            let &[modes, rows, columns] = one.shape() else {
-                let found = one.shape();
-                return Err(Error::data(format!(
-                    "{span}: found an image of shape {found:?}, wanted [mode y x]"
-                )));
-            };
-            Ok(([modes, rows, columns], complex(&one)?.into_iter().map(narrow).collect()))
-        };
         let number = |array: &Array| -> Result<f64> {
             let all = array.to_f64()?;
             all.get(last).copied().ok_or_else(|| Error::data(format!("{span}: a number is missing")))
         };
-        let ((object_shape, object), (probe_shape, probe)) = (wave(&input.object)?, wave(&input.probe)?);
+        let (object_shape, object) = wave(span, &input.object, last)?;
+        let (probe_shape, probe) = wave(span, &input.probe, last)?;
         let center = input.center.record(last)?.to_f64()?;
         let (psize, energy) = (number(&input.resolution)?, number(&input.energy)?);
         let text = match &input.engines {
@@ -179,6 +156,36 @@ impl Writer for PtyrWrite {
     }
 }
 declare!(Writer, "ptyr.write", Kind::Writer, PtyrWrite);
+
+/// One of many records of modes, with its shape.
+pub(super) fn wave(span: &Span, array: &Array, k: usize) -> Result<([usize; 3], Vec<Complex<f32>>)> {
+    let one = array.record(k)?;
+    let &[modes, rows, columns] = one.shape() else {
+        let found = one.shape();
+        return Err(Error::data(format!("{span}: found an image of shape {found:?}, wanted [mode y x]")));
+    };
+    Ok(([modes, rows, columns], complex(&one)?.into_iter().map(narrow).collect()))
+}
+
+/// Errors of one iteration and positions of one frame.
+pub(super) fn example_tables() -> (Table, Table) {
+    let errors = Table::new(1)
+        .with("iteration", &[1u32])
+        .and_then(|t| t.with("engine", &[0i32]))
+        .and_then(|t| t.with("frames", &[4u32]))
+        .and_then(|t| t.with("fourier", &[3.0]))
+        .and_then(|t| t.with("photons", &[2.0]))
+        .and_then(|t| t.with("exit", &[1.0]))
+        .map(|t| t.with_record(0));
+    let positions = Table::new(1)
+        .with("index", &[0u64])
+        .and_then(|t| t.with("y", &[0.0]))
+        .and_then(|t| t.with("x", &[0.0]))
+        .and_then(|t| t.with("measured_y", &[0.0]))
+        .and_then(|t| t.with("measured_x", &[0.0]))
+        .map(|t| t.with_record(0));
+    (errors.expect("one row"), positions.expect("one row"))
+}
 
 fn pars(run: &str, engines: &[Settings]) -> Result<Node> {
     let mut tree = vec![];

@@ -8,8 +8,9 @@ use isard_core::span::Ranges;
 
 use super::experiment::{Given, pair};
 use super::read::check_ending;
+use crate::file::info::Making;
 use crate::file::ptyd::{self, Chunk, Chunks, Meta};
-use crate::file::tree::{Block, Node, asctime};
+use crate::file::tree::{Block, asctime};
 
 /// Writes prepared frames of a scan to a `.ptyd` file.
 ///
@@ -96,6 +97,8 @@ struct State {
     /// Chunks that are in no file of their own.
     held: Vec<Rows>,
     waiting: Rows,
+    /// Positions of all frames.
+    places: Vec<[f64; 2]>,
     count: u64,
 }
 
@@ -232,6 +235,7 @@ impl Writer for PtydWrite {
             let waiting = &mut self.state.waiting;
             waiting.index.push((span.start + k as u64) as i64);
             waiting.position.extend_from_slice(&positions[2 * k..2 * k + 2]);
+            self.state.places.push([positions[2 * k], positions[2 * k + 1]]);
             waiting.image.push(input.image.record(k)?.detach()?);
             if let Some(mask) = &input.mask {
                 waiting.mask.push(mask.record(k)?.detach()?);
@@ -294,15 +298,20 @@ impl PtydWrite {
 
     fn master(&self, last: bool) -> Result<()> {
         let state = &self.state;
-        let mut info = vec![
-            ("chunk_format".to_owned(), Node::Text(self.chunk_format.clone())),
-            ("dfile".to_owned(), Node::Text(self.path.clone())),
-            ("save".to_owned(), Node::Text(format!("{:?}", self.save).to_lowercase())),
-        ];
-        if last {
-            info.push(("end_of_scan".to_owned(), Node::Bool(true)));
-            info.push(("num_frames_actual".to_owned(), Node::int(state.count as i64)));
-        }
+        let save = match self.save {
+            Save::Link | Save::Extlink => "link",
+            Save::Append => "append",
+            Save::Merge => "merge",
+        };
+        let making = Making {
+            file: &self.path,
+            save,
+            chunk_format: &self.chunk_format,
+            meta: state.meta.as_ref(),
+            positions: if last { &state.places } else { &[] },
+            frames: last.then_some(state.count),
+        };
+        let info = making.members();
         let held;
         let chunks = if self.links() {
             Chunks::Linked(&state.files)
@@ -386,6 +395,7 @@ impl State {
             .with("files", files)
             .with("held", held)
             .with("waiting", self.waiting.save()?)
+            .with("places", Array::from_slice(self.places.as_flattened()))
             .with("count", self.count as i64);
         if let Some(m) = &self.meta {
             let frames = m.num_frames.map_or(-1.0, |n| n as f64);
@@ -435,6 +445,10 @@ impl State {
             files: list("files")?.iter().filter_map(|f| f.text().map(str::to_owned)).collect(),
             held: list("held")?.iter().map(Rows::load).collect::<Result<_>>()?,
             waiting: Rows::load(state.need("waiting")?)?,
+            places: match state.need("places")? {
+                Value::Array(a) => a.as_slice::<f64>()?.as_chunks().0.to_vec(),
+                other => return Err(Error::data(format!("kept `places` is {}", other.describe()))),
+            },
             count: state.need("count")?.number().unwrap_or(0.0) as u64,
         })
     }

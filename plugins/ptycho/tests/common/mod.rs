@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+pub mod scan;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

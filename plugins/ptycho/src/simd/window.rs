@@ -1,0 +1,333 @@
+//! Loops over rows of a window into a larger image, with several steps at once while numbers are at hand.
+//!
+//! `wide` is the larger image from the window's first pixel of these rows on, `columns` how many pixels its rows have.
+
+use super::plain::{LANES, abs2, mixed, mul, mulc, product, relax, sum};
+use crate::num::{Complex, Real};
+
+type C<T> = Complex<T>;
+
+/// The rows of a window: the larger image goes on behind its last one, but never for less than a row.
+#[inline(always)]
+fn rows<X>(wide: &[X], columns: usize, n: usize) -> impl Iterator<Item = &[X]> {
+    wide.chunks(columns).map(move |row| &row[..n])
+}
+
+#[inline(always)]
+fn rows_mut<X>(wide: &mut [X], columns: usize, n: usize) -> impl Iterator<Item = &mut [X]> {
+    wide.chunks_mut(columns).map(move |row| &mut row[..n])
+}
+
+#[inline(always)]
+pub fn window_product<T: Real>(out: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize) {
+    for ((out, a), b) in out.chunks_exact_mut(n).zip(a.chunks_exact(n)).zip(rows(wide, columns, n)) {
+        product(out, a, b);
+    }
+}
+
+#[inline(always)]
+pub fn window_products<T: Real>(
+    out: &mut [C<T>],
+    [a, c]: [&[C<T>]; 2],
+    [b, d]: [&[C<T>]; 2],
+    columns: usize,
+    n: usize,
+) {
+    let others = a.chunks_exact(n).zip(c.chunks_exact(n));
+    let wide = rows(b, columns, n).zip(rows(d, columns, n));
+    for ((out, (a, c)), (b, d)) in out.chunks_exact_mut(n).zip(others).zip(wide) {
+        for ((((o, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *o = mul(*a, *b) + mul(*c, *d);
+        }
+    }
+}
+
+#[inline(always)]
+pub fn window_mixed<T: Real>(
+    out: &mut [C<T>],
+    psi: &[C<T>],
+    a: &[C<T>],
+    wide: &[C<T>],
+    columns: usize,
+    n: usize,
+    c: T,
+) {
+    let parts = psi.chunks_exact(n).zip(a.chunks_exact(n));
+    for ((out, (psi, a)), b) in out.chunks_exact_mut(n).zip(parts).zip(rows(wide, columns, n)) {
+        mixed(out, psi, a, b, c);
+    }
+}
+
+#[inline(always)]
+pub fn window_relax<T: Real>(
+    psi: &mut [C<T>],
+    f: &[C<T>],
+    a: &[C<T>],
+    wide: &[C<T>],
+    columns: usize,
+    n: usize,
+    weights: [T; 3],
+) -> f64 {
+    let parts = f.chunks_exact(n).zip(a.chunks_exact(n));
+    let mut moved = 0.0;
+    for ((psi, (f, a)), b) in psi.chunks_exact_mut(n).zip(parts).zip(rows(wide, columns, n)) {
+        moved += relax(psi, f, a, b, weights);
+    }
+    moved
+}
+
+/// Intensities of waves as amplitudes, and the sum of squared differences to the measured ones.
+#[inline(always)]
+pub fn power_error<T: Real>(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> f64 {
+    let mut lanes = [T::zero(); LANES];
+    let one = |m: &mut T, f: C<T>, a: T| {
+        *m = (scale * abs2(f)).sqrt();
+        let d = if a < T::zero() { T::zero() } else { *m - a };
+        d * d
+    };
+    let (m, mr) = power.as_chunks_mut::<LANES>();
+    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
+    for ((m, f), a) in m.iter_mut().zip(f).zip(a) {
+        for i in 0..LANES {
+            lanes[i] += one(&mut m[i], f[i], a[i]);
+        }
+    }
+    for (i, ((m, f), a)) in mr.iter_mut().zip(fr).zip(ar).enumerate() {
+        lanes[i] += one(m, *f, *a);
+    }
+    sum(lanes)
+}
+
+/// The same with the error in counts beside it.
+#[inline(always)]
+pub fn power_errors<T: Real>(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2] {
+    let mut lanes = [[T::zero(); LANES]; 2];
+    let one = |m: &mut T, f: C<T>, a: T| {
+        let (im, ia) = (scale * abs2(f), a * a);
+        *m = im.sqrt();
+        let bad = a < T::zero();
+        let d = if bad { T::zero() } else { *m - a };
+        let e = if bad { T::zero() } else { im - ia };
+        (d * d, e * e / (ia + T::one()))
+    };
+    let (m, mr) = power.as_chunks_mut::<LANES>();
+    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
+    for ((m, f), a) in m.iter_mut().zip(f).zip(a) {
+        for i in 0..LANES {
+            let (d, e) = one(&mut m[i], f[i], a[i]);
+            lanes[0][i] += d;
+            lanes[1][i] += e;
+        }
+    }
+    for (i, ((m, f), a)) in mr.iter_mut().zip(fr).zip(ar).enumerate() {
+        let (d, e) = one(m, *f, *a);
+        lanes[0][i] += d;
+        lanes[1][i] += e;
+    }
+    [sum(lanes[0]), sum(lanes[1])]
+}
+
+/// Gives waves of model amplitudes the measured ones, up to `slack` of the difference.
+#[inline(always)]
+pub fn factor_scale<T: Real>(f: &mut [C<T>], model: &[T], amp: &[T], slack: T, scale: T) {
+    let (zero, tiny) = (T::zero(), T::of(1e-10));
+    for ((f, m), a) in f.iter_mut().zip(model).zip(amp) {
+        let g = (*a + (*m - *a) * slack) / (*m + tiny);
+        let g = scale * if *a < zero { T::one() } else { g };
+        *f = C::new(f.re * g, f.im * g);
+    }
+}
+
+/// Takes the product out of `f`, moves the window by `k conj(a) f`; the sum of squares, and the window's largest `|z|²`.
+#[inline(always)]
+pub fn window_step<T: Real>(
+    f: &mut [C<T>],
+    a: &[C<T>],
+    wide: &mut [C<T>],
+    columns: usize,
+    n: usize,
+    k: T,
+) -> [f64; 2] {
+    let (mut lanes, mut tops) = ([T::zero(); LANES], [T::zero(); LANES]);
+    let one = |f: &mut C<T>, a: C<T>, b: &mut C<T>| {
+        let p = mul(a, *b);
+        *f = C::new(f.re - p.re, f.im - p.im);
+        let q = mulc(a, *f);
+        *b = C::new(b.re + k * q.re, b.im + k * q.im);
+        (abs2(*f), abs2(*b))
+    };
+    for ((f, a), b) in f.chunks_exact_mut(n).zip(a.chunks_exact(n)).zip(rows_mut(wide, columns, n)) {
+        let ((f, fr), (a, ar), (b, br)) =
+            (f.as_chunks_mut::<LANES>(), a.as_chunks::<LANES>(), b.as_chunks_mut::<LANES>());
+        for ((f, a), b) in f.iter_mut().zip(a).zip(b) {
+            for i in 0..LANES {
+                let (moved, top) = one(&mut f[i], a[i], &mut b[i]);
+                lanes[i] += moved;
+                tops[i] = if top > tops[i] { top } else { tops[i] };
+            }
+        }
+        for (i, ((f, a), b)) in fr.iter_mut().zip(ar).zip(br).enumerate() {
+            let (moved, top) = one(f, *a, b);
+            lanes[i] += moved;
+            tops[i] = if top > tops[i] { top } else { tops[i] };
+        }
+    }
+    [sum(lanes), tops.iter().map(|t| t.wide()).fold(0.0, f64::max)]
+}
+
+/// Moves `out` by `k conj(window) f`; its largest `|z|²`.
+#[inline(always)]
+pub fn window_probe_step<T: Real>(
+    out: &mut [C<T>],
+    wide: &[C<T>],
+    f: &[C<T>],
+    columns: usize,
+    n: usize,
+    k: T,
+) -> f64 {
+    let mut tops = [T::zero(); LANES];
+    let one = |o: &mut C<T>, b: C<T>, f: C<T>| {
+        let q = mulc(b, f);
+        *o = C::new(o.re + k * q.re, o.im + k * q.im);
+        abs2(*o)
+    };
+    for ((out, f), b) in out.chunks_exact_mut(n).zip(f.chunks_exact(n)).zip(rows(wide, columns, n)) {
+        let ((o, or), (f, fr), (b, br)) =
+            (out.as_chunks_mut::<LANES>(), f.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        for ((o, f), b) in o.iter_mut().zip(f).zip(b) {
+            for i in 0..LANES {
+                let top = one(&mut o[i], b[i], f[i]);
+                tops[i] = if top > tops[i] { top } else { tops[i] };
+            }
+        }
+        for (i, ((o, f), b)) in or.iter_mut().zip(fr).zip(br).enumerate() {
+            let top = one(o, *b, *f);
+            tops[i] = if top > tops[i] { top } else { tops[i] };
+        }
+    }
+    tops.iter().map(|t| t.wide()).fold(0.0, f64::max)
+}
+
+/// Adds `conj(a) b` into a window, and `|a|²` into another.
+#[inline(always)]
+pub fn onto_window<T: Real>(
+    wide: &mut [C<T>],
+    norm: Option<&mut [T]>,
+    columns: usize,
+    a: &[C<T>],
+    b: &[C<T>],
+    n: usize,
+) {
+    let parts = a.chunks_exact(n).zip(b.chunks_exact(n));
+    match norm {
+        None => {
+            for (out, (a, b)) in rows_mut(wide, columns, n).zip(parts) {
+                for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *o = *o + mulc(*a, *b);
+                }
+            }
+        }
+        Some(norm) => {
+            for ((out, norm), (a, b)) in rows_mut(wide, columns, n).zip(rows_mut(norm, columns, n)).zip(parts)
+            {
+                for (((o, m), a), b) in out.iter_mut().zip(norm).zip(a).zip(b) {
+                    *o = *o + mulc(*a, *b);
+                    *m += abs2(*a);
+                }
+            }
+        }
+    }
+}
+
+/// Adds `conj(window) b`, and the window's `|z|²` into another.
+#[inline(always)]
+pub fn from_window<T: Real>(
+    out: &mut [C<T>],
+    norm: Option<&mut [T]>,
+    wide: &[C<T>],
+    columns: usize,
+    b: &[C<T>],
+    n: usize,
+) {
+    let parts = rows(wide, columns, n).zip(b.chunks_exact(n));
+    match norm {
+        None => {
+            for (out, (a, b)) in out.chunks_exact_mut(n).zip(parts) {
+                for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *o = *o + mulc(*a, *b);
+                }
+            }
+        }
+        Some(norm) => {
+            for ((out, norm), (a, b)) in out.chunks_exact_mut(n).zip(norm.chunks_exact_mut(n)).zip(parts) {
+                for (((o, m), a), b) in out.iter_mut().zip(norm).zip(a).zip(b) {
+                    *o = *o + mulc(*a, *b);
+                    *m += abs2(*a);
+                }
+            }
+        }
+    }
+}
+
+/// The Gaussian likelihood of waves, which become residuals.
+#[inline(always)]
+pub fn gaussian_scale<T: Real>(f: &mut [C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64 {
+    let mut lanes = [T::zero(); LANES];
+    let (zero, floor) = (T::zero(), T::one() / renorm);
+    let one = |f: &mut C<T>, a: T| {
+        let i = a * a;
+        let w = if a < zero { zero } else { renorm / (floor + i) };
+        let d = scale * abs2(*f) - i;
+        let g = outer * (w * d);
+        *f = C::new(f.re * g, f.im * g);
+        w * d * d
+    };
+    let ((f, fr), (a, ar)) = (f.as_chunks_mut::<LANES>(), amp.as_chunks::<LANES>());
+    for (f, a) in f.iter_mut().zip(a) {
+        for i in 0..LANES {
+            lanes[i] += one(&mut f[i], a[i]);
+        }
+    }
+    for (i, (f, a)) in fr.iter_mut().zip(ar).enumerate() {
+        lanes[i] += one(f, *a);
+    }
+    sum(lanes)
+}
+
+/// The parabola of the Gaussian likelihood along a ray, from waves `f`, `a` and `b`; sums in double precision.
+#[inline(always)]
+pub fn wave_ray<T: Real>([f, a, b]: [&[C<T>]; 3], amp: &[T], renorm: T, scale: T) -> [f64; 2] {
+    // A few numbers at a time in the precision of the waves; their sums in double, or the line search is lost.
+    const SHORT: usize = 8 * LANES;
+    let (zero, floor, two) = (T::zero(), T::one() / renorm, T::one() + T::one());
+    let mut sums = [0.0; 2];
+    let one = |f: C<T>, a: C<T>, b: C<T>, amp: T| {
+        let a0 = scale * abs2(f);
+        let a1 = scale * two * (f.re * a.re + f.im * a.im);
+        let a2 = scale * (two * (f.re * b.re + f.im * b.im) + abs2(a));
+        let i = amp * amp;
+        let w = if amp < zero { zero } else { renorm / (floor + i) };
+        let d = a0 - i;
+        (w * two * d * a1, w * (a1 * a1 + two * d * a2))
+    };
+    let parts = f.chunks(SHORT).zip(a.chunks(SHORT)).zip(b.chunks(SHORT)).zip(amp.chunks(SHORT));
+    for (((f, a), b), amp) in parts {
+        let mut lanes = [[zero; LANES]; 2];
+        let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), a.as_chunks::<LANES>());
+        let ((b, br), (m, mr)) = (b.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
+        for (((f, a), b), m) in f.iter().zip(a).zip(b).zip(m) {
+            for i in 0..LANES {
+                let (x, y) = one(f[i], a[i], b[i], m[i]);
+                lanes[0][i] += x;
+                lanes[1][i] += y;
+            }
+        }
+        for (i, (((f, a), b), m)) in fr.iter().zip(ar).zip(br).zip(mr).enumerate() {
+            let (x, y) = one(*f, *a, *b, *m);
+            lanes[0][i] += x;
+            lanes[1][i] += y;
+        }
+        sums = [sums[0] + sum(lanes[0]), sums[1] + sum(lanes[1])];
+    }
+    sums
+}

@@ -1,0 +1,254 @@
+//! `cxi.write`: reconstructions as NeXus files for ptychography.
+
+use std::sync::Arc;
+
+use isard_core::prelude::*;
+use isard_core::span::Ranges;
+
+use super::experiment::{pair, positive};
+use super::result::{example_tables, wave};
+use crate::file::cxi::{self, Detector, KEV, Light, Outcome, Picture};
+use crate::file::tree::iso;
+use crate::num::Complex;
+
+/// Writes a reconstruction as a NeXus file of the definition `NXcxi_ptycho`.
+///
+/// The file holds the latest object and probe (`image_1` and `image_2` in the names of CXI, also as amplitude and phase
+/// on axes in metres), the positions, source, beam and detector, the errors of all iterations, the engines and the record
+/// of the run. `frames` names the dataset of the frames, to which the file then links: the definition wants it. Energies
+/// are joules, lengths metres, as CXI asks. The file is replaced in one step: once at the end, or behind
+/// `run.take = "every"` at each snapshot.
+///
+/// Changes neither order nor count; keeps the last of many records. Deflating takes some 100 ns a pixel.
+///
+/// Source: the definition NXcxi_ptycho of NeXus, and CXI 1.6 (Maia, Nature Methods 9, 2012, 854).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CxiWrite {
+    /// The file, relative to the run's folder.
+    ///
+    /// It must end in `.cxi`, `.nxs`, `.h5` or `.hdf5`.
+    #[schemars(extend("x-path" = "output"))]
+    path: String,
+    /// The dataset of the frames, relative to this file, as `scan.h5::/entry/data`.
+    #[serde(default)]
+    frames: Option<String>,
+    /// A title.
+    #[serde(default = "title")]
+    title: String,
+    /// The sample's name.
+    #[serde(default)]
+    sample: String,
+    /// The name of the source.
+    #[serde(default)]
+    source: String,
+    /// What kind of source it is.
+    #[serde(default = "kind")]
+    #[schemars(extend("x-level" = "expert"))]
+    source_type: String,
+    /// The energy of the machine; not a number in the file if not set.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("x-unit" = "GeV", "x-level" = "expert"))]
+    machine_energy: Option<f64>,
+    /// How far photon energies spread; not a number in the file if not set.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("x-unit" = "keV", "x-level" = "expert"))]
+    energy_spread: Option<f64>,
+    /// From the sample to the detector, unless the input gives it.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
+    distance: Option<f64>,
+    /// The edge of a detector pixel, unless the input gives it.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
+    psize: Option<f64>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    out: Option<(Arc<dyn Output>, String)>,
+}
+
+fn title() -> String {
+    "ptychography".into()
+}
+
+fn kind() -> String {
+    "Synchrotron X-ray Source".into()
+}
+
+/// The input of [`CxiWrite`].
+#[derive(Ports)]
+pub struct CxiIn {
+    /// The object, mode by mode.
+    #[port(dtype = "complex", axes = "mode y x")]
+    object: Array,
+    /// The probe, mode by mode.
+    #[port(dtype = "complex", axes = "mode y x")]
+    probe: Array,
+    /// The edge of a pixel.
+    #[port(dtype = "f64", axes = "", unit = "m")]
+    resolution: Array,
+    /// The object pixel where position 0 lies.
+    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
+    center: Array,
+    /// The photon energy.
+    #[port(dtype = "f64", axes = "", unit = "keV")]
+    energy: Array,
+    /// The errors of each iteration.
+    #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
+    errors: Table,
+    /// The frames with their positions.
+    #[port(columns = "index: u64, y: f64 m, x: f64 m, measured_y: f64 m, measured_x: f64 m")]
+    positions: Table,
+    /// The engines, as JSON text.
+    engines: Value,
+    /// From the sample to the detector, unless a parameter gives it.
+    #[port(unit = "m")]
+    distance: Option<f64>,
+    /// The edge of a detector pixel, unless a parameter gives it.
+    #[port(unit = "m")]
+    psize: Option<f64>,
+    /// The optical axis on the detector, row and column; else the middle.
+    #[port(fixed, dtype = "float")]
+    axis: Option<Array>,
+}
+
+impl Stage for CxiWrite {
+    type In = CxiIn;
+    type Out = ();
+
+    fn example() -> Example {
+        let one = |n: usize| vec![Complex::<f32>::new(1.0, 0.5); n];
+        let (errors, positions) = example_tables();
+        Example::new(
+            "path = \"result.cxi\"\nframes = \"scan.h5::/entry/data\"\ndistance = 7.0\npsize = 172e-6",
+        )
+        .frames("object", Array::of(&[1, 1, 12, 10], &one(120)).expect("120 pixels"))
+        .frames("probe", Array::of(&[1, 1, 8, 8], &one(64)).expect("64 pixels"))
+        .frames("resolution", Array::from_slice(&[6e-8]))
+        .frames("center", Array::of(&[1, 2], &[6.0, 5.0]).expect("a pair"))
+        .frames("energy", Array::from_slice(&[6.2]))
+        .frames("errors", errors)
+        .frames("positions", positions)
+        .frames("engines", vec![Value::from("[{\"name\": \"DM\", \"numiter\": 1}]")])
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        let endings = [".cxi", ".nxs", ".h5", ".hdf5"];
+        if !endings.iter().any(|e| self.path.ends_with(e)) {
+            let found = &self.path;
+            faults.add_with_help(
+                "path",
+                format!("`{found}` ends in none of {}", endings.join(", ")),
+                "write `result.cxi`",
+            );
+        }
+        if let Some(found) = self.frames.as_ref().filter(|f| split(f).is_none()) {
+            faults.add_with_help(
+                "frames",
+                format!("`{found}` names no dataset of a file beside this one"),
+                "write `scan.h5::/entry/data`",
+            );
+        }
+        positive(&[("distance", self.distance), ("psize", self.psize)], faults);
+        for (name, value) in [("machine_energy", self.machine_energy), ("energy_spread", self.energy_spread)]
+        {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+                faults.add(name, format!("found {value}, wanted 0 or more"));
+            }
+        }
+    }
+
+    fn cost(&self, input: &Shapes) -> Cost {
+        Cost { memory: 6 * input.bytes() as u64, ..Cost::default() }
+    }
+}
+
+/// File and dataset of `file.h5::/path`, if the file is named from this one's folder.
+fn split(text: &str) -> Option<[String; 2]> {
+    let (file, dataset) = text.split_once("::")?;
+    let beside = !file.is_empty() && !file.starts_with('/') && dataset.starts_with('/');
+    beside.then(|| [file.to_owned(), dataset.to_owned()])
+}
+
+impl Writer for CxiWrite {
+    fn open(&mut self, _: &Cx, out: Arc<dyn Output>, _: Option<Dict>) -> Result<()> {
+        self.out = Some((out, iso()));
+        Ok(())
+    }
+
+    fn write(&mut self, _: &Cx, span: &Span, input: CxiIn) -> Result<()> {
+        let Some(last) = input.object.shape()[0].checked_sub(1) else { return Ok(()) };
+        let (out, begun) =
+            self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
+        let record = span.start + last as u64;
+        let number = |array: &Array| -> Result<f64> {
+            let all = array.to_f64()?;
+            all.get(last).copied().ok_or_else(|| Error::data(format!("{span}: a number is missing")))
+        };
+        let need = |what: &str, value: Option<f64>| {
+            value.ok_or_else(|| {
+                Error::recipe(format!("the {what} is not given"))
+                    .help(format!("set `{what}`, or wire the input `{what}`"))
+            })
+        };
+        let (object_shape, object) = wave(span, &input.object, last)?;
+        let (probe_shape, probe) = wave(span, &input.probe, last)?;
+        let center = pair(&Some(input.center.record(last)?))?.unwrap_or_default();
+        let middle = [(probe_shape[1] / 2) as f64, (probe_shape[2] / 2) as f64];
+        let psize = number(&input.resolution)?;
+        let energy = number(&input.energy)? * KEV;
+        // A single record owns all rows, whatever number the snapshot has.
+        let table = |t: &Table| if last == 0 { Ok(t.clone()) } else { t.between(record, record + 1) };
+        let (errors, positions) = (table(&input.errors)?, table(&input.positions)?);
+        let columns = [
+            errors.numbers::<f64>("fourier")?,
+            errors.numbers::<f64>("photons")?,
+            errors.numbers::<f64>("exit")?,
+        ];
+        let (y, x) = (positions.numbers::<f64>("y")?, positions.numbers::<f64>("x")?);
+        let engines = match &input.engines {
+            Value::List(list) => list.get(last).and_then(Value::text).unwrap_or_default(),
+            other => other.text().unwrap_or_default(),
+        };
+        let outcome = Outcome {
+            title: &self.title,
+            sample: &self.sample,
+            times: [begun, &iso()],
+            light: Light {
+                name: self.source.clone(),
+                kind: self.source_type.clone(),
+                machine: self.machine_energy.map_or(f64::NAN, |e| e * 1e6 * KEV),
+                energy,
+                spread: self.energy_spread.map_or(f64::NAN, |e| e * KEV),
+            },
+            detector: Detector {
+                distance: need("distance", self.distance.or(input.distance))?,
+                psize: need("psize", self.psize.or(input.psize))?,
+                center: pair(&input.axis)?.unwrap_or(middle),
+                frames: self.frames.as_deref().and_then(split),
+            },
+            object: Picture { shape: object_shape, data: &object, psize, center },
+            probe: Picture { shape: probe_shape, data: &probe, psize, center: middle },
+            indices: positions.numbers::<u64>("index")?.to_vec(),
+            positions: y.iter().zip(x).map(|(y, x)| [*y, *x]).collect(),
+            errors: (0..errors.rows()).map(|k| [columns[0][k], columns[1][k], columns[2][k]]).collect(),
+            engines,
+            record: &out.record(),
+        };
+        out.replace(&self.path, &cxi::result(&outcome)?)
+    }
+
+    fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
+        Ok(())
+    }
+
+    fn commit(&mut self, _: &Cx) -> Result<Dict> {
+        // Each write is on disk when it returns, and a later one takes its place.
+        Ok(Dict::new())
+    }
+
+    fn finish(&mut self, _: &Cx, _: &Ranges) -> Result<()> {
+        Ok(())
+    }
+}
+declare!(Writer, "cxi.write", Kind::Writer, CxiWrite);

@@ -1,0 +1,147 @@
+//! A reconstruction that saw its frames come ends as one that had them all, whatever the pace and the order.
+//!
+//! The clock is made of work: an iteration lasts as long as its frames times a fixed cost, so that every run takes the
+//! same steps on any machine. `ISARD_SLOW=full` runs all paces in both orders for all engines.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::path::Path;
+
+use common::scan::{Scan, mean, offline, one, quality, round64, session};
+use isard_core::Value;
+use isard_core::plan;
+use isard_core::recipe;
+use isard_core::registry::Registry;
+use isard_core::run::{self, Options, Out, Outcome};
+use isard_ptycho::engine::Method;
+use isard_ptycho::num::alone;
+
+/// What an iteration costs for each frame: half of the speed on one core, in seconds.
+const COST: f64 = 2e-4;
+/// Iterations of each engine.
+const NUMITER: u64 = 40;
+
+/// Frames at a pace: the RMS, and the seconds of that clock from the last frame to the end.
+fn live(scan: &Scan, name: Method, rate: f64, shuffled: bool, seed: u64) -> (f64, f64) {
+    let mut s = session(scan, one(name, NUMITER), seed);
+    let count = scan.frames.len();
+    // 27 and 64 have no common divisor: an order that jumps about.
+    let order: Vec<usize> = (0..count).map(|k| if shuffled { (k * 27) % count } else { k }).collect();
+    let due = |k: usize| (k + 1) as f64 / rate;
+    let (mut clock, mut next) = (0.0, 0);
+    while next < count {
+        while next < count && due(next) <= clock {
+            s.take(scan.frames[order[next]].clone());
+            next += 1;
+        }
+        if next < count && !s.more() {
+            clock = due(next);
+        } else if next < count {
+            clock += COST * s.frames() as f64;
+            s.step(&alone).unwrap();
+        }
+    }
+    s.all_in();
+    let last = due(count - 1);
+    while s.more() {
+        clock += COST * count as f64;
+        s.step(&alone).unwrap();
+    }
+    (quality(scan, &s).rms, clock.max(last) - last)
+}
+
+fn check(name: Method) {
+    let Some(scan) = round64(&format!("live {name:?}")) else { return };
+    let full = std::env::var("ISARD_SLOW").is_ok_and(|v| v == "full");
+    // The order of frames alone moves ePIE and SDR by a tenth: means are compared.
+    let drawn = matches!(name, Method::EPIE | Method::SDR);
+    let seeds: Vec<u64> = (1..=if drawn { 6 } else { 1 }).collect();
+    let all: Vec<f64> = seeds.iter().map(|s| offline(&scan, one(name, NUMITER), *s).0.rms).collect();
+    let (wanted, lasts) = (mean(&all), NUMITER as f64 * COST * 64.0);
+    eprintln!("{name:?} offline: RMS {wanted:.4}, {lasts:.2} s of the clock");
+    let paces: &[(f64, bool)] = match full {
+        true => &[(5.0, false), (5.0, true), (50.0, false), (50.0, true), (500.0, false), (500.0, true)],
+        false => &[(5.0, true), (50.0, false), (500.0, true)],
+    };
+    for (rate, shuffled) in paces {
+        let runs: Vec<(f64, f64)> = seeds.iter().map(|s| live(&scan, name, *rate, *shuffled, *s)).collect();
+        let rms = mean(&runs.iter().map(|r| r.0).collect::<Vec<f64>>());
+        let after = runs.iter().map(|r| r.1).fold(0.0, f64::max);
+        let order = if *shuffled { "shuffled" } else { "in order" };
+        eprintln!("{name:?} at {rate} Hz {order}: RMS {rms:.4}, ends {after:.2} s after the last frame");
+        assert!(rms <= 1.05 * wanted, "{name:?} at {rate} Hz {order}: {rms}, {wanted} offline: {runs:?}");
+        assert!(after <= lasts + COST * 64.0, "{name:?} at {rate} Hz {order}: {after} s, {lasts} s offline");
+    }
+}
+
+macro_rules! engines {
+    ($($test:ident: $name:ident;)*) => { $(
+        #[test]
+        fn $test() {
+            check(Method::$name);
+        }
+    )* };
+}
+
+engines! {
+    difference_map_ends_as_offline: DM;
+    raar_ends_as_offline: RAAR;
+    epie_ends_as_offline: EPIE;
+    sdr_ends_as_offline: SDR;
+    ml_ends_as_offline: ML;
+}
+
+/// A whole run on the clock of the wall: seconds behind the last frame, and the RMS.
+fn ran(rate: f64, engine: &str, out: &Path) -> (f64, f64) {
+    let text = format!(
+        r#"
+        isard = "0.1"
+        name = "live"
+        [run]
+        seed = 3
+        threads = 2
+        [stage.frames]
+        use = "ptycho.simulate"
+        set = {{ num_frames = 60, shape = 64, density = 0.09, photons = 1e7, psize = 344e-6, rate = {rate:.1}, illumination = {{ size = 1.8e-6, parallel = 4e-4 }} }}
+        [stage.fit]
+        use = "ptycho.reconstruct"
+        from = "frames"
+        in = {{ energy = "frames.head.energy", distance = "frames.head.distance", psize = "frames.head.psize" }}
+        set = {{ engines = [{{ name = "{engine}", numiter = 100 }}], illumination = {{ size = 1.8e-6 }} }}
+        [stage.metrics]
+        use = "ptycho.metrics"
+        from = "fit"
+        in = {{ truth = "frames.head.object", truth_center = "frames.head.object_center", lit = "frames.head.lit" }}
+        [out]
+        rms = "metrics.rms"
+    "#
+    );
+    let recipe = recipe::parse(&text, Path::new("test.toml")).unwrap_or_else(|faults| panic!("{faults}"));
+    let made = plan::make(&recipe, &Registry::built_in().unwrap());
+    let plan = made.unwrap_or_else(|faults| panic!("{faults}")).0;
+    let report =
+        run::run(&plan, Options::new(Out::Folder { path: out.to_owned(), overwrite: true })).unwrap();
+    assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
+    let rms = match report.results.get("rms") {
+        Some(Value::Array(a)) => *a.as_slice::<f64>().unwrap().last().unwrap(),
+        other => other.and_then(Value::number).unwrap(),
+    };
+    let last = if rate > 0.0 { 59.0 / rate } else { 0.0 };
+    ((report.seconds - last).max(0.0), rms)
+}
+
+#[test]
+fn a_run_on_the_clock_of_the_wall_ends_as_one_over_a_closed_scan() {
+    let folder = tempfile::tempdir().unwrap();
+    for engine in ["DM", "ML"] {
+        let (lasts, offline) = ran(0.0, engine, &folder.path().join("offline"));
+        for rate in [50.0, 500.0] {
+            let (after, rms) = ran(rate, engine, &folder.path().join("live"));
+            eprintln!(
+                "{engine} at {rate} Hz: RMS {rms:.4} {after:.2} s after the last frame; offline {offline:.4} in {lasts:.2} s"
+            );
+            assert!(rms <= 1.05 * offline, "{engine} at {rate} Hz: {rms}, {offline} offline");
+        }
+    }
+}
