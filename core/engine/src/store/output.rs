@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::stage::Output;
-use crate::store::files::{create_all, fault};
+use crate::store::files::{create_all, fault, read_back};
 use crate::store::folder::{Folder, Sealed, Slot};
 use crate::store::{INNER, LOG, MANIFEST, PART, RUN, sha256};
 
@@ -19,6 +19,8 @@ pub(crate) struct StageOutput {
     pub folder: Arc<Folder>,
     pub stage: String,
     pub inner: bool,
+    /// Whether files are read back before they get their names.
+    pub check: bool,
 }
 
 impl Output for StageOutput {
@@ -64,7 +66,7 @@ impl StageOutput {
         {
             self.folder.keep(before)?;
         }
-        let mut sealed = self.folder.write_whole(&path, bytes, &self.stage)?;
+        let mut sealed = self.folder.write_checked(&path, bytes, &self.stage, self.check)?;
         sealed.replaced = replaced;
         if let Some(before) = before {
             sealed.earlier = before.earlier;
@@ -135,6 +137,11 @@ fn inside(path: &str, folder: &str) -> bool {
 impl Folder {
     /// Writes a whole file in one step: after an error there is the old one or none, never half of one.
     pub(crate) fn write_whole(&self, path: &str, bytes: &[u8], stage: &str) -> Result<Sealed> {
+        self.write_checked(path, bytes, stage, false)
+    }
+
+    /// As `write_whole`; with `check` the file is read back before it gets its name.
+    pub(crate) fn write_checked(&self, path: &str, bytes: &[u8], stage: &str, check: bool) -> Result<Sealed> {
         if self.is_closed() {
             return Err(Error::cancelled().at(format!("write {path}")));
         }
@@ -145,6 +152,7 @@ impl Folder {
         create_all(files, above).map_err(|e| fault(files, "make folder", above, &e))?;
         let written = files.write_new(&part, bytes).map_err(|e| fault(files, "write", &at, &e));
         let written = written.and_then(|()| files.sync(&part).map_err(|e| fault(files, "sync", &at, &e)));
+        let written = written.and_then(|()| if check { read_back(files, &part, bytes) } else { Ok(()) });
         let written =
             written.and_then(|()| files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e)));
         if let Err(error) = written {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Blame, Context, Error, Result};
-use crate::plan::{Feed, NodeId, What};
+use crate::plan::{Feed, NodeId, Plan, Step, What};
 use crate::registry::Role;
 use crate::run::control::Meter;
 use crate::run::edge::Item;
@@ -19,14 +19,14 @@ use crate::stage::{Built, Cx, Opened, Position};
 use crate::store::ContentDigest;
 use crate::value::{Dict, Key, Value};
 
-use super::{Builder, GRACE};
+use super::{Builder, GRACE, Names};
 
 impl Builder<'_, '_> {
     pub(super) fn build(&mut self) -> Result<()> {
         let nodes = self.graph.nodes.clone();
         self.s.finals.begin(&nodes);
         for &id in &self.s.plan.passes[self.s.step.pass].nodes {
-            let meter = Meter::new(&self.s.plan.nodes[id].name);
+            let meter = Meter::traced(&self.s.plan.nodes[id].name, self.s.trace.clone());
             if let Some((ledger, records)) = self.s.scope.accounts.get(&id) {
                 meter.book(|l| *l = ledger.clone());
                 meter.took(*records);
@@ -85,22 +85,7 @@ impl Builder<'_, '_> {
 
     /// The parameters of a stage in this turn.
     pub(super) fn parameters(&self, id: NodeId) -> serde_json::Value {
-        let mut set = self.s.plan.nodes[id].set.clone();
-        if let Some((which, turn)) = self.s.step.turn {
-            for (node, parameter, values) in &self.s.plan.loops[which].vary {
-                if *node == id
-                    && let Some(value) = values.get(turn)
-                {
-                    let mut at = &mut set;
-                    for part in parameter.split('.') {
-                        at = &mut at[part];
-                    }
-                    *at = value.clone();
-                }
-            }
-        }
-        self.s.names.fill(&mut set, self.s.step);
-        set
+        parameters(self.s.plan, id, self.s.step, self.s.names)
     }
 
     /// The inputs of a stage that do not come with its stream; none for what is not known yet.
@@ -317,4 +302,24 @@ impl Builder<'_, '_> {
         outlet.send(Item::Chunk(chunk))?;
         outlet.send(Item::End)
     }
+}
+
+/// The parameters of a stage in a step: those of the turn, placeholders filled in.
+pub fn parameters(plan: &Plan, id: NodeId, step: &Step, names: &Names) -> serde_json::Value {
+    let mut set = plan.nodes[id].set.clone();
+    if let Some((which, turn)) = step.turn {
+        for (node, parameter, values) in &plan.loops[which].vary {
+            if *node == id
+                && let Some(value) = values.get(turn)
+            {
+                let mut at = &mut set;
+                for part in parameter.split('.') {
+                    at = &mut at[part];
+                }
+                *at = value.clone();
+            }
+        }
+    }
+    names.fill(&mut set, step);
+    set
 }
