@@ -1,217 +1,40 @@
-//! EMD 1.0 files, as py4DSTEM and emdfile read them.
+//! The file: nodes with their axes, metadata, attributes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use isard_core::prelude::*;
-use isard_core::schemars;
-use isard_core::span::Ranges;
-use isard_h5::{Dtype as H5, Image, Spec};
+use isard_h5::{Dtype as H5, Image, Spec, Stacked};
 
 use crate::source::{Axes, Axis};
 
-/// Writes maps and scans to an EMD file, version 1.0.
-///
-/// Each array that is wired becomes a node of its name with its axes: those of the scan and the detector have the steps and
-/// units of `axes`, which a source of this family has in its head, all others count. Numbers and texts go into the
-/// metadata of the root. Of a stream of frames the whole array is one node, a data cube where `axes` (or a constant `head`
-/// that holds them) tells the scan; points without a frame are NaN or 0, and `valid` is 0 there. Of results that are
-/// revised the last one is written.
-///
-/// Changes neither order nor count. All is kept in memory until the end, and more than `most` is an error.
-///
-/// Source: the EMD specification 1.0 (emdfile).
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EmdWrite {
-    /// The file, relative to the run's folder; must end in `.emd`.
-    #[schemars(extend("x-path" = "output", "x-endings" = [".emd"]))]
-    path: String,
-    /// The name of the root; else that of the file.
-    #[serde(default)]
-    root: Option<String>,
-    /// Units by name; others are those of the ports that are written.
-    #[serde(default)]
-    units: BTreeMap<String, String>,
-    /// What is kept in memory at most.
-    #[serde(default = "most")]
-    #[schemars(range(min = 1), extend("x-unit" = "byte", "x-level" = "expert"))]
-    most: u64,
-    #[serde(skip)]
-    #[schemars(skip)]
-    out: Option<Arc<dyn Output>>,
-    #[serde(skip)]
-    #[schemars(skip)]
-    known: BTreeMap<String, String>,
-    #[serde(skip)]
-    #[schemars(skip)]
-    kept: Kept,
-}
-
-fn most() -> u64 {
-    4 << 30
-}
-
-/// What came.
-#[derive(Default)]
-struct Kept {
-    /// The last result, or the constants beside frames.
-    single: Dict,
-    /// Frames: the number of the first of each piece, and the piece, by name.
-    frames: Vec<(u64, Dict)>,
-    bytes: u64,
-}
-
-impl Stage for EmdWrite {
-    type In = Dict;
-    type Out = ();
-
-    fn example() -> Example {
-        let pixels: Vec<u16> = (0..36).collect();
-        let axes = Axes { scan: Some([2, 3]), ..Axes::default() };
-        Example::new("path = \"scan.emd\"")
-            .frames("image", Array::of(&[6, 2, 3], &pixels).expect("36 pixels"))
-            .fixed("axes", axes.to_dict())
-    }
-
-    fn check(&self, faults: &mut Faults) {
-        if !self.path.to_lowercase().ends_with(".emd") {
-            faults.add("path", format!("`{}` does not end in `.emd`", self.path));
-        }
-    }
-
-    fn cost(&self, input: &Shapes) -> Cost {
-        let bytes = input.bytes() as u64;
-        let all = bytes.saturating_mul(input.records().unwrap_or(1)).min(self.most);
-        Cost { memory: 2 * all, disk_per_record: bytes, ..Cost::default() }
-    }
-}
-
-impl Writer for EmdWrite {
-    fn open(&mut self, _: &Cx, out: Arc<dyn Output>, committed: Option<Dict>) -> Result<()> {
-        self.kept = committed.map_or(Ok(Kept::default()), load)?;
-        self.known = out.units();
-        self.known.extend(self.units.clone());
-        self.out = Some(out);
-        Ok(())
-    }
-
-    fn write(&mut self, _: &Cx, span: &Span, input: Dict) -> Result<()> {
-        if !span.is_frames() {
-            let mut single = Dict::new();
-            for (key, value) in input.iter() {
-                let value = if fixed(key.as_str(), value) {
-                    value.clone()
-                } else {
-                    value.unlead(span.len as usize - 1)?
-                };
-                single.set(key.clone(), detached(value)?);
-            }
-            self.kept.single = single;
-            return Ok(());
-        }
-        let mut piece = Dict::new();
-        for (key, value) in input.into_iter() {
-            match &value {
-                Value::Array(_) => {
-                    self.kept.bytes += value.bytes() as u64;
-                    piece.set(key, detached(value)?);
-                }
-                _ => self.kept.single.set(key, value),
-            }
-        }
-        if self.kept.bytes > self.most {
-            let (found, most) = (self.kept.bytes, self.most);
-            return Err(Error::new(
-                Blame::Resources,
-                format!("{found} bytes of frames, at most {most} are kept"),
-            )
-            .help("`hdf5.write` writes frames of any number; or raise `most`"));
-        }
-        self.kept.frames.push((span.start, piece));
-        Ok(())
-    }
-
-    fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
-        // What did not come is not in `frames`; `finish` marks its points.
-        Ok(())
-    }
-
-    fn commit(&mut self, _: &Cx) -> Result<Dict> {
-        let pieces =
-            self.kept.frames.iter().map(|(first, piece)| {
-                Value::from(vec![Value::Int(*first as i64), Value::Dict(piece.clone())])
-            });
-        Ok(Dict::new()
-            .with("single", self.kept.single.clone())
-            .with("frames", pieces.collect::<Vec<_>>())
-            .with("bytes", self.kept.bytes as i64))
-    }
-
-    fn finish(&mut self, cx: &Cx, _: &Ranges) -> Result<()> {
-        let bytes = self.file(cx)?;
-        let out =
-            self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
-        out.replace(&self.path, &bytes)
-    }
-}
-declare!(Writer, "emd.write", Kind::Writer, EmdWrite);
-
-/// Whether a value stands for the whole run.
-fn fixed(key: &str, value: &Value) -> bool {
-    key == "axes" || key == "head" || value.records().is_none()
-}
-
-/// A value that holds no buffer of the pool.
-fn detached(value: Value) -> Result<Value> {
-    match value {
-        Value::Array(array) => Ok(Value::Array(array.detach()?)),
-        other => Ok(other),
-    }
-}
-
-fn load(state: Dict) -> Result<Kept> {
-    let damaged = || Error::data("a damaged state of a writer");
-    let (Value::Dict(single), Value::List(list)) = (state.need("single")?, state.need("frames")?) else {
-        return Err(damaged());
-    };
-    let mut frames = vec![];
-    for entry in list.iter() {
-        match entry {
-            Value::List(pair) => match &**pair {
-                [Value::Int(first), Value::Dict(piece)] => frames.push((*first as u64, piece.clone())),
-                _ => return Err(damaged()),
-            },
-            _ => return Err(damaged()),
-        }
-    }
-    let bytes = state.need("bytes")?.number().unwrap_or(0.0) as u64;
-    Ok(Kept { single: single.clone(), frames, bytes })
-}
-
-fn h5(error: isard_h5::Error) -> Error {
+pub(super) fn h5(error: isard_h5::Error) -> Error {
     Error::data(error.to_string())
 }
 
-impl EmdWrite {
-    fn axes(&self) -> Result<Axes> {
-        let single = &self.kept.single;
-        let own = match (single.get("axes"), single.get("head")) {
-            (Some(Value::Dict(axes)), _) => Some(axes),
-            (_, Some(Value::Dict(head))) => match head.get("axes") {
-                Some(Value::Dict(axes)) => Some(axes),
-                _ => None,
-            },
-            _ => None,
-        };
-        own.map_or_else(|| Ok(Axes::default()), Axes::of)
-    }
+/// An EMD file being made.
+pub(super) struct File<'a> {
+    image: Image,
+    root: String,
+    axes: Axes,
+    units: &'a BTreeMap<String, String>,
+}
 
-    fn file(&self, cx: &Cx) -> Result<Vec<u8>> {
-        let axes = self.axes()?;
-        let last = self.path.rsplit('/').next().unwrap_or_default();
-        let name =
-            self.root.clone().unwrap_or_else(|| last.rsplit_once('.').map_or(last, |(s, _)| s).to_owned());
+/// Where the numbers of a node stand.
+pub(super) enum Numbers<'a> {
+    /// In the file itself.
+    Here(&'a Array),
+    /// In parts beside it, one after the other along the first axis.
+    Parts(Dtype, Vec<Stacked>),
+}
+
+impl File<'_> {
+    /// A file with a root and nothing in it.
+    pub(super) fn new<'a>(
+        cx: &Cx,
+        name: &str,
+        axes: Axes,
+        units: &'a BTreeMap<String, String>,
+    ) -> Result<File<'a>> {
         let root = format!("/{name}");
         let mut image = Image::new().map_err(h5)?;
         head(&mut image, cx).map_err(h5)?;
@@ -219,96 +42,49 @@ impl EmdWrite {
         for (name, value) in [("emd_group_type", "root"), ("python_class", "Root")] {
             image.attribute(&root, name, value).map_err(h5)?;
         }
-        let mut metadata = vec![];
-        for (key, value) in self.kept.single.iter().filter(|(k, _)| !["axes", "head"].contains(&k.as_str())) {
-            match value {
-                Value::Array(array) if !array.shape().is_empty() => {
-                    self.node(&mut image, &format!("{root}/{key}"), key.as_str(), array, &axes)?;
-                }
-                other => metadata.push((key.clone(), other.clone())),
-            }
-        }
-        for key in self.kept.frames.first().map_or(vec![], |(_, p)| p.keys().cloned().collect()) {
-            let (array, valid) = self.cube(key.as_str(), &axes)?;
-            self.node(&mut image, &format!("{root}/{key}"), key.as_str(), &array, &axes)?;
-            let marked = format!("{root}/{key}_valid");
-            if valid.as_slice::<u8>()?.contains(&0) {
-                self.node(&mut image, &marked, "valid", &valid, &axes)?;
-            }
-        }
-        if !metadata.is_empty() {
-            self.metadata(&mut image, &root, &metadata)?;
-        }
-        image.into_bytes().map_err(h5)
+        Ok(File { image, root, axes, units })
     }
 
-    /// All frames of a name as one array, at their scan points where the scan is known.
-    fn cube(&self, key: &str, axes: &Axes) -> Result<(Array, Array)> {
-        let pieces: Vec<(u64, &Array)> = self
-            .kept
-            .frames
-            .iter()
-            .filter_map(|(first, piece)| match piece.get(key) {
-                Some(Value::Array(array)) => Some((*first, array)),
-                _ => None,
-            })
-            .collect();
-        let like = pieces.first().ok_or_else(|| Error::internal("a name without frames"))?.1;
-        let end = pieces.iter().map(|(first, a)| first + a.shape()[0] as u64).max().unwrap_or(0);
-        let leading: Vec<usize> = match axes.scan {
-            Some([y, x]) if y * x >= end => vec![y as usize, x as usize],
-            _ => vec![end as usize],
-        };
-        let points: usize = leading.iter().product();
-        let shape = [&leading[..], &like.shape()[1..]].concat();
-        let mut out = isard_core::Pool::unpooled().take(like.dtype(), &shape)?;
-        match like.dtype() {
-            Dtype::F32 => out.as_slice_mut::<f32>()?.fill(f32::NAN),
-            Dtype::F64 => out.as_slice_mut::<f64>()?.fill(f64::NAN),
-            _ => out.bytes_mut().fill(0),
-        }
-        let mut valid = vec![0u8; points];
-        let step = out.bytes_mut().len() / points.max(1);
-        for (first, piece) in pieces {
-            if piece.dtype() != like.dtype() || piece.shape()[1..] != like.shape()[1..] {
-                return Err(Error::data(format!("`{key}` changes its dtype or shape at frame {first}")));
-            }
-            let at = first as usize;
-            valid[at..at + piece.shape()[0]].fill(1);
-            out.bytes_mut()[at * step..at * step + piece.bytes().len()].copy_from_slice(piece.bytes());
-        }
-        Ok((out.freeze(), Array::of(&leading, &valid)?))
+    /// The bytes of the file.
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>> {
+        self.image.into_bytes().map_err(h5)
     }
 
     /// An array with its axes.
-    fn node(&self, image: &mut Image, path: &str, key: &str, array: &Array, axes: &Axes) -> Result<()> {
-        let shape = array.shape();
-        let scan = axes.scan.map(|s| s.map(|n| n as usize));
+    pub(super) fn node(&mut self, name: &str, key: &str, shape: &[usize], numbers: &Numbers) -> Result<()> {
+        let path = format!("{}/{name}", self.root);
+        let scan = self.axes.scan.map(|s| s.map(|n| n as usize));
         let leads = scan.is_some_and(|s| shape.starts_with(&s));
         let ends = scan.is_some_and(|s| shape.ends_with(&s)) && !leads;
         let cube = leads && shape.len() == 4;
-        image.group(path).map_err(h5)?;
+        let image = &mut self.image;
+        image.group(&path).map_err(h5)?;
         let class = if cube { "DataCube" } else { "Array" };
         for (name, value) in [("emd_group_type", "array"), ("python_class", class)] {
-            image.attribute(path, name, value).map_err(h5)?;
+            image.attribute(&path, name, value).map_err(h5)?;
         }
         let data = format!("{path}/data");
-        let (records, rest) = (shape[0] as u64, shape[1..].iter().map(|n| *n as u64).collect::<Vec<_>>());
-        if array.is_empty() {
+        if shape.contains(&0) {
             return Err(Error::data(format!("`{key}` of shape {shape:?} holds nothing")));
         }
-        let slot = image.dataset(&data, &Spec::new(stored(array.dtype()), &rest)).map_err(h5)?;
-        image.append(slot, array.bytes(), records).map_err(h5)?;
-        let unit = self.known.get(key).map_or("", String::as_str);
+        let rest = shape[1..].iter().map(|n| *n as u64).collect::<Vec<_>>();
+        match numbers {
+            Numbers::Here(array) => {
+                let slot = image.dataset(&data, &Spec::new(stored(array.dtype()), &rest)).map_err(h5)?;
+                image.append(slot, array.bytes(), shape[0] as u64).map_err(h5)?;
+            }
+            Numbers::Parts(dtype, parts) => image.stack(&data, stored(*dtype), &rest, parts).map_err(h5)?,
+        }
+        let unit = self.units.get(key).map_or("", String::as_str);
         image.attribute(&data, "units", unit).map_err(h5)?;
         for i in 0..shape.len() {
             let from_end = shape.len() - i;
             let (name, axis) = match () {
-                () if leads && i < 2 => (["scan_y", "scan_x"][i], axes.axes[i].clone()),
+                () if leads && i < 2 => (["scan_y", "scan_x"][i], self.axes.axes[i].clone()),
                 () if ends && from_end <= 2 => {
-                    (["scan_y", "scan_x"][2 - from_end], axes.axes[2 - from_end].clone())
+                    (["scan_y", "scan_x"][2 - from_end], self.axes.axes[2 - from_end].clone())
                 }
-                () if cube => (["detector_y", "detector_x"][i - 2], axes.axes[i].clone()),
+                () if cube => (["detector_y", "detector_x"][i - 2], self.axes.axes[i].clone()),
                 () => ("index", Axis { step: 1.0, start: 0.0, unit: String::new() }),
             };
             let dim = format!("{path}/dim{i}");
@@ -322,8 +98,9 @@ impl EmdWrite {
     }
 
     /// Numbers and texts of the root.
-    fn metadata(&self, image: &mut Image, root: &str, values: &[(Key, Value)]) -> Result<()> {
-        let bundle = format!("{root}/metadatabundle");
+    pub(super) fn metadata(&mut self, values: &[(Key, Value)]) -> Result<()> {
+        let bundle = format!("{}/metadatabundle", self.root);
+        let image = &mut self.image;
         let group = format!("{bundle}/results");
         image.group(&group).map_err(h5)?;
         image.attribute(&bundle, "emd_group_type", "metadatabundle").map_err(h5)?;
@@ -374,7 +151,7 @@ fn head(image: &mut Image, cx: &Cx) -> isard_h5::Result<()> {
 }
 
 /// The formats' name of a dtype.
-fn stored(dtype: Dtype) -> H5 {
+pub(super) fn stored(dtype: Dtype) -> H5 {
     match dtype {
         Dtype::U8 => H5::U8,
         Dtype::U16 => H5::U16,
