@@ -116,7 +116,7 @@ fn one_error_gives_one_mail_and_one_post_and_a_good_run_gives_none() {
     assert_eq!(bad.status.code(), Some(8), "{}", text(&bad.stderr));
     let mail = mails.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(mail.contains("Subject: isard Error: ") && mail.contains("To: <me@here>, <you@here>"), "{mail}");
-    assert!(mail.contains("1 missing"), "{mail}");
+    assert!(mail.contains("1 frames missing"), "{mail}");
     let post = posts.recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!((post["level"].as_str(), post["what"].as_str()), (Some("error"), Some("failed")), "{post}");
     assert!(post["run"].as_str().unwrap().ends_with("bad"), "{post}");
@@ -153,7 +153,11 @@ fn a_light_follows_the_run_and_goes_out_when_the_program_is_killed() {
     let path = folder.path().join("light.json");
     let sinks = "[[sink]]\nkind = \"traffic\"\npath = \"light.json\"\nheartbeat_s = 0.2\nlevel = \"info\"\n";
     std::fs::write(folder.path().join("sinks.toml"), sinks).unwrap();
-    std::fs::write(folder.path().join("bad.toml"), recipe(", lose = [40]", "")).unwrap();
+    std::fs::write(
+        folder.path().join("bad.toml"),
+        recipe(", lose = [40]", "reorder = 4").replace("frames = 60", "frames = 200"),
+    )
+    .unwrap();
     let mut child =
         spawn(folder.path(), &["run", "bad.toml", "--out", "bad", "-q", "--notify", "sinks.toml"]);
     let mut seen = vec![];

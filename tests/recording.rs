@@ -136,7 +136,7 @@ fn a_flipped_byte_of_a_recording_is_named_with_file_and_frame() {
     assert!(printed.contains("raw.parts/000002.h5: changed"), "{printed}");
     assert!(printed.contains("do not match their checksums"), "{printed}");
     let frame: u64 =
-        printed.split("; frames ").nth(1).unwrap().split([' ', '-']).next().unwrap().parse().unwrap();
+        printed.split(" frames ").nth(1).unwrap().split([' ', '-']).next().unwrap().parse().unwrap();
     // A part of 50000 bytes holds 19 frames of 2568.
     assert!((38..=62).contains(&frame), "{printed}");
 }

@@ -77,7 +77,8 @@ struct Row {
 pub fn run(arguments: &SelftestArguments) -> Done {
     let begun = Instant::now();
     let scratch = match &arguments.keep {
-        Some(folder) => folder.clone(),
+        // Recipes are read from there, and paths in them would start from theirs.
+        Some(folder) => std::path::absolute(folder).unwrap_or_else(|_| folder.clone()),
         None => std::env::temp_dir().join(format!("isard-selftest-{}", std::process::id())),
     };
     let made = std::fs::create_dir(&scratch);

@@ -56,15 +56,22 @@ fn frames(path: &Path) -> Option<String> {
         Err(_) => return None,
     };
     let main = found.items.iter().find(|item| item.main && item.stage.is_some())?;
-    let bad = match corrupt(main.stage?, &main.path) {
-        Ok(bad) => bad,
-        Err(error) => return Some(format!("its frames cannot be read: {error}")),
-    };
     // Parts of a set say which frames they hold.
     let numbers = read_path(&RunCx::default(), &format!("{text}::/entry/data/frame"));
     let numbers: Vec<u64> = match &numbers {
         Ok(Value::Array(array)) => array.to_f64().ok()?.into_iter().map(|n| n as u64).collect(),
         _ => vec![],
+    };
+    let bad = match corrupt(main.stage?, &main.path) {
+        Ok(bad) => bad,
+        // A chunk of several frames is damaged as a whole, and others behind it may be.
+        Err(error) => {
+            let all: Ranges = numbers.iter().fold(Ranges::default(), |mut all, n| {
+                all.add(*n..*n + 1);
+                all
+            });
+            return Some(format!("among frames {all} some do not match their checksums: {error}"));
+        }
     };
     let named: Ranges = bad.iter().fold(Ranges::default(), |mut all, n| {
         let n = numbers.get(*n as usize).copied().unwrap_or(*n);
