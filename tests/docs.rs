@@ -188,6 +188,10 @@ fn every_dependency_has_a_plain_licence() {
         let one = |text: &str| {
             plain.contains(&text.trim().trim_matches(['(', ')']).split(" WITH ").next().unwrap_or("").trim())
         };
+        // HDF5 comes with its licence as a file, which is that of BSD in three clauses.
+        if name == "hdf5-metno-src" && package["license_file"] == "ext/hdf5/LICENSE" {
+            continue;
+        }
         let good = licence.replace('/', " OR ").split(" OR ").any(|choice| choice.split(" AND ").all(one));
         let each = licence.split(" AND ").all(|part| part.split(" OR ").any(one));
         assert!(good || each, "{name}: {licence}");

@@ -9,7 +9,7 @@ use isard_core::span::Ranges;
 /// Bytes of the header in front of each frame of one chip.
 const HEADER: usize = 384;
 
-/// Writes frames as a Merlin detector does: to a MIB file, or as the stream of its data socket.
+/// Writes frames as a Merlin detector does: a MIB file, or its data stream.
 ///
 /// Frames of 8, 16 and 32 bits are written as counts, big endian, in their order; the sequence number in each header is that
 /// of the frame, counted from 1, so frames that did not come leave a gap there and all others stay at their scan points.

@@ -78,7 +78,9 @@ pub struct DetectIn {
     /// Dead pixels: 0 is good, anything else dead.
     #[port(fixed, dtype = "number", axes = "y x")]
     dead: Option<Array>,
-    /// The centre `[y, x]` of disks and rings in place of the parameter; it may change while frames come.
+    /// The centre `[y, x]` of disks and rings; it may change while frames come.
+    ///
+    /// It stands in place of the parameter.
     #[port(fixed, dtype = "number", axes = "component")]
     centre: Option<Array>,
 }
