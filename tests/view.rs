@@ -119,6 +119,25 @@ fn a_viewer_sees_frames_snapshots_and_the_last_of_each() {
     assert!(close <= 1 && looks.len() <= 100, "{close} of {} looks came too soon", looks.len());
 }
 
+/// How long after a frame came its picture is seen, beyond the shortest time of all: at the 95th of 100 below 200 ms.
+#[test]
+fn pictures_are_no_older_than_a_fifth_of_a_second() {
+    let notes = Notes::default();
+    watched(100.0, &[("lit", "image")], Some(Box::new(notes.clone())));
+    let looks = notes.0.lock().unwrap();
+    let first = looks[0].0;
+    let mut late: Vec<f64> = looks
+        .iter()
+        .filter_map(|(at, news)| {
+            Some((*at - first).as_secs_f64() - news.iter().map(|s| s.span.start).max()? as f64 / 100.0)
+        })
+        .collect();
+    late.sort_by(f64::total_cmp);
+    assert!(late.len() > 20, "{} pictures", late.len());
+    let age = late[late.len() * 95 / 100] - late[0];
+    assert!(age < 0.2, "{age} s");
+}
+
 #[test]
 fn only_named_ports_are_watched() {
     let notes = Notes::default();

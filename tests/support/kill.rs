@@ -84,8 +84,8 @@ impl KillFiles {
 }
 
 /// What paths contain, to draw moments from: parts, masters, kept streams, checkpoints, the record, the end.
-pub const WORDS: [&str; 8] =
-    [".parts/", ".txt", "streams", "checkpoint-", "run.json", "manifest", "before", "difspots"];
+pub const WORDS: [&str; 9] =
+    [".parts/", ".txt", "streams", "checkpoint-", "run.json", "manifest", "before", "difspots", "journal"];
 
 impl Files for KillFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -17,6 +17,8 @@ pub struct Set {
     path: String,
     /// Records to a part.
     records: usize,
+    /// Microseconds that each record takes.
+    pause: u64,
     #[serde(skip)]
     #[schemars(skip)]
     state: State,
@@ -28,6 +30,7 @@ struct State {
     lines: Vec<String>,
     parts: u64,
     total: u64,
+    sealed: bool,
 }
 
 /// A text with its own length and checksum in front.
@@ -76,7 +79,7 @@ impl Set {
         if let Some(out) = &self.state.out {
             out.seal(&path, wrap(&self.state.lines.join("\n")).as_bytes())?;
         }
-        self.state.parts += 1;
+        (self.state.parts, self.state.sealed) = (self.state.parts + 1, true);
         self.state.total += self.state.lines.len() as u64;
         self.state.lines.clear();
         Ok(())
@@ -88,10 +91,11 @@ impl Writer for Set {
         let number =
             |key: &str| committed.as_ref().and_then(|c| c.get(key)).and_then(Value::number).unwrap_or(0.0);
         let (parts, total) = (number("parts") as u64, number("total") as u64);
-        self.state = State { out: Some(out), lines: vec![], parts, total };
+        self.state = State { out: Some(out), lines: vec![], parts, total, sealed: false };
         Ok(())
     }
     fn write(&mut self, _: &Cx, span: &Span, input: Dict) -> Result<()> {
+        std::thread::sleep(std::time::Duration::from_micros(self.pause * span.len));
         for (i, n) in span.range().enumerate() {
             let mut words = vec![format!("{} {n}", span.axis)];
             for (key, value) in input.iter() {
@@ -123,11 +127,20 @@ impl Writer for Set {
     }
     fn commit(&mut self, _: &Cx) -> Result<Dict> {
         self.seal()?;
+        self.state.sealed = false;
         let State { out, parts, total, .. } = &self.state;
         if let Some(out) = out {
             out.replace(&self.path, wrap(&format!("{parts} parts, {total} lines")).as_bytes())?;
         }
         Ok(Dict::new().with("parts", *parts as i64).with("total", *total as i64))
+    }
+    fn settled(&mut self) -> Result<Option<(Dict, u64)>> {
+        let State { sealed, parts, total, lines, .. } = &mut self.state;
+        if !std::mem::take(sealed) {
+            return Ok(None);
+        }
+        let state = Dict::new().with("parts", *parts as i64).with("total", *total as i64);
+        Ok(Some((state, lines.len() as u64)))
     }
     fn finish(&mut self, cx: &Cx, _: &Ranges) -> Result<()> {
         self.commit(cx).map(drop)

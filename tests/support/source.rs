@@ -35,6 +35,8 @@ pub struct Count {
     ///
     /// Older ones are lost.
     ring: u64,
+    /// The first and the last frame of a burst, which come twice as fast.
+    burst: Option<[u64; 2]>,
     /// Frames that make it fail for a moment.
     stumble: Vec<u64>,
     #[serde(skip)]
@@ -67,6 +69,7 @@ impl Default for Count {
             endless: false,
             live: false,
             ring: 0,
+            burst: None,
             stumble: vec![],
             state: State::default(),
         }
@@ -118,6 +121,12 @@ impl Count {
         order
     }
 
+    /// When a frame comes, after the first.
+    fn due(&self, at: usize) -> Duration {
+        let twice = self.burst.map_or(0, |[first, last]| (at as u64).clamp(first, last) - first);
+        Duration::from_secs_f64((at as f64 - twice as f64 / 2.0) / self.rate)
+    }
+
     fn frame(&self, n: u64) -> Result<Frames> {
         let pixels = vec![n as u16; self.size * self.size];
         let (image, time) =
@@ -139,13 +148,12 @@ impl Source for Count {
         for _ in 0..slots.room() {
             let Some(&n) = self.state.order.get(self.state.at) else { return Ok(Pull::End) };
             if self.rate > 0.0 {
-                let due = Duration::from_secs_f64(self.state.at as f64 / self.rate);
+                let due = self.due(self.state.at);
                 let elapsed = self.state.begun.map_or(Duration::ZERO, |b| b.elapsed());
                 if due > elapsed {
                     return Ok(Pull::Wait(due - elapsed));
                 }
-                let taken = (elapsed.as_secs_f64() * self.rate) as usize;
-                if self.ring > 0 && taken.saturating_sub(self.state.at) > self.ring as usize {
+                if self.ring > 0 && self.due(self.state.at + self.ring as usize + 1) <= elapsed {
                     self.state.at += 1;
                     continue;
                 }

@@ -12,8 +12,12 @@ pub fn by_ending(registry: &Registry, name: &str, role: Role) -> Option<(Arc<Dec
     let mut found: Option<(usize, Arc<Declaration>, String)> = None;
     for stage in stages {
         for (parameter, ending) in endings(stage) {
-            // The longest ending wins: `.edf.gz` before `.gz`.
-            if name.ends_with(&ending) && found.as_ref().is_none_or(|(length, ..)| ending.len() > *length) {
+            // The longest ending wins: `.edf.gz` before `.gz`. Of two, the one that knows more of its files: an EMD file is HDF5.
+            let special = stage.origin != "isard-files";
+            let better = |(length, other, _): &(usize, Arc<Declaration>, String)| {
+                ending.len() > *length || ending.len() == *length && special && other.origin == "isard-files"
+            };
+            if name.ends_with(&ending) && found.as_ref().is_none_or(better) {
                 found = Some((ending.len(), stage.clone(), parameter));
             }
         }

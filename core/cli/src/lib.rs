@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod formats;
+pub mod notify;
 pub mod show;
 
 use isard_core::error::Result;

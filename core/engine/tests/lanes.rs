@@ -149,6 +149,38 @@ fn a_slow_fitter_never_stops_the_detector() {
     assert_eq!(fit.results.get("slope"), Some(&Value::Float(1.0)));
 }
 
+/// A second at twice the rate is absorbed by a recorder that could not keep up with it, if its queue has room for it.
+#[test]
+fn a_burst_of_twice_the_rate_is_absorbed() {
+    // The recorder takes 1667 frames a second at most: 2000 in a second leave more than 330 waiting.
+    let text = |queue: u64| {
+        format!(
+            r#"
+            isard = "0.1"
+            name = "burst"
+            [run]
+            chunk = 4
+            latency_ms = 20
+            limits = {{ missing = 4000 }}
+            [stage.frames]
+            use = "toy.count"
+            set = {{ frames = 4000, rate = 1000.0, live = true, ring = 100, burst = [800, 2800] }}
+            [stage.record]
+            use = "toy.set"
+            from = "frames"
+            in = {{ image = "frames.image" }}
+            set = {{ path = "raw.txt", records = 500, pause = 600 }}
+            run = {{ lane = "record", queue = {queue} }}
+            "#
+        )
+    };
+    // The ring is what makes this test able to fail.
+    let lost = account(&support::run(&text(2)), "frames").missing.count();
+    assert!(lost > 50, "{lost} frames were lost without room");
+    let report = support::run(&text(1000));
+    assert_eq!(ledger(&report, "record"), "4000 of 4000 done");
+}
+
 /// What does not fit in memory is put aside and comes back in order: a slow analysis gets every frame.
 #[test]
 fn replay_gives_every_frame_to_a_slow_analysis_in_order() {

@@ -3,6 +3,7 @@
 pub mod dectris;
 pub mod faults;
 pub mod merlin;
+pub mod settings;
 pub mod tpx3;
 
 mod net;

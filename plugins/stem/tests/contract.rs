@@ -15,6 +15,7 @@ fn the_family_is_complete() {
         registry.iter().filter(|d| d.origin == "isard-stem").map(|d| d.name.as_str()).collect();
     let wanted = [
         "emd.write",
+        "mib.write",
         "stem.com",
         "stem.correct",
         "stem.count",

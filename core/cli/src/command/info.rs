@@ -1,11 +1,18 @@
 //! `isard info`: what a file holds, and the path a recipe would use.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use clap::Args;
+use isard_core::error::Error;
+use isard_core::plan;
+use isard_core::registry::{Declaration, Registry, Role};
+use isard_core::stage::{Built, Cx, Opened, Position, RunCx};
+use isard_core::value::{Dict, Dtype};
 use isard_files::info::{Info, Item, info};
 
-use crate::command::Done;
+use crate::command::{Done, Stop};
+use crate::formats;
 use crate::show::style;
 
 /// Arguments of `isard info`.
@@ -20,12 +27,73 @@ pub struct InfoArguments {
 
 /// Says what a file holds.
 pub fn run(arguments: &InfoArguments) -> Done {
+    if let Some((stage, parameter, opened)) = foreign(&arguments.path)? {
+        style::print(&match arguments.json {
+            true => format!("{:#}\n", opened_json(&arguments.path, &stage, &opened)),
+            false => opened_text(&arguments.path, &stage, &parameter, &opened),
+        });
+        return Ok(0);
+    }
     let found = info(&arguments.path)?;
     style::print(&match arguments.json {
         true => format!("{:#}\n", json(&found)),
         false => text(&found),
     });
     Ok(0)
+}
+
+/// A file of another family: what its source says when it opens it.
+fn foreign(path: &str) -> Result<Option<(Arc<Declaration>, String, Opened)>, Stop> {
+    let registry = Registry::built_in()?;
+    let name = path.split_once("::").map_or(path, |(file, _)| file);
+    let found = formats::by_ending(&registry, name, Role::Source);
+    let Some((stage, parameter)) = found.filter(|(stage, _)| stage.origin != "isard-files") else {
+        return Ok(None);
+    };
+    let said = [format!("{parameter}={}", serde_json::Value::from(path))];
+    let set = plan::parameters_from_text(&stage, &said).map_err(|faults| Stop::Faults(faults, false))?;
+    let Built::Source(mut source) = (stage.build)(set)? else {
+        return Err(Error::internal("a source was declared that is none").into());
+    };
+    let run = RunCx { reader: Some(Arc::new(isard_files::input::read_path)), ..RunCx::default() };
+    let opened = source.open(&Cx::new(&run, "info"), Dict::new(), Position { next: 0 })?;
+    Ok(Some((stage, parameter, opened)))
+}
+
+fn opened_json(path: &str, stage: &Declaration, opened: &Opened) -> serde_json::Value {
+    let head: serde_json::Map<String, serde_json::Value> =
+        opened.head.iter().map(|(key, value)| (key.to_string(), value.to_json())).collect();
+    let shapes = opened.shapes.iter().map(|(key, shape)| {
+        (key.to_owned(), serde_json::json!({ "dtype": shape.dtype.map(Dtype::name), "shape": shape.dims }))
+    });
+    let shapes: serde_json::Map<String, serde_json::Value> = shapes.collect();
+    serde_json::json!({
+        "file": path, "stage": stage.name, "frames": opened.frames, "scan": opened.scan,
+        "outputs": shapes, "head": head,
+    })
+}
+
+fn opened_text(path: &str, stage: &Declaration, parameter: &str, opened: &Opened) -> String {
+    let mut out = String::new();
+    let frames = opened.frames.map_or("frames".into(), |n| format!("{n} frames"));
+    let _ = writeln!(out, "{path}: {frames}, read by {}", stage.name);
+    for (key, shape) in opened.shapes.iter() {
+        let dims = shape.dims.iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let _ = writeln!(out, "* {key}  {} [{dims}]", shape.dtype.map_or("?", Dtype::name));
+    }
+    if !opened.scan.is_empty() {
+        let axes: Vec<String> = opened.scan.iter().map(|(axis, n)| format!("{axis} {n}")).collect();
+        let _ = writeln!(out, "  scan: {}", axes.join(", "));
+    }
+    for (key, value) in opened.head.iter() {
+        let _ = writeln!(out, "  {key} = {}", shown(value));
+    }
+    let _ = write!(
+        out,
+        "\nin a recipe:\n[stage.frames]\nuse = {:?}\nset = {{ {parameter} = {path:?} }}\n",
+        stage.name
+    );
+    out
 }
 
 fn json(info: &Info) -> serde_json::Value {

@@ -12,12 +12,15 @@ pub mod list;
 pub mod merge;
 pub mod new_plugin;
 pub mod new_recipe;
+pub mod repair;
 pub mod replay;
 pub mod reprocess;
+pub mod rescan;
 pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod self_check;
+pub mod selftest;
 pub mod serve;
 pub mod try_stage;
 pub mod verify;
@@ -91,6 +94,13 @@ enum Command {
     Watch(watch::WatchArguments),
     /// Run again what a finished run did, and compare the digests.
     Replay(replay::ReplayArguments),
+    /// Make whole what the recorders of a run had taken when it was cut off.
+    ///
+    /// Frames up to the last commit go into readable files; other outputs go back to the last checkpoint. The run is over
+    /// then: a run whose source can give its frames again is better resumed. Exit code 10 if something was damaged.
+    Repair(repair::RepairArguments),
+    /// List the scan points whose frames have to be taken again.
+    Rescan(rescan::RescanArguments),
     /// Re-read everything a run wrote and compare it with its digests.
     Verify(verify::VerifyArguments),
     /// Serve plugins and recipes as jobs, over HTTP and WebSocket.
@@ -103,6 +113,8 @@ enum Command {
     Job(jobs::JobArguments),
     /// Run jobs again from their files, without a server.
     Reprocess(reprocess::ReprocessArguments),
+    /// Simulate, stream, analyse and compare with the truth, for every family, on this machine.
+    Selftest(selftest::SelftestArguments),
     /// Look at this machine and say what isard will find.
     Doctor(doctor::DoctorArguments),
     /// Run a plugin for another isard, which starts this by itself.
@@ -172,12 +184,15 @@ pub fn run(arguments: Arguments) -> i32 {
         Command::Resume(a) => resume::run(&a),
         Command::Watch(a) => watch::run(&a),
         Command::Replay(a) => replay::run(&a),
+        Command::Repair(a) => repair::run(&a),
+        Command::Rescan(a) => rescan::run(&a),
         Command::Verify(a) => verify::run(&a),
         Command::Serve(a) => serve::run(&a),
         Command::Submit(a) => jobs::submit(&a),
         Command::Jobs(a) => jobs::list(&a),
         Command::Job(a) => jobs::one(&a),
         Command::Reprocess(a) => reprocess::run(&a),
+        Command::Selftest(a) => selftest::run(&a),
         Command::Doctor(a) => doctor::run(&a),
         Command::Host(a) => Ok(host::run(&a)),
     };

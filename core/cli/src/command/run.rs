@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use isard_core::error::Error;
@@ -13,6 +13,7 @@ use isard_core::store::Part;
 
 use crate::command::watch::series;
 use crate::command::{Done, RecipeArguments, Stop, planned, run_options};
+use crate::notify::{self, Notifier, Watcher};
 use crate::show::{log, progress::Progress, style, table, view};
 
 /// Arguments of `isard run`.
@@ -55,6 +56,12 @@ pub struct ShowArguments {
     /// Write one JSON line a second with rates, queues and busy times.
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
+    /// Write a trace of every call of every stage, for Chrome's tracing page or Perfetto.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Tell the sinks of this file what happens: mail, web hooks, commands, a signal light, logs, a socket.
+    #[arg(long, value_name = "FILE", env = "ISARD_NOTIFY")]
+    pub notify: Option<PathBuf>,
     /// Show no progress.
     #[arg(short, long)]
     pub quiet: bool,
@@ -149,19 +156,33 @@ pub fn shown(
         None => Default::default(),
     };
     options.view = picture;
+    options.trace = show.trace.as_deref().map(run::Trace::create).transpose()?.map(Arc::new);
     let mut progress = Progress::new(plan, show, board.clone())?;
     let waiting = asked.waiting.clone();
+    let sinks = show.notify.as_deref().map(|path| notify::Config::read(path)).transpose()?;
+    let sinks = sinks.map(|config| Notifier::start(&config, &asked.stop)).transpose()?;
+    let watcher = Arc::new(Mutex::new(sinks.map(Watcher::new)));
+    let (seeing, told) = (watcher.clone(), watcher.clone());
     options.observer = Some(Box::new(move |seen| {
         waiting.store(false, Ordering::Relaxed);
         progress.see(seen);
+        if let Some(watcher) = &mut *seeing.lock().unwrap_or_else(PoisonError::into_inner) {
+            watcher.see(seen);
+        }
     }));
     options.started = Some(Box::new(move |out| {
         log::into(Some(out.path("log.txt")));
+        if let Some(watcher) = &mut *told.lock().unwrap_or_else(PoisonError::into_inner) {
+            watcher.begins(&out.root().display().to_string());
+        }
         // It is told once: a run has one folder.
         let _ = folder.set(out.root().to_owned());
     }));
     view::activate(board);
     let report = start(plan, options);
+    if let Some(watcher) = watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        watcher.ends(&report);
+    }
     style::complain(&view::activate(None));
     log::into(None);
     Ok(report?)

@@ -384,4 +384,21 @@ pub struct StageOptions {
     /// Frames a second that a source, or the player of a kept stream, gives at most, as a detector would; none gives
     /// them as fast as they are taken.
     pub pace: Option<f64>,
+    /// Seconds of what a recorder took that a power cut may take.
+    pub sync_s: Option<f64>,
+    /// Bytes of what a recorder took that a power cut may take.
+    pub sync_bytes: Option<u64>,
+    /// Whether a recorder's files are read back before they count; none is for live sources alone.
+    pub read_back: Option<bool>,
+}
+
+impl StageOptions {
+    /// When a recorder puts what it has taken on the disk.
+    pub fn sync(&self) -> crate::store::SyncPolicy {
+        let usual = crate::store::SyncPolicy::default();
+        crate::store::SyncPolicy {
+            seconds: self.sync_s.unwrap_or(usual.seconds),
+            bytes: self.sync_bytes.unwrap_or(usual.bytes),
+        }
+    }
 }

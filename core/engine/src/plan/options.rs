@@ -55,6 +55,7 @@ pub(crate) fn run_schema() -> Json {
 
 /// The schema of a stage's `run`.
 pub(crate) fn stage_schema() -> Json {
+    let sync = crate::store::SyncPolicy::default();
     json!({
         "type": "object", "additionalProperties": false, "description": "How the stage runs.",
         "properties": {
@@ -77,6 +78,12 @@ pub(crate) fn stage_schema() -> Json {
                 "description": "What it gives is kept on disk, for a later run to take with `--reuse`." },
             "pace": { "type": "number", "exclusiveMinimum": 0, "x-unit": "Hz",
                 "description": "Plays a source, or what an earlier pass kept, as a detector of this rate; as fast as frames are taken by default." },
+            "sync_s": { "type": "number", "minimum": 0, "x-unit": "s", "default": sync.seconds,
+                "description": "A recorder's frames are on the disk after this time: what a power cut may take; a kill takes none." },
+            "sync_bytes": { "type": "integer", "minimum": 1, "x-unit": "byte", "default": sync.bytes,
+                "description": "As `sync_s`, by bytes." },
+            "verify": { "enum": ["read-back", "none"],
+                "description": "Whether a recorder reads its files back from the disk before they count; for live sources by default." },
         },
     })
 }
@@ -144,6 +151,9 @@ pub(crate) fn stage(recipe: &Recipe, text: &StageText, faults: &mut Vec<Diagnost
         isolate: json.get("isolate") == Some(&Json::Bool(true)),
         keep: json.get("keep") == Some(&Json::Bool(true)),
         pace: json.get("pace").and_then(Json::as_f64),
+        sync_s: json.get("sync_s").and_then(Json::as_f64),
+        sync_bytes: json.get("sync_bytes").and_then(Json::as_u64),
+        read_back: json.get("verify").and_then(Json::as_str).map(|word| word == "read-back"),
     }
 }
 
@@ -171,6 +181,11 @@ pub(crate) fn by_role(
     }
     if role != Some(Role::Writer) {
         refuse("lane", "a writer");
+    }
+    if !options.record {
+        for word in ["sync_s", "sync_bytes", "verify"] {
+            refuse(word, "a writer in the recording lane");
+        }
     }
     if matches!(role, Some(Role::Source)) || !streaming {
         refuse("overflow", "a stage that reads a stream");

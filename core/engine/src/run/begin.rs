@@ -10,7 +10,7 @@ use crate::run::record::provenance;
 use crate::run::report::Report;
 use crate::run::scope::Scope;
 use crate::run::{parts, reuse};
-use crate::store::{self, Files, Folder, Provenance, Reused, checkpoint};
+use crate::store::{self, Files, Folder, Provenance, Reused, checkpoint, journal};
 
 /// Runs a plan from its beginning.
 pub fn run(plan: &Plan, options: Options) -> Result<Report> {
@@ -98,6 +98,10 @@ pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
             before.same_recipe(&now)?;
             // A run that was cut off between its record and its manifest has its last part to do again.
             let whole = folder.files().exists(&folder.path(store::MANIFEST)).unwrap_or(false);
+            if before.status == "repaired" && whole {
+                return Err(Error::recipe(format!("the run in {} was repaired", folder.root().display()))
+                    .help("what its recorders had taken is whole: `isard run` starts another run"));
+            }
             if before.status == "done" && whole {
                 return Err(Error::recipe(format!("the run in {} is done", folder.root().display()))
                     .help("`isard verify` checks it, `isard run` starts another"));
@@ -113,6 +117,7 @@ pub fn resume(plan: &Plan, options: Options) -> Result<Report> {
         tracing::warn!("{warning}");
     }
     let checkpoint = loaded.checkpoint.unwrap_or_default();
+    forget_journals(&folder)?;
     folder.rollback(&checkpoint)?;
     let from = (!checkpoint.step.is_empty()).then_some(checkpoint);
     Execution::new(plan, folder, record, scopes, options)?.go(from)
@@ -141,9 +146,21 @@ pub fn restart(plan: &Plan, options: Options, step: &str) -> Result<Report> {
     };
     let scopes = scopes_of(plan, &record, &**folder.files())?;
     checkpoint::restart(&folder, from)?;
+    forget_journals(&folder)?;
     folder.rollback(from)?;
     goes_on(&mut record);
     Execution::new(plan, folder, record, scopes, options)?.go(Some(from.clone()))
+}
+
+/// Lets go of what recorders had taken since their last commits: the run takes those frames again.
+fn forget_journals(folder: &Folder) -> Result<()> {
+    for found in journal::journals(&**folder.files(), folder.root())? {
+        let frames: u64 = found.blocks.iter().map(|b| b.frames.end - b.frames.start).sum();
+        if frames > 0 {
+            tracing::warn!(stage = %found.stage, frames, "Frames recorded since the checkpoint are taken again.");
+        }
+    }
+    journal::drop_journals(&**folder.files(), folder.root())
 }
 
 /// Takes back what a record says of the end of a run.

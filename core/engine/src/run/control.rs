@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use crate::error::{Blame, Context, Error, Result};
 use crate::plan::NodeId;
 use crate::run::ledger::Ledger;
+use crate::run::trace::Trace;
 use crate::span::Span;
 use crate::value::{Dict, Value};
 
@@ -146,12 +147,23 @@ pub struct Meter {
     pub snapshots: AtomicU64,
     /// Set when the stage's branch was ended by an error that the recipe allows.
     pub detached: Arc<AtomicBool>,
+    /// Set when nobody is left who uses what a source gives.
+    pub released: AtomicBool,
+    /// Where each call is noted.
+    trace: Option<Arc<Trace>>,
 }
 
 impl Meter {
     /// A meter of a stage.
     pub fn new(name: &str) -> Arc<Meter> {
+        Meter::traced(name, None)
+    }
+
+    /// A meter of a stage whose calls are noted.
+    pub fn traced(name: &str, trace: Option<Arc<Trace>>) -> Arc<Meter> {
         Arc::new(Meter {
+            trace,
+            released: AtomicBool::new(false),
             name: name.into(),
             records: AtomicU64::new(0),
             earlier: AtomicU64::new(0),
@@ -193,7 +205,11 @@ impl Meter {
         let since = Instant::now();
         self.calls().push((id, Call { what, span: span.clone(), since }));
         let result = work();
-        self.busy_ns.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let took = since.elapsed();
+        self.busy_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        if let Some(trace) = &self.trace {
+            trace.note(&self.name, what, span, since, took);
+        }
         self.calls().retain(|(i, _)| *i != id);
         result.at(|| match span.len {
             0 => format!("stage `{}`", self.name),

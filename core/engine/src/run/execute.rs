@@ -267,6 +267,7 @@ impl<'a> Execution<'a> {
             stop: self.options.stop.clone(),
             finals: self.finals.clone(),
             scratch,
+            folder: self.folder.clone(),
             files: self.folder.files().clone(),
             streams: self.folder.path(&format!("{}/streams", store::INNER)),
             output: &output,
@@ -276,6 +277,7 @@ impl<'a> Execution<'a> {
             watch: &mut watch,
             budget: &budget,
             resume: resumed.map(|c| c.nodes),
+            trace: self.options.trace.clone(),
             taps: self.watching.as_ref().map(Watching::taps),
             scope: self.scopes.get(at).unwrap_or(&whole),
         });
@@ -340,6 +342,9 @@ impl<'a> Execution<'a> {
                 content,
             });
         }
+        for (node, scan) in end.scans {
+            self.record.scans.insert(plan.nodes[node].name.clone(), scan);
+        }
         for (node, error) in &end.detached {
             if let Some(node) = plan.nodes.get(*node) {
                 let name = if many { format!("{step}.{}", node.name) } else { node.name.clone() };
@@ -348,8 +353,10 @@ impl<'a> Execution<'a> {
         }
         for (node, port, changes) in &end.latched {
             let key = format!("latched {}.{port}", plan.nodes[*node].name);
-            let changes: Vec<_> =
-                changes.iter().map(|(frame, version)| serde_json::json!([frame, version])).collect();
+            let changes: Vec<_> = changes
+                .iter()
+                .map(|(frame, version, value)| serde_json::json!([frame, version, value.to_json()]))
+                .collect();
             self.record.options.insert(key, changes.into());
         }
         match end.failure {

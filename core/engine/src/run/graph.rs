@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::plan::{Feed, NodeId, Overflow, Plan, Stream, What};
 use crate::registry::Role;
 use crate::run::scope::Scope;
+use crate::run::sums::sum_key;
 use crate::run::wire::full_key;
 use crate::span::Span;
 use crate::value::Key;
@@ -107,6 +108,32 @@ impl<'a> Graph<'a> {
     /// The keys that are read from the stream a stage takes, by it or by anyone behind it.
     pub fn needs(&self, id: NodeId) -> Arc<[Key]> {
         self.needs.get(&id).cloned().unwrap_or_else(|| Arc::from([]))
+    }
+
+    /// The keys of a source that a recorder right behind it takes: they are summed on the way.
+    pub fn summed(&self, id: NodeId) -> Vec<Key> {
+        let records = |c: &&NodeId| self.plan.nodes[**c].run.record;
+        let mut keys: Vec<Key> = vec![];
+        for recorder in self.consumers(id).iter().filter(records) {
+            let own = self.needs(*recorder);
+            keys.extend(
+                own.iter()
+                    .filter(|k| crate::run::graph::own(self.plan, id, k) && !keys.contains(k))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        keys
+    }
+
+    /// The keys that travel from one stage to another.
+    pub fn carried(&self, from: NodeId, to: NodeId) -> Arc<[Key]> {
+        let needs = self.needs(to);
+        if !self.plan.nodes[to].run.record || self.plan.nodes[from].role() != Some(Role::Source) {
+            return needs;
+        }
+        let sums = self.summed(from).into_iter().filter(|k| needs.contains(k)).map(|k| sum_key(&k));
+        needs.iter().cloned().chain(sums).collect()
     }
 
     /// The keys that are read behind a stage, from what it sends.

@@ -18,11 +18,15 @@ mod parts;
 mod pass;
 mod per;
 mod record;
+mod recorder;
+mod repair;
 mod report;
 mod reuse;
 mod scope;
 mod sorter;
 mod spill;
+mod sums;
+mod trace;
 mod view;
 mod wire;
 
@@ -34,7 +38,9 @@ pub use once::{files, once, open};
 pub use options::{Observer, Options, Out, Progress, Reuse};
 pub use pass::{Watched, scan_name};
 pub use record::machine_memory;
+pub use repair::{Repair, repair};
 pub use report::{Outcome, Report, StageReport};
+pub use trace::Trace;
 pub use view::{Sight, View, Viewer};
 
 /// The option of a record that names the scan a run is of: what stands for `{scan}`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::run::pass::Watched;
+use crate::run::trace::Trace;
 use crate::run::view::View;
 use crate::stage::{Prepared, Reader};
 use crate::store::{Files, Folder, Part, RealFiles};
@@ -51,6 +52,8 @@ pub struct Options {
     pub observer: Option<Box<Observer>>,
     /// Sees the newest values of stages; nothing waits for it.
     pub view: Option<View>,
+    /// Notes every call of every stage.
+    pub trace: Option<Arc<Trace>>,
     /// Reads what paths in a recipe name.
     pub reader: Option<Arc<Reader>>,
     /// Costly set-up, shared with other runs of this process.
@@ -89,6 +92,7 @@ impl Options {
             cancel: Arc::default(),
             observer: None,
             view: None,
+            trace: None,
             reader: None,
             prepared: Arc::default(),
             said: BTreeMap::new(),

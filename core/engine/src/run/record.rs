@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::plan::{Plan, What};
 use crate::run::options::Options;
-use crate::store::{self, Input, PluginUsed, Provenance};
+use crate::store::{self, Input, PluginUsed, Provenance, Recording};
 
 /// What is known of a run before it begins.
 pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
@@ -30,6 +30,7 @@ pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
         plugins,
         inputs: inputs(plan),
         options: options.said.clone(),
+        recording: recording(plan),
         seed: plan.run.seed,
         part: options.part,
         started: store::utc_now(),
@@ -37,6 +38,21 @@ pub(super) fn provenance(plan: &Plan, options: &Options) -> Provenance {
         status: "running".into(),
         ..Provenance::default()
     }
+}
+
+/// How the recorders of a plan put what they take on the disk.
+fn recording(plan: &Plan) -> Vec<Recording> {
+    let recorders = plan.nodes.iter().filter(|n| n.run.record);
+    let stated = recorders.map(|n| {
+        let policy = n.run.sync();
+        Recording {
+            stage: n.name.clone(),
+            sync_s: policy.seconds,
+            sync_bytes: policy.bytes,
+            read_back: n.run.read_back,
+        }
+    });
+    stated.collect()
 }
 
 /// A run is resumed from anywhere: its recipe must be found from there.

@@ -28,8 +28,8 @@ impl Latch {
     }
 }
 
-/// First frame and version of a latched value, whenever it changed.
-pub type Changes = Arc<Mutex<Vec<(u64, u64)>>>;
+/// First frame, version and value of a latched value, whenever it changed.
+pub type Changes = Arc<Mutex<Vec<(u64, u64, Value)>>>;
 
 /// One latched input: its port, its latch, and when each version was first used.
 pub struct Latched {
@@ -79,8 +79,11 @@ impl Gather {
             let (version, value) = latched.latch.get();
             let Some(value) = value else { continue };
             let mut changes = latched.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            if changes.last().is_none_or(|(_, v)| *v != version) {
-                changes.push((span.start, version));
+            if changes.last().is_none_or(|(_, v, _)| *v != version) {
+                // A small value is told as it was; of a large one only its kind.
+                let told =
+                    if value.bytes() <= 256 { value.clone() } else { value.describe().as_str().into() };
+                changes.push((span.start, version, told));
             }
             input.push(latched.port.clone(), value);
         }

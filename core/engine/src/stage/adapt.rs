@@ -157,6 +157,9 @@ impl<S: Writer> AnyWriter for Typed<S> {
     fn commit(&mut self, cx: &Cx) -> Result<Dict> {
         guard("commit", || self.0.commit(cx))
     }
+    fn settled(&mut self) -> Result<Option<(Dict, u64)>> {
+        guard("settled", || self.0.settled())
+    }
     fn finish(&mut self, cx: &Cx, covers: &Ranges) -> Result<()> {
         guard("finish", || self.0.finish(cx, covers))
     }

@@ -85,6 +85,9 @@ pub trait AnyWriter: AnyStage {
     fn gap(&mut self, cx: &Cx, gap: &Gap) -> Result<()>;
     fn corrupt(&mut self, cx: &Cx, gap: &Gap, frame: Dict) -> Result<bool>;
     fn commit(&mut self, cx: &Cx) -> Result<Dict>;
+    fn settled(&mut self) -> Result<Option<(Dict, u64)>> {
+        Ok(None)
+    }
     fn finish(&mut self, cx: &Cx, covers: &Ranges) -> Result<()>;
 }
 

@@ -286,6 +286,14 @@ pub trait Writer: Stage {
     }
     /// Puts everything taken so far safely on disk; what it returns reopens the output there.
     fn commit(&mut self, cx: &Cx) -> Result<Dict>;
+    /// Says what has come to be safely on disk in the last call without a commit: whole parts of a set.
+    ///
+    /// Asked of a recorder after each `write` and `corrupt`: what would reopen the output there, and how many of the
+    /// records of that call are not in it yet. It lets the journal of what is not in a file begin anew; by default that
+    /// happens at commits alone.
+    fn settled(&mut self) -> Result<Option<(Dict, u64)>> {
+        Ok(None)
+    }
     /// Commits and closes; `covers` are the frames behind the output.
     fn finish(&mut self, cx: &Cx, covers: &Ranges) -> Result<()>;
 }

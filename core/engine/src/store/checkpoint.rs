@@ -300,7 +300,8 @@ fn entries(dict: &Dict, key: &str) -> Result<Dict> {
     }
 }
 
-fn file_to_value(file: &Sealed) -> Value {
+/// A file of a list as a value.
+pub(crate) fn file_to_value(file: &Sealed) -> Value {
     let earlier: Vec<Value> = file.earlier.iter().map(|d| Value::from(d.as_str())).collect();
     Dict::new()
         .with("path", file.path.as_str())
@@ -312,7 +313,8 @@ fn file_to_value(file: &Sealed) -> Value {
         .into()
 }
 
-fn file_from_value(value: &Value) -> Result<Sealed> {
+/// The file of a value.
+pub(crate) fn file_from_value(value: &Value) -> Result<Sealed> {
     let Value::Dict(dict) = value else { return Err(unlike("files", value)) };
     let (Value::Int(bytes), Value::Bool(replaced), Value::List(earlier)) =
         (dict.need("bytes")?, dict.need("replaced")?, dict.need("earlier")?)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::store::files::{create_all, fault};
+use crate::store::files::{create_all, fault, read_back};
 use crate::store::folder::{Folder, Sealed, Slot};
 use crate::store::output::{StageOutput, beside, tidy};
 use crate::store::{INNER, sha256};
@@ -87,6 +87,11 @@ impl StageOutput {
             }
             let part = beside(&at);
             files.write_new(&part, &bytes).map_err(|e| fault(files, "write", &at, &e))?;
+            if self.check {
+                let synced = files.sync(&part).map_err(|e| fault(files, "sync", &at, &e));
+                let same = synced.and_then(|()| read_back(files, &part, &bytes));
+                same.inspect_err(|_| drop(files.remove(&part)))?;
+            }
             parts.push(part);
             sealed.push(Sealed {
                 path,

@@ -91,6 +91,11 @@ pub trait Files: Send + Sync {
         paths.iter().try_for_each(|path| self.sync(path))
     }
 
+    /// Opens a file to read what is on the disk, not what is remembered of it; as far as the system can tell them apart.
+    fn open_disk(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        self.open(path)
+    }
+
     /// Reads all of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = vec![];
@@ -151,6 +156,14 @@ impl Files for RealFiles {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    fn open_disk(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        let file = File::open(path)?;
+        // Synced pages are let go, so that the read below comes from the disk. A system that keeps them is no error.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(Box::new(file))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -229,5 +242,35 @@ pub(crate) fn create_all(files: &dyn Files, path: &Path) -> io::Result<()> {
     match files.create_dir(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => files.sync_dir(above),
+    }
+}
+
+/// Compares a file on the disk with what was written to it.
+pub(crate) fn read_back(files: &dyn Files, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let at = |e: io::Error| fault(files, "read back", path, &e);
+    let mut reader = files.open_disk(path).map_err(at)?;
+    let (mut buffer, mut seen) = (vec![0; 1 << 20], 0);
+    loop {
+        let n = match reader.read(&mut buffer) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(at(e)),
+        };
+        let wanted = &bytes[seen..bytes.len().min(seen + n)];
+        if n == 0 && seen == bytes.len() {
+            return Ok(());
+        }
+        if n == 0 || buffer[..n] != *wanted {
+            let first = buffer[..n].iter().zip(wanted).take_while(|(a, b)| a == b).count();
+            let text = format!(
+                "{} is not what was written to it: it differs from byte {} of {} on",
+                path.display(),
+                seen + first,
+                bytes.len()
+            );
+            return Err(Error::new(Blame::Io, text)
+                .help("the disk or the way to it changes bytes: record to another one"));
+        }
+        seen += n;
     }
 }

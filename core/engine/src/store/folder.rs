@@ -182,12 +182,17 @@ impl Folder {
 
     /// Where a stage puts its files.
     pub fn output(self: &Arc<Self>, stage: &str) -> Arc<dyn Output> {
-        Arc::new(StageOutput { folder: self.clone(), stage: stage.to_owned(), inner: false })
+        Arc::new(StageOutput { folder: self.clone(), stage: stage.to_owned(), inner: false, check: false })
+    }
+
+    /// As `output`, for a recorder that reads its files back before they count.
+    pub fn checked(self: &Arc<Self>, stage: &str) -> Arc<dyn Output> {
+        Arc::new(StageOutput { folder: self.clone(), stage: stage.to_owned(), inner: false, check: true })
     }
 
     /// Where the engine puts files of its own, below `.isard/`: kept streams.
     pub fn inner(self: &Arc<Self>, stage: &str) -> Arc<dyn Output> {
-        Arc::new(StageOutput { folder: self.clone(), stage: stage.to_owned(), inner: true })
+        Arc::new(StageOutput { folder: self.clone(), stage: stage.to_owned(), inner: true, check: false })
     }
 
     /// The whole files of a stage as of now; call it right after the stage's commit.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::store::files::{Files, fault};
 use crate::store::folder::{Folder, Slot};
+use crate::store::journal::drop_journals;
 use crate::store::rollback::digest_file;
 use crate::store::{LOG, MANIFEST, RUN, sha256};
 
@@ -95,6 +96,8 @@ pub fn finish(folder: &Folder, content: &BTreeMap<String, String>) -> Result<Man
     manifest.sha256 = sha256(manifest.text().as_bytes());
     folder.write_whole(MANIFEST, manifest.text().as_bytes(), "isard")?;
     folder.drop_drafts();
+    // One that stays takes room and nothing else: the run is finished.
+    let _ = drop_journals(files, folder.root());
     Ok(manifest)
 }
 

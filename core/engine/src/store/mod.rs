@@ -10,7 +10,9 @@ mod folder;
 mod output;
 
 pub mod checkpoint;
-mod rollback;
+mod head;
+pub(crate) mod journal;
+pub(crate) mod rollback;
 
 mod manifest;
 mod verify;
@@ -26,11 +28,15 @@ pub use checkpoint::Checkpoint;
 pub use digest::ContentDigest;
 pub use files::{Entry, Files, Op, RealFiles};
 pub use folder::{Folder, Opened, Sealed};
+pub(crate) use head::Head;
+pub use journal::SyncPolicy;
 pub use lock::Holder;
 pub use manifest::{Manifest, finish};
 pub(crate) use output::tidy;
 pub use part::Part;
-pub use provenance::{GapList, Input, PartUsed, PluginUsed, Provenance, Reused, difference};
+pub use provenance::{
+    GapList, Input, PartUsed, PluginUsed, Provenance, Recording, Repaired, Reused, difference,
+};
 pub use rollback::Rollback;
 pub use time::{rfc3339, utc_now};
 pub use verify::{Finding, Kind, Report, Verdict, verify};

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::stage::Output;
-use crate::store::files::{Files, create_all, fault};
+use crate::store::files::{Files, create_all, fault, read_back};
 use crate::store::folder::{Folder, Sealed, Slot};
 use crate::store::{INNER, LOG, MANIFEST, PART, RUN, sha256};
 
@@ -25,6 +25,8 @@ pub(crate) struct StageOutput {
     pub folder: Arc<Folder>,
     pub stage: String,
     pub inner: bool,
+    /// Whether files are read back before they get their names.
+    pub check: bool,
 }
 
 impl Output for StageOutput {
@@ -70,7 +72,7 @@ impl StageOutput {
         {
             self.folder.keep(before)?;
         }
-        let mut sealed = self.folder.write_whole(&path, bytes, &self.stage)?;
+        let mut sealed = self.folder.write_checked(&path, bytes, &self.stage, self.check)?;
         sealed.replaced = replaced;
         if let Some(before) = before {
             sealed.earlier = before.earlier;
@@ -144,7 +146,13 @@ const LARGE: usize = 1 << 20;
 impl Folder {
     /// Writes a whole file in one step: after an error there is the old one or none, never half of one.
     pub(crate) fn write_whole(&self, path: &str, bytes: &[u8], stage: &str) -> Result<Sealed> {
-        let put = || self.write_beside(path, &|files, part| files.write_new(part, bytes));
+        self.write_checked(path, bytes, stage, false)
+    }
+
+    /// As `write_whole`; with `check` the file is read back before it gets its name.
+    pub(crate) fn write_checked(&self, path: &str, bytes: &[u8], stage: &str, check: bool) -> Result<Sealed> {
+        let put =
+            || self.write_beside(path, check.then_some(bytes), &|files, part| files.write_new(part, bytes));
         // A large file is digested while the disk takes it.
         let (written, digest) = if bytes.len() < LARGE {
             (put(), sha256(bytes))
@@ -168,7 +176,7 @@ impl Folder {
 
     /// The same of a file that is made piece by piece and never held whole.
     pub(crate) fn write_pieces(&self, path: &str, make: &Pieces) -> Result<()> {
-        self.write_beside(path, &|files, part| {
+        self.write_beside(path, None, &|files, part| {
             let (mut held, mut begun) = (vec![], false);
             let mut put = |bytes: &[u8]| {
                 let put = if begun { files.append(part, bytes) } else { files.write_new(part, bytes) };
@@ -189,7 +197,13 @@ impl Folder {
         })
     }
 
-    fn write_beside(&self, path: &str, write: &dyn Fn(&dyn Files, &Path) -> io::Result<()>) -> Result<()> {
+    /// Writes beside, reads back and compares with what is wanted, if anything, and gives the file its name.
+    fn write_beside(
+        &self,
+        path: &str,
+        wanted: Option<&[u8]>,
+        write: &dyn Fn(&dyn Files, &Path) -> io::Result<()>,
+    ) -> Result<()> {
         if self.is_closed() {
             return Err(Error::cancelled().at(format!("write {path}")));
         }
@@ -200,6 +214,7 @@ impl Folder {
         create_all(files, above).map_err(|e| fault(files, "make folder", above, &e))?;
         let written = write(files, &part).map_err(|e| fault(files, "write", &at, &e));
         let written = written.and_then(|()| files.sync(&part).map_err(|e| fault(files, "sync", &at, &e)));
+        let written = written.and_then(|()| wanted.map_or(Ok(()), |bytes| read_back(files, &part, bytes)));
         let written =
             written.and_then(|()| files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e)));
         if let Err(error) = written {

@@ -39,6 +39,12 @@ pub struct Provenance {
     /// The outputs of earlier runs that were taken instead of running their stages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reused: Vec<Reused>,
+    /// How recorders put what they take on the disk.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recording: Vec<Recording>,
+    /// What `isard repair` made whole after the run was cut off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repaired: Vec<Repaired>,
     /// When it began, in UTC.
     pub started: String,
     /// When it ended, in UTC; none while it runs.
@@ -53,12 +59,15 @@ pub struct Provenance {
     pub ledger: serde_json::Value,
     /// The frames to take again and those left out, by source and reason.
     pub gaps: Vec<GapList>,
+    /// The axes that frames are counted by, slowest first, by the stage that gives them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub scans: BTreeMap<String, Vec<(String, u64)>>,
     /// Digests of what the outputs mean, by the name of the output.
     pub content: BTreeMap<String, String>,
     /// Seconds from the last frame until a writer had written everything, by stage.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub delays: BTreeMap<String, f64>,
-    /// How it ended: `running`, `done`, `failed`, `stopped`.
+    /// How it ended: `running`, `done`, `failed`, `stopped`, `repaired`.
     pub status: String,
     /// The exit code; none while it runs.
     pub exit: Option<i32>,
@@ -101,6 +110,36 @@ pub struct Reused {
     /// Whether it was to be taken although its recipe differs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anyway: bool,
+}
+
+/// How a recorder puts what it takes on the disk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    /// The stage.
+    pub stage: String,
+    /// A power cut takes no more than what came in so many seconds.
+    pub sync_s: f64,
+    /// A power cut takes no more than so many bytes.
+    pub sync_bytes: u64,
+    /// Whether files are read back and compared before they get their names; none is for live sources alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<bool>,
+}
+
+/// What a repair made of what a recorder had taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// The stage.
+    pub stage: String,
+    /// Frames that are in its output: start, end, start, end ...
+    pub frames: Vec<u64>,
+    /// Blocks of the journal that were taken.
+    pub blocks: u64,
+    /// Bytes behind the last commit that were cut off.
+    pub cut: u64,
+    /// What was damaged and is left out, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<String>,
 }
 
 /// An input that was read.

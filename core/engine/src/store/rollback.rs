@@ -127,6 +127,21 @@ impl Folder {
     }
 }
 
+/// Whether a listed file can stay, or can be brought back; else why not.
+pub(crate) fn standing(files: &dyn Files, root: &Path, file: &Sealed) -> std::result::Result<(), String> {
+    let same = |path: &Path| match digest_file(files, path) {
+        Ok((bytes, _)) if bytes != file.bytes => Err(format!("has {bytes} bytes, wanted {}", file.bytes)),
+        Ok((_, sha256)) if sha256 != file.sha256 => Err("does not match its SHA-256".to_owned()),
+        Ok(_) => Ok(()),
+        Err(e) => Err(format!("cannot be read: {e}")),
+    };
+    let there = same(&root.join(&file.path));
+    if there.is_ok() || file.replaced && same(&root.join(kept(&file.sha256))).is_ok() {
+        return Ok(());
+    }
+    there
+}
+
 /// The size and the SHA-256 of a file, read piece by piece.
 pub(crate) fn digest_file(files: &dyn Files, path: &Path) -> io::Result<(u64, String)> {
     let mut reader = files.open(path)?;

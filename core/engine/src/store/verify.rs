@@ -10,10 +10,11 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::store::files::{Files, fault};
 use crate::store::folder::{Sealed, walk};
+use crate::store::journal::{Found, journals};
 use crate::store::manifest::{Listed, Manifest};
 use crate::store::output::kept;
 use crate::store::rollback::digest_file;
-use crate::store::{INNER, LOG, MANIFEST, PART, RUN, VIEW, checkpoint, lock};
+use crate::store::{Checkpoint, Head, INNER, LOG, MANIFEST, PART, RUN, VIEW, checkpoint, lock};
 
 /// The verdict on a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +72,8 @@ pub struct Report {
     pub files: u64,
     /// How many bytes were read again.
     pub bytes: u64,
+    /// How many blocks of recorders that are in no file yet were read again.
+    pub blocks: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What is worth knowing and not wrong.
@@ -112,7 +115,8 @@ impl fmt::Display for Report {
 
 /// Reads every file of a run again and compares it with what was written.
 pub fn verify(files: &dyn Files, root: &Path) -> Result<Report> {
-    let mut report = Report { verdict: Verdict::Good, files: 0, bytes: 0, findings: vec![], notes: vec![] };
+    let mut report =
+        Report { verdict: Verdict::Good, files: 0, bytes: 0, blocks: 0, findings: vec![], notes: vec![] };
     let mut found = BTreeMap::new();
     walk(files, root, "", &mut |path, entry| {
         if !entry.folder {
@@ -180,13 +184,27 @@ fn unfinished(
     for warning in &loaded.warnings {
         report.find(INNER, Kind::Record, warning);
     }
-    let Some(checkpoint) = loaded.checkpoint else {
-        report.notes.push("the run is not finished and wrote no checkpoint: nothing can be compared".into());
-        return Ok(());
+    let journals = journals(files, root)?;
+    let checkpoint = match loaded.checkpoint {
+        Some(checkpoint) => {
+            let (step, mark) = (&checkpoint.step, checkpoint.mark);
+            report
+                .notes
+                .push(format!("the run is not finished; its last checkpoint is mark {mark} of `{step}`"));
+            checkpoint
+        }
+        None if journals.is_empty() => {
+            report
+                .notes
+                .push("the run is not finished and wrote no checkpoint: nothing can be compared".into());
+            return Ok(());
+        }
+        None => Checkpoint::default(),
     };
-    let (step, mark) = (&checkpoint.step, checkpoint.mark);
-    report.notes.push(format!("the run is not finished; its last checkpoint is mark {mark} of `{step}`"));
-    let listed: Vec<Listed> = checkpoint.files.iter().map(listed).collect();
+    let mut listed: Vec<Listed> = checkpoint.files.iter().map(listed).collect();
+    for found in &journals {
+        journaled(root, found, &mut listed, report)?;
+    }
     let replaced: BTreeMap<&str, &Sealed> =
         checkpoint.files.iter().filter(|f| f.replaced).map(|f| (f.path.as_str(), f)).collect();
     // A file replaced since then is newer than the checkpoint; its version of then is kept.
@@ -204,6 +222,33 @@ fn unfinished(
     match later.count() {
         0 => {}
         n => report.notes.push(format!("{n} files are newer than the checkpoint and cannot be compared")),
+    }
+    Ok(())
+}
+
+/// Looks at the journal of a recorder: whole files that no checkpoint lists yet, and blocks that are in none.
+fn journaled(root: &Path, found: &Found, listed: &mut Vec<Listed>, report: &mut Report) -> Result<()> {
+    let head = Head::of(&found.head).map_err(|e| e.at(found.path.display().to_string()))?;
+    for file in head.standing() {
+        if !listed.iter().any(|f| f.path == file.path) {
+            listed.push(self::listed(file));
+        }
+    }
+    report.blocks += found.blocks.len() as u64;
+    let path = found.path.strip_prefix(root).unwrap_or(&found.path).display().to_string();
+    for damage in &found.damage {
+        report.find(&path, Kind::Changed, damage);
+    }
+    let frames: u64 = found.blocks.iter().map(|b| b.frames.end - b.frames.start).sum();
+    if !head.ended {
+        report.notes.push(format!(
+            "recorder `{}`: {} frames are in whole files, {frames} in {} blocks behind them, {} bytes come after the \
+             last commit; `isard repair` makes whole files of them",
+            found.stage,
+            head.covers.count(),
+            found.blocks.len(),
+            found.cut
+        ));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Writers.
 
 mod emd;
+mod mib;
 
 pub use emd::EmdWrite;
+pub use mib::MibWrite;

@@ -25,6 +25,9 @@ use crate::source::scan_of;
 /// pixels of 8 and 16 bits and f32, in parts whose errors do not add up (relative error below 1e-6 of the sum of
 /// magnitudes), and in double precision for all other pixels or with `precise`.
 ///
+/// The input `centre` moves disks and rings while frames come: wired to a source of settings it is latched, and `run.json`
+/// says which frame was the first of each centre. Frames that came before keep the sums they have.
+///
 /// Takes all frames and gives one set of maps. About 1 microsecond for a frame of 128 x 128 and one mask of bits.
 ///
 /// Source: frames times masks, `V[f, m] = sum_p I[f, p] W[m, p]`.
@@ -45,7 +48,7 @@ pub struct Detect {
     scan: Option<[usize; 2]>,
     #[serde(skip)]
     #[schemars(skip)]
-    ready: Once<([usize; 2], Dtype, Fixed), Ready>,
+    ready: Once<([usize; 2], Dtype, Fixed, [f64; 2]), Ready>,
     #[serde(skip)]
     #[schemars(skip)]
     known: std::sync::OnceLock<[usize; 2]>,
@@ -75,6 +78,11 @@ pub struct DetectIn {
     /// Dead pixels: 0 is good, anything else dead.
     #[port(fixed, dtype = "number", axes = "y x")]
     dead: Option<Array>,
+    /// The centre `[y, x]` of disks and rings; it may change while frames come.
+    ///
+    /// It stands in place of the parameter.
+    #[port(fixed, dtype = "number", axes = "component")]
+    centre: Option<Array>,
 }
 
 /// Maps over the scan.
@@ -149,13 +157,28 @@ impl Stage for Detect {
 }
 
 impl Detect {
-    fn ready(&self, cx: &Cx, size: Size, dtype: Dtype, fixed: Fixed) -> Result<std::sync::Arc<Ready>> {
-        let key = ([size.rows, size.columns], dtype, fixed.clone());
+    /// Where disks and rings are for these frames.
+    fn centre(&self, size: Size, wired: Option<&Array>) -> Result<[f64; 2]> {
+        let Some(wired) = wired else { return Ok(self.centre.unwrap_or(size.centre())) };
+        match wired.to_f64()?[..] {
+            [y, x] if y.is_finite() && x.is_finite() => Ok([y, x]),
+            _ => Err(Error::data(format!("`centre` is {:?}, wanted two numbers [y, x]", wired.to_f64()?))),
+        }
+    }
+
+    fn ready(
+        &self,
+        cx: &Cx,
+        size: Size,
+        dtype: Dtype,
+        fixed: Fixed,
+        centre: [f64; 2],
+    ) -> Result<std::sync::Arc<Ready>> {
+        let key = ([size.rows, size.columns], dtype, fixed.clone(), centre);
         self.ready.get(key, || {
             let correction = Correction::new(size, &fixed)?;
             let (mut masks, mut planes) = (vec![], vec![]);
             for (name, detector) in &self.detectors {
-                let centre = self.centre.unwrap_or(size.centre());
                 let own = detector.masks(cx, size, centre).map_err(|e| e.at(format!("detector `{name}`")))?;
                 planes.push(own.len());
                 for mut mask in own {
@@ -193,7 +216,8 @@ impl Reduce for Detect {
     fn add(&self, cx: &Cx, part: &mut DetectPart, span: &Span, input: DetectIn) -> Result<()> {
         let size = Size::of(&input.image)?;
         let fixed = Fixed { dark: input.dark, gain: input.gain, dead: input.dead };
-        let ready = self.ready(cx, size, input.image.dtype(), fixed)?;
+        let centre = self.centre(size, input.centre.as_ref())?;
+        let ready = self.ready(cx, size, input.image.dtype(), fixed, centre)?;
         if part.scan.is_none() {
             let scan = match self.known.get() {
                 Some(scan) => *scan,

@@ -1,6 +1,7 @@
 //! Simulated scans: atoms, their potential, waves through it, and a detector.
 
 mod atoms;
+mod cif;
 mod potential;
 
 mod wave;

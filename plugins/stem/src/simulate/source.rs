@@ -16,7 +16,7 @@ use crate::source::{Axes, Axis};
 
 /// Simulates the diffraction patterns of a scan over a crystal.
 ///
-/// The specimen is `atoms`, an XYZ file with its cell, or silicon along [001], repeated. A probe with aberrations goes through
+/// The specimen is `atoms`, an XYZ or CIF file with a cell of right angles, or silicon along [001], repeated. A probe with aberrations goes through
 /// it slice by slice (`multislice`), or the projected potential turns its phase (`phase`). The pattern in the middle of the
 /// field is the frame, in parts of the incident beam; with `dose` it is electrons counted with the noise they have, then
 /// blurred and with dead pixels of 0; counts above 65535 stay there, as those of a detector do. The scan is turned against the detector as `rotation`, `flip` and `transpose` of
@@ -29,7 +29,7 @@ use crate::source::{Axes, Axis};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Simulate {
-    /// Atoms in an XYZ file; else silicon.
+    /// Atoms in an XYZ or CIF file; else silicon.
     #[serde(default)]
     #[schemars(extend("x-path" = "input"))]
     atoms: Option<String>,
@@ -317,7 +317,10 @@ impl Simulate {
             Some(path) => {
                 let at = std::path::Path::new(path);
                 let text = std::fs::read_to_string(at).map_err(|e| Error::io("cannot read", at, &e))?;
-                Crystal::xyz(&text, path)
+                match path.to_lowercase().ends_with(".cif") {
+                    true => Crystal::cif(&text, path),
+                    false => Crystal::xyz(&text, path),
+                }
             }
         }
     }

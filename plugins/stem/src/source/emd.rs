@@ -22,7 +22,7 @@ use crate::source::feed::ScanOut;
 #[serde(deny_unknown_fields)]
 pub struct EmdFile {
     /// The file; it must be closed.
-    #[schemars(extend("x-path" = "input"))]
+    #[schemars(extend("x-path" = "input", "x-endings" = [".emd"]))]
     path: String,
     /// The group whose data are read; else the first that fits.
     ///

@@ -142,7 +142,7 @@ impl<'a> Each<'a> {
             let Ok(record) = Provenance::read(&RealFiles, &folder) else { continue };
             if record.options.get(run::SCAN_OPTION).is_some_and(|list| list[0] == scan) {
                 let before = match record.status.as_str() {
-                    "done" | "detached" | "limits" => Before::Done,
+                    "done" | "detached" | "limits" | "repaired" => Before::Done,
                     "failed" if record.exit != Some(CANCELLED) => Before::Failed,
                     _ => Before::Begun,
                 };

@@ -73,13 +73,20 @@ impl Post {
     /// The next item of a stream.
     pub fn next(&self, inbox: &Inbox) -> Result<Item> {
         loop {
-            match inbox.recv_timeout(PATIENCE) {
-                Ok(Item::Fault(error)) => return Err(error),
-                Ok(item) => return Ok(item),
-                // A producer that hangs neither sends nor goes away: whoever waits for it looks up now and then.
-                Err(Nothing::Yet) => self.check()?,
-                Err(Nothing::Broken) => return Err(Error::cancelled()),
+            if let Some(item) = self.soon(inbox)? {
+                return Ok(item);
             }
+        }
+    }
+
+    /// The next item of a stream, unless none comes for a while.
+    pub fn soon(&self, inbox: &Inbox) -> Result<Option<Item>> {
+        match inbox.recv_timeout(PATIENCE) {
+            Ok(Item::Fault(error)) => Err(error),
+            Ok(item) => Ok(Some(item)),
+            // A producer that hangs neither sends nor goes away: whoever waits for it looks up now and then.
+            Err(Nothing::Yet) => self.check().map(|()| None),
+            Err(Nothing::Broken) => Err(Error::cancelled()),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::plan::RunOptions;
 use crate::run::edge::Item;
 use crate::run::node::{Pace, Post};
 use crate::run::sorter::{Sorted, Sorter};
+use crate::run::sums;
 use crate::span::{Chunk, Span};
 use crate::stage::{AnySource, Arrival, Pull, Shapes, Slots};
 use crate::value::{Array, Dict, Key, Value};
@@ -30,6 +31,8 @@ pub struct SourceNode {
     pub scan: Vec<(String, u64)>,
     /// The `scan.` keys that somebody reads.
     pub scan_keys: Vec<Key>,
+    /// The keys whose frames a recorder sums again.
+    pub summed: Vec<Key>,
     /// What a frame looks like, as far as the source says.
     pub shapes: Shapes,
     /// The rate it is played at, when the recipe says one.
@@ -91,6 +94,9 @@ impl SourceNode {
             }
             if sorter.is_full() {
                 break "the part ended before it";
+            }
+            if self.post.meter.released.load(std::sync::atomic::Ordering::Relaxed) {
+                break "everybody who used it had ended before it";
             }
             let pulled = self.pull(sorter)?;
             let left = sorter.close_if_old()?;
@@ -185,6 +191,7 @@ impl SourceNode {
         for key in &self.scan_keys {
             data.set(key.clone(), scan_values(key, &self.scan, span));
         }
+        sums::add(&self.summed, &mut data);
         Ok(data)
     }
 

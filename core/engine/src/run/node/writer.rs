@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::run::edge::{Inbox, Item};
 use crate::run::node::Post;
+use crate::run::recorder::{Recorder, Taken};
+use crate::run::sums;
 use crate::span::{Chunk, Ranges, Span};
 use crate::stage::{AnyWriter, Cx, Output};
 use crate::store::ContentDigest;
@@ -25,6 +27,8 @@ pub struct WriterNode {
     pub committed: Committed,
     /// Tries again after an error that may pass.
     pub retry: u32,
+    /// What a writer in the recording lane does beside writing.
+    pub recorder: Option<Recorder>,
 }
 
 /// A chunk of so many bytes takes longer to digest than to hand over to another thread.
@@ -51,17 +55,25 @@ impl WriterNode {
             }
         }
         let output = self.output.clone();
+        let state = committed.clone();
         let opened = self.call("open", move |stage, cx| stage.open(cx, output.clone(), committed.clone()));
         opened?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.fixed = self.post.gather.fixed.clone();
+            recorder.begin(state, &covers)?;
+        }
         let result = self.stream(&mut digest, &mut covers);
         if let Err(error) = result {
             // Best effort: the run has failed already, and the first error is the one to tell.
-            if let Err(second) = self.call("commit", |stage, cx| stage.commit(cx).map(drop)) {
+            if let Err(second) = self.commit(&covers).map(drop) {
                 tracing::warn!(stage = %self.post.meter.name, error = %second, "The last commit was refused.");
             }
             return Err(error);
         }
         self.call("finish", |stage, cx| stage.finish(cx, &covers))?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end(&covers)?;
+        }
         (self.committed)(None);
         self.post.outlet.send(Item::End)?;
         Ok(self.post.with_ledger(Dict::new().with("content", digest.finish())))
@@ -69,10 +81,15 @@ impl WriterNode {
 
     fn stream(&mut self, digest: &mut ContentDigest, covers: &mut Ranges) -> Result<()> {
         loop {
-            match self.post.next(&self.inbox)? {
+            match self.next()? {
                 Item::Chunk(chunk) => {
                     self.post.meter.took(chunk.span.len);
-                    self.write(&chunk, digest)?;
+                    sums::check(self.post.gather.stream.iter().map(|(_, key)| key), &chunk.span, &chunk.data)
+                        .at(|| format!("stage `{}`", self.post.meter.name))?;
+                    let input = self.post.gather.input(&chunk.span, &chunk.data)?;
+                    let taken = Taken::Chunk(Chunk { data: input.clone(), ..chunk.clone() });
+                    self.take(&taken)?;
+                    self.write(&chunk, &input, digest)?;
                     let span = &chunk.span;
                     if span.is_frames() {
                         self.post.meter.book(|l| l.done(span.range()));
@@ -80,16 +97,20 @@ impl WriterNode {
                     } else if let Some(set) = &chunk.covers {
                         set.iter().for_each(|r| covers.add(r.clone()));
                     }
+                    self.settle(&taken, covers)?;
                 }
                 Item::Gap(gap) => {
                     digest.gap(&gap);
                     self.post.meter.book(|l| l.gap(&gap));
+                    self.take(&Taken::Gap(gap.clone()))?;
                     self.tried("gap", &gap.span, |stage, cx| stage.gap(cx, &gap))?;
                 }
                 Item::Corrupt(gap, data) => {
                     let chunk = Chunk::new(gap.span.clone(), data);
                     let input = self.post.gather.input(&chunk.span, &chunk.data)?;
                     let frame = Chunk { data: self.content(&chunk)?, ..chunk };
+                    let taken = Taken::Corrupt(gap.clone(), input.clone());
+                    self.take(&taken)?;
                     let kept =
                         self.tried("corrupt", &gap.span, |stage, cx| stage.corrupt(cx, &gap, input.clone()))?;
                     match kept {
@@ -97,18 +118,13 @@ impl WriterNode {
                         false => digest.gap(&gap),
                     }
                     self.post.meter.book(|l| l.gap(&gap));
+                    self.settle(&taken, covers)?;
                 }
                 Item::Mark(mark) => {
-                    let mut state = None;
-                    self.call("commit", |stage, cx| {
-                        state = Some(stage.commit(cx)?);
-                        Ok(())
-                    })?;
+                    let state = self.commit(covers)?;
                     let bounds = crate::value::Array::from_slice(&covers.bounds());
-                    let state = Dict::new()
-                        .with("stage", state.unwrap_or_default())
-                        .with("digest", digest.save())
-                        .with("covers", bounds);
+                    let state =
+                        Dict::new().with("stage", state).with("digest", digest.save()).with("covers", bounds);
                     (self.committed)(Some(mark));
                     self.post.mark(mark, state)?;
                 }
@@ -121,8 +137,7 @@ impl WriterNode {
     }
 
     /// Writes a chunk; a heavy one is digested on the threads of the run meanwhile.
-    fn write(&mut self, chunk: &Chunk, digest: &mut ContentDigest) -> Result<()> {
-        let input = self.post.gather.input(&chunk.span, &chunk.data)?;
+    fn write(&mut self, chunk: &Chunk, input: &Dict, digest: &mut ContentDigest) -> Result<()> {
         let content = Chunk { data: self.content(chunk)?, ..chunk.clone() };
         let heavy = content.data.values().map(Value::bytes).sum::<usize>() >= HEAVY;
         let Some(threads) = self.post.run.threads.clone().filter(|_| heavy) else {
@@ -135,6 +150,48 @@ impl WriterNode {
             self.tried("write", &chunk.span, |stage, cx| stage.write(cx, &chunk.span, input.clone()))
         });
         digested.and(written)
+    }
+
+    /// The next item; meanwhile the journal is put on the disk when it is time.
+    fn next(&mut self) -> Result<Item> {
+        loop {
+            if let Some(item) = self.post.soon(&self.inbox)? {
+                return Ok(item);
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.idle()?;
+            }
+        }
+    }
+
+    /// Puts what is about to be written into the journal.
+    fn take(&mut self, taken: &Taken) -> Result<()> {
+        let name = self.post.meter.name.clone();
+        let Some(recorder) = &mut self.recorder else { return Ok(()) };
+        recorder.take(taken).map_err(|e| e.at(format!("journal of `{name}`")))
+    }
+
+    /// Begins the journal anew when the writer has put its records into whole files.
+    fn settle(&mut self, taken: &Taken, covers: &Ranges) -> Result<()> {
+        let Some(recorder) = &mut self.recorder else { return Ok(()) };
+        match self.stage.settled()? {
+            Some((state, left)) => recorder.settled(state, left, taken, covers),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits; from here on the journal is empty.
+    fn commit(&mut self, covers: &Ranges) -> Result<Dict> {
+        let mut state = None;
+        self.call("commit", |stage, cx| {
+            state = Some(stage.commit(cx)?);
+            Ok(())
+        })?;
+        let state = state.unwrap_or_default();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(Some(state.clone()), covers)?;
+        }
+        Ok(state)
     }
 
     /// What counts as content: the values of the stream, under the names of the ports.

@@ -29,7 +29,7 @@ impl Builder<'_, '_> {
             for stream in &plan.nodes[id].from {
                 match stream {
                     Stream::Live(_) if self.graph.fuses(id).is_some() => (),
-                    Stream::Live(from) => self.connect(*from, id, self.graph.needs(id)),
+                    Stream::Live(from) => self.connect(*from, id, self.graph.carried(*from, id)),
                     Stream::Kept(from) => {
                         let player = self
                             .helper(format!("play.{}.{}", plan.nodes[*from].name, plan.nodes[id].name), id);

@@ -9,6 +9,8 @@ mod units;
 mod watch;
 
 pub use names::{Names, scan_name};
+pub(super) use open::parameters;
+pub(super) use units::Measured;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -27,10 +29,11 @@ use crate::run::edge::{Gauge, Inbox, Item, Outlet};
 use crate::run::graph::Graph;
 use crate::run::node::{Committed, Finals};
 use crate::run::scope::Scope;
+use crate::run::trace::Trace;
 use crate::run::view::Taps;
 use crate::run::wire::{Changes, Latch};
 use crate::stage::{Opened, Output, RunCx, Shape};
-use crate::store::Files;
+use crate::store::{Files, Folder};
 use crate::value::{Dict, Key, Value};
 
 /// What a pass needs from the run around it.
@@ -49,6 +52,8 @@ pub struct Surroundings<'a> {
     pub finals: Arc<Finals>,
     /// The folder for what is put aside.
     pub scratch: PathBuf,
+    /// The run's folder, for recorders.
+    pub folder: Arc<Folder>,
     /// The door to kept streams.
     pub files: Arc<dyn Files>,
     /// The folder of kept streams.
@@ -67,6 +72,8 @@ pub struct Surroundings<'a> {
     pub budget: &'a Weigh<'a>,
     /// States of a checkpoint to go on from.
     pub resume: Option<Dict>,
+    /// Where every call of every stage is noted.
+    pub trace: Option<Arc<Trace>>,
     /// Where a viewer looks.
     pub taps: Option<Arc<Taps>>,
     /// What of the step runs here, and what is given to it.
@@ -83,8 +90,8 @@ pub type FileShapes = BTreeMap<String, Shape>;
 /// Makes the output of a stage, and what is called after its commits.
 pub type MakeOutput<'a> = dyn Fn(&str) -> (Arc<dyn Output>, Committed) + 'a;
 
-/// First frame and version of a latched value, whenever it changed.
-pub type Versions = Vec<(u64, u64)>;
+/// First frame, version and value of a latched value, whenever it changed.
+pub type Versions = Vec<(u64, u64, Value)>;
 
 /// A stage as progress sees it.
 #[derive(Clone)]
@@ -97,6 +104,8 @@ pub struct Watched {
     pub expected: Option<u64>,
     /// Items waiting in its queue.
     pub queue: Option<Gauge>,
+    /// Whether its frames come at their own pace.
+    pub live: bool,
 }
 
 /// What a pass came to.
@@ -117,6 +126,8 @@ pub struct PassEnd {
     pub live: bool,
     /// Seconds from the last frame until each writer had written everything.
     pub delays: BTreeMap<NodeId, f64>,
+    /// The scan axes of its sources.
+    pub scans: Vec<(NodeId, Vec<(String, u64)>)>,
 }
 
 /// A stage's thread, ready to start.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::{Blame, Context, Error, Result};
-use crate::plan::{Feed, NodeId, What};
+use crate::plan::{Feed, NodeId, Plan, Step, What};
 use crate::registry::Role;
 use crate::run::control::Meter;
 use crate::run::edge::Item;
@@ -21,14 +21,14 @@ use crate::store::ContentDigest;
 use crate::value::{Dict, Key, Value};
 
 use super::edges::FRAME;
-use super::{Builder, FileShapes, GRACE};
+use super::{Builder, FileShapes, GRACE, Names};
 
 impl Builder<'_, '_> {
     pub(super) fn build(&mut self) -> Result<()> {
         let (plan, nodes) = (self.s.plan, self.graph.nodes.clone());
         self.s.finals.begin(&nodes);
         for &id in &self.s.plan.passes[self.s.step.pass].nodes {
-            let meter = Meter::new(&self.s.plan.nodes[id].name);
+            let meter = Meter::traced(&self.s.plan.nodes[id].name, self.s.trace.clone());
             if let Some((ledger, records)) = self.s.scope.accounts.get(&id) {
                 meter.book(|l| *l = ledger.clone());
                 meter.took(*records);
@@ -90,22 +90,7 @@ impl Builder<'_, '_> {
 
     /// The parameters of a stage in this turn.
     pub(super) fn parameters(&self, id: NodeId) -> serde_json::Value {
-        let mut set = self.s.plan.nodes[id].set.clone();
-        if let Some((which, turn)) = self.s.step.turn {
-            for (node, parameter, values) in &self.s.plan.loops[which].vary {
-                if *node == id
-                    && let Some(value) = values.get(turn)
-                {
-                    let mut at = &mut set;
-                    for part in parameter.split('.') {
-                        at = &mut at[part];
-                    }
-                    *at = value.clone();
-                }
-            }
-        }
-        self.s.names.fill(&mut set, self.s.step);
-        set
+        parameters(self.s.plan, id, self.s.step, self.s.names)
     }
 
     /// The inputs of a stage that do not come with its stream; none for what is not known yet.
@@ -349,4 +334,24 @@ impl Builder<'_, '_> {
         outlet.send(Item::Chunk(chunk))?;
         outlet.send(Item::End)
     }
+}
+
+/// The parameters of a stage in a step: those of the turn, placeholders filled in.
+pub fn parameters(plan: &Plan, id: NodeId, step: &Step, names: &Names) -> serde_json::Value {
+    let mut set = plan.nodes[id].set.clone();
+    if let Some((which, turn)) = step.turn {
+        for (node, parameter, values) in &plan.loops[which].vary {
+            if *node == id
+                && let Some(value) = values.get(turn)
+            {
+                let mut at = &mut set;
+                for part in parameter.split('.') {
+                    at = &mut at[part];
+                }
+                *at = value.clone();
+            }
+        }
+    }
+    names.fill(&mut set, step);
+    set
 }

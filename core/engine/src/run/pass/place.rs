@@ -14,6 +14,7 @@ use crate::run::node::{
     Link, MergeNode, Pace, Post, ReduceNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
 use crate::run::per::{self, Axes, Per, PerAxis, SCAN};
+use crate::run::recorder::Recorder;
 use crate::run::scope::{Given, upstream};
 use crate::run::wire::{Gather, Latch, Scatter, full_key};
 use crate::stage::{Built, Lag, Opened};
@@ -88,11 +89,23 @@ impl Builder<'_, '_> {
                 let behind = self.graph.behind(id);
                 let scan_keys = behind.iter().filter(|k| k.as_str().starts_with("scan.")).cloned().collect();
                 let frames = self.frames(&opened);
+                let summed = self.graph.summed(id);
                 let shapes = opened.shapes;
                 let pace = node.run.pace.map(Pace::new);
                 self.push(id, move || {
-                    let node =
-                        SourceNode { post, stage, from, frames, own, options, scan, scan_keys, shapes, pace };
+                    let node = SourceNode {
+                        post,
+                        stage,
+                        from,
+                        frames,
+                        own,
+                        options,
+                        scan,
+                        scan_keys,
+                        summed,
+                        shapes,
+                        pace,
+                    };
                     node.run()
                 });
             }
@@ -163,9 +176,20 @@ impl Builder<'_, '_> {
                 let inbox = self.inbox(id, id)?;
                 let gather = self.gather(id)?;
                 let ((output, committed), retry) = ((self.s.output)(&node.name), plan.run.retry);
+                let live = self.graph.sources(id).iter().filter_map(|s| self.opened.get(s)).any(|o| o.live);
+                let output = match node.run.record && node.run.read_back.unwrap_or(live) {
+                    true => self.s.folder.checked(&node.name),
+                    false => output,
+                };
                 let output = Measured::over(output, plan, id);
+                // What values of an axis have come to is in files of their own, closed one after the other.
+                let recorder = match node.run.record && node.run.per.is_none() {
+                    true => Some(Recorder::new(&self.s.folder, node, &self.s.step.name, frames)?),
+                    false => None,
+                };
                 let post = self.post(id, gather, scatter);
-                self.push(id, move || WriterNode { post, stage, inbox, output, committed, retry }.run());
+                let node = WriterNode { post, stage, inbox, output, committed, retry, recorder };
+                self.push(id, move || node.run());
             }
             Built::Task(stage) if node.from.is_empty() => {
                 let waits = self.waits(id);

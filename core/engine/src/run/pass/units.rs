@@ -9,14 +9,14 @@ use crate::port::PortKind;
 use crate::stage::Output;
 
 /// An output that knows the units of its writer's inputs.
-pub(super) struct Measured {
+pub struct Measured {
     inner: Arc<dyn Output>,
     units: BTreeMap<String, String>,
 }
 
 impl Measured {
     /// Adds the units to an output.
-    pub(super) fn over(inner: Arc<dyn Output>, plan: &Plan, id: NodeId) -> Arc<dyn Output> {
+    pub fn over(inner: Arc<dyn Output>, plan: &Plan, id: NodeId) -> Arc<dyn Output> {
         Arc::new(Measured { inner, units: units(plan, id) })
     }
 }

@@ -31,6 +31,7 @@ impl Builder<'_, '_> {
                 meter: self.meters[&id].clone(),
                 expected,
                 queue: self.queues.get(&id).cloned(),
+                live: self.graph.sources(id).iter().filter_map(|s| self.opened.get(s)).any(|o| o.live),
             });
         }
         let mut end = PassEnd {
@@ -42,7 +43,9 @@ impl Builder<'_, '_> {
             cut_short: false,
             live: self.opened.values().any(|o| o.live),
             delays: BTreeMap::new(),
+            scans: self.scans(),
         };
+        let steering = self.steering();
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
@@ -83,6 +86,7 @@ impl Builder<'_, '_> {
         let mut giving_up: Option<Instant> = None;
         let mut broken: Vec<NodeId> = vec![];
         let mut left_behind: Vec<NodeId> = vec![];
+        let mut gone: Vec<NodeId> = vec![];
         let mut grace = GRACE;
         while alive > 0 {
             match events.recv_timeout(Duration::from_millis(20)) {
@@ -103,8 +107,14 @@ impl Builder<'_, '_> {
                     end.detached.push((id, error));
                 }
                 Ok(Event::Broken(id)) => broken.push(id),
-                Ok(Event::Gone(id)) if !left_behind.contains(&id) => alive -= 1,
-                Ok(Event::Gone(_)) => (),
+                Ok(Event::Gone(id)) => {
+                    alive -= usize::from(!left_behind.contains(&id));
+                    gone.push(id);
+                    if expected.iter().all(|id| gone.contains(id) || steering.contains(id)) {
+                        let release = |id: &NodeId| self.meters[id].released.store(true, Ordering::Relaxed);
+                        steering.iter().for_each(release);
+                    }
+                }
                 Err(_) => (),
             }
             let detached = |id: &NodeId| self.meters[id].detached.load(Ordering::Relaxed);
@@ -194,6 +204,29 @@ impl Builder<'_, '_> {
         let writers = nodes.filter(|(_, node)| node.role() == Some(Role::Writer));
         let ended = |id: NodeId| self.meters.get(&id)?.ended().map(|e| e.saturating_duration_since(last));
         writers.filter_map(|(id, _)| Some((id, ended(id)?.as_secs_f64()))).collect()
+    }
+
+    /// The scan axes of the sources, where they have any.
+    fn scans(&self) -> Vec<(NodeId, Vec<(String, u64)>)> {
+        let axes = |(id, opened): (&NodeId, &crate::stage::Opened)| {
+            let scan = if opened.scan.is_empty() { &self.s.plan.scan } else { &opened.scan };
+            (!scan.is_empty()).then(|| (*id, scan.clone()))
+        };
+        self.opened.iter().filter_map(axes).collect()
+    }
+
+    /// Sources that nobody reads as a stream, and their listeners: they steer others, and end with them.
+    fn steering(&self) -> Vec<NodeId> {
+        let steers = |id: &NodeId| {
+            self.graph.consumers(*id).is_empty()
+                && self.opened.contains_key(id)
+                && self.graph.latched.iter().any(|(node, _)| node == id)
+        };
+        let sources: Vec<NodeId> = self.graph.nodes.iter().copied().filter(steers).collect();
+        let listeners =
+            self.helpers.iter().filter(|(_, of)| sources.contains(of)).map(|(listener, _)| *listener);
+        let listeners: Vec<NodeId> = listeners.collect();
+        sources.into_iter().chain(listeners).collect()
     }
 
     /// The stages that have not come back for too long, with the error for it.

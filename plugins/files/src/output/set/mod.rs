@@ -84,6 +84,10 @@ pub struct Hdf5Write {
     #[serde(skip)]
     #[schemars(skip)]
     closed: Option<(Vec<u8>, Vec<u64>)>,
+    /// Whether a part has come to be on disk since that was last asked.
+    #[serde(skip)]
+    #[schemars(skip)]
+    sealed: bool,
     /// How far the chunk at hand is taken, should its writing be tried again.
     #[serde(skip)]
     #[schemars(skip)]
@@ -205,7 +209,17 @@ impl Writer for Hdf5Write {
         self.close()?;
         self.flush()?;
         self.master(None)?;
+        // What this put on disk is told by the commit itself.
+        self.sealed = false;
         self.state.save()
+    }
+
+    fn settled(&mut self) -> Result<Option<(Dict, u64)>> {
+        if !std::mem::take(&mut self.sealed) {
+            return Ok(None);
+        }
+        let left = self.open.as_ref().map_or(0, Building::records);
+        Ok(Some((self.state.save()?, left)))
     }
 
     fn finish(&mut self, _: &Cx, covers: &Ranges) -> Result<()> {
@@ -277,7 +291,7 @@ impl Hdf5Write {
             let path = format!("{}.parts/{:06}.h5", name::stem(&self.path), self.state.parts.len());
             self.out()?.seal(&path, bytes)?;
             self.state.sealed(counts);
-            self.closed = None;
+            (self.closed, self.sealed) = (None, true);
         }
         Ok(())
     }

@@ -99,6 +99,11 @@ impl Building {
         Ok(())
     }
 
+    /// How many records it holds.
+    pub fn records(&self) -> u64 {
+        self.counts[0]
+    }
+
     /// Marks the newest record as a damaged frame.
     pub fn mark(&mut self) {
         self.corrupt.extend(self.counts[0].checked_sub(1));
