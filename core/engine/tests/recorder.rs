@@ -267,7 +267,7 @@ fn safe(calls: &[(store::Op, PathBuf)], at: u64) -> u64 {
     let newest = done.iter().rev().find(|(op, path)| *op == store::Op::WriteNew && journal(path));
     let Some((_, newest)) = newest else { return 0 };
     let (mut appended, mut synced) = (0, 0);
-    for (op, path) in done.iter().filter(|(_, path)| path == newest) {
+    for (op, _) in done.iter().filter(|(_, path)| path == newest) {
         match op {
             store::Op::Append => appended += 1,
             store::Op::Sync => synced = appended,

@@ -159,7 +159,7 @@ pub fn shown(
     options.trace = show.trace.as_deref().map(run::Trace::create).transpose()?.map(Arc::new);
     let mut progress = Progress::new(plan, show, board.clone())?;
     let waiting = asked.waiting.clone();
-    let sinks = show.notify.as_deref().map(|path| notify::Config::read(path)).transpose()?;
+    let sinks = show.notify.as_deref().map(notify::Config::read).transpose()?;
     let sinks = sinks.map(|config| Notifier::start(&config, &asked.stop)).transpose()?;
     let watcher = Arc::new(Mutex::new(sinks.map(Watcher::new)));
     let (seeing, told) = (watcher.clone(), watcher.clone());

@@ -157,7 +157,7 @@ fn forget_journals(folder: &Folder) -> Result<()> {
     for found in journal::journals(&**folder.files(), folder.root())? {
         let frames: u64 = found.blocks.iter().map(|b| b.frames.end - b.frames.start).sum();
         if frames > 0 {
-            tracing::warn!(stage = %found.stage, frames, "Frames recorded since the checkpoint are taken again.");
+            tracing::warn!(stage = %found.stage, frames, "Frames recorded since the checkpoint are let go: a source that can gives them again.");
         }
     }
     journal::drop_journals(&**folder.files(), folder.root())

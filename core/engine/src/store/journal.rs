@@ -124,11 +124,16 @@ impl Journal {
         record(&mut self.buffer, BLOCK, frames, |out| encode(block, out));
         commit(&mut self.buffer, self.synced);
         let path = self.path();
-        // Never tried again: half a block may be there, and what came behind it would be lost.
-        self.files.append(&path, &self.buffer).map_err(|e| Error::io("write", &path, &e))?;
+        self.files.append(&path, &self.buffer).map_err(|e| self.lasting("write", &path, &e))?;
         self.bytes += self.buffer.len() as u64;
         self.since.get_or_insert_with(Instant::now);
         self.sync_if_due()
+    }
+
+    /// An error that is not tried again: half a block may be there, and what came behind it would be lost.
+    fn lasting(&self, what: &str, path: &Path, error: &std::io::Error) -> Error {
+        let fault = fault(&*self.files, what, path, error);
+        if fault.is_transient() { Error::io(what, path, error) } else { fault }
     }
 
     /// Puts what there is on the disk when the policy says so.
@@ -137,7 +142,7 @@ impl Journal {
         let late = since.elapsed() >= Duration::from_secs_f64(self.policy.seconds.clamp(0.0, 1e9));
         if late || self.bytes - self.synced >= self.policy.bytes {
             let path = self.path();
-            self.files.sync(&path).map_err(|e| Error::io("sync", &path, &e))?;
+            self.files.sync(&path).map_err(|e| self.lasting("sync", &path, &e))?;
             (self.synced, self.since) = (self.bytes, None);
         }
         Ok(())
