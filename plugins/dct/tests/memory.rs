@@ -170,6 +170,8 @@ fn a_scan_that_is_normalised_keeps_little_more_than_two_gigabytes() {
 fn large_frames_keep_what_the_bound_says() {
     let Some(frames) = std::env::var("ISARD_FRAMES").ok().and_then(|n| n.parse().ok()) else { return };
     let text = scan(frames, COUNTS, frames / 2 + 5).replace("512", "2048").replace("batch = 8, ", "");
+    // Queues as a scan from files has them; frames are made beside, which takes 70 MB.
+    let text = text.replace("run = { queue = 8 }", "").replace("run = { queue = 2 }", "");
     let text = text.replace("x = [166, 346], y = [176, 336]", "x = [664, 1384], y = [705, 1343]");
     let (most, spots) = peak_of(&text);
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

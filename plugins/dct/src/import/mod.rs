@@ -46,11 +46,9 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
     let dark = found.source("dark");
     let method = found.text("normalization").unwrap_or_else(|| "none".into());
     let float = method != "none" || found.text("pixel_mask").is_some();
-    if float {
-        if let Some(dark) = &dark {
-            line(&format!("\n[stage.dark]\nuse = \"dct.dark\"\nin = {{ stack = {{ file = {dark:?} }} }}"));
-            found.set(&mut line, "dark", &["dark_zwise_reduction"]);
-        }
+    if float && let Some(dark) = &dark {
+        line(&format!("\n[stage.dark]\nuse = \"dct.dark\"\nin = {{ stack = {{ file = {dark:?} }} }}"));
+        found.set(&mut line, "dark", &["dark_zwise_reduction"]);
     }
     // Dark, mask and factors are taken on the way to the median: frames stay raw until then.
     let mut inputs = vec!["image = \"frames.image\"".to_owned()];
