@@ -46,17 +46,15 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
     let dark = found.source("dark");
     let method = found.text("normalization").unwrap_or_else(|| "none".into());
     let float = method != "none" || found.text("pixel_mask").is_some();
-    if float {
-        if let Some(dark) = &dark {
-            line(&format!("\n[stage.dark]\nuse = \"dct.dark\"\nin = {{ stack = {dark:?} }}"));
-            found.set(&mut line, "dark", &["dark_zwise_reduction"]);
-        }
+    if float && let Some(dark) = &dark {
+        line(&format!("\n[stage.dark]\nuse = \"dct.dark\"\nin = {{ stack = {{ file = {dark:?} }} }}"));
+        found.set(&mut line, "dark", &["dark_zwise_reduction"]);
     }
     // Dark, mask and factors are taken on the way to the median: frames stay raw until then.
     let mut inputs = vec!["image = \"frames.image\"".to_owned()];
     if float {
         inputs.extend(dark.is_some().then(|| "dark = \"dark.dark\"".to_owned()));
-        inputs.extend(found.text("pixel_mask").map(|m| format!("mask = {m:?}")));
+        inputs.extend(found.text("pixel_mask").map(|m| format!("mask = {{ file = {m:?} }}")));
     }
     if method != "none" {
         let wired = inputs.join(", ");
@@ -134,7 +132,10 @@ mod tests {
         let table: toml::Table = imported.recipe.parse().unwrap();
         let stage = |name: &str| table["stage"][name].clone();
         assert_eq!(stage("frames")["set"]["path"].as_str(), Some("/data/a.h5::/2.3/measurement/marana"));
-        assert_eq!(stage("dark")["in"]["stack"].as_str(), Some("/data/a.h5::/4.1/measurement/marana"));
+        assert_eq!(
+            stage("dark")["in"]["stack"]["file"].as_str(),
+            Some("/data/a.h5::/4.1/measurement/marana")
+        );
         assert_eq!(stage("even")["set"]["margin_boxes"][0][1][0].as_integer(), Some(1322));
         assert_eq!(stage("background")["set"]["edge"].as_str(), Some("wrap"));
         assert_eq!(stage("clean")["set"]["median_filter_x"].as_integer(), Some(3));

@@ -17,7 +17,7 @@ enum Reduction {
 
 /// Makes one dark image of a stack.
 ///
-/// Wire `stack` to a file, such as `scan.h5::/4.1/measurement/marana`; a single image is a stack of one.
+/// Wire `stack` to a file, such as `{ file = "scan.h5::/4.1/measurement/marana" }`; a single image is a stack of one.
 ///
 /// Runs once, before the first frame; some 2 ns a pixel of the stack for the mean, 30 ns for the median.
 ///
