@@ -18,6 +18,8 @@ use crate::start::{GivenObject, Start, stxm};
 const CREDIT: f64 = 0.5;
 /// What such an iteration is worth when all frames were there, and how fast that falls with those that were not.
 const WORTH: (f64, i32) = (0.5, 4);
+/// Iterations that early work must be worth to be kept.
+const KEPT: f64 = 4.0;
 
 /// What a reconstruction is told.
 #[derive(Clone, Debug)]
@@ -154,6 +156,13 @@ impl Session {
             let all = self.model.frames.len().max(1) as f64;
             let early = self.records.iter().filter(|r| r.engine.is_none());
             self.credit = WORTH.0 * early.map(|r| (r.frames as f64 / all).powi(WORTH.1)).sum::<f64>();
+            if self.credit > 0.0 && self.credit < KEPT {
+                // A few iterations with part of the frames leave a probe that is worse than the one to begin with.
+                let fill = self.model.fill;
+                self.model.object.modes.iter_mut().for_each(|m| m.fill(fill));
+                self.begin()?;
+                self.credit = 0.0;
+            }
             self.stage = Some(0);
             self.engine = None;
         }

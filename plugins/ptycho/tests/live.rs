@@ -56,12 +56,21 @@ fn check(name: Method) {
     let full = std::env::var("ISARD_SLOW").is_ok_and(|v| v == "full");
     // The order of frames alone moves ePIE and SDR by a tenth: means are compared.
     let drawn = matches!(name, Method::EPIE | Method::SDR);
-    let seeds: Vec<u64> = (1..=if drawn { 6 } else { 1 }).collect();
+    let seeds: Vec<u64> = (1..=if drawn && full {
+        6
+    } else if drawn {
+        3
+    } else {
+        1
+    })
+        .collect();
     let all: Vec<f64> = seeds.iter().map(|s| offline(&scan, one(name, NUMITER), *s).0.rms).collect();
     let (wanted, lasts) = (mean(&all), NUMITER as f64 * COST * 64.0);
     eprintln!("{name:?} offline: RMS {wanted:.4}, {lasts:.2} s of the clock");
     let paces: &[(f64, bool)] = match full {
         true => &[(5.0, false), (5.0, true), (50.0, false), (50.0, true), (500.0, false), (500.0, true)],
+        // A slow scan leaves time for thousands of iterations: one kind of engine shows it.
+        false if drawn => &[(50.0, false), (500.0, true)],
         false => &[(5.0, true), (50.0, false), (500.0, true)],
     };
     for (rate, shuffled) in paces {
@@ -93,7 +102,7 @@ engines! {
 }
 
 /// A whole run on the clock of the wall: seconds behind the last frame, and the RMS.
-fn ran(rate: f64, engine: &str, out: &Path) -> (f64, f64) {
+fn ran(rate: f64, first: &str, out: &Path) -> (f64, f64) {
     let text = format!(
         r#"
         isard = "0.1"
@@ -108,7 +117,7 @@ fn ran(rate: f64, engine: &str, out: &Path) -> (f64, f64) {
         use = "ptycho.reconstruct"
         from = "frames"
         in = {{ energy = "frames.head.energy", distance = "frames.head.distance", psize = "frames.head.psize" }}
-        set = {{ engines = [{{ name = "{engine}", numiter = 100 }}], illumination = {{ size = 1.8e-6 }} }}
+        set = {{ engines = [{{ {first} }}, {{ name = "ML", numiter = 60 }}], illumination = {{ size = 1.8e-6 }} }}
         [stage.metrics]
         use = "ptycho.metrics"
         from = "fit"
@@ -134,7 +143,9 @@ fn ran(rate: f64, engine: &str, out: &Path) -> (f64, f64) {
 #[test]
 fn a_run_on_the_clock_of_the_wall_ends_as_one_over_a_closed_scan() {
     let folder = tempfile::tempdir().unwrap();
-    for engine in ["DM", "ML"] {
+    // With its default bound DM stops where it happens to be: that of counting lets it go on to the end.
+    let projected = "name = \"DM\", numiter = 60, fourier_power_bound = \"auto-poisson\"";
+    for engine in [projected, "name = \"EPIE\", numiter = 40"] {
         let (lasts, offline) = ran(0.0, engine, &folder.path().join("offline"));
         for rate in [50.0, 500.0] {
             let (after, rms) = ran(rate, engine, &folder.path().join("live"));
