@@ -183,16 +183,32 @@ impl Volume {
     /// The lit pixels (Y, Z) of a frame, by rising Y and then Z.
     pub fn pixels(&self, distance: usize, frame: usize) -> Vec<[u32; 2]> {
         let slab = distance * self.frames + frame;
-        let mut out = vec![];
-        if self.index[slab * self.stride..][..self.stride].iter().all(|e| e.there == 0) {
-            return out;
-        }
-        for y in 0..self.size[0] {
-            for column in 0..self.columns {
-                let mut word = self.word(slab, y, column);
-                while word != 0 {
-                    out.push([y as u32, (column * WIDE) as u32 + word.trailing_zeros()]);
-                    word &= word - 1;
+        let entries = &self.index[slab * self.stride..][..self.stride];
+        let (mut out, mut found) = (vec![], vec![]);
+        let mut tiles = entries.iter().enumerate().flat_map(|(k, entry)| {
+            let mut rest = entry.there;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros() as usize;
+                rest &= rest.wrapping_sub(1);
+                (bit < 64).then_some(k * 64 + bit)
+            })
+        });
+        let mut next = tiles.next();
+        while let Some(first) = next {
+            // All tiles of the same rows, then those rows one by one.
+            let tall = first / self.columns;
+            found.clear();
+            while let Some(tile) = next.filter(|t| t / self.columns == tall) {
+                found.push(tile % self.columns);
+                next = tiles.next();
+            }
+            for y in tall * TALL..self.size[0].min(tall * TALL + TALL) {
+                for column in &found {
+                    let mut word = self.word(slab, y, *column);
+                    while word != 0 {
+                        out.push([y as u32, (column * WIDE) as u32 + word.trailing_zeros()]);
+                        word &= word - 1;
+                    }
                 }
             }
         }
