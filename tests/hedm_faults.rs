@@ -73,9 +73,9 @@ fn a_distance_that_was_not_recorded_is_told_or_left_out() {
     }
     let limits = format!("run.limits.missing={}", case.frames);
     let (code, text) = isard(at, &["run", "map.toml", "--out", "strict", "--set", &limits]);
-    assert!(code != Some(0) && text.contains("distance 2 (4000 um): none of its 180 frames came"), "{text}");
+    assert!(code != Some(0) && text.contains("distance 2 (4000 um): found none of the files"), "{text}");
     assert!(text.contains("partial = true"), "{text}");
-    let partial = ["--set", "fit.partial=true"];
+    let partial = ["--set", "frames.partial=true"];
     let run = ["run", "map.toml", "--out", "run", "--quiet", "--set", &limits];
     well(at, &[&run[..], &partial].concat());
     let (_, found) = read_text_mic(&std::fs::read_to_string(at.join("run/case.mic")).unwrap()).unwrap();

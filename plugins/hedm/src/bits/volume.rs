@@ -133,6 +133,27 @@ impl Volume {
         Ok(())
     }
 
+    /// The same frames with every pixel lit that lies within so many of a lit one, in a square.
+    pub fn spread(&self, reach: u32) -> Result<Volume> {
+        let mut out = Volume::new(self.distances, self.frames, self.size);
+        let [ny, nz] = self.size.map(|n| n as u32);
+        for (l, f) in (0..self.distances).flat_map(|l| (0..self.frames).map(move |f| (l, f))) {
+            if !self.known(l, f) {
+                continue;
+            }
+            let mut pixels = vec![];
+            for [y, z] in self.pixels(l, f) {
+                for y in y.saturating_sub(reach)..(y + reach + 1).min(ny) {
+                    pixels.extend((z.saturating_sub(reach)..(z + reach + 1).min(nz)).map(|z| [y, z]));
+                }
+            }
+            pixels.sort_unstable();
+            pixels.dedup();
+            out.fill(l, f, &pixels)?;
+        }
+        Ok(out)
+    }
+
     /// The 64 pixels of a row of a frame from `column * 64` on.
     #[inline(always)]
     fn word(&self, slab: usize, y: usize, column: usize) -> u64 {

@@ -13,6 +13,15 @@ use crate::model::{Detector, Predictor, Projector, Voxel};
 
 /// Steps of the walk of an orientation under a new geometry, degrees.
 const WALK: [f64; 5] = [0.2, 0.1, 0.05, 0.025, 0.0125];
+/// How far lit pixels are spread, in pixels, for the value that the wide searches look at: a shift that leaves the lit
+/// pixels alone is a step on the way there.
+const SPREAD: [u32; 3] = [2, 5, 10];
+/// What a frame weighs against a pixel where orientations follow: a spot is in its frame or not, while a shift by a pixel
+/// leaves most of a grain lit.
+const FRAME: f64 = 20.0;
+/// Orientations nearer than this are of one kind, degrees, and how many kinds are offered to every point.
+const KIND: f64 = 1.0;
+const KINDS: usize = 12;
 /// The turn that derivatives are taken with, radians, and the same for the geometry, as a share of its box.
 const TURN: f64 = 1e-4;
 const SHARE: f64 = 1e-3;
@@ -77,44 +86,56 @@ pub fn refine(
     random: &mut dyn FnMut() -> f64,
 ) -> Result<Refined> {
     let n = 3 + 3 * projector.detector.distances();
-    let search = Search { start: projector, volume, tolerance: with.tolerance, par, n };
-    let begun: Vec<Point> = points.to_vec();
-    let before = search.mean(projector, &begun)?;
-    let mut best = (vec![0.0; n], search.walk(projector, &begun)?, before);
-    best.2 = search.mean(projector, &best.1)?;
-    for round in 0..with.rounds {
-        let reached = best.2;
-        // Wide steps first; later rounds look around what was found.
-        let step = 0.5f64.powi(round as i32 + 1);
-        let plan = [(0, step), (50, 0.0), (0, 0.25 * step), (10, 0.0), (0, 0.1 * step)];
-        for (size, step) in plan {
-            let population = size * with.population * (n + 2) / 50;
-            if size > 0 && population == 0 {
-                continue;
-            }
-            let follow = search.follow(&best.0, &best.1)?;
-            let mut cost = |at: &[f64]| -> Result<f64> {
-                let moved = search.projector(at);
-                let turned = search.turned(&best.0, at, &best.1, &follow);
-                Ok(1.0 - search.mean(&moved, &turned)?)
+    let wide = SPREAD.iter().map(|reach| volume.spread(*reach)).collect::<Result<Vec<Volume>>>()?;
+    let search = Search { start: projector, volume, wide: &wide, tolerance: with.tolerance, par, n };
+    let before = search.mean(projector, points)?;
+    let mut best = (vec![0.0; n], points.to_vec(), search.smooth(projector, points)?);
+    // The spread pixels lead near; those that are lit alone say where.
+    for (smooth, rounds) in [(true, with.rounds), (false, with.rounds)] {
+        let value = |projector: &Projector, points: &[Point]| match smooth {
+            true => search.smooth(projector, points),
+            false => search.mean(projector, points),
+        };
+        best.2 = value(&search.projector(&best.0), &best.1)?;
+        for round in 0..rounds {
+            let reached = best.2;
+            // Wide steps first; later rounds look around what was found.
+            let step = if smooth { 0.5 } else { 0.1 } * 0.5f64.powi(round as i32);
+            let plan = match smooth {
+                true => &[(0, 1.0), (50, 0.0), (0, 0.5), (10, 0.0), (0, 0.25)][..],
+                false => &[(0, 1.0), (0, 0.5)][..],
             };
-            let start: Place = (best.0.clone(), 1.0 - best.2);
-            let (at, _) = match size {
-                0 => nelder_mead(&mut cost, start, step, with.evaluations)?,
-                _ => controlled_search(&mut cost, start, population, with.evaluations, random)?,
-            };
-            let moved = search.projector(&at);
-            let turned = search.turned(&best.0, &at, &best.1, &follow);
-            let walked = search.walk(&moved, &turned)?;
-            let confidence = search.mean(&moved, &walked)?;
-            if confidence > best.2 {
-                best = (at, walked, confidence);
+            for (size, share) in plan {
+                let population = size * with.population * (n + 2) / 50;
+                if *size > 0 && population == 0 {
+                    continue;
+                }
+                let follow = search.follow(&best.0, &best.1)?;
+                let mut cost = |at: &[f64]| -> Result<f64> {
+                    let moved = search.projector(at);
+                    Ok(1.0 - value(&moved, &search.turned(&best.0, at, &best.1, &follow))?)
+                };
+                let start: Place = (best.0.clone(), 1.0 - best.2);
+                let (at, _) = match size {
+                    0 => nelder_mead(&mut cost, start, share * step, with.evaluations)?,
+                    _ => controlled_search(&mut cost, start, population, with.evaluations, random)?,
+                };
+                let moved = search.projector(&at);
+                let turned = search.turned(&best.0, &at, &best.1, &follow);
+                // Orientations that were walked by the lit pixels alone are taken where that does not cost.
+                for points in [search.walk(&moved, &turned)?, turned] {
+                    let reached = value(&moved, &points)?;
+                    if reached > best.2 {
+                        best = (at.clone(), points, reached);
+                    }
+                }
             }
-        }
-        if best.2 - reached < 1e-7 && round > 0 {
-            break;
+            if best.2 - reached < 1e-7 {
+                break;
+            }
         }
     }
+    best.2 = search.mean(&search.projector(&best.0), &best.1)?;
     let found = search.projector(&best.0);
     Ok(Refined { projector: found, points: best.1, confidence: [before, best.2] })
 }
@@ -125,6 +146,8 @@ type Spots = HashMap<(usize, bool), Vec<f64>>;
 struct Search<'a> {
     start: &'a Projector,
     volume: &'a Volume,
+    /// The volume with its lit pixels spread.
+    wide: &'a [Volume],
     tolerance: Tolerance,
     par: &'a Par<'a>,
     /// How many parameters the geometry has.
@@ -154,23 +177,54 @@ impl Search<'_> {
 
     /// The mean confidence of points.
     fn mean(&self, projector: &Projector, points: &[Point]) -> Result<f64> {
-        let sum = self.each(points, |scratch, point| {
-            let field = Field::new(projector, self.volume);
-            let base = Base::new(projector, point.orientation);
-            let view = scratch.view(&field, &base, &point.voxel, false);
-            Ok(view.score(&field, [0.0; 3], Bar::NONE).map_or(0.0, |s| s.confidence()))
-        })?;
-        Ok(sum.iter().sum::<f64>() / points.len().max(1) as f64)
+        self.over(&[self.volume], projector, points)
     }
 
-    /// The points with orientations that explain more, near those they have.
+    /// The mean of the confidences with lit pixels as they are and spread.
+    fn smooth(&self, projector: &Projector, points: &[Point]) -> Result<f64> {
+        let all: Vec<&Volume> = std::iter::once(self.volume).chain(self.wide).collect();
+        self.over(&all, projector, points)
+    }
+
+    fn over(&self, volumes: &[&Volume], projector: &Projector, points: &[Point]) -> Result<f64> {
+        let sum = self.each(points, |scratch, point| {
+            let base = Base::new(projector, point.orientation);
+            let mut sum = 0.0;
+            for volume in volumes {
+                let field = Field::new(projector, volume);
+                let view = scratch.view(&field, &base, &point.voxel, false);
+                sum += view.score(&field, [0.0; 3], Bar::NONE).map_or(0.0, |s| s.confidence());
+            }
+            Ok(sum)
+        })?;
+        Ok(sum.iter().sum::<f64>() / (points.len() * volumes.len()).max(1) as f64)
+    }
+
+    /// The points with orientations that explain more: near those they have, or those that several others have.
+    ///
+    /// Under a wrong geometry some points took orientations that mean nothing.
     fn walk(&self, projector: &Projector, points: &[Point]) -> Result<Vec<Point>> {
+        let mut kinds: Vec<(Quat, usize)> = vec![];
+        for p in points {
+            match kinds.iter_mut().find(|k| k.0.angle_to(&p.orientation) < KIND.to_radians()) {
+                Some(kind) => kind.1 += 1,
+                None => kinds.push((p.orientation, 1)),
+            }
+        }
+        kinds.sort_by_key(|k| std::cmp::Reverse(k.1));
+        kinds.retain(|k| k.1 > 1);
+        kinds.truncate(KINDS);
         let climb = Climb::new(0.5);
         self.each(points, |scratch, point| {
             let field = Field::new(projector, self.volume);
-            let peak = climb.walk(&field, scratch, &point.voxel, point.orientation, &WALK);
-            let Some(peak) = peak else { return Ok(*point) };
-            let peak: Peak = climb.centre(&field, scratch, &point.voxel, peak);
+            let mut best: Option<Peak> = None;
+            for from in std::iter::once(point.orientation).chain(kinds.iter().map(|k| k.0)) {
+                let peak = climb.walk(&field, scratch, &point.voxel, from, &WALK);
+                let held = best.map_or(0.0, |b| b.score.confidence());
+                best = peak.filter(|p| p.score.confidence() > held).or(best);
+            }
+            let Some(peak) = best else { return Ok(*point) };
+            let peak = climb.centre(&field, scratch, &point.voxel, peak);
             Ok(Point { orientation: peak.orientation, ..*point })
         })
     }
@@ -247,7 +301,7 @@ fn spots(projector: &Projector, q: &Quat) -> Spots {
         let omega = scan.tilted(spot.y, spot.z, spot.omega, detector.lsd[0], projector.wavelength);
         let Some(frame) = scan.place(omega) else { continue };
         let first = detector.project(spot.y, spot.z);
-        let mut row = vec![frame];
+        let mut row = vec![FRAME * frame];
         (0..detector.distances()).for_each(|l| row.extend(detector.at_distance(first, l)));
         out.insert((spot.reflection, spot.y > 0.0), row);
     }
@@ -257,7 +311,7 @@ fn spots(projector: &Projector, q: &Quat) -> Spots {
 /// How spots shift from one prediction to another, per unit.
 fn slopes(from: &Spots, to: &Spots, step: f64) -> Spots {
     let both = from.iter().filter_map(|(key, a)| to.get(key).map(|b| (*key, a, b)));
-    both.filter(|(_, a, b)| (a[0] - b[0]).abs() < 1.0)
+    both.filter(|(_, a, b)| (a[0] - b[0]).abs() < FRAME)
         .map(|(key, a, b)| (key, a.iter().zip(b).map(|(a, b)| (b - a) / step).collect()))
         .collect()
 }

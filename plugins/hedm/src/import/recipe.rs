@@ -77,7 +77,8 @@ impl File<'_> {
         }
         self.reduced(layers[0], Some("layer"))?;
         self.fit("fit", "reduce", "start.grid.voxels", Some("carry.seeds"), true, Some("layer"))?;
-        self.mic("map", "fit", "layer-{turn}/map", heights[0], None, Some("layer"))?;
+        self.put(format!("\n# Turns count from 0: `turn-0` is layer {}.", layers[0]));
+        self.mic("map", "fit", "turn-{turn}/map", heights[0], None, Some("layer"))?;
         self.grains("layer.fit.voxels", None, Some("layer"))?;
         self.put("\n[out]\nconfidence = \"layer.fit.confidence\"\nsolved = \"layer.fit.solved\"\ngrains = \"layer.grains.count\"");
         Ok(())
@@ -101,7 +102,7 @@ impl File<'_> {
         let seeds = seeds.then_some("seeds.seeds");
         self.fit("first", "reduce", "grid.voxels", seeds, seeds.is_none(), None)?;
         let height = self.height(layer)?;
-        self.mic("coarse_map", "first", "map-0", height, Some("every"), None)?;
+        self.mic("coarse_map", "first", "map-coarse", height, Some("every"), None)?;
         self.grains("carry.map", Some(0.6), Some("seeded"))?;
         self.grid("fine", Some(sizes[0]), false, Some("seeded"))?;
         let in_seeded = Some("seeded");
@@ -285,13 +286,8 @@ impl File<'_> {
 
     /// The height of a layer.
     fn height(&self, layer: u64) -> Result<f64> {
-        match (self.p.number("GlobalPosition")?, self.p.number("GlobalPositionFirstLayer")?) {
-            (Some(at), _) if layer == 1 => Ok(at),
-            (at, first) => {
-                let first = first.or(at).unwrap_or(0.0);
-                Ok(first + (layer - 1) as f64 * self.or("LayerThickness", 0.0)?)
-            }
-        }
+        let above = (layer - 1) as f64 * self.or("LayerThickness", 0.0)?;
+        Ok(self.p.number("GlobalPositionFirstLayer")?.unwrap_or(self.or("GlobalPosition", 0.0)?) + above)
     }
 
     fn mic(&mut self, stage: &str, from: &str, to: &str, height: f64, take: Of, pass: Of) -> Result<()> {

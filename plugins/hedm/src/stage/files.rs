@@ -14,7 +14,7 @@ use crate::bits::{BitWriter, Volume};
 use crate::files::{spot_files, write_grid, write_reflections, write_seeds};
 use crate::model::{Grid, Layout};
 
-/// Writes reduced frames, reflections, grid and seeds as the files that the MIDAS near-field programs read.
+/// Writes reduced frames and what goes with them as files of the MIDAS programs.
 ///
 /// Into the folder `path` go `SpotsInfo.bin`, the lit pixels of all frames as bits, and `hkls.csv`; with `voxels` wired
 /// `grid.txt`; with `seeds` wired `SeedOrientations.txt`, `DiffractionSpots.bin`, `Key.bin` and `OrientMat.bin`. Frames

@@ -17,7 +17,7 @@ use super::simulate::Frame;
 /// How long it pauses before it looks again for a file that is not there.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Gives the camera frames of a scan by the numbers of their files, distance after distance.
+/// Gives the camera frames of a scan by the numbers of their files.
 ///
 /// Frame j of distance l (both from 0) of layer n is the file with number
 /// `first` + (n - 1) * distances * frames + l * (frames + `white`) + j, which stands in the name where `path` has `#`,
@@ -49,10 +49,17 @@ pub struct Frames {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     layer: u64,
-    /// How long to wait for a file that is not there yet; 0 takes it for missing at once.
+    /// How long to wait for a file that is not there yet.
+    ///
+    /// 0 takes it for missing at once.
     #[serde(default)]
     #[schemars(range(min = 0, max = 86400), extend("x-unit" = "s"))]
     wait: f64,
+    /// Whether to go on although no file of a distance is there.
+    ///
+    /// A map rests on the other distances then, and says so.
+    #[serde(default)]
+    partial: bool,
     /// Detector, scan and crystal.
     #[schemars(extend("x-shared" = "experiment"))]
     experiment: Experiment,
@@ -94,7 +101,7 @@ impl Stage for Frames {
         }
         let path = path.replace("000006", "######");
         // Three frames of the layer are there, the others are missing.
-        Example::new(example(&format!("path = {path:?}\nfirst = 4\n")))
+        Example::new(example(&format!("path = {path:?}\nfirst = 4\npartial = true\n")))
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -140,11 +147,19 @@ impl Source for Frames {
     fn open(&mut self, _: &Cx, (): (), from: Position) -> Result<Opened> {
         let e = &self.experiment;
         let total = (e.distances.len() * e.frames) as u64;
-        if self.wait == 0.0 && self.path.is_some() && !(0..total).any(|n| self.file(n).exists()) {
-            let [first, last] = [0, total - 1].map(|n| self.file(n).display().to_string());
-            return Err(Error::data(format!("found none of the files {first} to {last}")).help(
-                "`first`, `white` and `layer` say which numbers they have; `isard info` lists a folder",
-            ));
+        if self.wait == 0.0 && self.path.is_some() && !self.partial {
+            for (l, lsd) in e.distances.iter().enumerate() {
+                let (begin, frames) = ((l * e.frames) as u64, e.frames as u64);
+                if (begin..begin + frames).any(|n| self.file(n).exists()) {
+                    continue;
+                }
+                let [first, last] = [begin, begin + frames - 1].map(|n| self.file(n).display().to_string());
+                return Err(Error::data(format!(
+                    "distance {} ({lsd} um): found none of the files {first} to {last}",
+                    l + 1
+                ))
+                .help("check `first`, `white` and `layer`, or say `partial = true` for a map that rests on the others"));
+            }
         }
         self.state = Some(State { next: from.next, seen: Instant::now(), stack: None });
         Ok(Opened {

@@ -14,11 +14,11 @@ use crate::fit::{Found, LayerFit, Limits, Match, neighbours};
 use crate::geometry::{Point, Refined, Refinement, Tolerance, refine};
 use crate::model::{Detector, Grid, Layout, Projector, Voxel};
 
-/// Refines tilts, distances and beam positions of the detector, so that grains are explained as well as can be.
+/// Refines where the detector stands, so that grains are explained best.
 ///
 /// The voxels are fitted from the seeds under the geometry that the experiment gives; of those that explain most, spread
 /// over the grains, `points` are taken (or `rows`, voxels with orientations that are known). One minus their mean
-/// confidence is made small over tilts, first distance, differences of distances and beam positions, all within boxes
+/// confidence, first as it is with lit pixels spread over their neighbours, is made small over tilts, first distance, differences of distances and beam positions, all within boxes
 /// around the start: simplex and random searches in turn, `rounds` times, while the orientations follow. One grain
 /// cannot fix the geometry, and a confidence near 1 is a plateau: take several grains and look at `neighbours` and
 /// `strangers`, the share of neighbouring and of random pairs of voxels within a degree of each other. What was found is
@@ -54,7 +54,9 @@ pub struct Geometry {
     #[serde(default = "points")]
     #[schemars(range(min = 1, max = 200))]
     points: usize,
-    /// Voxels that are taken instead: x, y, edge, 1 for up or -1 for down, and Bunge's angles in radians.
+    /// Voxels that are taken instead.
+    ///
+    /// Each is x, y, edge, 1 for up or -1 for down, and Bunge's angles in radians.
     #[serde(default)]
     rows: Vec<[f64; 7]>,
     /// Seeds of a lower confidence at a voxel are not refined.

@@ -57,9 +57,6 @@ pub struct FitLayer {
     #[serde(default = "degree")]
     #[schemars(range(min = 0, max = 180), extend("x-unit" = "degree"))]
     apart: f64,
-    /// Whether a map is made although a distance has no frame; it rests on the others then.
-    #[serde(default)]
-    partial: bool,
     /// While frames arrive the map is fitted again after this share of all frames.
     #[serde(default = "renew")]
     #[schemars(range(min = 0.01, max = 1))]
@@ -110,7 +107,9 @@ pub struct FitIn {
     /// Orientations to begin with, as quaternions w x y z.
     #[port(fixed, dtype = "f64", axes = "seed component")]
     seeds: Option<Array>,
-    /// Where the detector stands, in place of what the experiment says; one row for each distance.
+    /// Where the detector stands, in place of what the experiment says.
+    ///
+    /// One row for each distance.
     #[port(
         fixed,
         columns = "distance: f64 um, beam_y: f64 pixel, beam_z: f64 pixel, tilt_x: f64 degree, tilt_y: f64 degree, tilt_z: f64 degree"
@@ -134,7 +133,9 @@ pub struct FitOut {
     /// The numbers of those rings.
     #[port(dtype = "u32", axes = "ring")]
     rings: Array,
-    /// For each voxel its best orientations: Bunge's angles and the confidence, zeros where there are fewer.
+    /// For each voxel its best orientations.
+    ///
+    /// Bunge's angles and the confidence; zeros where there are fewer.
     #[port(dtype = "f64", axes = "voxel solution value")]
     matches: Array,
     /// The confidence as a picture, y upwards; no number where there is no voxel.
@@ -222,11 +223,6 @@ impl Fit for FitLayer {
 
     fn complete(&mut self, _: &Cx) -> Result<()> {
         let Some(work) = &mut self.work else { return Ok(()) };
-        if let Some(l) = work.missing_distance().filter(|_| !self.partial) {
-            let (at, n, frames) = (work.projector.detector.lsd[l], l + 1, self.experiment.frames);
-            return Err(Error::data(format!("distance {n} ({at} um): none of its {frames} frames came"))
-                .help("correct `distances`, or say `partial = true` for a map that rests on the others"));
-        }
         work.end = End::Complete;
         Ok(())
     }

@@ -210,12 +210,6 @@ impl Work {
         self.rings.partition_point(|r| *r < ring)
     }
 
-    /// The first distance of which no frame came.
-    pub fn missing_distance(&self) -> Option<usize> {
-        let volume = &self.volume;
-        (0..volume.distances()).find(|l| (0..volume.frames()).all(|f| !volume.known(*l, f)))
-    }
-
     /// One minus the mean confidence.
     pub fn cost(&self) -> f64 {
         1.0 - self.found.iter().map(Found::confidence).sum::<f64>() / self.found.len().max(1) as f64
@@ -298,7 +292,6 @@ mod tests {
         // Frames in which no voxel has a spot change nothing.
         assert_eq!(take(&empty, &mut work), count);
         assert_eq!(take(&later[..1], &mut work), 2 * count);
-        assert_eq!(work.missing_distance(), Some(1));
         // On each ring what counts is lit.
         assert!(work.shares.iter().all(|s| s.is_nan() || *s > 0.8), "{:?}", work.shares);
         assert!(work.shares.iter().any(|s| !s.is_nan()));
