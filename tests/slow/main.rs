@@ -5,6 +5,7 @@
 mod shared;
 
 mod laue;
+mod live_map;
 mod pulls;
 mod template;
 

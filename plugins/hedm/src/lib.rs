@@ -11,6 +11,8 @@ pub mod files;
 
 pub mod fit;
 
+pub mod geometry;
+
 pub mod reduce;
 
 pub mod map;

@@ -133,6 +133,27 @@ impl Volume {
         Ok(())
     }
 
+    /// The same frames with every pixel lit that lies within so many of a lit one, in a square.
+    pub fn spread(&self, reach: u32) -> Result<Volume> {
+        let mut out = Volume::new(self.distances, self.frames, self.size);
+        let [ny, nz] = self.size.map(|n| n as u32);
+        for (l, f) in (0..self.distances).flat_map(|l| (0..self.frames).map(move |f| (l, f))) {
+            if !self.known(l, f) {
+                continue;
+            }
+            let mut pixels = vec![];
+            for [y, z] in self.pixels(l, f) {
+                for y in y.saturating_sub(reach)..(y + reach + 1).min(ny) {
+                    pixels.extend((z.saturating_sub(reach)..(z + reach + 1).min(nz)).map(|z| [y, z]));
+                }
+            }
+            pixels.sort_unstable();
+            pixels.dedup();
+            out.fill(l, f, &pixels)?;
+        }
+        Ok(out)
+    }
+
     /// The 64 pixels of a row of a frame from `column * 64` on.
     #[inline(always)]
     fn word(&self, slab: usize, y: usize, column: usize) -> u64 {
@@ -183,16 +204,32 @@ impl Volume {
     /// The lit pixels (Y, Z) of a frame, by rising Y and then Z.
     pub fn pixels(&self, distance: usize, frame: usize) -> Vec<[u32; 2]> {
         let slab = distance * self.frames + frame;
-        let mut out = vec![];
-        if self.index[slab * self.stride..][..self.stride].iter().all(|e| e.there == 0) {
-            return out;
-        }
-        for y in 0..self.size[0] {
-            for column in 0..self.columns {
-                let mut word = self.word(slab, y, column);
-                while word != 0 {
-                    out.push([y as u32, (column * WIDE) as u32 + word.trailing_zeros()]);
-                    word &= word - 1;
+        let entries = &self.index[slab * self.stride..][..self.stride];
+        let (mut out, mut found) = (vec![], vec![]);
+        let mut tiles = entries.iter().enumerate().flat_map(|(k, entry)| {
+            let mut rest = entry.there;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros() as usize;
+                rest &= rest.wrapping_sub(1);
+                (bit < 64).then_some(k * 64 + bit)
+            })
+        });
+        let mut next = tiles.next();
+        while let Some(first) = next {
+            // All tiles of the same rows, then those rows one by one.
+            let tall = first / self.columns;
+            found.clear();
+            while let Some(tile) = next.filter(|t| t / self.columns == tall) {
+                found.push(tile % self.columns);
+                next = tiles.next();
+            }
+            for y in tall * TALL..self.size[0].min(tall * TALL + TALL) {
+                for column in &found {
+                    let mut word = self.word(slab, y, *column);
+                    while word != 0 {
+                        out.push([y as u32, (column * WIDE) as u32 + word.trailing_zeros()]);
+                        word &= word - 1;
+                    }
                 }
             }
         }

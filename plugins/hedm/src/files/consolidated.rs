@@ -12,6 +12,19 @@ struct Grain {
     members: Vec<usize>,
 }
 
+/// What a map may say beside the best orientation of each voxel.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// More columns of `voxels`: names with a number for each voxel.
+    pub columns: Vec<(&'static str, Vec<f64>)>,
+    /// The numbers of the rings.
+    pub rings: Vec<u32>,
+    /// For each voxel the lit share of each of them; empty if it is not known.
+    pub shares: Vec<f32>,
+    /// For each voxel its best orientations: angles and confidence.
+    pub matches: Vec<Vec<([f64; 3], f64)>>,
+}
+
 /// The bytes of the file: `voxels`, `grains`, `maps` and `grid`, packed by gzip, with `maps` as the default plot.
 ///
 /// Names and shapes are those of the consolidated files of the MIDAS near-field programs, with the columns that the
@@ -22,9 +35,11 @@ pub fn consolidated(
     pixels: &Pixels,
     texture: &Texture,
     symmetry: &Symmetry,
+    beside: &Beside,
 ) -> Result<Vec<u8>> {
     let mut file = Out { image: Image::new().map_err(told)? };
     file.columns(voxels, phase)?;
+    file.beside(voxels.len(), beside)?;
     file.grains(voxels, pixels, texture, symmetry)?;
     file.maps(voxels, phase, pixels, texture)?;
     let points: Vec<f64> = voxels.iter().flat_map(|v| grid_row(&v.voxel)).collect();
@@ -82,6 +97,28 @@ impl Out {
         ];
         for (name, values) in columns {
             self.floats(&format!("voxels/{name}"), n, &[], &values)?;
+        }
+        Ok(())
+    }
+
+    fn beside(&mut self, n: usize, beside: &Beside) -> Result<()> {
+        for (name, values) in &beside.columns {
+            self.floats(&format!("voxels/{name}"), n, &[], values)?;
+        }
+        if !beside.shares.is_empty() {
+            let rings: Vec<i32> = beside.rings.iter().map(|r| *r as i32).collect();
+            self.integers("voxels/rings", &[], &rings)?;
+            let bytes: Vec<u8> = beside.shares.iter().flat_map(|x| x.to_ne_bytes()).collect();
+            self.put("voxels/completeness", Dtype::F32, n, &[rings.len() as u64], &bytes)?;
+        }
+        let most = beside.matches.iter().map(Vec::len).max().unwrap_or(0);
+        if most > 0 {
+            let one = |found: &Vec<([f64; 3], f64)>| {
+                let values = found.iter().flat_map(|([a, b, c], d)| [*a, *b, *c, *d]);
+                values.chain(std::iter::repeat(0.0)).take(4 * most).collect::<Vec<f64>>()
+            };
+            let values: Vec<f64> = beside.matches.iter().flat_map(one).collect();
+            self.floats("all_matches/data", n, &[most as u64, 4], &values)?;
         }
         Ok(())
     }
@@ -178,7 +215,13 @@ mod tests {
         let symmetry = Symmetry::of(&SpaceGroup::of(225, &cell).unwrap(), &cell).unwrap();
         let pixels = Pixels::new(&voxels, false);
         let texture = pixels.texture(&voxels, &symmetry, 0.05);
-        let bytes = consolidated(&voxels, 1, &pixels, &texture, &symmetry).unwrap();
+        let beside = Beside {
+            columns: vec![("runner_up", vec![0.25; 5])],
+            rings: vec![1, 3],
+            shares: (0..10).map(|k| k as f32).collect(),
+            matches: vec![vec![([1.0, 2.0, 3.0], 0.5)]; 5],
+        };
+        let bytes = consolidated(&voxels, 1, &pixels, &texture, &symmetry, &beside).unwrap();
         let file = File::from_bytes(&bytes, "map.h5").unwrap();
         let read = |path: &str| {
             let bytes = file.dataset(path).unwrap().read_all().unwrap();
@@ -186,6 +229,9 @@ mod tests {
         };
         assert_eq!(read("voxels/orientation_row_nr"), [10.0, 11.0, 12.0, 13.0, 14.0]);
         assert_eq!(read("voxels/orientation_id"), [20.0, 21.0, 22.0, 23.0, 24.0]);
+        assert_eq!(read("voxels/runner_up"), [0.25; 5]);
+        assert_eq!(file.dataset("voxels/completeness").unwrap().shape(), [5, 2]);
+        assert_eq!(read("all_matches/data")[4..8], [1.0, 2.0, 3.0, 0.5]);
         assert_eq!(read("voxels/tri_edge_size"), [2.0; 5]);
         assert_eq!(read("voxels/up_down"), [1.0, -1.0, 1.0, -1.0, 1.0]);
         assert_eq!(

@@ -169,6 +169,31 @@ pub fn write_all_matches(voxels: &[Fitted], matches: &[Vec<([f64; 3], f64)>], n:
     out
 }
 
+/// The text of the list of all matches; voxels without an orientation are left out.
+pub fn write_text_matches(
+    head: &MicHead,
+    voxels: &[Fitted],
+    matches: &[Vec<([f64; 3], f64)>],
+    n: usize,
+) -> String {
+    let mut out = head.write();
+    out.push_str("%OrientationRowNr\tNrMatches\tRunTime\tX\tY\tTriEdgeSize\tUpDown");
+    (0..n).for_each(|_| out.push_str("\tEul1\tEul2\tEul3\tConfidence"));
+    out.push_str("\tPhaseNr\n");
+    for (v, found) in voxels.iter().zip(matches).filter(|(v, _)| v.confidence != 0.0) {
+        let first = [v.seed, v.candidates, 0.0, v.voxel.x, v.voxel.y, v.voxel.edge, v.voxel.sign()];
+        let rest = (0..n).flat_map(|k| {
+            let ([a, b, c], confidence) = found.get(k).copied().unwrap_or_default();
+            [a, b, c, confidence]
+        });
+        for x in first.into_iter().chain(rest) {
+            write!(out, "{x:.6}\t").expect("text grows");
+        }
+        writeln!(out, "{}", head.phase).expect("text grows");
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,5 +223,10 @@ mod tests {
         let matches = write_all_matches(&all, &[vec![], vec![([1.0; 3], 0.5)]], 2);
         assert_eq!(matches.len(), 2 * 15 * 8);
         assert_eq!(matches[8 * 22..8 * 23], 1.0f64.to_le_bytes());
+        let text = write_text_matches(&head, &all, &[vec![], vec![([1.0; 3], 0.5)]], 2);
+        // The columns of the reference: 7 of the voxel, 4 of each solution, the phase.
+        let last: Vec<&str> = text.lines().last().unwrap().split('\t').collect();
+        assert_eq!((text.lines().count(), last.len()), (5, 16));
+        assert_eq!(last[7..12], ["1.000000", "1.000000", "1.000000", "0.500000", "0.000000"]);
     }
 }

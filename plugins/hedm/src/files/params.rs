@@ -3,7 +3,7 @@
 use isard_core::error::{Error, Result, nearest};
 
 /// Every key of the near-field programs.
-pub const KEYS: [&str; 91] = [
+pub const KEYS: [&str; 101] = [
     "DataDirectory",
     "OutputDirectory",
     "OrigFileName",
@@ -95,6 +95,16 @@ pub const KEYS: [&str; 91] = [
     "InputFileName",
     "resultFolder",
     "ForceAlphaBeta",
+    "startLayerNr",
+    "endLayerNr",
+    "ffSeedOrientations",
+    "doImageProcessing",
+    "minConfidence",
+    "nNodes",
+    "machineName",
+    "gpuFit",
+    "DenoiseConfigFile",
+    "DenoisePattern",
 ];
 
 /// A line that is odd but was read.

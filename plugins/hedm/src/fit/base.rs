@@ -122,6 +122,11 @@ impl Base {
     pub fn spots(&self) -> usize {
         self.sites.len()
     }
+
+    /// The frames that its spots lie in.
+    pub fn frames(&self) -> impl Iterator<Item = usize> + '_ {
+        self.sites.iter().map(|s| s.frame[0].floor() as usize)
+    }
 }
 
 /// The elements in an order in which any first part is spread over all.

@@ -325,7 +325,7 @@ impl<'a> LayerFit<'a> {
 }
 
 /// The neighbours of each voxel: those within so many pitches.
-pub(super) fn neighbours(voxels: &[Voxel], pitches: f64) -> Vec<Vec<u32>> {
+pub(crate) fn neighbours(voxels: &[Voxel], pitches: f64) -> Vec<Vec<u32>> {
     let nearest = |a: &Voxel, skip: usize| {
         let others = voxels.iter().enumerate().filter(|(k, _)| *k != skip);
         others.map(|(_, b)| (a.x - b.x).hypot(a.y - b.y)).fold(f64::INFINITY, f64::min)

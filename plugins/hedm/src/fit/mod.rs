@@ -12,3 +12,7 @@ pub use climb::{Climb, Peak};
 pub use layer::{Found, LayerFit, Limits, Match, Par};
 pub use search::SearchLimits;
 pub use view::View;
+
+pub(crate) use climb::Scratch;
+pub(crate) use layer::neighbours;
+pub(crate) use view::{Bar, Field};

@@ -48,21 +48,38 @@ impl Cleaner {
         if self.columns == 0 || frame.is_empty() {
             return lit;
         }
-        match self.settings.radius {
-            0 => self.each_row(frame, worker, 0, |_, rows, _, out| out.copy_from_slice(rows[0])),
-            1 => self.each_row(frame, worker, 1, |_, rows, sorted, out| {
-                median_3x3([rows[0], rows[1], rows[2]], sorted, out);
-            }),
-            _ => self.each_row(frame, worker, 2, |_, rows, _, out| median_5x5(rows, out)),
-        }
-        for (row, values) in worker.clean.chunks_exact(self.columns).enumerate() {
+        // The clean picture is kept for the edge filters alone: it is as large as the frame.
+        let whole = !self.settings.edges.is_empty();
+        let mut clean = std::mem::take(&mut worker.clean);
+        clean.resize(if whole { frame.len() } else { self.columns }, 0);
+        let found = |row: usize, values: &[u16]| {
             for (k, chunk) in values.chunks(64).enumerate() {
                 if chunk.iter().fold(0, |all, v| all | v) != 0 {
                     let found = chunk.iter().enumerate().filter(|(_, v)| **v != 0);
                     lit.extend(found.map(|(c, v)| (row as u32, (k * 64 + c) as u32, *v)));
                 }
             }
+        };
+        match self.settings.radius {
+            0 => self.each_row(
+                frame,
+                worker,
+                0,
+                &mut clean,
+                |rows, _, out| out.copy_from_slice(rows[0]),
+                found,
+            ),
+            1 => self.each_row(
+                frame,
+                worker,
+                1,
+                &mut clean,
+                |rows, sorted, out| median_3x3([rows[0], rows[1], rows[2]], sorted, out),
+                found,
+            ),
+            _ => self.each_row(frame, worker, 2, &mut clean, |rows, _, out| median_5x5(rows, out), found),
         }
+        worker.clean = clean;
         if !self.settings.edges.is_empty() {
             let mut inside = vec![false; lit.len()];
             for edges in &self.settings.edges {
@@ -82,20 +99,24 @@ impl Cleaner {
         lit
     }
 
-    /// Fills the clean image row by row; the outer rows and columns are copied.
+    /// Cleans row by row and tells of each; the outer rows and columns are copied.
+    ///
+    /// `clean` has room for a row, or for the whole picture, which it holds then.
     fn each_row(
         &self,
         frame: &[u16],
         worker: &mut Worker,
         radius: usize,
-        filter: impl Fn(usize, &[&[u16]], &mut [Vec<u16>; 3], &mut [u16]),
+        clean: &mut [u16],
+        filter: impl Fn(&[&[u16]], &mut [Vec<u16>; 3], &mut [u16]),
+        mut told: impl FnMut(usize, &[u16]),
     ) {
         let columns = self.columns;
         let count = frame.len() / columns;
         let depth = 2 * radius + 1;
         worker.rows.resize(depth, vec![]);
         worker.rows.iter_mut().chain(&mut worker.sorted).for_each(|r| r.resize(columns, 0));
-        worker.clean.resize(frame.len(), 0);
+        let whole = clean.len() == frame.len();
         let load = |row: usize, to: &mut [u16]| {
             let at = row * columns..(row + 1) * columns;
             subtract(&frame[at.clone()], &self.floor[at], to);
@@ -107,13 +128,15 @@ impl Cleaner {
             if row + radius < count && row + radius >= depth - 1 {
                 load(row + radius, &mut worker.rows[(row + radius) % depth]);
             }
-            let out = &mut worker.clean[row * columns..(row + 1) * columns];
+            let at = if whole { row * columns } else { 0 };
+            let out = &mut clean[at..at + columns];
             out.copy_from_slice(&worker.rows[row % depth]);
             if row >= radius && row + radius < count && columns > 2 * radius {
                 let rows: [&[u16]; 5] =
                     std::array::from_fn(|k| &worker.rows[(row + k.min(depth - 1) - radius) % depth][..]);
-                filter(row, &rows[..depth], &mut worker.sorted, out);
+                filter(&rows[..depth], &mut worker.sorted, out);
             }
+            told(row, out);
         }
     }
 }

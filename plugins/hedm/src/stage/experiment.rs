@@ -199,6 +199,37 @@ impl Experiment {
         Ok(Projector { predictor, detector, wavelength: self.wavelength, rules })
     }
 
+    /// Where a detector stands, one row for each distance.
+    pub fn geometry(detector: &Detector) -> Result<Table> {
+        let column = |of: &dyn Fn(usize) -> f64| (0..detector.distances()).map(of).collect::<Vec<f64>>();
+        Table::new(detector.distances())
+            .with("distance", &detector.lsd)?
+            .with("beam_y", &column(&|l| detector.centre[l][0]))?
+            .with("beam_z", &column(&|l| detector.centre[l][1]))?
+            .with("tilt_x", &column(&|_| detector.tilt[0]))?
+            .with("tilt_y", &column(&|_| detector.tilt[1]))?
+            .with("tilt_z", &column(&|_| detector.tilt[2]))
+    }
+
+    /// The same experiment with the detector where a table says.
+    pub fn moved(&self, table: &Table) -> Result<Experiment> {
+        if table.rows() != self.distances.len() {
+            let (found, wanted) = (table.rows(), self.distances.len());
+            return Err(Error::data(format!("the geometry has {found} distances, the experiment {wanted}")));
+        }
+        let column = |name: &str| table.numbers::<f64>(name);
+        let (y, z) = (column("beam_y")?, column("beam_z")?);
+        let tilt = [column("tilt_x")?[0], column("tilt_y")?[0], column("tilt_z")?[0]];
+        Ok(Experiment {
+            distances: column("distance")?.to_vec(),
+            beam: y.iter().zip(z.iter()).map(|(y, z)| [*y, *z]).collect(),
+            tilt,
+            // Rings are those of the distance that was given.
+            ring_distance: Some(self.ring_distance.unwrap_or(self.distances[0])),
+            ..self.clone()
+        })
+    }
+
     /// The distance and the frame of a frame number.
     pub fn place(&self, number: u64) -> Result<(usize, usize)> {
         let (l, f) = ((number / self.frames as u64) as usize, (number % self.frames as u64) as usize);

@@ -9,7 +9,10 @@ use isard_orientation::{Quat, inverse_pole_colour};
 use super::experiment::{Compat, Experiment, example};
 use super::maps::five;
 use super::table::{fitted_of, fitted_table};
-use crate::files::{Fitted, MicHead, consolidated, write_binary_mic, write_text_mic};
+use crate::files::{
+    Beside, Fitted, MicHead, consolidated, write_all_matches, write_binary_mic, write_text_matches,
+    write_text_mic,
+};
 use crate::map::{Pixels, Raster, channel_text, png, write_map};
 use crate::model::Voxel;
 
@@ -20,7 +23,8 @@ use crate::model::Voxel;
 /// stand `.kam`, `.grainId` and `.grod` as `hedm.maps` explains them, in radians. `NAME_consolidated.h5`
 /// holds all of that, and the grains, and opens with a plot. `NAME.ctf` and `NAME.ang` are lattices of points as EBSD
 /// programs read them. `NAME_ipf.png` shows the crystal direction along `direction` as inverse pole figure colours,
-/// `NAME_confidence.png` the confidence. Each is replaced in one step, behind `run.take = "every"` at each snapshot.
+/// `NAME_confidence.png` the confidence, `NAME_completeness.png` the lit share of the ring that is explained worst.
+/// Of several orientations for each voxel `NAME.mic.AllMatches` and `NAME.bin.AllMatches` hold all. Each is replaced in one step, behind `run.take = "every"` at each snapshot.
 ///
 /// Changes neither order nor count; keeps the last of many records. Some 10 ms for thousand voxels, and a microsecond a pixel of the pixel map.
 ///
@@ -41,6 +45,14 @@ pub struct MicWrite {
     #[serde(default)]
     #[schemars(extend("x-unit" = "um"))]
     height: f64,
+    /// How many phases the sample has, for the head of the text.
+    #[serde(default = "first")]
+    #[schemars(range(min = 1))]
+    phases: i64,
+    /// Which of them this is.
+    #[serde(default = "first")]
+    #[schemars(range(min = 1))]
+    phase: i64,
     /// The largest misorientation of neighbouring pixels of one grain.
     #[serde(default = "five")]
     #[schemars(range(min = 0, max = 180), extend("x-unit" = "degree"))]
@@ -83,6 +95,9 @@ fn all() -> Vec<Format> {
 fn up() -> [f64; 3] {
     [0.0, 0.0, 1.0]
 }
+fn first() -> i64 {
+    1
+}
 fn tenth() -> f64 {
     0.1
 }
@@ -95,6 +110,15 @@ pub struct MicIn {
         columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32"
     )]
     voxels: Table,
+    /// For each voxel the lit share of each ring.
+    #[port(dtype = "f32", axes = "voxel ring")]
+    completeness: Option<Array>,
+    /// The numbers of those rings.
+    #[port(dtype = "u32", axes = "ring")]
+    rings: Option<Array>,
+    /// For each voxel its best orientations: Bunge's angles and the confidence.
+    #[port(dtype = "f64", axes = "voxel solution value")]
+    matches: Option<Array>,
     /// The number of each record, for the log.
     #[port(dtype = "integer", axes = "")]
     number: Option<Array>,
@@ -136,12 +160,14 @@ impl Writer for MicWrite {
     }
 
     fn write(&mut self, cx: &Cx, span: &Span, input: MicIn) -> Result<()> {
-        let number = input.number.map(|n| n.to_f64()).transpose()?.and_then(|n| n.last().copied());
+        let number = input.number.as_ref().map(|n| n.to_f64()).transpose()?.and_then(|n| n.last().copied());
         tracing::debug!(stage = cx.stage(), span = %span, number, "Map replaced.");
         let voxels = fitted_of(&input.voxels)?;
         let (cell, _, symmetry) = self.experiment.crystal()?;
         let edge = voxels.first().map_or(0.0, |v| v.voxel.edge);
-        let head = MicHead { edge, phases: 1, phase: 1, position: self.height };
+        let head = MicHead { edge, phases: self.phases, phase: self.phase, position: self.height };
+        let beside = beside(&input, voxels.len())?;
+        let several = beside.matches.iter().map(Vec::len).max().filter(|n| *n > 1);
         let out = self.out.as_ref();
         let out = out.ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
         let name = |ending: &str| format!("{}{ending}", self.path);
@@ -154,8 +180,20 @@ impl Writer for MicWrite {
         });
         for format in &self.formats {
             match format {
-                Format::Mic => out.replace(&name(".mic"), write_text_mic(&head, &voxels).as_bytes())?,
-                Format::Bin => out.replace(&name(".bin"), &write_binary_mic(&voxels))?,
+                Format::Mic => {
+                    out.replace(&name(".mic"), write_text_mic(&head, &voxels).as_bytes())?;
+                    if let Some(n) = several {
+                        let text = write_text_matches(&head, &voxels, &beside.matches, n);
+                        out.replace(&name(".mic.AllMatches"), text.as_bytes())?;
+                    }
+                }
+                Format::Bin => {
+                    out.replace(&name(".bin"), &write_binary_mic(&voxels))?;
+                    if let Some(n) = several {
+                        let bytes = write_all_matches(&voxels, &beside.matches, n);
+                        out.replace(&name(".bin.AllMatches"), &bytes)?;
+                    }
+                }
                 Format::Map => {
                     let Some((pixels, texture)) = &pixels else { continue };
                     let grain: Vec<f64> = texture.grain.iter().map(|g| f64::from(*g)).collect();
@@ -172,7 +210,7 @@ impl Writer for MicWrite {
                 }
                 Format::H5 => {
                     let Some((pixels, texture)) = &pixels else { continue };
-                    let bytes = consolidated(&voxels, head.phase, pixels, texture, &symmetry)?;
+                    let bytes = consolidated(&voxels, head.phase, pixels, texture, &symmetry, &beside)?;
                     out.replace(&name("_consolidated.h5"), &bytes)?;
                 }
                 Format::Ctf => {
@@ -199,6 +237,14 @@ impl Writer for MicWrite {
                     let colours: Vec<[u8; 3]> =
                         voxels.iter().map(|v| map.colour(v.confidence as f32)).collect();
                     out.replace(&name("_confidence.png"), &png(&raster, &colours)?)?;
+                    if !beside.shares.is_empty() {
+                        let lowest = |shares: &[f32]| shares.iter().copied().fold(f32::NAN, f32::min);
+                        let worst = |shares: &[f32]| Some(lowest(shares)).filter(|s| !s.is_nan());
+                        let colour = |share: Option<f32>| share.map_or([255; 3], |s| map.colour(s));
+                        let rows = beside.shares.chunks_exact(beside.rings.len().max(1));
+                        let colours: Vec<[u8; 3]> = rows.map(|r| colour(worst(r))).collect();
+                        out.replace(&name("_completeness.png"), &png(&raster, &colours)?)?;
+                    }
                 }
             }
         }
@@ -219,3 +265,46 @@ impl Writer for MicWrite {
     }
 }
 declare!(Writer, "hedm.mic", Kind::Writer, MicWrite);
+
+/// What a map says beside the best orientation of each voxel; of several records the last.
+fn beside(input: &MicIn, count: usize) -> Result<Beside> {
+    let last = |array: &Array| array.record(array.shape()[0].saturating_sub(1));
+    let mut out = Beside::default();
+    if let (Some(shares), Some(rings)) = (&input.completeness, &input.rings) {
+        let (shares, rings) = (last(shares)?, last(rings)?);
+        let (found, wide) = (shares.shape().to_vec(), rings.len());
+        if found != [count, wide] {
+            return Err(Error::data(format!("found a completeness of {found:?}, wanted [{count}, {wide}]")));
+        }
+        out.rings = rings.as_slice::<u32>()?.to_vec();
+        out.shares = shares.as_slice::<f32>()?.to_vec();
+    }
+    if let Some(matches) = &input.matches {
+        let matches = last(matches)?;
+        let &[rows, n, 4] = matches.shape() else {
+            let found = matches.shape();
+            return Err(Error::data(format!(
+                "found matches of shape {found:?}, wanted voxel, solution and 4"
+            )));
+        };
+        if rows != count {
+            return Err(Error::data(format!("found matches of {rows} voxels, wanted {count}")));
+        }
+        let values = matches.as_slice::<f64>()?;
+        let one = |m: &[f64]| ([m[0], m[1], m[2]], m[3]);
+        out.matches = match n {
+            0 => vec![],
+            n => values.chunks_exact(4 * n).map(|row| row.chunks_exact(4).map(one).collect()).collect(),
+        };
+    }
+    let table = match input.voxels.records().last() {
+        Some(record) => input.voxels.between(*record, *record + 1)?,
+        None => input.voxels.clone(),
+    };
+    for name in ["distances", "runner_up", "runner_up_angle"] {
+        if let Ok(column) = table.numbers::<f32>(name) {
+            out.columns.push((name, column.iter().map(|x| f64::from(*x)).collect()));
+        }
+    }
+    Ok(out)
+}

@@ -1,23 +1,29 @@
 //! The stages of this crate.
 
 mod experiment;
+mod kept;
 mod table;
 
 mod grid;
 mod reflections;
 mod seeds;
+mod spots;
 
+mod frames;
 mod simulate;
 
 mod bits;
 mod reduce;
 
 mod fit;
+mod geometry;
 mod grains;
 mod merge;
 
 mod maps;
 mod mic;
+
+mod files;
 
 #[cfg(test)]
 pub(crate) use experiment::{Experiment, small};

@@ -63,6 +63,9 @@ pub struct Reduce {
     #[serde(skip)]
     #[schemars(skip)]
     cleaner: Option<Cleaner>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    workers: Mutex<Vec<Worker>>,
 }
 
 fn sixty() -> u64 {
@@ -275,7 +278,11 @@ impl Reduce {
         let [columns, rows] = self.experiment.size.map(|n| n as u32);
         let found: Vec<Mutex<Vec<(u32, u32, u16)>>> = some.iter().map(|_| Mutex::default()).collect();
         cx.par(some.len(), |k| {
-            let lit = cleaner.lit(some[k].1.as_slice::<u16>()?, &mut Worker::default());
+            let held = || Error::internal("a frame was reduced twice");
+            // Buffers of a worker that was here before: pages that are touched anew cost as much as a median.
+            let mut worker = self.workers.lock().map_err(|_| held())?.pop().unwrap_or_default();
+            let lit = cleaner.lit(some[k].1.as_slice::<u16>()?, &mut worker);
+            self.workers.lock().map_err(|_| held())?.push(worker);
             *found[k].lock().map_err(|_| Error::internal("a frame was reduced twice"))? = lit;
             Ok(())
         })?;

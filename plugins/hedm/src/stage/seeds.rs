@@ -30,9 +30,9 @@ pub struct Seeds {
     #[serde(default)]
     #[schemars(extend("x-path" = "input"))]
     grains: Option<String>,
-    /// Quaternions w x y z, written out.
+    /// Quaternions w x y z, written out; an empty list says that no seed is known.
     #[serde(default)]
-    orientations: Vec<[f64; 4]>,
+    orientations: Option<Vec<[f64; 4]>>,
     /// The distance of neighbours in a grid over all orientations.
     #[serde(default)]
     #[schemars(range(min = 0.5, max = 120), extend("x-unit" = "degree"))]
@@ -62,12 +62,8 @@ impl Stage for Seeds {
     }
 
     fn check(&self, faults: &mut Faults) {
-        let ways = [
-            self.list.is_some(),
-            self.grains.is_some(),
-            !self.orientations.is_empty(),
-            self.spacing.is_some(),
-        ];
+        let ways =
+            [self.list.is_some(), self.grains.is_some(), self.orientations.is_some(), self.spacing.is_some()];
         let found = ways.iter().filter(|w| **w).count();
         if found != 1 {
             let ways = "`list`, `grains`, `orientations` and `spacing`";
@@ -107,8 +103,8 @@ impl Task for Seeds {
             (Some(file), _) => read_seeds(&read(file)?).map_err(|e| e.at(file.clone()))?,
             (None, Some(file)) => read_grains(&read(file)?).map_err(|e| e.at(file.clone()))?,
             _ => {
-                let rows: Vec<String> =
-                    self.orientations.iter().map(|q| q.map(|x| x.to_string()).join(" ")).collect();
+                let written = self.orientations.iter().flatten();
+                let rows: Vec<String> = written.map(|q| q.map(|x| x.to_string()).join(" ")).collect();
                 read_seeds(&rows.join("\n")).map_err(|e| e.at("`orientations`"))?
             }
         };
@@ -126,7 +122,7 @@ mod tests {
         // The MIDAS suite ships 243129 orientations for cubic crystals, some 1.4 degrees apart.
         let experiment = Some(super::super::experiment::small());
         let mut seeds =
-            Seeds { list: None, grains: None, orientations: vec![], spacing: Some(1.365), experiment };
+            Seeds { list: None, grains: None, orientations: None, spacing: Some(1.365), experiment };
         let run = isard_core::stage::RunCx::default();
         let out = seeds.run(&Cx::new(&run, "seeds"), ()).unwrap();
         assert!((out.count as f64 / 243_129.0 - 1.0).abs() < 0.01, "{}", out.count);

@@ -139,7 +139,7 @@ struct Play {
 pub struct Frame {
     /// Counts.
     #[port(dtype = "u16", axes = "y x", unit = "count")]
-    image: Array,
+    pub(super) image: Array,
 }
 
 impl Stage for Simulate {

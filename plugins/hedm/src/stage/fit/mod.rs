@@ -1,17 +1,17 @@
 //! `hedm.fit`: the orientation of every voxel.
 
+mod work;
+
 use isard_core::prelude::*;
-use isard_orientation::{Quat, Symmetry};
+use isard_orientation::Quat;
 
 use super::experiment::{Experiment, example, small};
-use super::table::{fitted_table, orientations, voxels_of};
-use crate::bits::{Painter, Volume};
-use crate::files::Fitted;
-use crate::fit::{Found, LayerFit, Limits, SearchLimits};
-use crate::model::{Grid, Layout, Projector, Voxel};
-
-/// Voxels that are fitted in one step while frames arrive.
-const STEP: usize = 256;
+use super::kept;
+use super::table::{fitted_table, orientations, quaternions, voxels_of, voxels_table};
+use crate::bits::Painter;
+use crate::fit::{Found, Limits, SearchLimits};
+use crate::model::{Grid, Layout, Voxel};
+use work::{End, Work};
 
 /// Fits the orientation of every voxel of a layer to the lit pixels of its frames.
 ///
@@ -20,8 +20,9 @@ const STEP: usize = 256;
 /// propose their orientations. With `search` voxels that stay below `search_below` are searched without seeds: pairs
 /// of lit pixels give trial orientations, and what is found for one voxel seeds the others.
 /// Frames that have not come are unknown, not dark: a pixel counts as lit if it is at every distance whose frame is
-/// known. While frames arrive the map is fitted again whenever a share of `renew` more has come; the last answer
-/// depends on the data alone.
+/// known. While frames arrive the map is fitted again whenever a share of `renew` more has come, but only voxels
+/// with a spot in one of the new frames; the last answer depends on the data alone. With `geometry` the detector stands
+/// where that table says, as `hedm.geometry` gives it.
 ///
 /// Takes all frames; a snapshot of the map now and then. About 0.5 ms a voxel and seed; memory is 64 bytes for each
 /// 8 x 64 pixels with a lit one.
@@ -48,6 +49,14 @@ pub struct FitLayer {
     #[serde(default = "half")]
     #[schemars(range(min = 0, max = 1))]
     search_below: f64,
+    /// Orientations that are kept for each voxel, for `matches`.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 100))]
+    solutions: usize,
+    /// Orientations nearer than this to a better one are not kept.
+    #[serde(default = "degree")]
+    #[schemars(range(min = 0, max = 180), extend("x-unit" = "degree"))]
+    apart: f64,
     /// While frames arrive the map is fitted again after this share of all frames.
     #[serde(default = "renew")]
     #[schemars(range(min = 0.01, max = 1))]
@@ -76,30 +85,11 @@ fn renew() -> f64 {
     0.1
 }
 
-/// A map in the making.
-struct Work {
-    projector: Projector,
-    symmetry: Symmetry,
-    volume: Volume,
-    voxels: Vec<Voxel>,
-    seeds: Vec<Quat>,
-    found: Vec<Found>,
-    /// The next voxel of the pass that runs.
-    next: usize,
-    /// Frames that were known when the pass began.
-    begun_at: usize,
-    end: End,
+fn one() -> usize {
+    1
 }
-
-/// How far the last answer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// More frames may come.
-    Open,
-    /// All frames are in.
-    Complete,
-    /// The last answer is found.
-    Found,
+fn degree() -> f64 {
+    1.0
 }
 
 /// The input of [`FitLayer`].
@@ -117,6 +107,14 @@ pub struct FitIn {
     /// Orientations to begin with, as quaternions w x y z.
     #[port(fixed, dtype = "f64", axes = "seed component")]
     seeds: Option<Array>,
+    /// Where the detector stands, in place of what the experiment says.
+    ///
+    /// One row for each distance.
+    #[port(
+        fixed,
+        columns = "distance: f64 um, beam_y: f64 pixel, beam_z: f64 pixel, tilt_x: f64 degree, tilt_y: f64 degree, tilt_z: f64 degree"
+    )]
+    geometry: Option<Table>,
 }
 
 /// The output of [`FitLayer`].
@@ -129,6 +127,20 @@ pub struct FitOut {
         columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32, distances: f32, runner_up: f32, runner_up_angle: f32 degree"
     )]
     voxels: Table,
+    /// For each voxel the lit share of each ring; no number where a ring has no spot.
+    #[port(dtype = "f32", axes = "voxel ring")]
+    completeness: Array,
+    /// The numbers of those rings.
+    #[port(dtype = "u32", axes = "ring")]
+    rings: Array,
+    /// For each voxel its best orientations.
+    ///
+    /// Bunge's angles and the confidence; zeros where there are fewer.
+    #[port(dtype = "f64", axes = "voxel solution value")]
+    matches: Array,
+    /// The confidence as a picture, y upwards; no number where there is no voxel.
+    #[port(dtype = "f32", axes = "y x")]
+    picture: Array,
     /// The mean confidence of voxels with an orientation.
     confidence: f64,
     /// How many voxels have an orientation.
@@ -147,32 +159,16 @@ impl Stage for FitLayer {
     type Out = FitOut;
 
     fn example() -> Example {
-        let projector = small().projector().expect("the example is a good experiment");
-        let voxels = Grid { radius: 20.0, size: 20.0, edge: 10.0, layout: Layout::Tiling }.voxels();
         let truth = Quat::from_euler([0.3, 0.7, 1.1]);
-        let mut painter = Painter::new(&projector);
-        voxels.iter().for_each(|v| painter.add(&projector, v, &truth));
-        let (mut y, mut z, mut records, mut counts) = (vec![], vec![], vec![], vec![]);
-        for number in 0..180usize {
-            let pixels = painter.pixels(number / 90, number % 90);
-            counts.push(pixels.len() as u32);
-            for [a, b] in pixels {
-                y.push(*a);
-                z.push(*b);
-                records.push(number as u64);
-            }
-        }
-        let spots = Table::new(y.len())
-            .with("y", &y)
-            .and_then(|t| t.with("z", &z))
-            .and_then(|t| t.with_records(&records));
+        let voxels = Grid { radius: 20.0, size: 20.0, edge: 10.0, layout: Layout::Tiling }.voxels();
+        let (counts, spots) = example_frames(&voxels, &truth);
         let near = Quat::from_rotation_vector([0.005, -0.004, 0.003]).times(&truth);
-        let voxels = super::table::voxels_table(&voxels).expect("columns of equal length");
+        let voxels = voxels_table(&voxels).expect("columns of equal length");
         let example = Example::new(example("renew = 0.3\n"))
-            .frames("lit", Array::from_slice(&counts))
-            .frames("spots", spots.expect("columns of equal length"))
+            .frames("lit", counts)
+            .frames("spots", spots)
             .fixed("voxels", voxels)
-            .fixed("seeds", super::table::quaternions(&[near]).expect("four numbers"));
+            .fixed("seeds", quaternions(&[near]).expect("four numbers"));
         ["confidence", "solved", "median_confidence"]
             .into_iter()
             .fold(example, |e, port| e.tolerance(port, 0.0))
@@ -210,18 +206,14 @@ impl Stage for FitLayer {
 impl Fit for FitLayer {
     fn absorb(&mut self, _: &Cx, span: &Span, input: FitIn) -> Result<()> {
         if self.work.is_none() {
-            self.work = Some(self.begin(&input.voxels, input.seeds.as_ref())?);
+            self.work = Some(self.begin(&input.voxels, input.seeds.as_ref(), input.geometry.as_ref())?);
         }
         let work = self.work.as_mut().ok_or_else(|| Error::internal("no volume after it was begun"))?;
-        let (y, z) = (input.spots.numbers::<u32>("y")?, input.spots.numbers::<u32>("z")?);
-        let records = input.spots.records();
-        for number in span.range() {
-            let (l, f) = self.experiment.place(number)?;
-            let rows = records.partition_point(|r| *r < number)..records.partition_point(|r| *r <= number);
-            let pixels: Vec<[u32; 2]> = rows.map(|k| [y[k], z[k]]).collect();
-            work.volume.fill(l, f, &pixels).map_err(|e| e.at(format!("frame {number}")))?;
-        }
-        Ok(())
+        let experiment = &self.experiment;
+        kept::frames(span, &input.spots, |number, pixels| {
+            let (l, f) = experiment.place(number)?;
+            work.fill(l, f, pixels)
+        })
     }
 
     fn gap(&mut self, _: &Cx, _: &Gap) -> Result<()> {
@@ -230,9 +222,8 @@ impl Fit for FitLayer {
     }
 
     fn complete(&mut self, _: &Cx) -> Result<()> {
-        if let Some(work) = &mut self.work {
-            work.end = End::Complete;
-        }
+        let Some(work) = &mut self.work else { return Ok(()) };
+        work.end = End::Complete;
         Ok(())
     }
 
@@ -249,22 +240,17 @@ impl Fit for FitLayer {
                 work.end = End::Found;
             }
             End::Open => {
-                let total = (work.volume.distances() * work.volume.frames()) as f64;
-                let known = work.volume.count_known();
-                if work.next >= work.voxels.len() {
-                    if ((known - work.begun_at) as f64) < renew * total {
-                        return Ok(Fitness { cost: work.cost(), more: false });
-                    }
-                    (work.next, work.begun_at) = (0, known);
+                if !work.busy() && !work.begin(renew) {
+                    return Ok(Fitness { cost: work.cost(), more: false });
                 }
-                while work.next < work.voxels.len() {
+                while work.busy() {
                     cx.check()?;
-                    work.step(cx, limits)?;
+                    work.step(cx, limits, search)?;
                     if slice.over() {
                         break;
                     }
                 }
-                return Ok(Fitness { cost: work.cost(), more: work.next < work.voxels.len() });
+                return Ok(Fitness { cost: work.cost(), more: work.busy() });
             }
         }
         Ok(Fitness { cost: work.cost(), more: false })
@@ -289,8 +275,13 @@ impl Fit for FitLayer {
             .with("distances", &column(&|f| f.best().map_or(0.0, |m| m.score.distances())))?
             .with("runner_up", &column(&second))?
             .with("runner_up_angle", &column(&angle))?;
+        let (count, wide) = (work.voxels.len(), work.rings.len());
         Ok(Some(FitOut {
             voxels,
+            completeness: Array::of(&[count, wide], &work.shares)?,
+            rings: Array::from_slice(&work.rings),
+            matches: Array::of(&[count, self.solutions, 4], &work.matches(self.solutions))?,
+            picture: work.picture()?,
             confidence: if solved.is_empty() {
                 0.0
             } else {
@@ -304,21 +295,11 @@ impl Fit for FitLayer {
 
     fn save(&self) -> Result<Dict> {
         let Some(work) = &self.work else { return Ok(Dict::new()) };
-        let (mut frames, mut ends, mut pixels) = (vec![], vec![], vec![]);
-        for l in 0..work.volume.distances() {
-            for f in (0..work.volume.frames()).filter(|f| work.volume.known(l, *f)) {
-                frames.push((l * work.volume.frames() + f) as u64);
-                pixels.extend(work.volume.pixels(l, f).into_iter().flatten());
-                ends.push(pixels.len() as u64);
-            }
-        }
         // What was found so far is not kept: the last answer comes from the data alone.
-        Ok(Dict::new()
-            .with("voxels", super::table::voxels_table(&work.voxels)?)
-            .with("seeds", super::table::quaternions(&work.seeds)?)
-            .with("frames", Array::from_slice(&frames))
-            .with("ends", Array::from_slice(&ends))
-            .with("pixels", Array::from_slice(&pixels)))
+        Ok(kept::keep(&work.volume)
+            .with("geometry", Experiment::geometry(&work.projector.detector)?)
+            .with("voxels", voxels_table(&work.voxels)?)
+            .with("seeds", quaternions(&work.seeds)?))
     }
 
     fn load(&mut self, state: Dict) -> Result<()> {
@@ -326,101 +307,62 @@ impl Fit for FitLayer {
         if state.is_empty() {
             return Ok(());
         }
-        let (Value::Table(voxels), Value::Array(seeds)) = (state.need("voxels")?, state.need("seeds")?)
-        else {
-            return Err(Error::data("found no saved state of `hedm.fit`"));
-        };
-        let mut work = self.begin(voxels, Some(seeds))?;
-        let array = |key: &str| match state.need(key)? {
-            Value::Array(a) => Ok(a.clone()),
-            other => Err(Error::data(format!("kept `{key}` is {}, wanted an array", other.describe()))),
-        };
-        let (frames, ends, pixels) = (array("frames")?, array("ends")?, array("pixels")?);
-        let (ends, pixels) = (ends.as_slice::<u64>()?, pixels.as_slice::<u32>()?);
-        let mut from = 0;
-        for (number, end) in frames.as_slice::<u64>()?.iter().zip(ends) {
-            let (l, f) = self.experiment.place(*number)?;
-            let flat = &pixels[from..*end as usize];
-            let pairs: Vec<[u32; 2]> = flat.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
-            work.volume.fill(l, f, &pairs)?;
-            from = *end as usize;
-        }
+        let (voxels, seeds) = (kept::table(&state, "voxels")?, kept::array(&state, "seeds")?);
+        let mut work = self.begin(&voxels, Some(&seeds), Some(&kept::table(&state, "geometry")?))?;
+        let experiment = &self.experiment;
+        kept::restore(&state, |number, pixels| {
+            let (l, f) = experiment.place(number)?;
+            work.fill(l, f, pixels)
+        })?;
         self.work = Some(work);
         Ok(())
     }
 }
 declare!(Fit, "hedm.fit", Kind::Fitter, FitLayer);
 
+/// The frames of voxels of one orientation in the small experiment: how many pixels are lit, and which.
+pub(super) fn example_frames(voxels: &[Voxel], truth: &Quat) -> (Array, Table) {
+    let projector = small().projector().expect("the example is a good experiment");
+    let mut painter = Painter::new(&projector);
+    voxels.iter().for_each(|v| painter.add(&projector, v, truth));
+    let (mut y, mut z, mut records, mut counts) = (vec![], vec![], vec![], vec![]);
+    for number in 0..180usize {
+        let pixels = painter.pixels(number / 90, number % 90);
+        counts.push(pixels.len() as u32);
+        for [a, b] in pixels {
+            y.push(*a);
+            z.push(*b);
+            records.push(number as u64);
+        }
+    }
+    let spots = Table::new(y.len()).with("y", &y).and_then(|t| t.with("z", &z));
+    let spots = spots.and_then(|t| t.with_records(&records)).expect("columns of equal length");
+    (Array::from_slice(&counts), spots)
+}
+
 impl FitLayer {
     fn limits(&self) -> Limits {
         Limits {
             tolerance: self.tolerance,
             accept: self.accept,
+            solutions: self.solutions,
+            apart: self.apart,
             neighbours: self.neighbours,
-            ..Limits::default()
         }
     }
 
     /// A map of voxels without frames.
-    fn begin(&self, voxels: &Table, seeds: Option<&Array>) -> Result<Work> {
-        let projector = self.experiment.projector()?;
-        let (_, _, symmetry) = self.experiment.crystal()?;
-        let voxels = voxels_of(voxels)?;
+    fn begin(&self, voxels: &Table, seeds: Option<&Array>, geometry: Option<&Table>) -> Result<Work> {
+        let experiment = match geometry {
+            Some(table) => self.experiment.moved(table)?,
+            None => self.experiment.clone(),
+        };
         let seeds = seeds.map(orientations).transpose()?.unwrap_or_default();
         if seeds.is_empty() && !self.search {
             return Err(Error::recipe("no seed is given, and `search` is off")
                 .help("wire the input `seeds`, or set `search = true`"));
         }
-        let volume =
-            Volume::new(self.experiment.distances.len(), self.experiment.frames, self.experiment.size);
-        let found = vec![Found::default(); voxels.len()];
-        let next = voxels.len();
-        Ok(Work { projector, symmetry, volume, voxels, seeds, found, next, begun_at: 0, end: End::Open })
-    }
-}
-
-impl Work {
-    /// Fits the next voxels with the frames there are.
-    fn step(&mut self, cx: &Cx, limits: Limits) -> Result<()> {
-        let to = (self.next + STEP).min(self.voxels.len());
-        let limits = Limits { neighbours: false, ..limits };
-        let fit = LayerFit::new(&self.projector, &self.volume, &self.symmetry, limits);
-        let found = fit.fit(&self.voxels[self.next..to], &self.seeds, &|n, work| cx.par(n, work))?;
-        self.found[self.next..to].clone_from_slice(&found);
-        self.next = to;
-        Ok(())
-    }
-
-    /// Fits all voxels to all data.
-    fn last(&mut self, cx: &Cx, limits: Limits, search: Option<SearchLimits>) -> Result<()> {
-        let fit = LayerFit::new(&self.projector, &self.volume, &self.symmetry, limits);
-        let par = |n: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)| {
-            cx.check()?;
-            cx.par(n, work)
-        };
-        self.found = match search {
-            Some(search) => fit.search(&self.voxels, &self.seeds, &search, &par)?,
-            None => fit.fit(&self.voxels, &self.seeds, &par)?,
-        };
-        Ok(())
-    }
-
-    /// One minus the mean confidence.
-    fn cost(&self) -> f64 {
-        1.0 - self.found.iter().map(Found::confidence).sum::<f64>() / self.found.len().max(1) as f64
-    }
-
-    fn fitted(&self) -> Vec<Fitted> {
-        let one = |(voxel, found): (&Voxel, &Found)| match found.best() {
-            Some(m) => Fitted {
-                seed: f64::from(m.seed),
-                candidates: f64::from(found.candidates),
-                euler: m.orientation.euler(),
-                confidence: m.score.confidence(),
-                ..Fitted::unsolved(*voxel)
-            },
-            None => Fitted::unsolved(*voxel),
-        };
-        self.voxels.iter().zip(&self.found).map(one).collect()
+        let (_, _, symmetry) = experiment.crystal()?;
+        Ok(Work::new(experiment.projector()?, symmetry, voxels_of(voxels)?, seeds))
     }
 }
