@@ -27,6 +27,8 @@ pub struct Settings {
     pub empty: f32,
     /// What is done about pixels that stand out.
     pub robust: Robust,
+    /// Each pixel is divided by its normalisation before the sum, and all weigh alike.
+    pub unweighted: bool,
 }
 
 /// What is done about pixels that stand out from their bin.
@@ -59,9 +61,11 @@ impl Integrator {
         let own = camera.known.and_then(|k| k.dummy).map(|dummy| Dummy::of_detector(dummy, dtype));
         let dummy = settings.dummy.or(own);
         let fixed = Fixed::new(camera, &settings.corrections, images, dummy)?;
+        let fixed = Fixed { unweighted: settings.unweighted, ..fixed };
         let ordered = matches!(settings.model, ErrorModel::Azimuthal | ErrorModel::Scatter);
         let plain = settings.robust == Robust::No;
-        let packed = if ordered || !plain { None } else { Packed::new(&shares.matrix, &fixed) };
+        let packed =
+            if ordered || !plain || settings.unweighted { None } else { Packed::new(&shares.matrix, &fixed) };
         let sorted = (!plain).then(|| shares.matrix.by_bin());
         Ok(Integrator { shares, fixed, settings: settings.clone(), packed, sorted })
     }
@@ -80,7 +84,7 @@ impl Integrator {
     /// The curves or maps of frames, together: the shares are read once for several of them.
     pub fn run_all<T: Pixel>(&self, frames: &[Frame<T>], factors: &[f64]) -> Vec<Result1> {
         let scaled = self.sums(frames).into_iter().zip(factors).map(|(mut sums, factor)| {
-            sums.scale(*factor);
+            sums.scale(*factor, self.settings.unweighted);
             sums.finish(self.settings.empty)
         });
         scaled.collect()

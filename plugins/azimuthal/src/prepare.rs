@@ -47,6 +47,8 @@ pub struct Fixed {
     pub dark: Option<Vec<f32>>,
     /// The value that marks pixels of frames as invalid.
     pub dummy: Option<Dummy>,
+    /// Each pixel is divided by its normalisation before the sum, and all weigh alike.
+    pub unweighted: bool,
 }
 
 /// Images that belong to the detector, in single precision.
@@ -98,7 +100,7 @@ impl Fixed {
                 *n = 0.0;
             }
         }
-        Ok(Fixed { norm, dark: images.dark.map(<[f32]>::to_vec), dummy })
+        Ok(Fixed { norm, dark: images.dark.map(<[f32]>::to_vec), dummy, unweighted: false })
     }
 
     /// Whether a pixel may count and its value is valid.
@@ -114,5 +116,15 @@ impl Fixed {
             Some(dark) => value - dark[pixel],
             None => value,
         }
+    }
+
+    /// Signal, normalisation and variance of a pixel as they are summed.
+    #[inline(always)]
+    pub(crate) fn weigh(&self, pixel: usize, value: f32, variance: f32) -> [f64; 3] {
+        let (signal, norm) = (self.signal(pixel, value), self.norm[pixel]);
+        if self.unweighted {
+            return [signal / norm, 1.0, variance / (norm * norm)].map(f64::from);
+        }
+        [signal, norm, variance].map(f64::from)
     }
 }
