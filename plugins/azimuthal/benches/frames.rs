@@ -125,6 +125,8 @@ fn main() {
                     empty: 0.0,
                     robust: Robust::No,
                     unweighted: false,
+                    dark_variance: false,
+                    own_dummy: true,
                 };
                 let images = Images { mask: &mask, dark: None, flat: None };
                 let start = cpu();

@@ -49,6 +49,8 @@ pub struct Fixed {
     pub dummy: Option<Dummy>,
     /// Each pixel is divided by its normalisation before the sum, and all weigh alike.
     pub unweighted: bool,
+    /// The counts of the dark add to the variance of counts.
+    pub dark_variance: bool,
 }
 
 /// Images that belong to the detector, in single precision.
@@ -96,11 +98,13 @@ impl Fixed {
         let bad = |value: f32| !value.is_finite() || dummy.is_some_and(|d| d.marks(value));
         for (pixel, n) in norm.iter_mut().enumerate() {
             let of = |image: Option<&[f32]>| image.is_some_and(|i| bad(i[pixel]));
-            if images.mask[pixel] != 0 || !n.is_finite() || of(images.dark) || of(images.flat) {
+            // A dark may hold the marker and count all the same, as in the reference; a flat may not.
+            let dark = images.dark.is_some_and(|d| !d[pixel].is_finite());
+            if images.mask[pixel] != 0 || !n.is_finite() || dark || of(images.flat) {
                 *n = 0.0;
             }
         }
-        Ok(Fixed { norm, dark: images.dark.map(<[f32]>::to_vec), dummy, unweighted: false })
+        Ok(Fixed { norm, dark: images.dark.map(<[f32]>::to_vec), dummy, ..Fixed::default() })
     }
 
     /// Whether a pixel may count and its value is valid.
@@ -115,6 +119,15 @@ impl Fixed {
         match &self.dark {
             Some(dark) => value - dark[pixel],
             None => value,
+        }
+    }
+
+    /// The variance of a pixel's counts.
+    #[inline(always)]
+    pub(crate) fn counted(&self, pixel: usize, value: f32) -> f32 {
+        match &self.dark {
+            Some(dark) if self.dark_variance => value.max(1.0) + dark[pixel].max(0.0),
+            _ => value.max(1.0),
         }
     }
 

@@ -49,7 +49,7 @@ impl<T: Pixel> Members<'_, T> {
             if !self.fixed.valid(pixel, value) {
                 continue;
             }
-            let spread = self.variance.map_or(value.max(1.0), |v| v[pixel]);
+            let spread = self.variance.map_or_else(|| self.fixed.counted(pixel, value), |v| v[pixel]);
             let [signal, norm, variance] = self.fixed.weigh(pixel, value, spread);
             members.push(Member { share: f64::from(*share), signal, norm, variance });
         }

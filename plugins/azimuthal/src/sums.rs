@@ -97,7 +97,7 @@ pub fn plain<T: Pixel>(
         }
         let spread = match (model, variance) {
             (ErrorModel::Variance, Some(variance)) => variance[pixel],
-            (ErrorModel::Poisson, _) => value.max(1.0),
+            (ErrorModel::Poisson, _) => fixed.counted(pixel, value),
             _ => 0.0,
         };
         let [signal, norm, spread] = fixed.weigh(pixel, value, spread);

@@ -165,3 +165,51 @@ fn holes_take_what_their_ring_has() {
     let rms = f64::sqrt(square / n);
     assert!(rms < 0.03 && worst < 0.1, "{rms} {worst}");
 }
+
+const SMALL: &str = "poni_version: 2.1\nDetector: Detector\nDetector_config: {\"pixel1\": 1e-4, \"pixel2\": 1e-4, \
+    \"max_shape\": [60, 60], \"orientation\": 3}\nDistance: 0.1\nPoni1: 0.003\nPoni2: 0.003\nRot1: 0\nRot2: 0\nRot3: 0\n\
+    Wavelength: 1e-10\n";
+
+// All engines of pyFAI count 3600 pixels where half of the dark is the dummy, 2700 where a quarter of the flat is; and
+// the variances of its sparse maps, not those of curves and histograms, have the dark in them.
+#[test]
+fn what_a_dark_and_a_flat_may_hold() {
+    let image = |value: i32| Array::of(&[1, 60, 60], &[value; 3600]).unwrap();
+    let plane = |bad: fn(usize) -> bool, good: f32| -> Array {
+        let pixels: Vec<f32> = (0..3600).map(|k| if bad(k) { -2.0 } else { good }).collect();
+        Array::of(&[60, 60], &pixels).unwrap()
+    };
+    let input = || Dict::new().with("image", image(50)).with("poni", SMALL);
+    let total = |stage: &str, more: serde_json::Value, input: Dict, port: &str| -> f64 {
+        let mut set = json!({ "bins": 20, "splitting": "no", "dummy": -2, "delta_dummy": 0.5 });
+        more.as_object().unwrap().iter().for_each(|(k, v)| set[k] = v.clone());
+        floats(&apply(stage, set, input, 1), port).iter().sum()
+    };
+    for stage in ["azimuthal.integrate1d", "azimuthal.integrate2d"] {
+        let dark = input().with("dark", plane(|k| k < 1800, 3.0));
+        assert_eq!(total(stage, json!({}), dark, "count"), 3600.0);
+        let flat = input().with("flat", plane(|k| k % 60 < 15, 1.0));
+        assert_eq!(total(stage, json!({}), flat, "count"), 2700.0);
+    }
+    let dark = || input().with("dark", plane(|_| false, 3.0));
+    let set =
+        |on: bool| json!({ "errors": "poisson", "sums": true, "azimuthal_bins": 10, "dark_variance": on });
+    assert_eq!(total("azimuthal.integrate2d", set(true), dark(), "variance"), 3600.0 * 53.0);
+    assert_eq!(total("azimuthal.integrate2d", set(false), dark(), "variance"), 3600.0 * 50.0);
+}
+
+// The marker of a Pilatus is -2: it counts unless a recipe says that it shall not.
+#[test]
+fn a_detectors_own_marker_may_be_left_out() {
+    let mut pixels = vec![5i32; 195 * 487];
+    pixels[1000] = -2;
+    let poni = SMALL.replace("Detector: Detector\n", "Detector: Pilatus100k\n");
+    let poni = poni.replace("\"pixel1\": 1e-4, \"pixel2\": 1e-4, \"max_shape\": [60, 60], ", "");
+    for (own, wanted) in [(true, 94964.0), (false, 94965.0)] {
+        let image = Array::of(&[1, 195, 487], &pixels).unwrap();
+        let input = Dict::new().with("image", image).with("poni", poni.as_str());
+        let set = json!({ "bins": 9, "splitting": "no", "own_dummy": own, "quantiles": [0.0, 1.0] });
+        let count: f64 = floats(&apply("azimuthal.integrate1d", set, input, 1), "count").iter().sum();
+        assert_eq!(count, wanted);
+    }
+}

@@ -302,7 +302,7 @@ mod tests {
             let matrix = matrix(seed, bins, pixels, widest);
             let norm = (0..pixels).map(|_| dice(seed, 5) as f32 * 0.5).collect();
             let dark = Some((0..pixels).map(|_| dice(seed, 9) as f32).collect());
-            let fixed = Fixed { norm, dark, dummy, unweighted: false };
+            let fixed = Fixed { norm, dark, dummy, ..Fixed::default() };
             let frame: Vec<T> = (0..pixels).map(|_| make(seed)).collect();
             let variance: Vec<f32> = (0..pixels).map(|_| dice(seed, 50) as f32).collect();
             let packed = Packed::new(&matrix, &fixed).unwrap();

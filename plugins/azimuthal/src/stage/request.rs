@@ -95,6 +95,11 @@ pub(crate) struct Request {
     pub(crate) screen: Option<f64>,
     /// The value of invalid pixels; without it the detector's own.
     pub(crate) dummy: Option<f64>,
+    /// Whether a detector's own marker counts where `dummy` is not given.
+    ///
+    /// pyFAI leaves it out of sigma clipping and quantile filters.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) own_dummy: bool,
     /// How far from `dummy` a pixel is still invalid.
     #[schemars(range(min = 0))]
     pub(crate) delta_dummy: f64,
@@ -107,6 +112,9 @@ pub(crate) struct Request {
     /// Otherwise each is divided by its own first, and all weigh alike.
     #[schemars(extend("x-level" = "expert"))]
     pub(crate) weighted: bool,
+    /// Whether the dark adds to the variance of counts, as in pyFAI's sparse maps.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) dark_variance: bool,
     /// Limits are taken over masked pixels too, as some histograms do.
     #[schemars(extend("x-level" = "expert"))]
     pub(crate) masked_limits: bool,
@@ -143,10 +151,12 @@ impl Default for Request {
             polarisation_turn: 0.0,
             screen: None,
             dummy: None,
+            own_dummy: true,
             delta_dummy: 0.0,
             normalisation: 1.0,
             empty: 0.0,
             weighted: true,
+            dark_variance: false,
             masked_limits: false,
             places: Places::Usual,
             mirrored_twice: false,
@@ -282,6 +292,8 @@ impl Request {
             empty: self.empty as f32,
             robust,
             unweighted: !self.weighted,
+            dark_variance: self.dark_variance,
+            own_dummy: self.own_dummy,
         })
     }
 }

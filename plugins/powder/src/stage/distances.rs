@@ -29,7 +29,7 @@ pub struct Distances {
     /// The lattice spacings of another powder.
     #[schemars(extend("x-unit" = "angstrom"))]
     spacings: Vec<f64>,
-    /// The photon energy, or where the fit of it begins, unless the wavelength is given.
+    /// The photon energy, or where its fit begins, unless the wavelength is given.
     #[schemars(extend("x-unit" = "keV", "x-shared" = "experiment.energy"))]
     energy: Option<f64>,
     /// The wavelength, or where the fit of it begins, unless the energy is given.
@@ -132,13 +132,13 @@ pub struct DistancesOut {
     /// Its standard deviation.
     #[port(unit = "mm")]
     distance_sigma: f64,
-    /// The row the direct beam hits at reading 0, from the outer edge of pixel (0, 0).
+    /// The row the direct beam hits at reading 0, from pixel (0, 0)'s outer edge.
     #[port(unit = "pixel")]
     row: f64,
     /// Its standard deviation.
     #[port(unit = "pixel")]
     row_sigma: f64,
-    /// The column the direct beam hits at reading 0, from the outer edge of pixel (0, 0).
+    /// The column the direct beam hits at reading 0, from pixel (0, 0)'s outer edge.
     #[port(unit = "pixel")]
     column: f64,
     /// Its standard deviation.
@@ -177,7 +177,9 @@ pub struct DistancesOut {
     /// How many frames the geometry rests on.
     #[port(unit = "frame")]
     frames: i64,
-    /// Each reading: distance along the beam in the common fit, and in one of its own at the first wavelength.
+    /// Distances of each reading: in the fit of all, and in one of its own.
+    ///
+    /// Along the beam; that of its own is at the wavelength that was believed.
     #[port(columns = "position: f64 mm, distance: f64 mm, alone: f64 mm, rings: u32")]
     readings: Table,
     /// The geometry at the reading `at` as the text of a PONI file.
