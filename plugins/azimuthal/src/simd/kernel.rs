@@ -184,19 +184,18 @@ fn one<T: Pixel, const KINDS: usize, const H: usize>(
     describe: impl Fn() -> Lost,
     lost: &mut Vec<Lost>,
 ) {
-    let mut value = [0f32; LANES];
-    for lane in 0..LANES {
-        // SAFETY: places were made within the tile, whose pixels these are.
-        value[lane] = unsafe { source.pixels.get_unchecked(usize::from(places[lane])) }.value();
-    }
+    // Arrays go in and out of calls by value: as references they would live in memory, written lane by lane and read
+    // as a whole, which stalls.
+    // SAFETY: places were made within the tile, whose pixels these are.
+    let mut value = places.map(|at| unsafe { source.pixels.get_unchecked(usize::from(at)) }.value());
     let mut spread = [0f32; LANES];
     if KINDS == 2 {
         match source.variance {
             // SAFETY: the image of variances has as many pixels.
-            Some(variance) => (0..LANES).for_each(|lane| {
-                spread[lane] = *unsafe { variance.get_unchecked(usize::from(places[lane])) };
-            }),
-            None => (0..LANES).for_each(|lane| spread[lane] = value[lane].max(1.0)),
+            Some(variance) => {
+                spread = places.map(|at| unsafe { *variance.get_unchecked(usize::from(at)) });
+            }
+            None => spread = value.map(|v| v.max(1.0)),
         }
     }
     let mut bad = false;
@@ -207,17 +206,19 @@ fn one<T: Pixel, const KINDS: usize, const H: usize>(
         (0..LANES).for_each(|lane| bad |= !value[lane].is_finite());
     }
     if bad {
-        drop_bad(source.dummy, source.start, places, valid, &mut value, &mut spread, describe(), lost);
+        let of = (source.dummy, source.start, valid, describe());
+        [value, spread] = drop_bad(of, *places, [value, spread], lost);
     }
-    for lane in valid..LANES {
-        value[lane] = 0.0;
-        spread[lane] = 0.0;
+    for lane in 0..LANES {
+        if lane >= valid {
+            (value[lane], spread[lane]) = (0.0, 0.0);
+        }
     }
     let (value, spread) = (value.map(f64::from), spread.map(f64::from));
     let mut rest = [1f64; LANES];
     let half = if H <= 2 { H } else { shares.len() / 2 };
-    let (below, above) = shares.split_at(half);
-    for (j, (below, above)) in below.iter().zip(above).enumerate() {
+    for j in 0..half {
+        let (below, above) = (shares[j], shares[half + j]);
         for lane in 0..LANES {
             let (low, high) = (f64::from(below[lane]), f64::from(above[lane]));
             open.below[0][j][lane] += low * value[lane];
@@ -240,17 +241,12 @@ fn one<T: Pixel, const KINDS: usize, const H: usize>(
 /// Lists the invalid pixels of a group and makes them count nothing.
 #[cold]
 #[inline(never)]
-#[allow(clippy::too_many_arguments, reason = "it is a part of the loop above, out of its way")]
 fn drop_bad(
-    dummy: Option<Dummy>,
-    start: usize,
-    places: &[u16; LANES],
-    valid: usize,
-    value: &mut [f32; LANES],
-    spread: &mut [f32; LANES],
-    of: Lost,
+    (dummy, start, valid, of): (Option<Dummy>, usize, usize, Lost),
+    places: [u16; LANES],
+    [mut value, mut spread]: [[f32; LANES]; 2],
     lost: &mut Vec<Lost>,
-) {
+) -> [[f32; LANES]; 2] {
     for lane in 0..LANES {
         if !value[lane].is_finite() || dummy.is_some_and(|d| d.marks(value[lane])) {
             value[lane] = 0.0;
@@ -261,6 +257,7 @@ fn drop_bad(
             }
         }
     }
+    [value, spread]
 }
 
 #[cfg(test)]
