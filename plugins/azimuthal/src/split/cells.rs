@@ -1,6 +1,6 @@
 //! Maps without splitting and by bounding boxes.
 
-use crate::axis::{Axis, Limits};
+use crate::axis::Axis;
 use crate::matrix::Matrix;
 use crate::split::Pixels;
 use crate::split::line::Spread;
@@ -28,10 +28,7 @@ pub(super) fn boxes(pixels: &Pixels, radial: &Axis, chi: &Axis) -> Matrix {
         if *mask == 0 {
             let (low, high) = pixels.places.stretch(pixel, pixels.columns, false);
             let (from, to) = pixels.places.stretch(pixel, pixels.columns, true);
-            // What reaches over the cut or beyond the beam stays on its side.
-            let turn = Limits { low: from, high: to }.turn(pixels.cut_at_zero);
-            let (from, to) = (turn.low, turn.high);
-            let low = if pixels.positive { low.max(0.0) } else { low };
+            // What reaches over the cut or the range is credited to the border.
             if let (Some(across), Some(around)) = (Spread::new(radial, low, high), Spread::new(chi, from, to))
             {
                 around.each(|y, part| across.each(|x, share| matrix.put(y * radial.n + x, part * share)));

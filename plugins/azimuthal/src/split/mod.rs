@@ -124,8 +124,6 @@ pub(crate) struct Pixels<'a> {
     /// Azimuthal limits in radians.
     pub(crate) sector: Option<[f64; 2]>,
     pub(crate) cut_at_zero: bool,
-    /// Radii are never below zero.
-    pub(crate) positive: bool,
     /// The sign of an outline's area is turned around by one mirror.
     pub(crate) mirrored: bool,
 }
@@ -190,7 +188,6 @@ impl Shares {
             columns,
             sector,
             cut_at_zero: camera.cut_at_zero,
-            positive: unit.positive(),
             mirrored: [2, 4].contains(&camera.grid.orientation.number()) && !camera.mirrored_twice,
         };
         let matrix = match (&azimuthal, binning.splitting) {
