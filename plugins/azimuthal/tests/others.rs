@@ -138,7 +138,7 @@ fn holes_take_what_their_ring_has() {
     // A band of rows and scattered pixels are masked, some more are marked.
     let mask: Vec<u8> =
         (0..90 * 110).map(|k| u8::from((40..44).contains(&(k / 110)) || k % 97 == 0)).collect();
-    let bad = |k: usize| mask[k] != 0 || k % 89 == 0;
+    let bad = |k: usize| mask[k] != 0 || k.is_multiple_of(89);
     let frame: Vec<f32> =
         truth.iter().enumerate().map(|(k, v)| if bad(k) { -9.0 } else { *v as f32 }).collect();
     let input = Dict::new()

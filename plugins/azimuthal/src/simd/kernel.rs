@@ -158,11 +158,11 @@ fn runs<T: Pixel, const KINDS: usize, const H: usize>(
         for kind in 0..KINDS {
             let mut centre = open.all[kind];
             for j in 0..half {
-                for lane in 0..LANES {
+                for (lane, centre) in centre.iter_mut().enumerate() {
                     let (low, high) = (open.below[kind][j][lane], open.above[kind][j][lane]);
                     // The middle bin has what the others leave; of squares of shares it has its own sum.
                     if kind == 0 {
-                        centre[lane] -= low + high;
+                        *centre -= low + high;
                     }
                     job.bins[bin - 1 - j][kind][lane] += low;
                     job.bins[bin + 1 + j][kind][lane] += high;
@@ -191,8 +191,8 @@ fn one<T: Pixel, const KINDS: usize, const H: usize>(
     let mut spread = [0f32; LANES];
     if KINDS == 2 {
         match source.variance {
-            // SAFETY: the image of variances has as many pixels.
             Some(variance) => {
+                // SAFETY: the image of variances has as many pixels.
                 spread = places.map(|at| unsafe { *variance.get_unchecked(usize::from(at)) });
             }
             None => spread = value.map(|v| v.max(1.0)),
