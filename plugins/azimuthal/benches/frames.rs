@@ -1,9 +1,11 @@
 //! How long one frame takes to integrate, and the set-up before the first, on one core; beside the speed of memory.
 //!
 //! `cargo bench -p isard-azimuthal --bench frames [MEGAPIXELS...]`, 1000 bins, frames of i32 in memory as in the figures
-//! for pyFAI 2026.9 that its description quotes. CPU time, the best of several rounds.
+//! for pyFAI 2026.9 that its description quotes. CPU time, the best of several rounds. Where the Python of `ISARD_PYTHON`
+//! has pyFAI, its CPU time on one core for the same is measured in the same run.
 
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use isard_azimuthal::{
@@ -33,11 +35,50 @@ fn best(rounds: usize, mut work: impl FnMut()) -> Duration {
     (0..rounds).map(ten).min().unwrap_or_default()
 }
 
-/// CPU time of this process.
+/// CPU time of this thread.
 fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse().ok());
     nanoseconds.map_or_else(|| Instant::now().elapsed(), Duration::from_nanos)
+}
+
+/// What pyFAI does, on one core: milliseconds of CPU a frame and for the set-up, without errors and with Poisson's.
+const SCRIPT: &str = r#"
+import sys, time, numpy, logging
+logging.disable(logging.WARNING)
+import pyFAI
+ai = pyFAI.load(sys.argv[1])
+mask = ai.detector.mask
+image = numpy.random.default_rng(1).integers(0, 64, ai.detector.shape).astype(numpy.int32)
+if mask is not None:
+    image[mask != 0] = -1
+for errors in (None, "poisson"):
+    for split in ("no", "bbox", "full"):
+        def once():
+            begun = time.process_time()
+            ai.integrate1d(image, 1000, unit="q_nm^-1", method=(split, "csr", "cython"), polarization_factor=0.95,
+                           error_model=errors)
+            return time.process_time() - begun
+        ai.reset()
+        first, each = once(), min(once() for _ in range(6))
+        print(1e3 * each, 1e3 * (first - each))
+"#;
+
+/// Frame and set-up of pyFAI in milliseconds, for each error model and splitting in turn.
+fn beside(poni: &str) -> Vec<[f64; 2]> {
+    let path = std::env::temp_dir().join(format!("isard-frames-{}.poni", std::process::id()));
+    std::fs::write(&path, poni).expect("a temporary folder");
+    let python = std::env::var("ISARD_PYTHON").unwrap_or_else(|_| "python3".into());
+    let path = path.display().to_string();
+    let done = Command::new(python).args(["-c", SCRIPT, &path]).env("OMP_NUM_THREADS", "1").output();
+    // A file of a few hundred bytes in the temporary folder.
+    let _ = std::fs::remove_file(&path);
+    let text = done.map(|d| String::from_utf8_lossy(&d.stdout).into_owned()).unwrap_or_default();
+    let pair = |line: &str| {
+        let mut numbers = line.split(' ').filter_map(|n| n.parse().ok());
+        Some([numbers.next()?, numbers.next()?])
+    };
+    text.lines().filter_map(pair).collect()
 }
 
 fn main() {
@@ -47,7 +88,9 @@ fn main() {
             continue;
         }
         let shape = isard_geometry::known_detector(detector).expect("a detector of the table").shape;
-        let poni = Poni::parse(&poni(detector, pixel, shape)).expect("a whole geometry");
+        let text = poni(detector, pixel, shape);
+        let poni = Poni::parse(&text).expect("a whole geometry");
+        let mut theirs = beside(&text).into_iter();
         let camera = Camera::new(&poni, None).expect("a known detector");
         let mask = Integrator::own_mask(&camera);
         let mut seed = 1u64;
@@ -81,6 +124,9 @@ fn main() {
                     model: errors,
                     empty: 0.0,
                     robust: Robust::No,
+                    unweighted: false,
+                    dark_variance: false,
+                    own_dummy: true,
                 };
                 let images = Images { mask: &mask, dark: None, flat: None };
                 let start = cpu();
@@ -96,14 +142,27 @@ fn main() {
                 let eight = best(2, || {
                     black_box(made.run_all(black_box(&frames), &[1.0; 8]));
                 });
+                // Two threads at once, each with all of the work: what the memory that they share costs them.
+                let both = std::thread::scope(|scope| {
+                    let work = || best(2, || drop(black_box(made.run_all(black_box(&frames), &[1.0; 8]))));
+                    let (a, b) = (scope.spawn(work), scope.spawn(work));
+                    [a, b].map(|t| t.join().expect("a thread that counts")).into_iter().max()
+                });
+                let both = eight.as_secs_f64() / both.unwrap_or_default().as_secs_f64();
+                let [one, eight, setup] = [one, eight / 8, setup].map(|t| t.as_secs_f64() * 1e3);
                 println!(
-                    "  {splitting:?}, {model}: {:.2} ms a frame, {:.2} in eights, set-up {:.0} ms, {:.2} entries a pixel, {} MB",
-                    one.as_secs_f64() * 1e3,
-                    eight.as_secs_f64() * 1e3 / 8.0,
-                    setup.as_secs_f64() * 1e3,
+                    "  {splitting:?}, {model}: {one:.2} ms a frame, {eight:.2} in eights ({both:.2} of it on each of two cores), set-up {setup:.0} ms, {:.2} entries a pixel, {} MB",
                     made.shares.matrix.len() as f64 / pixels.len() as f64,
                     made.bytes() >> 20
                 );
+                if let Some([frame, first]) = theirs.next() {
+                    println!(
+                        "    pyFAI {frame:.1} ms a frame, set-up {first:.0} ms: {:.1} and {:.1} times as long, set-up {:.1}",
+                        frame / one,
+                        frame / eight,
+                        first / setup
+                    );
+                }
             }
         }
     }

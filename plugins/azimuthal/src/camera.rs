@@ -3,7 +3,8 @@
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI};
 
 use isard_core::error::{Error, Result};
-use isard_geometry::{Grid, Known, Poni, Pose, known_detector, polarisation};
+use isard_core::prelude::{Deserialize, JsonSchema};
+use isard_geometry::{Grid, Known, Lab, Poni, Pose, known_detector, polarisation};
 
 use crate::unit::{Space, Unit};
 
@@ -23,12 +24,15 @@ pub struct Camera {
     pub cut_at_zero: bool,
     /// How pixels' places are rounded.
     pub places: Places,
+    /// Mirrored detectors are mirrored once more behind the rotation, as programs did before the middle of 2026.
+    pub mirrored_twice: bool,
     /// The detector, where its name says which.
     pub known: Option<Known>,
 }
 
 /// How the places of pixels on the detector are rounded before anything is made of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Places {
     /// Not at all, but the corners of units other than q, 2theta and r come from single precision.
     ///
@@ -54,6 +58,7 @@ pub struct Corners {
 impl Camera {
     /// The camera of a geometry file, for frames of this shape if the file does not know it.
     pub fn new(poni: &Poni, frame: Option<[usize; 2]>) -> Result<Camera> {
+        undistorted(poni)?;
         let pixel = poni.pixel.ok_or_else(|| {
             let error = Error::data(format!("the detector `{}` has no pixel size", poni.detector));
             error.help("add a `Detector_config` with `pixel1` and `pixel2` to the geometry file")
@@ -75,8 +80,25 @@ impl Camera {
             wavelength: poni.wavelength,
             cut_at_zero: false,
             places: Places::Usual,
-            known: known_detector(&poni.detector).filter(|k| k.shape == shape),
+            mirrored_twice: false,
+            known: known_detector(&poni.detector).map(|known| of_shape(known, poni, shape)),
         })
+    }
+
+    /// A point of the detector in the laboratory.
+    #[inline(always)]
+    pub fn lab(&self, matrix: &[[f64; 3]; 3], d1: f64, d2: f64) -> Lab {
+        let mut lab = self.pose.lab_with(matrix, d1, d2);
+        if self.mirrored_twice {
+            let orientation = self.grid.orientation.number();
+            if [1, 2].contains(&orientation) {
+                lab.y = -lab.y;
+            }
+            if [1, 4].contains(&orientation) {
+                lab.x = -lab.x;
+            }
+        }
+        lab
     }
 
     /// Pixels.
@@ -115,7 +137,7 @@ impl Camera {
         self.each_centre(|lab| self.cut(lab.chi()))
     }
 
-    fn each_centre(&self, value: impl Fn(isard_geometry::Lab) -> f64) -> Vec<f64> {
+    fn each_centre(&self, value: impl Fn(Lab) -> f64) -> Vec<f64> {
         let matrix = self.pose.rotation();
         let [rows, columns] = self.grid.shape;
         let mut out = Vec::with_capacity(rows * columns);
@@ -125,7 +147,7 @@ impl Camera {
                     Places::Usual => self.grid.centre(row, column),
                     Places::Single => self.single_centre(row, column),
                 };
-                out.push(value(self.pose.lab_with(&matrix, d1, d2)));
+                out.push(value(self.lab(&matrix, d1, d2)));
             }
         }
         out
@@ -162,7 +184,7 @@ impl Camera {
                 } else {
                     self.single(row, column).map(f64::from)
                 };
-                let lab = self.pose.lab_with(&matrix, d1, d2);
+                let lab = self.lab(&matrix, d1, d2);
                 let radial = match unit.space {
                     Space::Chi => self.cut(lab.chi()),
                     space => space.at(&lab, wavelength),
@@ -210,12 +232,43 @@ impl Camera {
         for row in 0..rows {
             for column in 0..columns {
                 let [d1, d2] = self.grid.centre(row, column);
-                let lab = self.pose.lab_with(&matrix, d1, d2);
+                let lab = self.lab(&matrix, d1, d2);
                 out.push(polarised(&lab, factor, offset) as f32);
             }
         }
         out
     }
+}
+
+/// A known detector whose geometry file has another shape, or other modules.
+fn of_shape(known: Known, poni: &Poni, shape: [usize; 2]) -> Known {
+    let module = poni.config.get("module_size").and_then(|m| serde_json::from_value(m.clone()).ok());
+    Known { shape, module: module.unwrap_or(known.module), ..known }
+}
+
+/// An error where the geometry asks for what would move pixels from their regular places.
+fn undistorted(poni: &Poni) -> Result<()> {
+    if poni.parallax == Some(true) {
+        return Err(Error::data("the geometry asks for a correction of parallax, which is not known")
+            .help("set `Parallax: False` in the geometry file"));
+    }
+    for key in ["splineFile", "filename", "x_offset_file", "y_offset_file"] {
+        if let Some(found) = poni.config.get(key).filter(|v| !v.is_null() && *v != "") {
+            let detector = &poni.detector;
+            let error = Error::data(format!(
+                "`{key}` of the detector `{detector}` is {found}; distorted detectors are not known"
+            ));
+            return Err(error.help("correct the frames before, and take the file out of the geometry"));
+        }
+    }
+    if let Some(found) =
+        poni.config.get("binning").filter(|b| !["null", "1", "[1,1]"].contains(&b.to_string().as_str()))
+    {
+        let error =
+            Error::data(format!("`binning` of the detector `{}` is {found}, wanted none", poni.detector));
+        return Err(error.help("give `pixel1`, `pixel2` and `max_shape` of the binned pixels instead"));
+    }
+    Ok(())
 }
 
 /// The angle of a point, to 1e-10: corners are rounded to single precision in the end.
@@ -254,7 +307,7 @@ fn quick_angle(y: f64, x: f64) -> f64 {
 }
 
 /// The polarisation factor at a point, from ratios of lengths where the axis is not turned.
-fn polarised(lab: &isard_geometry::Lab, factor: f64, offset: f64) -> f64 {
+fn polarised(lab: &Lab, factor: f64, offset: f64) -> f64 {
     if offset != 0.0 {
         return polarisation(lab.tth(), lab.chi(), factor, offset);
     }

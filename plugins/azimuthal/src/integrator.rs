@@ -27,6 +27,12 @@ pub struct Settings {
     pub empty: f32,
     /// What is done about pixels that stand out.
     pub robust: Robust,
+    /// Each pixel is divided by its normalisation before the sum, and all weigh alike.
+    pub unweighted: bool,
+    /// The counts of the dark add to the variance of counts.
+    pub dark_variance: bool,
+    /// The detector's own marker of invalid pixels counts where `dummy` is none.
+    pub own_dummy: bool,
 }
 
 /// What is done about pixels that stand out from their bin.
@@ -56,12 +62,22 @@ impl Integrator {
     /// Makes everything that does not depend on frames.
     pub fn new(camera: &Camera, settings: &Settings, images: &Images, dtype: Dtype) -> Result<Integrator> {
         let shares = Shares::new(camera, &settings.binning, images.mask)?;
-        let own = camera.known.and_then(|k| k.dummy).map(|dummy| Dummy::of_detector(dummy, dtype));
+        let own = camera
+            .known
+            .filter(|_| settings.own_dummy)
+            .and_then(|k| k.dummy)
+            .map(|dummy| Dummy::of_detector(dummy, dtype));
         let dummy = settings.dummy.or(own);
         let fixed = Fixed::new(camera, &settings.corrections, images, dummy)?;
+        let Settings { unweighted, dark_variance, .. } = *settings;
+        let fixed = Fixed { unweighted, dark_variance, ..fixed };
         let ordered = matches!(settings.model, ErrorModel::Azimuthal | ErrorModel::Scatter);
         let plain = settings.robust == Robust::No;
-        let packed = if ordered || !plain { None } else { Packed::new(&shares.matrix, &fixed) };
+        let packed = if ordered || !plain || unweighted || dark_variance {
+            None
+        } else {
+            Packed::new(&shares.matrix, &fixed)
+        };
         let sorted = (!plain).then(|| shares.matrix.by_bin());
         Ok(Integrator { shares, fixed, settings: settings.clone(), packed, sorted })
     }
@@ -80,7 +96,7 @@ impl Integrator {
     /// The curves or maps of frames, together: the shares are read once for several of them.
     pub fn run_all<T: Pixel>(&self, frames: &[Frame<T>], factors: &[f64]) -> Vec<Result1> {
         let scaled = self.sums(frames).into_iter().zip(factors).map(|(mut sums, factor)| {
-            sums.scale(*factor);
+            sums.scale(*factor, self.settings.unweighted);
             sums.finish(self.settings.empty)
         });
         scaled.collect()

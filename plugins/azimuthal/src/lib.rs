@@ -3,6 +3,7 @@
 pub mod import;
 
 mod axis;
+mod cake;
 mod camera;
 mod integrator;
 mod matrix;

@@ -47,6 +47,10 @@ pub struct Fixed {
     pub dark: Option<Vec<f32>>,
     /// The value that marks pixels of frames as invalid.
     pub dummy: Option<Dummy>,
+    /// Each pixel is divided by its normalisation before the sum, and all weigh alike.
+    pub unweighted: bool,
+    /// The counts of the dark add to the variance of counts.
+    pub dark_variance: bool,
 }
 
 /// Images that belong to the detector, in single precision.
@@ -94,11 +98,13 @@ impl Fixed {
         let bad = |value: f32| !value.is_finite() || dummy.is_some_and(|d| d.marks(value));
         for (pixel, n) in norm.iter_mut().enumerate() {
             let of = |image: Option<&[f32]>| image.is_some_and(|i| bad(i[pixel]));
-            if images.mask[pixel] != 0 || !n.is_finite() || of(images.dark) || of(images.flat) {
+            // A dark may hold the marker and count all the same, as in the reference; a flat may not.
+            let dark = images.dark.is_some_and(|d| !d[pixel].is_finite());
+            if images.mask[pixel] != 0 || !n.is_finite() || dark || of(images.flat) {
                 *n = 0.0;
             }
         }
-        Ok(Fixed { norm, dark: images.dark.map(<[f32]>::to_vec), dummy })
+        Ok(Fixed { norm, dark: images.dark.map(<[f32]>::to_vec), dummy, ..Fixed::default() })
     }
 
     /// Whether a pixel may count and its value is valid.
@@ -114,5 +120,24 @@ impl Fixed {
             Some(dark) => value - dark[pixel],
             None => value,
         }
+    }
+
+    /// The variance of a pixel's counts.
+    #[inline(always)]
+    pub(crate) fn counted(&self, pixel: usize, value: f32) -> f32 {
+        match &self.dark {
+            Some(dark) if self.dark_variance => value.max(1.0) + dark[pixel].max(0.0),
+            _ => value.max(1.0),
+        }
+    }
+
+    /// Signal, normalisation and variance of a pixel as they are summed.
+    #[inline(always)]
+    pub(crate) fn weigh(&self, pixel: usize, value: f32, variance: f32) -> [f64; 3] {
+        let (signal, norm) = (self.signal(pixel, value), self.norm[pixel]);
+        if self.unweighted {
+            return [signal / norm, 1.0, variance / (norm * norm)].map(f64::from);
+        }
+        [signal, norm, variance].map(f64::from)
     }
 }

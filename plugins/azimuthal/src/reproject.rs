@@ -1,6 +1,8 @@
 //! From curves back to images: what a frame would be if it had nothing but rings.
 
-use isard_core::error::Result;
+use std::cmp::Ordering;
+
+use isard_core::error::{Error, Result};
 
 use crate::camera::Camera;
 use crate::prepare::Fixed;
@@ -14,14 +16,31 @@ pub struct Reprojection {
 impl Reprojection {
     /// Looks the pixels of a camera up on a radial axis, as it is reported.
     ///
-    /// Between the middles of two bins the curve is a straight line, outside the axis it stays as at its end.
+    /// Between the middles of two bins the curve is a straight line, outside the axis it stays as at its end. The axis
+    /// rises; its steps need not be equal.
     pub fn new(camera: &Camera, unit: &Unit, axis: &[f64]) -> Result<Reprojection> {
-        let last = axis.len() - 1;
+        let Some(last) = axis.len().checked_sub(1) else {
+            return Err(Error::data("a curve has no points, wanted at least one"));
+        };
+        if let Some(k) = (0..last).find(|k| axis[*k].partial_cmp(&axis[k + 1]) != Some(Ordering::Less)) {
+            let found = format!("the radial axis goes from {} to {} at point {k}", axis[k], axis[k + 1]);
+            return Err(Error::data(found).help("give a curve whose radii rise"));
+        }
         let step = if last > 0 { (axis[last] - axis[0]) / last as f64 } else { 1.0 };
         let place = |value: f64| {
-            let place = ((value * unit.scale - axis[0]) / step).clamp(0.0, last as f64);
-            let bin = (place as usize).min(last.saturating_sub(1));
-            (bin as u32, if last > 0 { (place - bin as f64) as f32 } else { 0.0 })
+            if last == 0 {
+                return (0, 0.0);
+            }
+            let value = (value * unit.scale).clamp(axis[0], axis[last]);
+            // Where equal steps would have it, and from there to where it is.
+            let mut bin = (((value - axis[0]) / step) as usize).min(last - 1);
+            while bin > 0 && axis[bin] > value {
+                bin -= 1;
+            }
+            while bin + 1 < last && axis[bin + 1] < value {
+                bin += 1;
+            }
+            (bin as u32, ((value - axis[bin]) / (axis[bin + 1] - axis[bin])) as f32)
         };
         Ok(Reprojection { at: camera.centres(unit)?.into_iter().map(place).collect() })
     }
@@ -64,13 +83,19 @@ mod tests {
             wavelength: None,
             cut_at_zero: false,
             places: Default::default(),
+            mirrored_twice: false,
             known: None,
         };
         let unit = Unit::named("r_mm").unwrap();
         let back = Reprojection::new(&camera, &unit, &[1.0, 2.0]).unwrap();
-        let fixed = Fixed { norm: vec![1.0, 2.0, 0.0], dark: Some(vec![1.0; 3]), dummy: None };
+        let fixed = Fixed { norm: vec![1.0, 2.0, 0.0], dark: Some(vec![1.0; 3]), ..Fixed::default() };
         let mut out = [0.0; 3];
         back.image(&[10.0, 20.0], &fixed, 1.0, -1.0, &mut out);
         assert!((out[0] - 11.0).abs() < 1e-5 && (out[1] - 31.0).abs() < 1e-5 && out[2] == -1.0, "{out:?}");
+        // Steps of 1, 0.2 and 1 mm: 1.5 mm lies half way from 1.1 to 1.9 of the third.
+        let back = Reprojection::new(&camera, &unit, &[0.1, 0.9, 1.1, 1.9]).unwrap();
+        back.image(&[0.0, 8.0, 10.0, 18.0], &fixed, 1.0, -1.0, &mut out);
+        assert!((out[0] - 5.0).abs() < 1e-5 && (out[1] - 29.0).abs() < 1e-5, "{out:?}");
+        assert!(Reprojection::new(&camera, &unit, &[1.0, 1.0]).is_err());
     }
 }

@@ -49,12 +49,9 @@ impl<T: Pixel> Members<'_, T> {
             if !self.fixed.valid(pixel, value) {
                 continue;
             }
-            members.push(Member {
-                share: f64::from(*share),
-                signal: f64::from(self.fixed.signal(pixel, value)),
-                norm: f64::from(self.fixed.norm[pixel]),
-                variance: f64::from(self.variance.map_or(value.max(1.0), |v| v[pixel])),
-            });
+            let spread = self.variance.map_or_else(|| self.fixed.counted(pixel, value), |v| v[pixel]);
+            let [signal, norm, variance] = self.fixed.weigh(pixel, value, spread);
+            members.push(Member { share: f64::from(*share), signal, norm, variance });
         }
     }
 }
@@ -163,7 +160,7 @@ mod tests {
             matrix.put(0, 1.0);
             matrix.close();
         }
-        (matrix.by_bin(), Fixed { norm: vec![1.0; n], dark: None, dummy: None })
+        (matrix.by_bin(), Fixed { norm: vec![1.0; n], ..Fixed::default() })
     }
 
     // By hand: the median of 1 2 3 4 100 is 3; the pixels wholly between 20 and 80 % are 2 3 4.

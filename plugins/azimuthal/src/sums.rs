@@ -46,8 +46,13 @@ impl Sums {
     }
 
     /// Divides by a factor that all pixels share: a monitor, an exposure time.
-    pub(crate) fn scale(&mut self, factor: f64) {
-        if factor != 1.0 {
+    ///
+    /// Where pixels were divided by their own before, the signal is divided; else the normalisation grows.
+    pub(crate) fn scale(&mut self, factor: f64, unweighted: bool) {
+        if unweighted {
+            self.signal.iter_mut().for_each(|s| *s /= factor);
+            self.variance.iter_mut().for_each(|v| *v /= factor * factor);
+        } else if factor != 1.0 {
             self.norm.iter_mut().for_each(|n| *n *= factor);
             self.norm2.iter_mut().for_each(|n| *n *= factor * factor);
         }
@@ -90,13 +95,12 @@ pub fn plain<T: Pixel>(
         if !fixed.valid(pixel, value) {
             continue;
         }
-        let signal = f64::from(fixed.signal(pixel, value));
-        let norm = f64::from(fixed.norm[pixel]);
         let spread = match (model, variance) {
-            (ErrorModel::Variance, Some(variance)) => f64::from(variance[pixel]),
-            (ErrorModel::Poisson, _) => f64::from(value.max(1.0)),
+            (ErrorModel::Variance, Some(variance)) => variance[pixel],
+            (ErrorModel::Poisson, _) => fixed.counted(pixel, value),
             _ => 0.0,
         };
+        let [signal, norm, spread] = fixed.weigh(pixel, value, spread);
         for (bin, share) in bins.iter().zip(shares) {
             let (k, c) = (*bin as usize, f64::from(*share));
             if model == ErrorModel::Azimuthal {
@@ -140,8 +144,8 @@ fn scatter<T: Pixel>(matrix: &Matrix, fixed: &Fixed, frame: &[T], sums: &mut Sum
         if bins.is_empty() || !fixed.valid(pixel, value) {
             continue;
         }
-        let norm = f64::from(fixed.norm[pixel]);
-        let x = f64::from(fixed.signal(pixel, value)) / norm;
+        let [signal, norm, _] = fixed.weigh(pixel, value, 0.0);
+        let x = signal / norm;
         for (bin, share) in bins.iter().zip(shares) {
             let (k, w) = (*bin as usize, f64::from(*share) * norm);
             let off = x - sums.signal[k] / sums.norm[k];

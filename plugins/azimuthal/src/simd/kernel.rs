@@ -1,13 +1,13 @@
-//! The loop over blocks: read eight pixels, multiply them by their shares, add them to their bins.
+//! The loop over runs: read eight pixels, multiply them by their shares, keep the sums until the bin changes.
 
 use crate::pixel::{Dummy, Pixel};
-use crate::simd::pack::{COPIES, Frame, LANES, Lost, Packed, Run};
+use crate::simd::pack::{Class, Frame, LANES, Lost, Packed, Tile, WIDEST};
 
 /// What the loop works on.
 struct Job<'a, T, const KINDS: usize> {
     frame: Frame<'a, T>,
-    dummy: Option<Dummy>,
-    bins: Vec<[f64; KINDS]>,
+    /// The sums of each bin, lane by lane; a few more on either side for shares that only fill a run up.
+    bins: Vec<[[f64; LANES]; KINDS]>,
     lost: Vec<Lost>,
 }
 
@@ -34,21 +34,25 @@ fn run<'a, T: Pixel, const KINDS: usize>(
     dummy: Option<Dummy>,
     frames: &[Frame<'a, T>],
 ) -> Vec<Job<'a, T, KINDS>> {
-    // Shares that only fill a block up may reach behind the last bin.
-    let behind = packed.runs.iter().map(|r| r.width).max().unwrap_or(0);
-    let bins = || vec![[0f64; KINDS]; (packed.bins + behind) * COPIES];
-    let mut jobs: Vec<_> =
-        frames.iter().map(|frame| Job { frame: *frame, dummy, bins: bins(), lost: vec![] }).collect();
-    best(packed, &mut jobs);
+    let mut jobs = jobs(packed, frames);
+    best(packed, dummy, &mut jobs);
     jobs
 }
 
-/// The sums over the copies of each bin.
-fn total<const KINDS: usize>(n: usize, bins: &[[f64; KINDS]], kind: usize) -> Vec<f64> {
-    bins.chunks_exact(COPIES).take(n).map(|copies| copies.iter().map(|copy| copy[kind]).sum()).collect()
+fn jobs<'a, T: Pixel, const KINDS: usize>(
+    packed: &Packed,
+    frames: &[Frame<'a, T>],
+) -> Vec<Job<'a, T, KINDS>> {
+    let bins = || vec![[[0f64; LANES]; KINDS]; packed.bins + 2 * WIDEST];
+    frames.iter().map(|frame| Job { frame: *frame, bins: bins(), lost: vec![] }).collect()
 }
 
-fn best<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
+/// The sums over the lanes of each bin.
+fn total<const KINDS: usize>(n: usize, bins: &[[[f64; LANES]; KINDS]], kind: usize) -> Vec<f64> {
+    bins[WIDEST..WIDEST + n].iter().map(|lanes| lanes[kind].iter().sum()).collect()
+}
+
+fn best<T: Pixel, const KINDS: usize>(packed: &Packed, dummy: Option<Dummy>, jobs: &mut [Job<T, KINDS>]) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f")
@@ -56,128 +60,204 @@ fn best<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>
             && is_x86_feature_detected!("avx512vl")
         {
             // SAFETY: the processor has what the function was compiled for.
-            return unsafe { wide(packed, jobs) };
+            return unsafe { wide(packed, dummy, jobs) };
         }
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function was compiled for.
-            return unsafe { middle(packed, jobs) };
+            return unsafe { middle(packed, dummy, jobs) };
         }
     }
-    any(packed, jobs);
+    any(packed, dummy, jobs);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2")]
-unsafe fn wide<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
-    any(packed, jobs);
+unsafe fn wide<T: Pixel, const KINDS: usize>(p: &Packed, dummy: Option<Dummy>, jobs: &mut [Job<T, KINDS>]) {
+    any(p, dummy, jobs);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn middle<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
-    any(packed, jobs);
+unsafe fn middle<T: Pixel, const KINDS: usize>(p: &Packed, dummy: Option<Dummy>, jobs: &mut [Job<T, KINDS>]) {
+    any(p, dummy, jobs);
 }
 
 #[inline(always)]
-fn any<T: Pixel, const KINDS: usize>(packed: &Packed, jobs: &mut [Job<T, KINDS>]) {
+fn any<T: Pixel, const KINDS: usize>(packed: &Packed, dummy: Option<Dummy>, jobs: &mut [Job<T, KINDS>]) {
     for tile in &packed.tiles {
         for job in jobs.iter_mut() {
-            for run in &packed.runs[tile.clone()] {
-                match run.width {
-                    1 => blocks::<T, KINDS, 1>(packed, job, run),
-                    2 => blocks::<T, KINDS, 2>(packed, job, run),
-                    3 => blocks::<T, KINDS, 3>(packed, job, run),
-                    4 => blocks::<T, KINDS, 4>(packed, job, run),
-                    5 => blocks::<T, KINDS, 5>(packed, job, run),
-                    6 => blocks::<T, KINDS, 6>(packed, job, run),
-                    _ => blocks::<T, KINDS, 12>(packed, job, run),
+            for class in &tile.classes {
+                match class.half {
+                    0 => runs::<T, KINDS, 0>(packed, tile, class, dummy, job),
+                    1 => runs::<T, KINDS, 1>(packed, tile, class, dummy, job),
+                    2 => runs::<T, KINDS, 2>(packed, tile, class, dummy, job),
+                    _ => runs::<T, KINDS, WIDEST>(packed, tile, class, dummy, job),
                 }
             }
         }
     }
+}
+
+/// Sums of a run: of all shares of a pixel together, of its bins below the middle one, and of those above.
+struct Open<const KINDS: usize, const H: usize> {
+    all: [[f64; LANES]; KINDS],
+    below: [[[f64; LANES]; H]; KINDS],
+    above: [[[f64; LANES]; H]; KINDS],
+}
+
+/// The pixels of a tile and what marks them as invalid.
+struct Source<'a, T> {
+    pixels: &'a [T],
+    variance: Option<&'a [f32]>,
+    dummy: Option<Dummy>,
+    start: usize,
 }
 
 #[inline(always)]
-fn blocks<T: Pixel, const KINDS: usize, const MOST: usize>(
+fn runs<T: Pixel, const KINDS: usize, const H: usize>(
     packed: &Packed,
+    tile: &Tile,
+    class: &Class,
+    dummy: Option<Dummy>,
     job: &mut Job<T, KINDS>,
-    run: &Run,
 ) {
-    // A width of its own up to six; else the width is at most what the loop was made for.
-    let width = if MOST <= 6 { MOST } else { run.width };
-    let number = run.blocks.clone();
-    let firsts = packed.first[number.start * LANES..number.end * LANES].as_chunks::<LANES>().0;
-    let shares =
-        packed.share[run.share..run.share + number.len() * width * LANES].chunks_exact(width * LANES);
-    for (((block, at), first), share) in number.clone().zip(&packed.at[number]).zip(firsts).zip(shares) {
-        let at = *at as usize;
-        let raw = &job.frame.pixels[at..at + LANES];
-        let mut value = [0f32; LANES];
-        for lane in 0..LANES {
-            value[lane] = raw[lane].value();
+    // A width of its own up to two on either side; else it is at most what the loop was made for.
+    let half = if H <= 2 { H } else { class.half };
+    let stride = 2 * half * LANES;
+    let (mut index, mut share) = (class.index, class.share);
+    let source = Source {
+        pixels: &job.frame.pixels[tile.pixels.clone()],
+        variance: job.frame.variance.map(|v| &v[tile.pixels.clone()]),
+        dummy,
+        start: tile.pixels.start,
+    };
+    for run in &packed.runs[class.runs.clone()] {
+        let count = run.count as usize;
+        let (full, rest) = (count / LANES, count % LANES);
+        let groups = full + usize::from(rest > 0);
+        let places = packed.index[index..index + groups * LANES].as_chunks::<LANES>().0;
+        let shares = &packed.share[share..share + groups * stride];
+        let mut open = Open::<KINDS, H> {
+            all: [[0.0; LANES]; KINDS],
+            below: [[[0.0; LANES]; H]; KINDS],
+            above: [[[0.0; LANES]; H]; KINDS],
+        };
+        let of = |group: usize| shares[group * stride..(group + 1) * stride].as_chunks::<LANES>().0;
+        let lost = |group: usize| {
+            let share = (share + group * stride) as u32;
+            Lost { pixel: 0, bin: run.bin, half: half as u32, share }
+        };
+        for (group, places) in places[..full].iter().enumerate() {
+            one(&source, places, of(group), LANES, &mut open, || lost(group), &mut job.lost);
         }
-        let mut spread = [0f32; LANES];
-        if KINDS == 2 {
-            match job.frame.variance {
-                Some(variance) => spread.copy_from_slice(&variance[at..at + LANES]),
-                None => (0..LANES).for_each(|lane| spread[lane] = value[lane].max(1.0)),
-            }
+        if rest > 0 {
+            one(&source, &places[full], of(full), rest, &mut open, || lost(full), &mut job.lost);
         }
-        let mut bad = false;
-        if let Some(dummy) = job.dummy {
-            (0..LANES).for_each(|lane| bad |= dummy.marks(value[lane]));
-        }
-        if T::FLOAT {
-            (0..LANES).for_each(|lane| bad |= !value[lane].is_finite());
-        }
-        if bad {
-            let offset = run.share + (block - run.blocks.start) * width * LANES;
-            drop_bad(job.dummy, (block, width, offset), &mut value, &mut spread, &mut job.lost);
-        }
-        let mut more = [[[0f64; KINDS]; LANES]; MOST];
-        for (more, share) in more.iter_mut().zip(share.as_chunks::<LANES>().0) {
-            for lane in 0..LANES {
-                let c = f64::from(share[lane]);
-                more[lane][0] = c * f64::from(value[lane]);
-                if KINDS == 2 {
-                    more[lane][1] = c * c * f64::from(spread[lane]);
+        (index, share) = (index + groups * LANES, share + groups * stride);
+        let bin = run.bin as usize + WIDEST;
+        for kind in 0..KINDS {
+            let mut centre = open.all[kind];
+            for j in 0..half {
+                for (lane, centre) in centre.iter_mut().enumerate() {
+                    let (low, high) = (open.below[kind][j][lane], open.above[kind][j][lane]);
+                    // The middle bin has what the others leave; of squares of shares it has its own sum.
+                    if kind == 0 {
+                        *centre -= low + high;
+                    }
+                    job.bins[bin - 1 - j][kind][lane] += low;
+                    job.bins[bin + 1 + j][kind][lane] += high;
                 }
             }
-        }
-        for lane in 0..LANES {
-            let place = usize::from(first[lane]) * COPIES + lane % COPIES;
-            for (j, more) in more.iter().enumerate().take(width) {
-                // SAFETY: the first bin of a pixel is below `bins`, `j` below the largest width, and `run` made room
-                // for `bins` and that width together.
-                let bin = unsafe { job.bins.get_unchecked_mut(place + j * COPIES) };
-                (0..KINDS).for_each(|kind| bin[kind] += more[lane][kind]);
-            }
+            (0..LANES).for_each(|lane| job.bins[bin][kind][lane] += centre[lane]);
         }
     }
 }
 
-/// Lists the invalid pixels of a block and makes them count nothing.
+/// Adds a group of pixels, of which the first `valid` count.
+#[inline(always)]
+fn one<T: Pixel, const KINDS: usize, const H: usize>(
+    source: &Source<T>,
+    places: &[u16; LANES],
+    shares: &[[f32; LANES]],
+    valid: usize,
+    open: &mut Open<KINDS, H>,
+    describe: impl Fn() -> Lost,
+    lost: &mut Vec<Lost>,
+) {
+    // Arrays go in and out of calls by value: as references they would live in memory, written lane by lane and read
+    // as a whole, which stalls.
+    // SAFETY: places were made within the tile, whose pixels these are.
+    let mut value = places.map(|at| unsafe { source.pixels.get_unchecked(usize::from(at)) }.value());
+    let mut spread = [0f32; LANES];
+    if KINDS == 2 {
+        match source.variance {
+            Some(variance) => {
+                // SAFETY: the image of variances has as many pixels.
+                spread = places.map(|at| unsafe { *variance.get_unchecked(usize::from(at)) });
+            }
+            None => spread = value.map(|v| v.max(1.0)),
+        }
+    }
+    let mut bad = false;
+    if let Some(dummy) = source.dummy {
+        (0..LANES).for_each(|lane| bad |= dummy.marks(value[lane]));
+    }
+    if T::FLOAT {
+        (0..LANES).for_each(|lane| bad |= !value[lane].is_finite());
+    }
+    if bad {
+        let of = (source.dummy, source.start, valid, describe());
+        [value, spread] = drop_bad(of, *places, [value, spread], lost);
+    }
+    for lane in 0..LANES {
+        if lane >= valid {
+            (value[lane], spread[lane]) = (0.0, 0.0);
+        }
+    }
+    let (value, spread) = (value.map(f64::from), spread.map(f64::from));
+    let mut rest = [1f64; LANES];
+    let half = if H <= 2 { H } else { shares.len() / 2 };
+    for j in 0..half {
+        let (below, above) = (shares[j], shares[half + j]);
+        for lane in 0..LANES {
+            let (low, high) = (f64::from(below[lane]), f64::from(above[lane]));
+            open.below[0][j][lane] += low * value[lane];
+            open.above[0][j][lane] += high * value[lane];
+            if KINDS == 2 {
+                open.below[1][j][lane] += low * low * spread[lane];
+                open.above[1][j][lane] += high * high * spread[lane];
+                rest[lane] -= low + high;
+            }
+        }
+    }
+    for lane in 0..LANES {
+        open.all[0][lane] += value[lane];
+        if KINDS == 2 {
+            open.all[1][lane] += rest[lane] * rest[lane] * spread[lane];
+        }
+    }
+}
+
+/// Lists the invalid pixels of a group and makes them count nothing.
 #[cold]
 #[inline(never)]
 fn drop_bad(
-    dummy: Option<Dummy>,
-    (block, width, share): (usize, usize, usize),
-    value: &mut [f32; LANES],
-    spread: &mut [f32; LANES],
+    (dummy, start, valid, of): (Option<Dummy>, usize, usize, Lost),
+    places: [u16; LANES],
+    [mut value, mut spread]: [[f32; LANES]; 2],
     lost: &mut Vec<Lost>,
-) {
+) -> [[f32; LANES]; 2] {
     for lane in 0..LANES {
         if !value[lane].is_finite() || dummy.is_some_and(|d| d.marks(value[lane])) {
             value[lane] = 0.0;
             spread[lane] = 0.0;
-            lost.push(Lost {
-                block: block as u32,
-                lane: lane as u8,
-                width: width as u8,
-                share: share as u32,
-            });
+            if lane < valid {
+                let pixel = (start + usize::from(places[lane])) as u32;
+                lost.push(Lost { pixel, share: of.share + lane as u32, ..of });
+            }
         }
     }
+    [value, spread]
 }
 
 #[cfg(test)]
@@ -199,7 +279,14 @@ mod tests {
         for _ in 0..pixels {
             let width = dice(seed, widest + 1).min(bins);
             let first = dice(seed, bins - width + 1);
-            (0..width).for_each(|j| matrix.put(first + j, dice(seed, 1000) as f64 / 1000.0 + 0.001));
+            // Shares as the splittings give them: they sum to one, and those in the middle are not the smallest.
+            let parts: Vec<f64> = (0..width)
+                .map(
+                    |j| if j == 0 || j + 1 == width { dice(seed, 1000) as f64 / 1000.0 + 0.001 } else { 1.0 },
+                )
+                .collect();
+            let sum: f64 = parts.iter().sum();
+            parts.iter().enumerate().for_each(|(j, part)| matrix.put(first + j, part / sum));
             matrix.close();
         }
         matrix
@@ -212,7 +299,7 @@ mod tests {
             let matrix = matrix(seed, bins, pixels, widest);
             let norm = (0..pixels).map(|_| dice(seed, 5) as f32 * 0.5).collect();
             let dark = Some((0..pixels).map(|_| dice(seed, 9) as f32).collect());
-            let fixed = Fixed { norm, dark, dummy };
+            let fixed = Fixed { norm, dark, dummy, ..Fixed::default() };
             let frame: Vec<T> = (0..pixels).map(|_| make(seed)).collect();
             let variance: Vec<f32> = (0..pixels).map(|_| dice(seed, 50) as f32).collect();
             let packed = Packed::new(&matrix, &fixed).unwrap();
@@ -232,7 +319,8 @@ mod tests {
                 ];
                 for (name, (a, b)) in ["signal", "variance", "norm", "norm2", "count"].iter().zip(pairs) {
                     assert_eq!(a.len(), b.len());
-                    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
+                    // Shares that are kept in single precision sum to one but for its rounding; a dark is taken off.
+                    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * (a.abs() + 100.0);
                     assert!(a.iter().zip(b).all(near), "{name} of {bins} bins: {a:?} {b:?}");
                 }
                 let empty = |s: &Sums| s.norm2.iter().map(|n| *n > 0.0).collect::<Vec<_>>();
@@ -259,23 +347,20 @@ mod tests {
     fn every_level_sums_alike() {
         let seed = &mut 3u64;
         let matrix = matrix(seed, 50, 5000, 4);
-        let fixed = Fixed { norm: vec![1.0; 5000], dark: None, dummy: None };
+        let fixed = Fixed { norm: vec![1.0; 5000], ..Fixed::default() };
         let packed = Packed::new(&matrix, &fixed).unwrap();
         let frame: Vec<i32> = (0..5000).map(|_| dice(seed, 500) as i32).collect();
         let sum = |best: &dyn Fn(&Packed, &mut [Job<i32, 2>])| {
-            let bins = vec![[0.0; 2]; 60 * COPIES];
-            let frame = Frame { pixels: &frame[..], variance: None };
-            let mut jobs = [Job { frame, dummy: None, bins, lost: vec![] }];
+            let mut jobs = jobs(&packed, &[Frame { pixels: &frame[..], variance: None }]);
             best(&packed, &mut jobs);
-            let [job] = jobs;
-            job.bins
+            jobs.pop().map(|job| job.bins).unwrap()
         };
-        let scalar = sum(&|packed, jobs| any(packed, jobs));
-        assert_eq!(scalar, sum(&|packed, jobs| best(packed, jobs)));
+        let scalar = sum(&|packed, jobs| any(packed, None, jobs));
+        assert_eq!(scalar, sum(&|packed, jobs| best(packed, None, jobs)));
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function was compiled for.
-            assert_eq!(scalar, sum(&|packed, jobs| unsafe { middle(packed, jobs) }));
+            assert_eq!(scalar, sum(&|packed, jobs| unsafe { middle(packed, None, jobs) }));
         }
     }
 }

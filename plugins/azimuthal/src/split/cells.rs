@@ -28,8 +28,7 @@ pub(super) fn boxes(pixels: &Pixels, radial: &Axis, chi: &Axis) -> Matrix {
         if *mask == 0 {
             let (low, high) = pixels.places.stretch(pixel, pixels.columns, false);
             let (from, to) = pixels.places.stretch(pixel, pixels.columns, true);
-            // What reaches over the cut stays on its side, as the limits end there.
-            let (from, to) = (from.max(chi.lower), to.min(chi.upper()));
+            // What reaches over the cut or the range is credited to the border.
             if let (Some(across), Some(around)) = (Spread::new(radial, low, high), Spread::new(chi, from, to))
             {
                 around.each(|y, part| across.each(|x, share| matrix.put(y * radial.n + x, part * share)));

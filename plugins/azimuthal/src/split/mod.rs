@@ -4,6 +4,8 @@ mod cells;
 mod line;
 mod outline;
 
+use std::f64::consts::PI;
+
 use isard_core::error::{Error, Result};
 use isard_core::prelude::{Deserialize, JsonSchema};
 
@@ -126,6 +128,18 @@ pub(crate) struct Pixels<'a> {
     pub(crate) mirrored: bool,
 }
 
+/// A range of azimuths in radians: the first on the side of the cut where azimuths are, the second behind it.
+fn sector(range: [f64; 2], cut_at_zero: bool) -> [f64; 2] {
+    let [low, mut high] = range.map(|degrees| {
+        let halves = (degrees / 180.0).rem_euclid(2.0);
+        PI * if halves >= 1.0 && !cut_at_zero { halves - 2.0 } else { halves }
+    });
+    if high <= low {
+        high += crate::camera::TURN;
+    }
+    [low, high]
+}
+
 impl Shares {
     /// The shares of a camera's pixels; where `mask` is not 0 a pixel has none.
     pub fn new(camera: &Camera, binning: &Binning, mask: &[u8]) -> Result<Shares> {
@@ -150,6 +164,11 @@ impl Shares {
         };
         let unit = &binning.unit;
         let radial = match binning.radial_range {
+            Some(range) if unit.is_angle() => {
+                let [low, high] = range.map(|v| (v / unit.scale).to_degrees());
+                let [low, high] = sector([low, high], camera.cut_at_zero);
+                Limits { low, high }
+            }
             Some([low, high]) => {
                 let (low, high) = (low / unit.scale, high / unit.scale);
                 Limits { low: low.min(high), high: low.max(high) }
@@ -157,13 +176,7 @@ impl Shares {
             None => limits(false)?,
         };
         let radial = Axis::new(radial.positive(unit.positive()), binning.radial);
-        let sector = binning.azimuth_range.map(|[low, high]| {
-            let (low, mut high) = (low.to_radians(), high.to_radians());
-            if high <= low {
-                high += crate::camera::TURN;
-            }
-            [low, high]
-        });
+        let sector = binning.azimuth_range.map(|[low, high]| sector([low, high], camera.cut_at_zero));
         let azimuthal = match (binning.azimuthal, sector) {
             (None, _) => None,
             (Some(n), Some([low, high])) => Some(Axis::new(Limits { low, high }, n)),
@@ -175,7 +188,7 @@ impl Shares {
             columns,
             sector,
             cut_at_zero: camera.cut_at_zero,
-            mirrored: [2, 4].contains(&camera.grid.orientation.number()),
+            mirrored: [2, 4].contains(&camera.grid.orientation.number()) && !camera.mirrored_twice,
         };
         let matrix = match (&azimuthal, binning.splitting) {
             (None, Splitting::No) => line::centres(&pixels, &radial),

@@ -30,7 +30,7 @@ pub struct Integrate1d {
 }
 
 fn without_map(schema: &mut Schema) {
-    without(schema, &["azimuthal_bins"]);
+    without(schema, &["azimuthal_bins", "sums"]);
 }
 
 /// The input of an integration.
@@ -80,6 +80,12 @@ pub struct Curves {
     /// Sums of the normalisation.
     #[port(dtype = "f64", axes = "radial")]
     norm: Array,
+    /// Sums of the squares of the normalisation.
+    #[port(dtype = "f64", axes = "radial")]
+    norm2: Array,
+    /// Sums of the variance, where `errors` say how.
+    #[port(dtype = "f64", axes = "radial")]
+    variance: Option<Array>,
     /// How many pixels are in each bin, shares of pixels counted as such.
     #[port(dtype = "f64", axes = "radial")]
     count: Array,
@@ -135,11 +141,12 @@ impl Stage for Integrate1d {
     fn shapes(&self, _: &Shapes) -> Result<Shapes> {
         let shape = |dtype| Shape::array(dtype, &[self.request.bins]);
         let mut shapes = Shapes::default().with("intensity", shape(Dtype::F32));
-        for name in ["radial", "signal", "norm", "count"] {
+        for name in ["radial", "signal", "norm", "norm2", "count"] {
             shapes = shapes.with(name, shape(Dtype::F64));
         }
         if self.request.has_errors() {
             shapes = shapes.with("sigma", shape(Dtype::F32)).with("std", shape(Dtype::F32));
+            shapes = shapes.with("variance", shape(Dtype::F64));
         }
         Ok(shapes)
     }
@@ -166,6 +173,7 @@ impl Map for Integrate1d {
         let (mut intensity, mut signal, mut norm, mut count) = (single()?, double()?, double()?, double()?);
         let errors = self.request.has_errors();
         let (mut sigma, mut std) = (single()?, single()?);
+        let (mut norm2, mut spread) = (double()?, double()?);
         let mut radial = double()?;
         let axis = integrator.shares.radial_axis(&self.request.unit()?);
         radial.as_slice_mut::<f64>()?.chunks_exact_mut(bins).for_each(|r| r.copy_from_slice(&axis));
@@ -173,16 +181,19 @@ impl Map for Integrate1d {
             let (intensity, signal) = (intensity.as_slice_mut::<f32>()?, signal.as_slice_mut::<f64>()?);
             let (norm, count) = (norm.as_slice_mut::<f64>()?, count.as_slice_mut::<f64>()?);
             let (sigma, std) = (sigma.as_slice_mut::<f32>()?, std.as_slice_mut::<f32>()?);
+            let (norm2, spread) = (norm2.as_slice_mut::<f64>()?, spread.as_slice_mut::<f64>()?);
             let IntegrateIn { image, variance, monitor, .. } = &input;
             each(&integrator, &self.request, image, variance.as_ref(), monitor.as_ref(), |frame, found| {
                 let at = frame * bins..(frame + 1) * bins;
                 intensity[at.clone()].copy_from_slice(&found.intensity);
                 signal[at.clone()].copy_from_slice(&found.sums.signal);
                 norm[at.clone()].copy_from_slice(&found.sums.norm);
+                norm2[at.clone()].copy_from_slice(&found.sums.norm2);
                 count[at.clone()].copy_from_slice(&found.sums.count);
                 if errors {
                     sigma[at.clone()].copy_from_slice(&found.sem);
-                    std[at].copy_from_slice(&found.std);
+                    std[at.clone()].copy_from_slice(&found.std);
+                    spread[at].copy_from_slice(&found.sums.variance);
                 }
             })?;
         }
@@ -193,6 +204,8 @@ impl Map for Integrate1d {
             radial: radial.freeze(),
             signal: signal.freeze(),
             norm: norm.freeze(),
+            norm2: norm2.freeze(),
+            variance: errors.then(|| spread.freeze()),
             count: count.freeze(),
         })
     }

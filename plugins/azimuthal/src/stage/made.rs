@@ -104,7 +104,7 @@ pub(crate) fn geometry(request: &Request, poni: Option<&Value>) -> Result<String
 }
 
 /// The camera of a geometry for frames of a shape.
-pub(crate) fn camera(request: &Request, text: &str, shape: [usize; 2]) -> Result<Camera> {
+pub(crate) fn camera(request: &Request, text: &str, shape: impl Into<Option<[usize; 2]>>) -> Result<Camera> {
     let poni = Poni::parse(text).map_err(|e| {
         let error = Error::data(format!("the geometry: {e}"));
         match &request.geometry {
@@ -112,7 +112,7 @@ pub(crate) fn camera(request: &Request, text: &str, shape: [usize; 2]) -> Result
             None => error,
         }
     })?;
-    Ok(request.place(Camera::new(&poni, Some(shape))?))
+    Ok(request.place(Camera::new(&poni, shape.into())?))
 }
 
 /// The mask of an input, or else the detector's own.
@@ -238,14 +238,36 @@ pub(crate) fn each(
             variance.as_slice::<T>()?.iter().map(|v| v.value()).collect()
         }, complex => return complex())),
     };
-    dispatch!(image.dtype(), T => {
-        let all = image.as_slice::<T>()?;
-        let frames: Vec<Frame<T>> = (0..n).map(|frame| {
-            let range = frame * pixels..(frame + 1) * pixels;
-            Frame { pixels: &all[range.clone()], variance: spread.as_ref().map(|s| &s[range]) }
-        }).collect();
-        let found = integrator.run_all(&frames, &factors);
-        found.into_iter().enumerate().for_each(|(frame, found)| take(frame, found));
-    }, complex => return complex());
+    let spread = spread.as_deref();
+    let found = match image.dtype() {
+        Dtype::U8 => all::<u8>(integrator, image.as_slice()?, spread, &factors, pixels),
+        Dtype::U16 => all::<u16>(integrator, image.as_slice()?, spread, &factors, pixels),
+        Dtype::U32 => all::<u32>(integrator, image.as_slice()?, spread, &factors, pixels),
+        Dtype::I32 => all::<i32>(integrator, image.as_slice()?, spread, &factors, pixels),
+        Dtype::F32 => all::<f32>(integrator, image.as_slice()?, spread, &factors, pixels),
+        // What detectors rarely give is made to numbers of single precision first, as it would be one by one.
+        other => {
+            let values: Vec<f32> = dispatch!(other, T => {
+                image.as_slice::<T>()?.iter().map(|v| v.value()).collect()
+            }, complex => return complex());
+            all(integrator, &values, spread, &factors, pixels)
+        }
+    };
+    found.into_iter().enumerate().for_each(|(frame, found)| take(frame, found));
     Ok(())
+}
+
+/// What frames come to that stand one behind the other.
+fn all<T: Pixel>(
+    integrator: &Integrator,
+    all: &[T],
+    spread: Option<&[f32]>,
+    factors: &[f64],
+    pixels: usize,
+) -> Vec<Result1> {
+    let frames = all.chunks_exact(pixels.max(1)).enumerate().map(|(frame, all)| {
+        let range = frame * pixels..(frame + 1) * pixels;
+        Frame { pixels: all, variance: spread.map(|s| &s[range]) }
+    });
+    integrator.run_all(&frames.collect::<Vec<_>>(), factors)
 }

@@ -95,6 +95,11 @@ pub(crate) struct Request {
     pub(crate) screen: Option<f64>,
     /// The value of invalid pixels; without it the detector's own.
     pub(crate) dummy: Option<f64>,
+    /// Whether a detector's own marker counts where `dummy` is not given.
+    ///
+    /// pyFAI leaves it out of sigma clipping and quantile filters.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) own_dummy: bool,
     /// How far from `dummy` a pixel is still invalid.
     #[schemars(range(min = 0))]
     pub(crate) delta_dummy: f64,
@@ -102,9 +107,28 @@ pub(crate) struct Request {
     pub(crate) normalisation: f64,
     /// What bins without a valid pixel get.
     pub(crate) empty: f64,
+    /// Whether pixels weigh by their normalisation.
+    ///
+    /// Otherwise each is divided by its own first, and all weigh alike.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) weighted: bool,
+    /// Whether the dark adds to the variance of counts, as in pyFAI's sparse maps.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) dark_variance: bool,
     /// Limits are taken over masked pixels too, as some histograms do.
     #[schemars(extend("x-level" = "expert"))]
     pub(crate) masked_limits: bool,
+    /// How places of pixels are rounded: `usual` or `single`.
+    ///
+    /// With `single` all are in single precision. pyFAI takes the second once it has used a table of corners, so its answers depend on what was asked before.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) places: Places,
+    /// Azimuths of orientations 1, 2 and 4 as pyFAI gave them before mid-2026.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) mirrored_twice: bool,
+    /// Maps come with the sums they are made of.
+    #[schemars(extend("x-level" = "expert"))]
+    pub(crate) sums: bool,
 }
 
 impl Default for Request {
@@ -127,10 +151,16 @@ impl Default for Request {
             polarisation_turn: 0.0,
             screen: None,
             dummy: None,
+            own_dummy: true,
             delta_dummy: 0.0,
             normalisation: 1.0,
             empty: 0.0,
+            weighted: true,
+            dark_variance: false,
             masked_limits: false,
+            places: Places::Usual,
+            mirrored_twice: false,
+            sums: false,
         }
     }
 }
@@ -180,17 +210,29 @@ impl Request {
                 "are from the scatter about the mean, wanted `azimuthal` with `clip` or `quantiles`",
             );
         }
+        self.check_beam(faults);
+        if self.delta_dummy < 0.0 || self.delta_dummy.is_nan() {
+            faults.add("delta_dummy", format!("is {}, wanted 0 or more", self.delta_dummy));
+        }
+        if self.dummy.is_none() && self.delta_dummy != 0.0 {
+            faults.add("delta_dummy", "is given without `dummy`, wanted both");
+        }
+    }
+
+    /// Faults of what a pixel is divided by.
+    pub(crate) fn check_beam(&self, faults: &mut Faults) {
         if !(self.normalisation.is_finite() && self.normalisation != 0.0) {
             faults.add("normalisation", format!("is {}, wanted a number other than 0", self.normalisation));
         }
         if self.screen.is_some_and(|t| !(t > 0.0 && t < 1.0)) {
             faults.add("screen", "is no transmission, wanted more than 0 and less than 1");
         }
-        if self.delta_dummy < 0.0 || self.delta_dummy.is_nan() {
-            faults.add("delta_dummy", format!("is {}, wanted 0 or more", self.delta_dummy));
-        }
-        if self.dummy.is_none() && self.delta_dummy != 0.0 {
-            faults.add("delta_dummy", "is given without `dummy`, wanted both");
+    }
+
+    /// Faults of what means something to curves alone.
+    pub(crate) fn check_map(&self, faults: &mut Faults) {
+        if self.clip.is_some() || self.quantiles.is_some() {
+            faults.add_with_help("clip", "is given for a map", "use `azimuthal.integrate1d`");
         }
     }
 
@@ -208,7 +250,8 @@ impl Request {
     /// What a camera is told.
     pub(crate) fn place(&self, mut camera: Camera) -> Camera {
         camera.cut_at_zero = self.cut_at_zero;
-        camera.places = Places::Usual;
+        camera.places = self.places;
+        camera.mirrored_twice = self.mirrored_twice;
         camera
     }
 
@@ -248,6 +291,9 @@ impl Request {
             },
             empty: self.empty as f32,
             robust,
+            unweighted: !self.weighted,
+            dark_variance: self.dark_variance,
+            own_dummy: self.own_dummy,
         })
     }
 }

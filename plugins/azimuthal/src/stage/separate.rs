@@ -34,7 +34,7 @@ pub struct Separate {
 }
 
 fn of_curves(schema: &mut Schema) {
-    without(schema, &["azimuthal_bins", "errors"]);
+    without(schema, &["azimuthal_bins", "errors", "sums"]);
 }
 
 /// The output of [`Separate`].

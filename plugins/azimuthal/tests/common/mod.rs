@@ -5,7 +5,9 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use isard_core::stage::RunCx;
+use isard_core::prelude::{Cx, Dict, Span};
+use isard_core::registry::Registry;
+use isard_core::stage::{Built, RunCx};
 use isard_core::value::{Array, Value};
 use isard_geometry::Poni;
 use serde_json::Value as Json;
@@ -22,6 +24,31 @@ pub fn reference(test: &str, path: &str) -> Option<PathBuf> {
     Some(path)
 }
 
+/// What a map or a task of this family makes of an input, with parameters as a recipe gives them.
+pub fn apply(stage: &str, set: Json, input: Dict, frames: u64) -> Dict {
+    let registry = Registry::built_in().unwrap();
+    let declared = registry.find(stage).unwrap_or_else(|e| panic!("{e}"));
+    let built = (declared.build)(set.clone()).unwrap_or_else(|e| panic!("{stage} {set}: {e}"));
+    let faults = built.stage().check();
+    assert!(faults.is_empty(), "{stage} {set}: {faults:?}");
+    let run = RunCx::default();
+    let cx = Cx::new(&run, "stage");
+    let done = match built {
+        Built::Map(map) => map.apply(&cx, &Span::frames(0, frames), input),
+        Built::Task(mut task) => task.run(&cx, input),
+        _ => panic!("{stage} is neither a map nor a task"),
+    };
+    done.unwrap_or_else(|e| panic!("{stage} {set}: {e}"))
+}
+
+/// The numbers of an output.
+pub fn floats(out: &Dict, port: &str) -> Vec<f64> {
+    match out.get(port) {
+        Some(Value::Array(array)) => array.to_f64().unwrap(),
+        other => panic!("`{port}` is {other:?}"),
+    }
+}
+
 /// An array of an `.npy` file or of an archive (`file.npz::name`).
 pub fn array(path: &Path, name: Option<&str>) -> Array {
     let path = path.display().to_string();
@@ -35,20 +62,22 @@ pub fn array(path: &Path, name: Option<&str>) -> Array {
 /// The numbers of an array, rows first.
 pub fn numbers(path: &Path, name: Option<&str>) -> Vec<f64> {
     match name {
-        Some(name) => archived(path, name),
+        Some(name) => optional(path, name).unwrap_or_else(|| panic!("{}: no `{name}`", path.display())),
         None => array(path, None).to_f64().unwrap(),
     }
 }
 
-/// An array of an archive as numpy wrote it, turned to rows first if it was in columns.
-fn archived(path: &Path, name: &str) -> Vec<f64> {
+/// An array of an archive as numpy wrote it, turned to rows first if it was in columns; none if it is not there.
+pub fn optional(path: &Path, name: &str) -> Option<Vec<f64>> {
     let bytes = std::fs::read(path).unwrap();
     let two = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
     let four = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let end = (0..bytes.len() - 21).rev().find(|at| bytes[*at..].starts_with(b"PK\x05\x06")).unwrap();
     let mut at = four(end + 16);
     loop {
-        assert!(bytes[at..].starts_with(b"PK\x01\x02"), "{}: no `{name}`", path.display());
+        if !bytes[at..].starts_with(b"PK\x01\x02") {
+            return None;
+        }
         let length = two(at + 28);
         if bytes[at + 46..at + 46 + length] == *format!("{name}.npy").as_bytes() {
             break;
@@ -78,12 +107,12 @@ fn archived(path: &Path, name: &str) -> Vec<f64> {
     };
     let shape = text.split("'shape': (").nth(1).unwrap().split(')').next().unwrap();
     let shape: Vec<usize> = shape.split(',').filter_map(|n| n.trim().parse().ok()).collect();
-    match shape[..] {
+    Some(match shape[..] {
         [rows, columns] if text.contains("'fortran_order': True") => {
             (0..rows * columns).map(|k| numbers[k % columns * rows + k / columns]).collect()
         }
         _ => numbers,
-    }
+    })
 }
 
 /// The settings of a case.

@@ -9,6 +9,7 @@ mod centre;
 mod clean;
 mod coarse;
 mod estimate;
+mod joint;
 mod matching;
 mod param;
 mod peak;
@@ -19,4 +20,5 @@ mod sector;
 mod solve;
 
 pub use estimate::{Estimate, Setup};
+pub use joint::{Joint, Seen, View};
 pub use refine::{Calibration, CalibrationError, Step};

@@ -8,6 +8,7 @@ use super::centre::find_centre;
 use super::clean::Image;
 use super::coarse::attract;
 use super::estimate::{Estimate, Setup};
+use super::joint::Seen;
 use super::matching::{find_distances, score, tolerance};
 use super::param::Param;
 use super::radial::find_rings;
@@ -170,6 +171,28 @@ impl Calibration {
             Phase::Over(Err(error)) => Err(error.clone()),
             _ => Ok(Step::More),
         }
+    }
+
+    /// Where the rings are under a geometry that was found, for a fit together with others.
+    pub fn observe(&self, found: &Estimate) -> Vec<Seen> {
+        let param = Param::from_pose(&found.pose);
+        let mut rings = visible(&self.setup, &param);
+        // The second measurement knows the widths of the rings.
+        rings.measure(&self.image, &self.setup.grid, &param, self.setup.polarisation);
+        let positions = rings.measure(&self.image, &self.setup.grid, &param, self.setup.polarisation);
+        let Some(solved) = improve(&positions, &param) else { return vec![] };
+        let frame = param.frame();
+        let seen = positions.iter().zip(&solved.used).filter(|(_, used)| **used).map(|(p, _)| {
+            let angle = self.setup.angles[p.line];
+            Seen {
+                at: p.at,
+                beyond: angle + p.shift * p.per_pixel - frame.tth(p.at).0,
+                angle,
+                per_pixel: p.per_pixel,
+                variance: p.variance + solved.systematic * solved.systematic,
+            }
+        });
+        seen.collect()
     }
 
     fn advance(&self, phase: Phase) -> Result<Phase, CalibrationError> {

@@ -56,6 +56,8 @@ pub struct Calibrate {
     ///
     /// Such as those over which lie the rings of something else.
     skip_rings: Vec<usize>,
+    /// The outermost ring that counts, from 1 at the beam outwards.
+    last_ring: Option<usize>,
     #[serde(skip)]
     #[schemars(skip)]
     work: Option<Work>,
@@ -184,6 +186,9 @@ impl Stage for Calibrate {
         }
         if self.skip_rings.contains(&0) {
             faults.add("skip_rings", "has ring 0, wanted numbers from 1");
+        }
+        if self.last_ring == Some(0) {
+            faults.add("last_ring", "is 0, wanted a number from 1");
         }
         if let Some(p) = self.polarisation.filter(|p| !(-1.0..=1.0).contains(p)) {
             faults.add("polarisation", format!("found {p}, wanted -1 to 1"));
@@ -353,22 +358,8 @@ impl Calibrate {
         let mut setup = Setup::new(grid, &self.powder()?, wavelength);
         setup.polarisation = self.polarisation;
         setup.distance = self.distance.map(|d| d.map(|d| d / 1e3));
-        let lines = setup.angles.len();
-        if let Some(beyond) = self.skip_rings.iter().find(|k| **k > lines) {
-            let error =
-                format!("`skip_rings` has ring {beyond}, the powder has {lines} lines that may be seen");
-            return Err(Error::recipe(error).help("rings are counted from 1 at the beam outwards"));
-        }
-        let mut number = 0;
-        setup.angles.retain(|_| {
-            number += 1;
-            !self.skip_rings.contains(&number)
-        });
-        if setup.angles.is_empty() {
-            let error =
-                format!("the powder has no line at a wavelength of {} angstrom", wavelength / ANGSTROM);
-            return Err(Error::recipe(error).help("check `energy`, `spacings` and `skip_rings`"));
-        }
+        setup.angles =
+            rings::visible_lines(setup.angles, &self.skip_rings, self.last_ring, wavelength / ANGSTROM)?;
         let acc = Accumulator::new(shape);
         Ok(Work { wavelength, pixel, setup, acc, running: None, estimate: None, end: End::Open })
     }
@@ -388,7 +379,7 @@ impl Calibrate {
 }
 
 /// The one of two places where a number is given.
-fn one(name: &str, parameter: &str, own: Option<f64>, input: Option<f64>) -> Result<f64> {
+pub(super) fn one(name: &str, parameter: &str, own: Option<f64>, input: Option<f64>) -> Result<f64> {
     match (own, input) {
         (Some(value), None) | (None, Some(value)) if value.is_finite() && value > 0.0 => Ok(value),
         (Some(_), Some(_)) => {
@@ -407,29 +398,7 @@ fn one(name: &str, parameter: &str, own: Option<f64>, input: Option<f64>) -> Res
 impl Work {
     /// Adds frames to the sums.
     fn add(&mut self, cx: &Cx, image: &Array, saturation: Option<f64>) -> Result<()> {
-        let [rows, columns] = self.acc.shape();
-        macro_rules! add {
-            ($t:ty) => {
-                for frame in image.as_slice::<$t>()?.chunks_exact(rows * columns) {
-                    cx.check()?;
-                    self.acc.add(frame, saturation);
-                }
-            };
-        }
-        match image.dtype() {
-            Dtype::U8 => add!(u8),
-            Dtype::U16 => add!(u16),
-            Dtype::U32 => add!(u32),
-            Dtype::I32 => add!(i32),
-            Dtype::F32 => add!(f32),
-            _ => {
-                for frame in image.to_f64()?.chunks_exact(rows * columns) {
-                    cx.check()?;
-                    self.acc.add(frame, saturation);
-                }
-            }
-        }
-        Ok(())
+        add_frames(cx, &mut self.acc, image, saturation)
     }
 
     /// Takes one step of refinement; returns whether another one would help.
@@ -471,8 +440,40 @@ impl Work {
     }
 }
 
+/// Adds frames to a sum.
+pub(super) fn add_frames(
+    cx: &Cx,
+    acc: &mut Accumulator,
+    image: &Array,
+    saturation: Option<f64>,
+) -> Result<()> {
+    let [rows, columns] = acc.shape();
+    macro_rules! add {
+        ($t:ty) => {
+            for frame in image.as_slice::<$t>()?.chunks_exact(rows * columns) {
+                cx.check()?;
+                acc.add(frame, saturation);
+            }
+        };
+    }
+    match image.dtype() {
+        Dtype::U8 => add!(u8),
+        Dtype::U16 => add!(u16),
+        Dtype::U32 => add!(u32),
+        Dtype::I32 => add!(i32),
+        Dtype::F32 => add!(f32),
+        _ => {
+            for frame in image.to_f64()?.chunks_exact(rows * columns) {
+                cx.check()?;
+                acc.add(frame, saturation);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What went wrong and what to try.
-fn told(error: CalibrationError) -> Error {
+pub(super) fn told(error: CalibrationError) -> Error {
     let text = error.to_string();
     match text.split_once("; ") {
         Some((what, help)) => Error::data(what).help(help),

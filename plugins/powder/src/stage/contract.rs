@@ -48,7 +48,7 @@ fn the_contract_of_stages_is_held() {
 #[test]
 fn the_family_is_complete_and_documented() {
     let names: Vec<String> = stages().iter().map(|d| d.name.clone()).collect();
-    assert_eq!(names, ["poni.write", "powder.calibrate", "powder.simulate"]);
+    assert_eq!(names, ["poni.write", "powder.calibrate", "powder.distances", "powder.simulate"]);
     for d in stages() {
         check_doc(&d.name, &d.doc);
         assert!(d.doc.contains("\n\nSource: "), "{}: no source of the method", d.name);
@@ -255,6 +255,9 @@ fn rings_that_are_skipped_do_not_count() {
     let (some, head) = calibrated(&format!("{set}\nskip_rings = [2]"));
     assert_eq!(number(&some, "rings_used"), number(&all, "rings_used") - 1.0);
     let (found, sigma) = (number(&some, "distance"), number(&some, "distance_sigma"));
+    let last = number(&all, "rings_used") - 1.0;
+    let (less, _) = calibrated(&format!("{set}\nlast_ring = {last}"));
+    assert_eq!(number(&less, "rings_used"), last);
     let Some(Value::Dict(truth)) = head.get("truth") else { panic!("the truth") };
     let wanted = truth.get("distance").unwrap().number().unwrap();
     assert!((found - wanted).abs() < 5.0 * sigma, "{found} ± {sigma}, wanted {wanted}");
@@ -403,4 +406,48 @@ fn what_is_not_known_or_known_twice_is_told() {
     fit.absorb(&cx, &Span::frames(0, 1), image(64)).unwrap();
     let error = fit.absorb(&cx, &Span::frames(1, 1), image(65)).unwrap_err();
     assert_eq!(error.message(), "frame 1: found frames of 64 x 65, wanted 64 x 64 as before");
+}
+
+// The truth is the simulation's input: 30 keV, believed to be 30.2; distances 20 and 26 mm along the normal of a detector
+// that is tilted by 1.2 and 0.6 degrees, so 20.0055 and 26.0071 mm along the beam, which is 6.0016 mm of reading.
+#[test]
+fn two_distances_tell_the_wavelength() {
+    let (frames, shape, mask) = super::simulate::example_distances();
+    let half = shape[0] / 2;
+    let secant = 1.0 / (1.2f64.to_radians().cos() * 0.6f64.to_radians().cos());
+    let readings: Vec<f64> = (0..shape[0]).map(|k| if k < half { 0.0 } else { 6.0 * secant }).collect();
+    let run = |set: &str| {
+        let Built::Fit(mut fit) = built("powder.distances", set).unwrap() else { panic!("a fit was built") };
+        let cx = RunCx::default();
+        let cx = Cx::new(&cx, "fit");
+        let input = Dict::new()
+            .with("image", Array::of(&shape, &frames).unwrap())
+            .with("position", Array::from_slice(&readings))
+            .with("mask", Array::of(&shape[1..], &mask).unwrap());
+        fit.absorb(&cx, &Span::frames(0, shape[0] as u64), input).unwrap();
+        assert!(fit.snapshot(&cx).unwrap().is_none());
+        fit.complete(&cx).unwrap();
+        while fit.refine(&cx, &Slice::one_step()).unwrap().more {}
+        fit.snapshot(&cx).unwrap().unwrap()
+    };
+    let set = "calibrant = \"Si\"\npixel = 150.0\npolarisation = 0.95\nenergy = ";
+    let out = run(&format!("{set}30.2"));
+    let number = |port: &str| out.need(port).unwrap().number().unwrap();
+    let near = |port: &str, truth: f64, sigma: f64| {
+        assert!((number(port) - truth).abs() < 5.0 * sigma, "{port}: {} for {truth}, {sigma}", number(port));
+    };
+    near("distance", 20.0 * secant, number("distance_sigma"));
+    let energy = 30.0;
+    near("energy", energy, energy * number("wavelength_sigma") / number("wavelength"));
+    near("row", 66.2, number("row_sigma"));
+    near("column", 61.5, number("column_sigma"));
+    near("rot1", 1.2, number("rot1_sigma"));
+    near("rot2", -0.6, number("rot2_sigma"));
+    assert!(number("wavelength_sigma") / number("wavelength") < 2e-3 && number("frames") == shape[0] as f64);
+    let poni = Poni::parse(out.need("poni").unwrap().text().unwrap()).unwrap();
+    assert!((poni.pose.dist * 1e3 - 26.0).abs() < 0.05, "{poni:?}");
+    // At the wrong wavelength, believed in, the rings do not lie on their lines at both.
+    let stiff = run(&format!("{set}30.2\nfit_wavelength = false"));
+    let worse = stiff.need("chi2_dof").unwrap().number().unwrap();
+    assert!(worse > 2.0 * number("chi2_dof"), "{worse}");
 }

@@ -7,6 +7,7 @@ mod play;
 mod simulate;
 
 mod calibrate;
+mod distances;
 mod kept;
 mod rings;
 

@@ -389,7 +389,18 @@ impl Simulate {
 
 /// Frames of the small experiment with their shape, and its mask.
 pub(crate) fn example_frames() -> (Vec<u16>, [usize; 3], Vec<u8>) {
-    let small = Simulate::small();
+    frames_of(&Simulate::small())
+}
+
+/// Frames of the small experiment at two readings 6 mm apart, and its mask.
+pub(crate) fn example_distances() -> (Vec<u16>, [usize; 3], Vec<u8>) {
+    let near = Simulate::small();
+    let (mut pixels, [n, rows, columns], mask) = frames_of(&near);
+    pixels.extend(frames_of(&Simulate { distance: near.distance + 6.0, ..Simulate::small() }).0);
+    (pixels, [2 * n, rows, columns], mask)
+}
+
+fn frames_of(small: &Simulate) -> (Vec<u16>, [usize; 3], Vec<u8>) {
     let model = small.model().expect("silicon is a known powder");
     let mut expected = model.expect();
     let mut mask = vec![0u8; expected.len()];

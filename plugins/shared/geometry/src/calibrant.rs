@@ -86,7 +86,13 @@ impl Calibrant {
     /// tetradecanol (C14H30O) from Brindley, Clays and Clay Minerals 29 (1981) 67. Others name their source beside them.
     pub fn named(name: &str) -> Result<Self, UnknownCalibrant> {
         let cubic = |a: f64, lattice| Kind::Cubic { a: a * 1e-10, lattice };
-        let (name, kind) = match name.to_lowercase().as_str() {
+        let lower = name.to_lowercase();
+        // As other programs spell them.
+        let plain = match lower.strip_prefix("alpha_").unwrap_or(&lower) {
+            "cristobaltite" => "cristobalite",
+            other => other,
+        };
+        let (name, kind) = match plain {
             "ceo2" => ("CeO2", cubic(5.411_65, Lattice::FaceCentred)),
             "lab6" => ("LaB6", cubic(4.156_826, Lattice::Primitive)),
             "si" => ("Si", cubic(5.431_179, Lattice::Diamond)),
@@ -251,6 +257,15 @@ mod tests {
                 let near = lines.iter().map(|l| (l.d * 1e10 / d - 1.0).abs()).fold(1.0, f64::min);
                 assert!(near < 4e-4, "{name}: {d} is not there, {near} off");
             }
+        }
+        // Its own spellings of some of them.
+        for (theirs, ours) in [
+            ("alpha_Al2O3", "Al2O3"),
+            ("alpha_Al2O3_SRM676a_2015", "Al2O3_SRM676a_2015"),
+            ("cristobaltite", "cristobalite"),
+        ] {
+            assert_eq!(Calibrant::named(theirs), Calibrant::named(ours), "{theirs}");
+            assert!(Calibrant::named(theirs).is_ok(), "{theirs}");
         }
         assert_eq!(Calibrant::names().filter(|n| Calibrant::named(n).is_ok()).count(), 37);
     }

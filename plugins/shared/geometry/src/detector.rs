@@ -9,7 +9,7 @@ pub struct Known {
     pub pixel: f64,
     /// Height of its pixels in metres.
     pub height: f64,
-    /// Rows and columns.
+    /// Rows and columns; zeros for a family of detectors.
     pub shape: [usize; 2],
     /// Rows and columns of one module.
     pub module: [usize; 2],
@@ -101,7 +101,13 @@ const MYTHEN: Known = Known {
 };
 
 // Manufacturer's data sheets: pixels 172, 150 and 75 micrometres.
+//
+// The bare families stand for detectors of any number of modules: files that name them give the shape.
 const TABLE: &[Known] = &[
+    known("pilatus", &PILATUS, 0, 0),
+    known("pilatus4", &PILATUS4, 0, 0),
+    known("eiger", &EIGER, 0, 0),
+    known("eiger2", &EIGER2, 0, 0),
     known("pilatus100k", &PILATUS, 195, 487),
     known("pilatus200k", &PILATUS, 407, 487),
     known("pilatus300k", &PILATUS, 619, 487),

@@ -175,7 +175,7 @@ impl Poni {
             version,
             detector,
             pixel: known.map(|k| [k.height, k.pixel]),
-            shape: known.map(|k| k.shape),
+            shape: known.map(|k| k.shape).filter(|shape| *shape != [0, 0]),
             orientation: Orientation::default(),
             sensor: None,
             config: Map::new(),
