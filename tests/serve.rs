@@ -175,3 +175,70 @@ fn jobs_are_run_again_from_their_files() {
     assert!(out.contains("\"result\": 36") && out.matches("state: success").count() == 2, "{out}");
     assert!(err.contains("found no `plugin_name`"), "{err}");
 }
+
+/// Sums a simulated detector that takes its time, with a checkpoint every few frames.
+const SLOW: &str = "# Sums a detector that takes its time.\nisard = \"0.1\"\nname = \"slow\"\n[run]\nseed = 3\nchunk = 2\n\
+    checkpoint_s = 0.1\n\
+    [stage.detector]\nuse = \"powder.simulate\"\nset = { frames = 60, shape = [64, 64] }\nrun = { pace = PACE }\n\
+    [stage.sum]\nuse = \"image.sum\"\nfrom = \"detector\"\n\
+    [stage.save]\nuse = \"hdf5.write\"\nfrom = \"sum\"\nset = { path = \"sum.h5\" }\n\
+    [stage.frames]\nuse = \"hdf5.write\"\nfrom = \"detector\"\nset = { path = \"frames.h5\" }\n\
+    [out]\nsum = \"sum.image\"\n";
+
+#[test]
+fn a_recipe_cut_off_by_a_kill_is_resumed_to_the_same_result() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    std::fs::create_dir(folder.join("recipes")).unwrap();
+    std::fs::write(folder.join("recipes/slow.toml"), SLOW.replace("PACE", "20.0")).unwrap();
+    std::fs::write(folder.join("recipes/quick.toml"), SLOW.replace("run = { pace = PACE }\n", "")).unwrap();
+    let more = ["--recipes", "recipes"];
+    let mut server = Server::start(folder, &more);
+    let (_, out, err) = server.isard(folder, &["submit", "recipe.slow"]);
+    assert_eq!(out, "1\n", "{err}");
+    // Killed when a checkpoint is there, long before the last of 60 frames at 20 a second.
+    let run = folder.join("jobs/0000/00001_run");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let begun = || {
+        let names = std::fs::read_dir(run.join(".isard")).into_iter().flatten().flatten();
+        names.filter(|e| e.file_name().to_string_lossy().contains("checkpoint")).count() > 0
+    };
+    while !begun() {
+        assert!(std::time::Instant::now() < deadline, "no checkpoint in {}", run.display());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    assert!(!run.join("sum.h5").exists(), "the run was over before it was killed");
+
+    let server = Server::start(folder, &more);
+    let (_, out, _) = server.isard(folder, &["jobs"]);
+    assert!(out.contains("(interrupted)"), "{out}");
+    let (code, out, err) = server.isard(folder, &["job", "1", "--resume"]);
+    assert_eq!((code, out.as_str()), (Some(0), "2\n"), "{err}");
+    let (code, out, err) = server.isard(folder, &["job", "2", "--wait"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let resumed = serde_json::from_str::<Json>(&out).unwrap();
+    assert!(resumed["run_folder"].as_str().unwrap().ends_with("00001_run"), "{out}");
+    let (code, out, err) = server.isard(folder, &["submit", "recipe.quick", "--wait"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let quick = serde_json::from_str::<Json>(&out).unwrap();
+    let total = |sum: &Json| {
+        let rows = sum["sum"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap().iter());
+        rows.map(|v| v.as_f64().unwrap()).sum::<f64>()
+    };
+    assert!(total(&quick) > 0.0);
+    assert_eq!(resumed["sum"], quick["sum"]);
+    // The recorded frames are the same, too.
+    let digest = |run: &Json| {
+        let text = std::fs::read_to_string(Path::new(run["run_folder"].as_str().unwrap()).join("run.json"));
+        let record: Json = serde_json::from_str(&text.unwrap()).unwrap();
+        record["content"].clone()
+    };
+    assert!(
+        digest(&quick).is_object() && digest(&resumed) == digest(&quick),
+        "{} {}",
+        digest(&resumed),
+        digest(&quick)
+    );
+}
