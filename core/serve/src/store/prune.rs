@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::now;
 
@@ -26,21 +26,26 @@ impl Keep {
 ///
 /// The latest job always stays: ids go on from it.
 pub(super) fn prune(connection: &mut Connection, keep: &Keep, most: usize) -> rusqlite::Result<(usize, u64)> {
-    let ends = "SELECT min(id), max(id) FROM job";
-    let pair = |row: &rusqlite::Row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?));
-    let (Some(first), Some(last)) = connection.prepare_cached(ends)?.query_row([], pair)? else {
-        return Ok((0, 0));
+    let end = |text: &str| {
+        let row = |row: &rusqlite::Row| Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?));
+        connection.prepare_cached(text)?.query_row([], row).optional()
     };
+    let oldest = end("SELECT id, created FROM job ORDER BY id LIMIT 1")?;
+    let newest = end("SELECT id, created FROM job ORDER BY id DESC LIMIT 1")?;
+    let (Some((first, created)), Some((last, _))) = (oldest, newest) else { return Ok((0, 0)) };
     let beyond = keep.jobs.map_or(i64::MIN, |n| last.saturating_sub(i64::try_from(n).unwrap_or(i64::MAX)));
     let before = keep.age.map_or(f64::NEG_INFINITY, |age| now() - age.as_secs_f64());
-    // A window, so that nothing but the oldest rows is ever looked at.
-    let window = first.saturating_add(4 * most as i64).min(last - 1);
+    // The usual case costs two rows.
+    if first > beyond && created >= before {
+        return Ok((0, 0));
+    }
+    // The oldest rows alone are looked at, and some more for those among them that have not ended.
     let ids: Vec<i64> = connection
         .prepare_cached(
-            "SELECT job.id FROM job JOIN done USING (id) \
-             WHERE job.id <= ?1 AND (job.id <= ?2 OR job.created < ?3) ORDER BY job.id LIMIT ?4",
+            "SELECT id FROM (SELECT id, created FROM job ORDER BY id LIMIT ?1) JOIN done USING (id) \
+             WHERE id < ?2 AND (id <= ?3 OR created < ?4) ORDER BY id LIMIT ?5",
         )?
-        .query_map(params![window, beyond, before, most as i64], |row| row.get(0))?
+        .query_map(params![2 * most as i64 + 1000, last, beyond, before, most as i64], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     if ids.is_empty() {
         return Ok((0, 0));

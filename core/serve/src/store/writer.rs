@@ -170,7 +170,11 @@ impl Shared {
             // Twice as fast as jobs come, so that a backlog melts.
             let most = 2 * group.iter().filter(|c| matches!(c, Change::Accept { .. })).count();
             self.settle(&mut connection, group, closed);
-            more = most > 0 && self.forget(&mut connection, keep, most);
+            if most > 0 {
+                self.forget(&mut connection, keep, most);
+            }
+            // What ended just now may be old already: it is looked at when nothing else is to be done.
+            more = keep.cuts();
         }
     }
 

@@ -124,7 +124,7 @@ pub(crate) struct Series {
 
 enum Kind {
     /// Frames, and their errors where there is a formula.
-    Frames(Frame),
+    Frames(Box<Frame>),
     /// Curves or maps.
     Integrated { made: Arc<Integrator>, absolute: f64, data: Vec<f32>, errors: Vec<f32>, record: Vec<u64> },
 }
@@ -166,12 +166,12 @@ impl Series {
             None => {
                 let dtype = if product == Product::Raw { frames.dtype.into() } else { H5::F32 };
                 let errors = chain.formula.is_some() && product != Product::Raw;
-                Kind::Frames(Frame {
+                Kind::Frames(Box::new(Frame {
                     data: Stack::new(&path, dtype, shape, total, packed),
                     errors: errors.then(|| Stack::new(&path, H5::F32, shape, total, packed)),
                     divisor: (0..shape[0] * shape[1]).map(|k| chain.divisor(&product, k)).collect(),
                     empty: chain.dummy.map_or(0.0, |[value, _]| value),
-                })
+                }))
             }
         };
         Ok(Series { name, path, product, kind })
@@ -217,7 +217,8 @@ impl Series {
             image.nexus_data(&results, "data", axes).map_err(h5)?;
             axis(image, &format!("{results}/t"), times).map_err(h5)?;
             match kind {
-                Kind::Frames(Frame { data, errors, .. }) => {
+                Kind::Frames(frames) => {
+                    let Frame { data, errors, .. } = *frames;
                     data.close(image, &format!("{results}/data"))?;
                     if let Some(errors) = errors {
                         errors.close(image, &format!("{results}/data_errors"))?;

@@ -17,6 +17,9 @@ use crate::paths::Several;
 
 /// Files that are read at once; each is integrated by the thread that read it.
 const AT_ONCE: usize = 16;
+/// What became of a file: results of its frames, and the frames where they are kept.
+type Part = (Vec<Result1>, Option<Array>);
+
 /// Radial bins that a profile along the azimuth is averaged over.
 const ACROSS: usize = 100;
 
@@ -331,9 +334,8 @@ impl Scan {
         like: &Frames,
         files: &[PathBuf],
         keep: bool,
-    ) -> Result<Vec<(Vec<Result1>, Option<Array>)>> {
-        let slots: Vec<Mutex<Option<(Vec<Result1>, Option<Array>)>>> =
-            files.iter().map(|_| Mutex::new(None)).collect();
+    ) -> Result<Vec<Part>> {
+        let slots: Vec<Mutex<Option<Part>>> = files.iter().map(|_| Mutex::new(None)).collect();
         // A view of the engine stays on its thread; what it is needed for here is a buffer.
         cx.par(files.len(), |k| {
             let name = files[k].display().to_string();

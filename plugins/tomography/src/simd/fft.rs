@@ -61,12 +61,8 @@ pub(super) fn convolve<const H: usize>(plan: &Plan, re: &mut [[f32; H]], im: &mu
         pairs(re, im);
     }
     for ((re, im), h) in re.iter_mut().zip(im.iter_mut()).zip(&plan.spectrum) {
-        for l in 0..H {
-            re[l] *= h;
-        }
-        for l in 0..H {
-            im[l] *= h;
-        }
+        re.iter_mut().for_each(|v| *v *= h);
+        im.iter_mut().for_each(|v| *v *= h);
     }
     if m == 2 {
         pairs(re, im);
