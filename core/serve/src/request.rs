@@ -63,6 +63,14 @@ pub(crate) fn names_file(text: &str) -> bool {
     !(bare.is_empty() || bare.starts_with(['{', '[', '"']))
 }
 
+/// The dictionary of a JSON object.
+pub fn dictionary(input: &serde_json::Value) -> Result<Dict> {
+    match Value::from_json(input)? {
+        Value::Dict(dict) => Ok(dict),
+        other => Err(Error::data(format!("the input of a job is {}, wanted an object", other.describe()))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,13 +88,5 @@ mod tests {
         let away = outside.path().join("in.json").display().to_string();
         assert!(input_of(&away, &confine).unwrap_err().to_string().contains("leads outside"));
         assert!(input_of("none.json", &confine).unwrap_err().to_string().contains("not JSON"));
-    }
-}
-
-/// The dictionary of a JSON object.
-pub fn dictionary(input: &serde_json::Value) -> Result<Dict> {
-    match Value::from_json(input)? {
-        Value::Dict(dict) => Ok(dict),
-        other => Err(Error::data(format!("the input of a job is {}, wanted an object", other.describe()))),
     }
 }

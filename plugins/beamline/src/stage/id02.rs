@@ -275,10 +275,10 @@ impl Task for SingleDetector {
             let path = Path::new(&self.output_dir).join(format!("{base}_{name}.h5"));
             series.push(Series::new(cx, product, name, path, &chain, &frames)?);
         }
-        for frame in 0..frames.count {
+        for (frame, reading) in monitor.iter().enumerate() {
             cx.check()?;
             let array = frames.read(cx, frame, 1)?;
-            let steps = chain.steps(&array, monitor[frame] / self.scaling_factor)?;
+            let steps = chain.steps(&array, reading / self.scaling_factor)?;
             for one in &mut series {
                 one.take(cx, &array, &steps)?;
             }

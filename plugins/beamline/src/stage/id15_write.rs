@@ -91,6 +91,9 @@ fn along(map: &Result1, azimuths: usize) -> impl Iterator<Item = f32> + '_ {
     )
 }
 
+/// The name of an axis, its unit, and its values.
+type Axis<'a> = (&'a str, &'a str, Vec<f32>);
+
 /// What is to be written.
 pub(crate) struct Save {
     pub(crate) plugin: String,
@@ -128,7 +131,7 @@ impl Save {
         let out = narrow(integrator.shares.radial_axis(&unit));
         let (name, symbol) = (unit.quantity(), unit.symbol());
         // The record, the axes by name, and what each holds.
-        let (record, axes): (Vec<u64>, Vec<(&str, &str, Vec<f32>)>) = match self.way {
+        let (record, axes): (Vec<u64>, Vec<Axis>) = match self.way {
             Way::IntegrateRadial => (vec![self.bins as u64], vec![("chi", "deg", around())]),
             Way::Integrate2d => (
                 vec![self.azimuths as u64, self.bins as u64],

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use isard_azimuthal::ErrorModel;
 use isard_core::prelude::*;
+use isard_core::schemars;
 use isard_core::store::utc_now;
-use isard_core::{dispatch, schemars};
 use isard_files::{edf, tiff};
 use isard_h5::{Attr, Dtype as H5};
 use serde_json::json;
@@ -147,19 +147,23 @@ fn add(frames: &Array, sum: &mut [i64]) -> Result<()> {
         };
     }
     unsigned!(U8 u8, U16 u16, U32 u32);
-    let whole = frames.dtype();
-    if whole.is_float() || whole == Dtype::U64 {
-        return Err(Error::data(format!("frames of {whole} cannot be summed, wanted counts")));
+    match frames.dtype() {
+        Dtype::I8 => signed::<i8>(frames, sum),
+        Dtype::I16 => signed::<i16>(frames, sum),
+        Dtype::I32 => signed::<i32>(frames, sum),
+        Dtype::I64 => signed::<i64>(frames, sum),
+        other => Err(Error::data(format!("frames of {other} cannot be summed, wanted counts"))),
     }
-    dispatch!(whole, T => {
-        for frame in frames.as_slice::<T>()?.chunks_exact(sum.len().max(1)) {
-            for (sum, v) in sum.iter_mut().zip(frame) {
-                let v = *v as i64;
-                *sum = if v < 0 || *sum < 0 { -1 } else { *sum + v };
-            }
+}
+
+fn signed<T: Element + Into<i64>>(frames: &Array, sum: &mut [i64]) -> Result<()> {
+    for frame in frames.as_slice::<T>()?.chunks_exact(sum.len().max(1)) {
+        for (sum, v) in sum.iter_mut().zip(frame) {
+            let v: i64 = (*v).into();
+            *sum = if v < 0 || *sum < 0 { -1 } else { *sum + v };
         }
-        Ok(())
-    }, complex => Err(Error::data("found complex pixels, wanted counts")))
+    }
+    Ok(())
 }
 
 fn convert(cx: &Cx, file: &Path, to: &Path) -> Result<Dict> {
