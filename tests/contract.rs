@@ -6,8 +6,9 @@ use isard_core::contract;
 use isard_core::registry::Registry;
 
 /// Families are tested side by side; a new one is caught by the test after them.
-const FAMILIES: [&str; 12] = [
+const FAMILIES: [&str; 13] = [
     "isard-azimuthal",
+    "isard-beamline",
     "isard-dct",
     "isard-files",
     "isard-hedm",
@@ -24,6 +25,11 @@ const FAMILIES: [&str; 12] = [
 #[test]
 fn azimuthal_holds_the_contract() {
     contract::check_all("isard-azimuthal");
+}
+
+#[test]
+fn beamlines_hold_the_contract() {
+    contract::check_all("isard-beamline");
 }
 
 #[test]

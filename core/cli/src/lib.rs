@@ -10,6 +10,7 @@ use isard_core::registry::Registry;
 
 // Naming a plugin crate links it: its declarations are found through the inventory.
 use isard_azimuthal as _;
+use isard_beamline as _;
 use isard_dct as _;
 use isard_files as _;
 use isard_hedm as _;

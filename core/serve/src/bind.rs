@@ -16,12 +16,17 @@ use crate::json;
 /// What the server adds to every input.
 pub const ADDED: [&str; 2] = ["plugin_name", "job_id"];
 
+/// Parameters that name jobs to come after.
+const FOLLOWED: [&str; 2] = ["metadata_job", "wait_for"];
+
 /// A task with what is known of its parameters.
 pub struct Task {
     /// Its declaration.
     pub declaration: Arc<Declaration>,
     parameters: HashSet<String>,
     open: bool,
+    /// Its parameters that name jobs to come after.
+    follows: Vec<&'static str>,
     defaults: OnceLock<Option<serde_json::Value>>,
 }
 
@@ -29,14 +34,39 @@ impl Task {
     /// A task of its declaration.
     pub fn new(declaration: Arc<Declaration>) -> Task {
         let properties = declaration.schema.get("properties").and_then(|p| p.as_object());
-        let parameters = properties.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        let parameters: HashSet<String> =
+            properties.into_iter().flatten().map(|(name, _)| name.clone()).collect();
         let open = declaration.inputs.iter().any(|port| port.open);
-        Task { declaration, parameters, open, defaults: OnceLock::new() }
+        let follows = FOLLOWED.into_iter().filter(|name| parameters.contains(*name)).collect();
+        Task { declaration, parameters, open, follows, defaults: OnceLock::new() }
+    }
+
+    /// The jobs that an input names as those to come after; none for plugins that have no such parameter.
+    pub fn follows(&self, input: &Dict) -> Vec<i64> {
+        let ids = |value: &Value| match value {
+            Value::Int(id) => vec![*id],
+            Value::List(list) => {
+                list.iter().filter_map(|v| if let Value::Int(id) = v { Some(*id) } else { None }).collect()
+            }
+            _ => vec![],
+        };
+        self.follows.iter().filter_map(|name| input.get(name)).flat_map(ids).collect()
     }
 
     /// Whether it has an input or a parameter of a name.
     pub fn knows(&self, name: &str) -> bool {
-        self.parameters.contains(name) || self.declaration.inputs.iter().any(|p| !p.open && p.name == name)
+        self.parameter_of(name).is_some() || self.declaration.inputs.iter().any(|p| !p.open && p.name == name)
+    }
+
+    /// The parameter that a key stands for: `do_SA` is `do_sa`, as names of plugins have no case either.
+    fn parameter_of(&self, key: &str) -> Option<&str> {
+        if let Some(name) = self.parameters.get(key) {
+            return Some(name);
+        }
+        match key.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => self.parameters.get(&key.to_lowercase()).map(String::as_str),
+            false => None,
+        }
     }
 
     /// Splits an input into checked parameters and ports; `add` gives what the server adds, where it is wanted.
@@ -58,8 +88,14 @@ impl Task {
             if let Some(port) = self.declaration.inputs.iter().find(|p| !p.open && p.name == name) {
                 let value = fit(&port.kind, value, confine, run).at(|| format!("input `{name}`"))?;
                 ports.set(key.clone(), value);
-            } else if self.parameters.contains(name) {
-                set.insert(name.to_owned(), self.parameter(name, value, confine)?);
+            } else if let Some(name) = self.parameter_of(name) {
+                let value = self.parameter(name, value, confine)?;
+                if set.insert(name.to_owned(), value).is_some() {
+                    let text = format!("`{name}` stands twice in the input, with capitals and without");
+                    return Err(Error::recipe(text).help("leave one out"));
+                }
+            } else if name == "do_profiling" {
+                tracing::warn!("`do_profiling` is a switch of the older server and does nothing here.");
             } else if self.open {
                 ports.set(key.clone(), value.clone());
             } else {

@@ -47,6 +47,10 @@ pub struct Config {
     pub window: Duration,
     /// Waits for the disk at each write, so that a power cut loses nothing either.
     pub sync: bool,
+    /// Ended jobs that stay on disk, in the database and as files; none keeps all.
+    pub keep_jobs: Option<u64>,
+    /// How long ended jobs stay in the database, with their files; none is for ever.
+    pub keep_for: Option<Duration>,
     /// What happens to jobs that were cut off.
     pub recovery: Recovery,
     /// Plugin libraries.
@@ -88,6 +92,8 @@ impl Default for Config {
             store: None,
             window: Duration::from_millis(2),
             sync: true,
+            keep_jobs: Some(1_000_000),
+            keep_for: Some(Duration::from_secs(30 * 86_400)),
             recovery: Recovery::Mark,
             libraries: vec![],
             plugin_folders: vec![],

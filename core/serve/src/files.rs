@@ -1,17 +1,25 @@
 //! The folder of the jobs: two files for each, and the runs of recipes.
 
-use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use isard_core::error::{Error, Result};
 use isard_core::store::utc_now;
+use rustix::fs::{Mode, OFlags, openat};
+
+/// Folders of thousands that are kept open: jobs end a little out of order.
+const OPEN: usize = 3;
 
 /// The folder of the jobs.
 pub struct Folder {
     root: PathBuf,
-    /// Folders of thousands that are there.
-    made: Mutex<HashSet<u64>>,
+    /// Folders of thousands that are open, the newest last: a file is then made without walking its path.
+    open: Mutex<Vec<(u64, Arc<OwnedFd>)>>,
+    /// The thousand up to which files were removed.
+    forgotten: Mutex<u64>,
 }
 
 impl Folder {
@@ -19,7 +27,7 @@ impl Folder {
     pub fn open(root: &Path) -> Result<Folder> {
         std::fs::create_dir_all(root).map_err(|e| Error::io("cannot make the folder", root, &e))?;
         let root = root.canonicalize().map_err(|e| Error::io("cannot open the folder", root, &e))?;
-        Ok(Folder { root, made: Mutex::default() })
+        Ok(Folder { root, open: Mutex::default(), forgotten: Mutex::default() })
     }
 
     /// A folder of its own below another one, as users know it: `dahu_2026-01-31T12h00m59`.
@@ -47,20 +55,74 @@ impl Folder {
 
     /// Writes the files of a job.
     pub fn write(&self, id: u64, plugin: &str, input: &str, output: &str) -> Result<()> {
-        let folder = self.thousand(id);
-        let failed = |path: &Path, e: std::io::Error| Error::io("cannot write", path, &e);
-        let thousand = id / 1000;
-        let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&thousand);
-        if !known {
-            std::fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(thousand);
-        }
         let name = safe(plugin);
-        for (ending, text) in [("inp", input), ("out", output)] {
-            let path = folder.join(format!("{id:05}_{name}.{ending}"));
-            std::fs::write(&path, text).map_err(|e| failed(&path, e))?;
+        let put = || -> io::Result<()> {
+            let folder = self.opened(id / 1000)?;
+            for (ending, text) in [("inp", input), ("out", output)] {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+                let file =
+                    openat(&folder, format!("{id:05}_{name}.{ending}"), flags, Mode::from_raw_mode(0o666))?;
+                File::from(file).write_all(text.as_bytes())?;
+            }
+            Ok(())
+        };
+        // Somebody may have removed the folder while it was open: then it is made anew.
+        let again = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                self.list().retain(|(k, _)| *k != id / 1000);
+                put()
+            }
+            _ => Err(error),
+        };
+        put().or_else(again).map_err(|e| {
+            let path = self.thousand(id).join(format!("{id:05}_{name}"));
+            Error::io("cannot write", &path, &e)
+        })
+    }
+
+    /// The open folder of a thousand, made if it is not there.
+    fn opened(&self, thousand: u64) -> io::Result<Arc<OwnedFd>> {
+        let mut open = self.list();
+        if let Some((_, folder)) = open.iter().find(|(k, _)| *k == thousand) {
+            return Ok(folder.clone());
         }
-        Ok(())
+        let path = self.thousand(thousand * 1000);
+        std::fs::create_dir_all(&path)?;
+        let folder = Arc::new(OwnedFd::from(File::open(&path)?));
+        open.push((thousand, folder.clone()));
+        if open.len() > OPEN {
+            open.remove(0);
+        }
+        Ok(folder)
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Arc<OwnedFd>)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the files of whole thousands of jobs up to an id, a thousand a call; says whether one was removed.
+    ///
+    /// What runs of recipes have left stays: these are results.
+    pub fn forget(&self, last: u64) -> Result<bool> {
+        let mut next = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        if *next >= (last + 1) / 1000 {
+            return Ok(false);
+        }
+        let thousand = *next;
+        *next += 1;
+        let folder = self.thousand(thousand * 1000);
+        let Ok(list) = std::fs::read_dir(&folder) else { return Ok(true) };
+        for path in list.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ours =
+                name.split_once('_').is_some_and(|(id, _)| id.parse::<u64>().is_ok_and(|id| id <= last));
+            if ours && (name.ends_with(".inp") || name.ends_with(".out")) {
+                std::fs::remove_file(&path).map_err(|e| Error::io("cannot remove", &path, &e))?;
+            }
+        }
+        // It stays where a run of a recipe is in it.
+        let _ = std::fs::remove_dir(&folder);
+        Ok(true)
     }
 
     /// The text of a job's file: `inp` or `out`.
@@ -99,6 +161,24 @@ mod tests {
     fn names_of_clients_cannot_leave_the_folder() {
         assert_eq!(safe("../../etc/x y.z"), ".._.._etc_x_y.z");
         assert_eq!(safe("example.square"), "example.square");
+    }
+
+    #[test]
+    fn files_of_old_thousands_go_and_runs_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for id in [1, 999, 1000, 2500] {
+            folder.write(id, "example.noop", "{}", "{}").unwrap();
+        }
+        std::fs::create_dir(folder.run(7)).unwrap();
+        while folder.forget(2400).unwrap() {}
+        let there = |name: &str| root.path().join(name).exists();
+        assert!(!there("0000/00001_example.noop.inp") && !there("0000/00999_example.noop.out"));
+        assert!(there("0000/00007_run") && !there("0001") && there("0002/02500_example.noop.out"));
+        // A folder that is gone while it is open is made again.
+        std::fs::remove_dir_all(root.path().join("0002")).unwrap();
+        folder.write(2501, "example.noop", "{}", "{}").unwrap();
+        assert_eq!(folder.read(2501, "out").unwrap().as_deref(), Some("{}"));
     }
 
     #[test]

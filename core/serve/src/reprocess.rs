@@ -176,7 +176,7 @@ impl Again<'_> {
         let what = safe(plugin.rsplit('.').next().unwrap_or(plugin));
         for (ending, dict) in [("inp", input), ("out", output)] {
             let path = self.folder.root().join(format!("{index:05}_{what}.{ending}"));
-            let text = json::indented(&json::object(dict, self.config.not_numbers));
+            let text = json::spread(dict, self.config.not_numbers);
             std::fs::write(&path, text).map_err(|e| Error::io("cannot write", &path, &e))?;
         }
         Ok(())

@@ -3,6 +3,9 @@
 //! `cargo test --release -p isard-serve --test load -- --nocapture --test-threads 1` prints the figures.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../engine/tests/load/library.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
+mod library;
 mod support;
 
 use std::io::Write;
@@ -11,9 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use isard_core::load::isolate;
 use isard_serve::client::Client;
 use isard_serve::net::{Options, Server};
-use isard_serve::{Config, Confine, Jobs, State};
+use isard_serve::{Config, Confine, InHosts, Jobs, State};
 use serde_json::json;
 use support::{cpu, request, until};
 
@@ -249,4 +253,79 @@ fn many_clients_over_http_with_jobs_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     let (n, several) = if full() { (200_000, 200) } else { (2_000, 20) };
     clients(n, several, Some(folder.path().join("jobs.sqlite")));
+}
+
+/// Built-in plugins and a loaded one in host processes, side by side, with crashes among them.
+#[test]
+fn many_clients_with_built_in_and_isolated_plugins() {
+    let library = library::misbehaving();
+    isolate::use_host(&library.parent().unwrap().join("isard-misbehave-host"));
+    let (n, several) = if full() { (1_000_000, 200) } else { (4_000, 20) };
+    let config = Config {
+        workers: 2,
+        history: 1000,
+        libraries: vec![library.to_owned()],
+        isolated: Arc::new(InHosts::new(2)),
+        ..Config::default()
+    };
+    let jobs = Arc::new(Jobs::open(config).unwrap());
+    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = Server::start(jobs.clone(), Options { bind, rate: 0, ..Options::default() }).unwrap();
+    let address = server.address().to_string();
+    let (all, tenth) = (Arc::new(Mutex::new(vec![])), Arc::new(AtomicU64::new(0)));
+    let (begun, before) = (Instant::now(), cpu());
+    let each = n / several;
+    let work = |client: u64| {
+        let (address, all, tenth) = (address.clone(), all.clone(), tenth.clone());
+        move || {
+            let mut http = Client::new(&address, None);
+            let mut times = Vec::with_capacity(each as usize);
+            let mut last = json!(0);
+            for i in 0..each {
+                let begun = Instant::now();
+                // One in ten runs in a process of its own; one of these in a hundred takes its process with it.
+                let crash = client == 0 && i % 1000 == 100;
+                let call = match i % 10 {
+                    0 => {
+                        json!(["test.job", { "what": if crash { "abort" } else { "sum" }, "image": [[client, 2], [3, 4]] }])
+                    }
+                    _ => json!(["example.square", { "x": client }]),
+                };
+                last = http.call("startJob", call).unwrap();
+                times.push(begun.elapsed().as_secs_f32());
+                // A queue without end would only show how much fits into it.
+                if i % 100 == 99 {
+                    http.call("waitJob", json!([last, 600])).unwrap();
+                }
+                if i == each / 10 {
+                    tenth.fetch_max(memory(), Ordering::Relaxed);
+                }
+            }
+            assert_eq!(http.call("waitJob", json!([last, 600])).unwrap(), "success");
+            let sum = json!(["test.job", { "what": "sum", "image": [[client, 2], [3, 4]] }]);
+            let id = http.call("startJob", sum).unwrap();
+            assert_eq!(http.call("waitJob", json!([id, 600])).unwrap(), "success");
+            assert_eq!(http.call("getJobOutput", json!([id])).unwrap()["sum"], client as f64 + 9.0);
+            all.lock().unwrap().extend(times);
+        }
+    };
+    let threads: Vec<_> = (0..several).map(|client| std::thread::spawn(work(client))).collect();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    let (total, crashes) = (each * several + several, each.saturating_sub(100).div_ceil(1000));
+    until("no job is lost", || {
+        let numbers = jobs.numbers();
+        numbers.success + numbers.failure == total
+    });
+    assert_eq!(jobs.numbers().failure, crashes, "a crash is the failure of its own job alone");
+    let seconds = begun.elapsed().as_secs_f64();
+    let cost = (cpu() - before).as_secs_f64() * 1e6 / n as f64;
+    let mut times: Vec<f64> = all.lock().unwrap().iter().map(|t| f64::from(*t) * 1e3).collect();
+    let (mid, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    let grown = memory() as f64 - tenth.load(Ordering::Relaxed) as f64 - 24.0 * n as f64;
+    eprintln!(
+        "HTTP, {several} clients, one job in ten isolated, {crashes} crashes: {:.0} jobs/s, median {mid:.2} ms, \
+         p99 {p99:.2} ms, CPU {cost:.1} us a job with its client, {grown:.0} bytes more from a tenth on",
+        n as f64 / seconds
+    );
+    assert!(grown < 48e6, "{grown}");
 }

@@ -191,3 +191,36 @@ fn an_interrupted_recipe_is_resumed() {
     assert!(jobs.abort(again as i64).unwrap());
     assert!(!root.path().join("0000/00002_run").exists());
 }
+
+/// What is kept has an end: the newest so many, and all that have not ended; ids go on.
+#[test]
+fn old_jobs_are_forgotten_with_their_files() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("recipes")).unwrap();
+    let few = Config { keep_jobs: Some(50), history: 10, files: true, ..config(root.path()) };
+    let jobs = Jobs::open(few.clone()).unwrap();
+    let held = jobs.start(request("example.sleep", r#"{"t": 600}"#)).unwrap();
+    let after = jobs.start(Request { after: vec![held as i64], ..request("example.noop", "{}") }).unwrap();
+    for _ in 0..2100 {
+        jobs.start_then(request("example.noop", "{}"), |_| ());
+    }
+    until("all have ended", || jobs.numbers().success == 2100);
+    let oldest = || jobs.list(&Filter { limit: 5000, ..Filter::default() }).unwrap();
+    until("old ones are forgotten", || oldest().len() <= 60);
+    let left: Vec<u64> = oldest().iter().map(|info| info.id).collect();
+    assert!(left.contains(&held) && left.contains(&after) && left.contains(&2102), "{left:?}");
+    let files = |thousand: &str| std::fs::read_dir(root.path().join(thousand)).map_or(0, Iterator::count);
+    until("their files are gone", || files("0000") == 0 && files("0001") == 0);
+    assert!(files("0002") >= 100);
+    assert!(jobs.state(500).unwrap_err().to_string().contains("no job 500"));
+    assert!(jobs.abort(held as i64).unwrap());
+    until("the one behind it has ended", || jobs.state(after as i64).unwrap() == State::Failure);
+    jobs.close(Duration::ZERO);
+    drop(jobs);
+    // Everything is too old now but the latest, from which ids go on.
+    let none = Config { keep_jobs: None, keep_for: Some(Duration::ZERO), ..few };
+    let jobs = Jobs::open(none).unwrap();
+    let list = || jobs.list(&Filter { limit: 5000, ..Filter::default() }).unwrap();
+    until("the rest is forgotten", || list().len() == 1);
+    assert_eq!(jobs.start(request("example.noop", "{}")).unwrap(), 2103);
+}

@@ -58,6 +58,12 @@ pub struct ServeArguments {
     /// Write no files of input and output; the database has them.
     #[arg(long)]
     no_files: bool,
+    /// Ended jobs that are kept on disk at most; 0 keeps all.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    keep_jobs: u64,
+    /// Days that ended jobs are kept on disk; 0 is for ever. What runs of recipes have left is never removed.
+    #[arg(long, value_name = "DAYS", default_value_t = 30.0)]
+    keep_days: f64,
     /// Run jobs again that the end of an earlier server cut off, instead of marking them.
     #[arg(long)]
     restart_interrupted: bool,
@@ -141,6 +147,8 @@ fn config(arguments: &ServeArguments) -> Result<Config, Error> {
         store: (!arguments.in_memory).then(|| arguments.dir.join("jobs.sqlite")),
         window: Duration::from_millis(arguments.window),
         sync: !arguments.no_sync,
+        keep_jobs: (arguments.keep_jobs > 0).then_some(arguments.keep_jobs),
+        keep_for: (arguments.keep_days > 0.0).then(|| seconds(86_400.0 * arguments.keep_days)).transpose()?,
         recovery: if arguments.restart_interrupted { Recovery::Restart } else { Recovery::Mark },
         recipe_folders: arguments.recipes.clone(),
         watch: (arguments.watch > 0.0).then(|| seconds(arguments.watch)).transpose()?,

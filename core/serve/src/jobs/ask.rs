@@ -117,7 +117,7 @@ impl Jobs {
             && let Some(folder) = &self.shared.folder
         {
             let how = self.shared.config.not_numbers;
-            let text = |dict: &Dict| json::indented(&json::object(dict, how));
+            let text = |dict: &Dict| json::spread(dict, how);
             folder.write(id, &job.plugin, &text(&self.shared.described(&job)), &text(&output))?;
         } else if self.shared.store.is_none() && self.shared.folder.is_none() {
             return Err(Error::recipe(format!(

@@ -114,8 +114,13 @@ impl Shared {
         if self.closing.load(Ordering::Acquire) {
             return Err(Error::new(Blame::Resources, "the server is closing and accepts no more jobs"));
         }
+        let plugin = self.catalog.find(&request.plugin).ok();
+        let named = match plugin.as_deref() {
+            Some(Plugin::Task(task)) => task.follows(&request.input),
+            _ => vec![],
+        };
         let mut after = vec![];
-        for id in request.after {
+        for id in request.after.into_iter().chain(named) {
             let id = self.resolve(id)?;
             self.state_of(id)?;
             if !after.contains(&id) {
@@ -124,7 +129,7 @@ impl Shared {
         }
         let seed = Seed {
             id: 0,
-            recipe: self.is_recipe(&request.plugin),
+            recipe: matches!(plugin.as_deref(), Some(Plugin::Recipe(_))),
             plugin: request.plugin.into(),
             priority: request.priority,
             after,

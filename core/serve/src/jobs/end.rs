@@ -75,10 +75,7 @@ impl Shared {
         {
             let how = self.config.not_numbers;
             let input = self.described(&job);
-            let text = |dict: &Dict| match how {
-                NotNumbers::Bare => json::compact(dict, how),
-                _ => json::indented(&json::object(dict, how)),
-            };
+            let text = |dict: &Dict| json::spread(dict, how);
             if let Err(error) = folder.write(job.id, &job.plugin, &text(&input), &text(&output)) {
                 state = State::Failure;
                 add_error(&mut output, &error);

@@ -26,7 +26,7 @@ use crate::event::Event;
 use crate::files::Folder;
 use crate::state::State;
 use crate::statistics::Statistics;
-use crate::store::Store;
+use crate::store::{Keep, Store};
 use index::Index;
 use queue::Queue;
 use work::Running;
@@ -107,7 +107,10 @@ impl Jobs {
         let catalog = Catalog::new(&config)?;
         let folder = config.folder.as_deref().map(Folder::open).transpose()?;
         let store = match &config.store {
-            Some(path) => Some(Store::open(path, config.window, config.sync)?),
+            Some(path) => {
+                let keep = Keep { jobs: config.keep_jobs, age: config.keep_for };
+                Some(Store::open(path, config.window, config.sync, keep)?)
+            }
             None => None,
         };
         let first = store.as_ref().map_or(Ok(0), Store::last)? + 1;

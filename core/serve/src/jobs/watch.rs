@@ -30,6 +30,7 @@ impl Shared {
                 }
                 shared.end_late_jobs();
                 shared.replace_held_workers();
+                shared.forget_files();
                 if shared.config.watch.is_some_and(|pause| looked.elapsed() >= pause) {
                     looked = Instant::now();
                     shared.look_at_plugins();
@@ -76,6 +77,21 @@ impl Shared {
             if let Err(error) = self.start_worker() {
                 tracing::error!(%error, "No worker can be started in place of one that is held.");
             }
+        }
+    }
+
+    /// Removes files of jobs that are forgotten: a thousand at a time.
+    fn forget_files(&self) {
+        let Some(folder) = &self.folder else { return };
+        let last = match (&self.store, self.config.keep_jobs) {
+            (Some(store), _) => store.forgotten(),
+            (None, Some(most)) => (self.next.load(Ordering::Acquire) - 1).saturating_sub(most),
+            (None, None) => 0,
+        };
+        if last > 0
+            && let Err(error) = folder.forget(last)
+        {
+            tracing::warn!(%error, "Files of old jobs cannot be removed.");
         }
     }
 

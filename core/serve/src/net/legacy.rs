@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::jobs::Jobs;
 use crate::json::{self, NotNumbers};
 use crate::net::rpc::{Fault, code};
-use crate::request::Request;
+use crate::request::{Request, input_of};
 use crate::state::State;
 
 /// Runs a command.
@@ -27,7 +27,7 @@ pub(super) fn run(jobs: &Jobs, command: &str, argument: &Json) -> Result<Json, F
             if input.trim().is_empty() {
                 return Ok((-1).into());
             }
-            jobs.start(Request::from_text(plugin, input)?)?.into()
+            jobs.start(Request::new(plugin, input_of(input, &jobs.config().confine)?))?.into()
         }
         "abort" => jobs.abort(id()?).unwrap_or(false).into(),
         "getJobState" => match jobs.state(id()?) {

@@ -14,7 +14,7 @@ use crate::net::App;
 use crate::net::args::Args;
 use crate::net::legacy;
 use crate::net::rpc::{Fault, code};
-use crate::request::{Request, dictionary};
+use crate::request::{Request, dictionary, input_of, names_file};
 use crate::state::State;
 
 /// Seconds that `waitJob` waits when it does not say.
@@ -130,6 +130,13 @@ async fn start(jobs: &Arc<Jobs>, mut args: Args) -> Result<Json, Fault> {
     let plugin = args.text("plugin")?.unwrap_or_default();
     let input = match args.take("input") {
         None => Dict::new(),
+        Some(Json::String(path)) if names_file(&path) => {
+            let read = move |jobs: &Jobs| {
+                let input = input_of(&path, &jobs.config().confine).map_err(not_json)?;
+                Ok(json::object(&input, NotNumbers::Text))
+            };
+            dictionary(&apart(jobs, read).await?).map_err(not_json)?
+        }
         Some(Json::String(text)) => dictionary(&json::parse(&text).map_err(not_json)?).map_err(not_json)?,
         Some(json) => dictionary(&json).map_err(not_json)?,
     };

@@ -1,8 +1,9 @@
 //! The jobs on disk: what was accepted, what has begun, how it ended.
 //!
-//! Three tables that only ever grow: nothing is rewritten while jobs come and go. One thread writes, many changes to
-//! a transaction; a job is accepted, and its end is seen, when the transaction is on disk.
+//! Three tables that grow at one end and are cut at the other: nothing is rewritten while jobs come and go. One thread
+//! writes, many changes to a transaction; a job is accepted, and its end is seen, when the transaction is on disk.
 
+mod prune;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use crate::job::Job;
 use crate::state::State;
+pub(crate) use prune::Keep;
 pub(crate) use writer::Health;
 use writer::{Change, Writer};
 
@@ -82,7 +84,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens or makes the database.
-    pub fn open(path: &Path, window: Duration, sync: bool) -> Result<Store> {
+    pub fn open(path: &Path, window: Duration, sync: bool, keep: Keep) -> Result<Store> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|e| Error::io("cannot make the folder", folder, &e))?;
         }
@@ -110,7 +112,7 @@ impl Store {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(path, flags).map_err(|e| fault(path, &e))?;
-        let writer = Writer::start(writing, window);
+        let writer = Writer::start(writing, window, keep);
         Ok(Store { path: path.to_owned(), reader: Mutex::new(reader), writer, lock })
     }
 
@@ -180,6 +182,11 @@ impl Store {
         );
         let bounds = params![i64::try_from(below).unwrap_or(i64::MAX), n as i64];
         self.ask(|c| c.prepare_cached(&text)?.query_map(bounds, Kept::of)?.collect())
+    }
+
+    /// The newest job that was forgotten; all older ones that had ended were, too.
+    pub fn forgotten(&self) -> u64 {
+        self.writer.forgotten()
     }
 
     /// How the writing goes.

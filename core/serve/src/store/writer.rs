@@ -11,11 +11,17 @@ use rusqlite::{Connection, params};
 
 use crate::job::Job;
 use crate::store::Done;
+use crate::store::prune::{Keep, prune};
 
 /// Changes in one transaction at most.
 const GROUP: usize = 8192;
 /// Changes that wait before whoever brings more has to wait.
 const LIMIT: usize = 65_536;
+
+/// Jobs that are forgotten at once while nothing else is to be written.
+const FORGET: usize = 2000;
+/// How often old jobs are looked for while nothing happens.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// One change.
 pub(super) enum Change {
@@ -48,6 +54,7 @@ struct Shared {
     groups: AtomicU64,
     errors: AtomicU64,
     failing: AtomicU64,
+    forgotten: AtomicU64,
     thread: Mutex<Option<std::thread::ThreadId>>,
 }
 
@@ -57,7 +64,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn start(connection: Connection, window: Duration) -> Writer {
+    pub fn start(connection: Connection, window: Duration, keep: Keep) -> Writer {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             come: Condvar::new(),
@@ -65,11 +72,12 @@ impl Writer {
             groups: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             failing: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             thread: Mutex::default(),
         });
         let handle = std::thread::Builder::new().name("isard jobs on disk".into()).spawn({
             let shared = shared.clone();
-            move || shared.run(connection, window)
+            move || shared.run(connection, window, &keep)
         });
         let handle = handle.expect("a thread can be started when the server starts");
         Writer { shared, handle: Mutex::new(Some(handle)) }
@@ -90,6 +98,10 @@ impl Writer {
         if first {
             self.shared.come.notify_one();
         }
+    }
+
+    pub fn forgotten(&self) -> u64 {
+        self.shared.forgotten.load(Ordering::Acquire)
     }
 
     pub fn health(&self) -> Health {
@@ -125,15 +137,22 @@ impl Shared {
         lock(&self.waiting)
     }
 
-    fn run(&self, mut connection: Connection, window: Duration) {
+    fn run(&self, mut connection: Connection, window: Duration, keep: &Keep) {
         *lock(&self.thread) = Some(std::thread::current().id());
+        let mut more = keep.cuts();
         loop {
             let mut waiting = self.lock();
-            while waiting.changes.is_empty() && !waiting.closed {
-                waiting = self.come.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            if waiting.changes.is_empty() && !waiting.closed {
+                let pause = if more { Duration::from_millis(10) } else { LOOK };
+                waiting = self.come.wait_timeout(waiting, pause).unwrap_or_else(PoisonError::into_inner).0;
             }
             if waiting.changes.is_empty() {
-                return;
+                if waiting.closed {
+                    return;
+                }
+                drop(waiting);
+                more = self.forget(&mut connection, keep, FORGET);
+                continue;
             }
             if waiting.changes.len() < GROUP && !waiting.closed {
                 // A group costs the same whether it holds one change or a thousand.
@@ -148,7 +167,32 @@ impl Shared {
             let closed = waiting.closed;
             drop(waiting);
             self.room.notify_all();
+            // Twice as fast as jobs come, so that a backlog melts.
+            let most = 2 * group.iter().filter(|c| matches!(c, Change::Accept { .. })).count();
             self.settle(&mut connection, group, closed);
+            if most > 0 {
+                self.forget(&mut connection, keep, most);
+            }
+            // What ended just now may be old already: it is looked at when nothing else is to be done.
+            more = keep.cuts();
+        }
+    }
+
+    /// Forgets some old jobs; says whether there may be more.
+    fn forget(&self, connection: &mut Connection, keep: &Keep, most: usize) -> bool {
+        if !keep.cuts() {
+            return false;
+        }
+        match prune(connection, keep, most) {
+            Ok((0, _)) => false,
+            Ok((n, last)) => {
+                self.forgotten.fetch_max(last, Ordering::AcqRel);
+                n == most
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Old jobs cannot be forgotten.");
+                false
+            }
         }
     }
 

@@ -191,7 +191,18 @@ impl Image {
     pub fn adopt(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
         let path = absolute(path)?;
         let from = ffi::open_image(bytes).map_err(|e| e.at(&path))?;
-        ffi::copy_root(&from, &self.file, &path).map_err(|e| e.at(&path))
+        ffi::copy(&from, ".", &self.file, &path).map_err(|e| e.at(&path))
+    }
+
+    /// Copies what stands directly below the root of another file, given as its bytes, each under its own name.
+    pub fn adopt_all(&mut self, bytes: &[u8]) -> Result<Vec<String>> {
+        let from = ffi::open_image(bytes)?;
+        let names = ffi::link_names(&ffi::open_object(&from, "/")?)?;
+        for name in &names {
+            let path = absolute(name)?;
+            ffi::copy(&from, &path, &self.file, &path).map_err(|e| e.at(&path))?;
+        }
+        Ok(names)
     }
 
     /// Finishes the file and gives its bytes.

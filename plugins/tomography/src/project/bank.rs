@@ -1,5 +1,42 @@
 //! Channels side by side: blocks of rays or pixels with the channels innermost.
 
+use std::ops::{Deref, DerefMut, Range};
+
+use bytemuck::{Pod, Zeroable};
+
+/// As much as a cache holds in one piece.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Numbers that begin where a line of the cache does, so that no load of a whole vector touches two.
+#[derive(Clone, Debug)]
+pub struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Aligned {
+    /// So many zeros.
+    pub fn zeros(len: usize) -> Aligned {
+        Aligned { lines: bytemuck::allocation::zeroed_vec(len.div_ceil(16)), len }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
 /// Values of many channels at many places: in groups of `width` channels, innermost.
 ///
 /// The place of ray `x` of projection `a` is `a * stride + PAD + x`; rays on both sides are always 0.
@@ -12,7 +49,7 @@ pub struct Bank {
     /// Places.
     pub places: usize,
     /// The values: group, place, channel.
-    pub data: Vec<f32>,
+    pub data: Aligned,
 }
 
 /// Empty rays on each side of a projection.
@@ -23,7 +60,7 @@ impl Bank {
     pub fn new(channels: usize, places: usize) -> Bank {
         let width = if channels <= 8 { 8 } else { 32 };
         let groups = channels.div_ceil(width);
-        Bank { width, channels, places, data: vec![0.0; groups * places * width] }
+        Bank { width, channels, places, data: Aligned::zeros(groups * places * width) }
     }
 
     /// A bank of projections with their empty rays.
@@ -54,10 +91,16 @@ impl Bank {
         &self.data[g * each..(g + 1) * each]
     }
 
-    /// The values of one group, to be changed.
-    pub fn group_mut(&mut self, g: usize) -> &mut [f32] {
+    /// The values of some groups.
+    pub fn groups_of(&self, groups: Range<usize>) -> &[f32] {
         let each = self.places * self.width;
-        &mut self.data[g * each..(g + 1) * each]
+        &self.data[groups.start * each..groups.end * each]
+    }
+
+    /// The values of some groups, to be changed.
+    pub fn groups_mut(&mut self, groups: Range<usize>) -> &mut [f32] {
+        let each = self.places * self.width;
+        &mut self.data[groups.start * each..groups.end * each]
     }
 
     /// One channel at all places.

@@ -4,15 +4,15 @@ use std::sync::Mutex;
 
 use isard_core::prelude::*;
 
-use super::bank::PAD;
+use super::bank::{Aligned, PAD};
 use crate::simd::{self, Line, Table};
 
 /// Rows and columns of a tile: its channels and its rays stay in the nearest caches.
 const TILE: usize = 32;
 /// Angles that share the entries of a tile.
 const BLOCK: usize = 8;
-/// Groups of channels that share the entries of a tile.
-const GROUPS: usize = 4;
+/// Groups of channels that share the entries of a tile: so many are best projected together.
+pub const GROUPS: usize = 4;
 
 /// A parallel beam through a square slice.
 ///
@@ -145,8 +145,8 @@ fn back<const L: usize>(
             slices.push(bands[g][band].lock().map_err(|_| Error::internal("a band has two owners"))?);
         }
         let mut table = Table::default();
-        let mut sums = vec![];
-        sums.resize(GROUPS * TILE * TILE, [0f32; L]);
+        let mut sums = Aligned::zeros(GROUPS * TILE * TILE * L);
+        let sums = sums.as_chunks_mut::<L>().0;
         for (column, columns) in blocks(n, TILE) {
             let pixels = height * columns;
             sums.fill([0.0; L]);
@@ -192,36 +192,42 @@ fn along<const L: usize>(
 ) -> Result<()> {
     let (n, stride) = (geometry.size, geometry.stride());
     let (slices, (to, _)) = (from.as_chunks::<L>().0, to.as_chunks_mut::<L>());
-    let some = BLOCK * stride;
-    // Each with its group and its first angle.
-    type Part<'a, const L: usize> = (usize, usize, Mutex<&'a mut [[f32; L]]>);
-    let parts: Vec<Part<L>> = to
+    // A job is some projections of some groups; each group's part of it lies in one piece.
+    let parts: Vec<Vec<Mutex<&mut [[f32; L]]>>> = to
         .chunks_mut(geometry.places())
-        .enumerate()
-        .flat_map(|(g, rays)| {
-            rays.chunks_mut(some).enumerate().map(move |(b, part)| (g, b * BLOCK, Mutex::new(part)))
-        })
+        .map(|rays| rays.chunks_mut(BLOCK * stride).map(Mutex::new).collect())
         .collect();
-    cx.par(parts.len(), |job| {
-        let (g, first, part) = &parts[job];
-        let mut rays = part.lock().map_err(|_| Error::internal("projections have two owners"))?;
-        rays.fill([0.0; L]);
-        let angles = *first..*first + rays.len() / stride;
-        let slice = &slices[g * geometry.pixels()..(g + 1) * geometry.pixels()];
-        let (mut table, mut tile) = (Table::default(), vec![]);
+    let (groups, some) = (parts.len(), geometry.angles.len().div_ceil(BLOCK));
+    cx.par(some * groups.div_ceil(GROUPS), |job| {
+        let (first, from) = (job % some, job / some * GROUPS);
+        let groups = from..(from + GROUPS).min(groups);
+        let mut own = vec![];
+        for g in groups.clone() {
+            let mut rays =
+                parts[g][first].lock().map_err(|_| Error::internal("projections have two owners"))?;
+            rays.fill([0.0; L]);
+            own.push(rays);
+        }
+        let first = first * BLOCK;
+        let angles = first..(first + BLOCK).min(geometry.angles.len());
+        let (mut table, mut tile) = (Table::default(), Aligned::zeros(TILE * TILE * L));
+        let tile = tile.as_chunks_mut::<L>().0;
         for (row, rows) in blocks(n, TILE) {
             for (column, columns) in blocks(n, TILE) {
                 let block = Block { row, column, rows, columns, angles: angles.clone() };
-                geometry.table(lens, &Weights::One, &block, *first, &mut table);
-                tile.clear();
-                for r in row..row + rows {
-                    tile.extend_from_slice(&slice[r * n + column..r * n + column + columns]);
+                geometry.table(lens, &Weights::One, &block, first, &mut table);
+                for (g, rays) in groups.clone().zip(&mut own) {
+                    let slice = &slices[g * geometry.pixels()..(g + 1) * geometry.pixels()];
+                    for (r, line) in tile.chunks_exact_mut(columns).take(rows).enumerate() {
+                        let from = (row + r) * n + column;
+                        line.copy_from_slice(&slice[from..from + columns]);
+                    }
+                    simd::scatter(simd::level(), &tile[..rows * columns], &table, rays);
                 }
-                simd::scatter(simd::level(), &tile, &table, &mut rays);
             }
         }
         // What fell beside the projection fell on empty rays; they stay empty.
-        for line in rays.chunks_mut(stride) {
+        for line in own.iter_mut().flat_map(|rays| rays.chunks_mut(stride)) {
             let (a, b) = (PAD, stride - PAD);
             line[..a].fill([0.0; L]);
             line[b..].fill([0.0; L]);
@@ -258,7 +264,7 @@ mod tests {
                 let f = {
                     let mut bank = Bank::new(channels, geometry.pixels());
                     let n = bank.data.len();
-                    bank.data = numbers(n, 5);
+                    bank.data.copy_from_slice(&numbers(n, 5));
                     bank
                 };
                 let p = Bank::rays(&numbers(19 * 23 * channels, 6), 19, 23, channels);

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use super::bank::{Bank, PAD};
+use super::bank::{Aligned, Bank, PAD};
 use super::beam::{Geometry, Lens, Weights, backproject};
-use crate::simd;
+use crate::simd::{self, Plan};
 
 /// What the ramp of the filter is multiplied with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -113,51 +113,47 @@ pub fn fbp(
     let part = angular_weights(&kept.iter().map(|a| geometry.angles[*a]).collect::<Vec<_>>());
     let mut weights = vec![0.0; whole.len()];
     kept.iter().zip(part).for_each(|(a, w)| weights[*a] = w);
-    let taps = window.taps(geometry.rays);
+    let plan = Plan::new(&window.taps(geometry.rays));
     let width = projections.width;
     match width {
-        8 => filter::<8>(cx, geometry, &taps, &mut projections.data)?,
-        _ => filter::<32>(cx, geometry, &taps, &mut projections.data)?,
+        8 => filter::<8, 4>(cx, geometry, &plan, &mut projections.data)?,
+        _ => filter::<32, 16>(cx, geometry, &plan, &mut projections.data)?,
     }
     let weights = Weights::Angles(&weights);
     backproject(cx, geometry, Lens::Linear, &weights, width, &projections.data, &mut slice.data)
 }
 
-fn filter<const L: usize>(cx: &Cx, geometry: &Geometry, taps: &[f64], data: &mut [f32]) -> Result<()> {
+/// Filters all projections of groups of `L` channels, `H` pairs of them at once.
+fn filter<const L: usize, const H: usize>(
+    cx: &Cx,
+    geometry: &Geometry,
+    plan: &Plan,
+    data: &mut [f32],
+) -> Result<()> {
     let (stride, n) = (geometry.stride(), geometry.rays);
-    let centre = taps.first().copied().unwrap_or(0.0) as f32;
-    let odd: Vec<(usize, f32)> =
-        taps.iter().enumerate().skip(1).filter(|(_, w)| **w != 0.0).map(|(d, w)| (d, *w as f32)).collect();
     let lines: Vec<Mutex<&mut [[f32; L]]>> =
         data.as_chunks_mut::<L>().0.chunks_mut(stride * 16).map(Mutex::new).collect();
     cx.par(lines.len(), |k| {
         let mut lines = lines[k].lock().map_err(|_| Error::internal("projections have two owners"))?;
+        let (mut re, mut im) = (Aligned::zeros(plan.len() * H), Aligned::zeros(plan.len() * H));
+        let (re, im) = (re.as_chunks_mut::<H>().0, im.as_chunks_mut::<H>().0);
         for line in lines.chunks_exact_mut(stride) {
             let line = &mut line[PAD..PAD + n];
-            // In parts of 8 or 16 channels, so that a projection fits the nearest cache.
-            if L == 8 {
-                part::<L, 8>(centre, &odd, 0, line);
-            } else {
-                (0..L).step_by(16).for_each(|first| part::<L, 16>(centre, &odd, first, line));
+            // One half of the channels is the real part, the other the imaginary one.
+            for ((re, im), v) in re.iter_mut().zip(im.iter_mut()).zip(line.iter()) {
+                re.copy_from_slice(&v[..H]);
+                im.copy_from_slice(&v[H..]);
+            }
+            re[n..].fill([0.0; H]);
+            im[n..].fill([0.0; H]);
+            simd::convolve(simd::level(), plan, re, im);
+            for ((re, im), v) in re.iter().zip(im.iter()).zip(line.iter_mut()) {
+                v[..H].copy_from_slice(re);
+                v[H..].copy_from_slice(im);
             }
         }
         Ok(())
     })
-}
-
-/// Filters `P` channels of a projection, from the first.
-fn part<const L: usize, const P: usize>(
-    centre: f32,
-    taps: &[(usize, f32)],
-    first: usize,
-    line: &mut [[f32; L]],
-) {
-    let n = line.len();
-    let mut from = vec![[0f32; P]; 3 * n + simd::BEHIND];
-    let mut to = vec![[0f32; P]; n];
-    from[n..].iter_mut().zip(line.iter()).for_each(|(to, v)| to.copy_from_slice(&v[first..first + P]));
-    simd::convolve(simd::level(), centre, taps, &from, &mut to);
-    line.iter_mut().zip(&to).for_each(|(v, to)| v[first..first + P].copy_from_slice(to));
 }
 
 #[cfg(test)]

@@ -4,6 +4,6 @@ mod bank;
 mod beam;
 mod fbp;
 
-pub use bank::{Bank, PAD};
-pub use beam::{Geometry, Lens, Weights, backproject, forward};
+pub use bank::{Aligned, Bank, PAD};
+pub use beam::{GROUPS, Geometry, Lens, Weights, backproject, forward};
 pub use fbp::{Window, angular_weights, fbp};

@@ -36,15 +36,21 @@ pub(crate) struct Line {
 
 #[inline(always)]
 pub(super) fn fill(line: Line, at: &mut [u32], first: &mut [f32], second: &mut [f32]) {
-    let (n, by) = (line.narrow, line.narrow * line.weight);
+    let n = at.len().min(first.len()).min(second.len());
+    // Single precision counts from the first ray that is met: a line is short, so nothing is lost.
+    let start = line.from.min(line.from + line.step * n as f64).floor();
+    let (from, step) = ((line.from - start) as f32, line.step as f32);
+    let (low, high) = (-start as f32, (line.last - start) as f32);
+    let (narrow, by) = (line.narrow as f32, (line.narrow * line.weight) as f32);
+    let base = line.base.wrapping_add(start as i32 as u32);
     for (q, ((at, first), second)) in at.iter_mut().zip(first).zip(second).enumerate() {
         // Beyond the ends the two rays are empty ones.
-        let x = (line.from + q as i32 as f64 * line.step).max(0.0).min(line.last);
+        let x = (from + q as i32 as f32 * step).max(low).min(high);
         let ray = x as i32;
-        let f = x - f64::from(ray);
-        *at = line.base.wrapping_add(ray as u32);
-        *first = ((1.0 - f * n).max(0.0) * by) as f32;
-        *second = ((1.0 - (1.0 - f) * n).max(0.0) * by) as f32;
+        let f = x - ray as f32;
+        *at = base.wrapping_add(ray as u32);
+        *first = (1.0 - f * narrow).max(0.0) * by;
+        *second = (1.0 - (1.0 - f) * narrow).max(0.0) * by;
     }
 }
 
@@ -68,10 +74,12 @@ pub(super) fn gather<const L: usize>(pixels: &mut [[f32; L]], table: &Table, ray
 
 #[inline(always)]
 pub(super) fn scatter<const L: usize>(pixels: &[[f32; L]], table: &Table, rays: &mut [[f32; L]]) {
-    let n = pixels.len().max(1);
-    for first in (0..table.at.len()).step_by(n) {
-        for (p, pixel) in pixels.iter().enumerate() {
-            let i = first + p;
+    let n = pixels.len();
+    let angles = table.at.len() / n.max(1);
+    // Angle after angle for each pixel: neighbours meet the same ray, and would wait for each other's sums.
+    for (p, pixel) in pixels.iter().enumerate() {
+        for k in 0..angles {
+            let i = k * n + p;
             let (at, w0, w1) = (table.at[i] as usize, table.w[0][i], table.w[1][i]);
             let [a, b] = &mut rays[at..at + 2] else { continue };
             // Both are taken out and put back, so that the compiler need not fear they are one.
@@ -86,50 +94,3 @@ pub(super) fn scatter<const L: usize>(pixels: &[[f32; L]], table: &Table, rays: 
         }
     }
 }
-
-/// Results that are summed at once, so that no sum waits for the last addition.
-const AT_ONCE: usize = 4;
-
-/// `from` has as many zeros on both sides as `to` is long, and [`AT_ONCE`] more behind.
-#[inline(always)]
-pub(super) fn convolve<const L: usize>(
-    centre: f32,
-    taps: &[(usize, f32)],
-    from: &[[f32; L]],
-    to: &mut [[f32; L]],
-) {
-    let n = to.len();
-    for (block, out) in to.chunks_mut(AT_ONCE).enumerate() {
-        let x = block * AT_ONCE;
-        let start = |k: usize| from[n + x + k].map(|v| v * centre);
-        // Four names and not an array: so they stay in registers.
-        let (mut s0, mut s1, mut s2, mut s3) = (start(0), start(1), start(2), start(3));
-        let far = (x + AT_ONCE).max(n - x);
-        for (d, w) in taps {
-            if *d >= far {
-                break;
-            }
-            let ([a0, a1, a2, a3], [b0, b1, b2, b3]) =
-                (&from[n + x - d..n + x - d + AT_ONCE], &from[n + x + d..n + x + d + AT_ONCE])
-            else {
-                continue;
-            };
-            for l in 0..L {
-                s0[l] += w * (a0[l] + b0[l]);
-            }
-            for l in 0..L {
-                s1[l] += w * (a1[l] + b1[l]);
-            }
-            for l in 0..L {
-                s2[l] += w * (a2[l] + b2[l]);
-            }
-            for l in 0..L {
-                s3[l] += w * (a3[l] + b3[l]);
-            }
-        }
-        out.iter_mut().zip([s0, s1, s2, s3]).for_each(|(out, sum)| *out = sum);
-    }
-}
-
-/// Zeros that [`convolve`] needs behind the projection, beside those for its length.
-pub(crate) const BEHIND: usize = AT_ONCE;

@@ -2,11 +2,13 @@
 //!
 //! Every level runs the same additions in the same order, so results do not depend on the machine.
 
+mod fft;
 mod kernel;
 
 use std::sync::OnceLock;
 
-pub(crate) use kernel::{BEHIND, Line, Table};
+pub(crate) use fft::Plan;
+pub(crate) use kernel::{Line, Table};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,20 +106,14 @@ pub(crate) fn scatter<const L: usize>(
     );
 }
 
-/// Convolves one projection with a symmetric kernel; `taps` are rising, shorter than `to`, and those of 0 left out.
+/// Convolves `H` pairs of channels with an even kernel: the real parts, and the imaginary ones.
 ///
-/// `from` has `to.len()` zeros in front, and `to.len() + BEHIND` behind.
-pub(crate) fn convolve<const L: usize>(
-    level: Level,
-    centre: f32,
-    taps: &[(usize, f32)],
-    from: &[[f32; L]],
-    to: &mut [[f32; L]],
-) {
+/// Both are as long as the plan says, with zeros behind their values; what comes to stand there is of no use.
+pub(crate) fn convolve<const H: usize>(level: Level, plan: &Plan, re: &mut [[f32; H]], im: &mut [[f32; H]]) {
     with(
         level,
         #[inline(always)]
-        || kernel::convolve(centre, taps, from, to),
+        || fft::convolve(plan, re, im),
     );
 }
 
@@ -158,13 +154,12 @@ mod tests {
             scatter(Level::Plain, &plain, &table, &mut one);
             scatter(level, &plain, &table, &mut other);
             assert_eq!(one, other);
-            let mut from = vec![[0.0; L]; 3 * 64 + BEHIND];
-            from[64..128].copy_from_slice(&rays);
-            let (mut one, mut other) = (vec![[0.0; L]; 64], vec![[0.0; L]; 64]);
-            let taps: Vec<(usize, f32)> = (0..32).map(|k| (2 * k + 1, 0.1 - k as f32)).collect();
-            convolve(Level::Plain, 0.25, &taps, &from, &mut one);
-            convolve(level, 0.25, &taps, &from, &mut other);
-            assert_eq!(one, other);
+            let plan = Plan::new(&(0..32).map(|k| 0.1 - f64::from(k)).collect::<Vec<f64>>());
+            let (mut re, mut im) = (rays.clone(), rays.clone());
+            let (mut also_re, mut also_im) = (rays.clone(), rays.clone());
+            convolve(Level::Plain, &plan, &mut re, &mut im);
+            convolve(level, &plan, &mut also_re, &mut also_im);
+            assert_eq!((re, im), (also_re, also_im));
         }
     }
 
@@ -176,11 +171,27 @@ mod tests {
 
     #[test]
     fn a_convolution_is_the_sum_over_its_taps() {
-        // By hand: 2 x - 1 of each neighbour and 7 times the next but one, nothing beyond the ends.
-        let mut from = vec![[0.0; 8]; 9 + BEHIND];
-        from[3..6].copy_from_slice(&[3.0, 1.0, 5.0].map(|x| [x; 8]));
-        let mut to = vec![[0.0; 8]; 3];
-        convolve(level(), 2.0, &[(1, -1.0), (2, 7.0)], &from, &mut to);
-        assert_eq!(to.iter().map(|x| x[0]).collect::<Vec<_>>(), [40.0, -6.0, 30.0]);
+        // Both lengths of transforms, powers of four and those between, against the sum itself in double precision.
+        for n in [3usize, 7, 24, 40, 100] {
+            let taps: Vec<f64> = (0..n).map(|d| if d == 0 { 0.25 } else { -0.1 / (d * d) as f64 }).collect();
+            let plan = Plan::new(&taps);
+            let (x, y) = (numbers::<4>(n, 5), numbers::<4>(n, 6));
+            let (mut re, mut im) = (vec![[0.0; 4]; plan.len()], vec![[0.0; 4]; plan.len()]);
+            re[..n].copy_from_slice(&x);
+            im[..n].copy_from_slice(&y);
+            convolve(level(), &plan, &mut re, &mut im);
+            for (series, found) in [(&x, &re), (&y, &im)] {
+                for k in 0..n {
+                    for l in 0..4 {
+                        let wanted: f64 = (0..n).map(|i| taps[i.abs_diff(k)] * f64::from(series[i][l])).sum();
+                        assert!(
+                            (f64::from(found[k][l]) - wanted).abs() < 1e-6,
+                            "{n} {k}: {} {wanted}",
+                            found[k][l]
+                        );
+                    }
+                }
+            }
+        }
     }
 }

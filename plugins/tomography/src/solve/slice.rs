@@ -4,7 +4,7 @@ use isard_core::prelude::*;
 use isard_core::schemars;
 
 use super::held::is_held;
-use crate::project::{Bank, Geometry, Lens, Weights, backproject, forward};
+use crate::project::{Aligned, Bank, GROUPS, Geometry, Lens, Weights, backproject, forward};
 
 /// How a slice is reconstructed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -120,50 +120,73 @@ impl Slice {
             Some((of, columns)) if of == held => columns,
             _ => self.columns(cx, &weights)?,
         };
-        let width = self.rays.width;
+        let (width, groups) = (self.rays.width, self.rays.groups());
+        let (places, pixels) = (self.geometry.places() * width, self.geometry.pixels() * width);
         let mut errors = [[0f64; 2]; 2];
-        let mut rays = vec![0f32; self.geometry.places() * width];
-        let mut change = vec![0f32; self.geometry.pixels() * width];
-        for g in 0..self.rays.groups() {
+        // Some groups at a time share the weights of the projector, which cost as much as a group itself.
+        let most = GROUPS.min(groups);
+        let (mut rays, mut change) = (Aligned::zeros(most * places), Aligned::zeros(most * pixels));
+        for first in (0..groups).step_by(GROUPS) {
             cx.check()?;
-            forward(cx, &self.geometry, Lens::Joseph, width, self.volume.group(g), &mut rays)?;
-            let measured = self.rays.group(g);
-            for (place, (now, found)) in
-                rays.chunks_exact_mut(width).zip(measured.chunks_exact(width)).enumerate()
-            {
-                if all[place] > 0.0 {
-                    let kind = usize::from(weights[place] == 0.0);
-                    let (mut off, mut power) = (0.0, 0.0);
-                    for (a, p) in now.iter().zip(found) {
-                        off += f64::from(p - a).powi(2);
-                        power += f64::from(*p).powi(2);
-                    }
-                    errors[kind][0] += off;
-                    errors[kind][1] += power;
-                }
-                let (w, length) = (weights[place], self.lengths[place]);
-                if w == 0.0 {
-                    now.fill(0.0);
-                } else if self.method == Method::Mlem {
-                    now.iter_mut().zip(found).for_each(|(a, p)| *a = if *a > 1e-12 { p / *a } else { 0.0 });
-                } else {
-                    now.iter_mut().zip(found).for_each(|(a, p)| *a = (p - *a) / length);
-                }
+            let some = first..(first + GROUPS).min(groups);
+            let (rays, change) = (&mut rays[..some.len() * places], &mut change[..some.len() * pixels]);
+            forward(cx, &self.geometry, Lens::Joseph, width, self.volume.groups_of(some.clone()), rays)?;
+            let measured = self.rays.groups_of(some.clone());
+            let lines = rays.chunks_exact_mut(places).zip(measured.chunks_exact(places));
+            for (now, found) in lines {
+                self.compare(now, found, [&weights, &all], &mut errors);
             }
-            backproject(cx, &self.geometry, Lens::Joseph, &Weights::One, width, &rays, &mut change)?;
+            backproject(cx, &self.geometry, Lens::Joseph, &Weights::One, width, rays, change)?;
             let (mlem, positive) = (self.method == Method::Mlem, self.positive);
-            let pixels = self.volume.group_mut(g).chunks_exact_mut(width);
-            for ((f, d), c) in pixels.zip(change.chunks_exact(width)).zip(&columns) {
-                for (f, d) in f.iter_mut().zip(d) {
-                    *f = if mlem { *f * d * c } else { *f + d * c };
-                    if positive && !mlem {
-                        *f = f.max(0.0);
+            for (slice, change) in
+                self.volume.groups_mut(some).chunks_exact_mut(pixels).zip(change.chunks_exact(pixels))
+            {
+                let all = slice.chunks_exact_mut(width).zip(change.chunks_exact(width)).zip(&columns);
+                for ((f, d), c) in all {
+                    for (f, d) in f.iter_mut().zip(d) {
+                        *f = if mlem { *f * d * c } else { *f + d * c };
+                        if positive && !mlem {
+                            *f = f.max(0.0);
+                        }
                     }
                 }
             }
         }
         self.columns = Some((held, columns));
         Ok(errors.map(|[off, power]| if power > 0.0 { off / power } else { 0.0 }))
+    }
+
+    /// Turns the rays of a group into what is spread over the pixels, and adds up how far off they are.
+    fn compare(
+        &self,
+        rays: &mut [f32],
+        measured: &[f32],
+        [weights, all]: [&[f32]; 2],
+        errors: &mut [[f64; 2]; 2],
+    ) {
+        let width = self.rays.width;
+        for (place, (now, found)) in
+            rays.chunks_exact_mut(width).zip(measured.chunks_exact(width)).enumerate()
+        {
+            if all[place] > 0.0 {
+                let kind = usize::from(weights[place] == 0.0);
+                let (mut off, mut power) = (0.0, 0.0);
+                for (a, p) in now.iter().zip(found) {
+                    off += f64::from(p - a).powi(2);
+                    power += f64::from(*p).powi(2);
+                }
+                errors[kind][0] += off;
+                errors[kind][1] += power;
+            }
+            let (w, length) = (weights[place], self.lengths[place]);
+            if w == 0.0 {
+                now.fill(0.0);
+            } else if self.method == Method::Mlem {
+                now.iter_mut().zip(found).for_each(|(a, p)| *a = if *a > 1e-12 { p / *a } else { 0.0 });
+            } else {
+                now.iter_mut().zip(found).for_each(|(a, p)| *a = (p - *a) / length);
+            }
+        }
     }
 }
 

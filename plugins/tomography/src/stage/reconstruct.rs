@@ -34,8 +34,8 @@ pub enum Stop {
 /// and `x = u cos(omega) + v sin(omega)` is the translation of the point (v, u).
 ///
 /// Takes all frames and gives one set of maps, and snapshots. The result depends on the patterns and the parameters alone.
-/// FBP: an addition for each pixel, projection and bin, and as many for the filter: 1000 bins of 400 positions and 600
-/// angles in some twenty seconds of one core. An iteration costs two such, and three times as many are done to find their number.
+/// FBP: two multiplications for each pixel, projection and bin, a transform for each projection: 1000 bins of 400 positions and 600
+/// angles in some fifteen seconds of one core. An iteration costs two such, and three times as many are done to find their number.
 ///
 /// Source: Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988; Gregor and Benson, IEEE Trans. Med. Imaging
 /// 27 (2008) 918; Shepp and Vardi, ibid. 1 (1982) 113; Joseph, ibid. 192.

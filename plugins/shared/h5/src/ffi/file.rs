@@ -160,12 +160,12 @@ pub(super) fn link_list(file: &Id, path: &str) -> Result<Id> {
     Ok(list)
 }
 
-/// Copies everything below the root of one file into a new group of another.
-pub(crate) fn copy_root(from: &Id, to: &Id, path: &str) -> Result<()> {
-    let (root, name, links) = (c(".")?, c(path)?, link_list(to, path)?);
+/// Copies an object of one file, with everything below it, to a new place in another; `.` is the whole file.
+pub(crate) fn copy(from: &Id, object: &str, to: &Id, path: &str) -> Result<()> {
+    let (object, name, links) = (c(object)?, c(path)?, link_list(to, path)?);
     // SAFETY: open handles and zero-terminated names.
     check("copying a file", || unsafe {
-        H5Ocopy(from.0, root.as_ptr(), to.0, name.as_ptr(), H5P_DEFAULT, links.0)
+        H5Ocopy(from.0, object.as_ptr(), to.0, name.as_ptr(), H5P_DEFAULT, links.0)
     })?;
     Ok(())
 }

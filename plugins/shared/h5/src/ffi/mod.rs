@@ -27,7 +27,7 @@ pub(crate) use dataset::{
     set_extent, stored_bytes, virtual_sources, write_block, write_texts,
 };
 pub(crate) use file::{
-    Link, Object, copy_root, create_group, create_image, external_link, file_name, flush, image_bytes, link,
+    Link, Object, copy, create_group, create_image, external_link, file_name, flush, image_bytes, link,
     link_names, object_kind, open_file, open_growing, open_image, open_object, soft_link,
 };
 
