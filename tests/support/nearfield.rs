@@ -146,8 +146,11 @@ impl Case {
             |k: usize, p: u32| (0.5 + (k + 1) as f64 / 1.167_303_978_261_418_6_f64.powi(p as i32)).fract();
         let one = |k: usize| {
             let (r, a) = (0.8 * self.radius * share(k, 1).sqrt(), std::f64::consts::TAU * share(k, 2));
-            let q =
-                Quat::from_euler([6.28 * share(k, 3), (2.0 * share(k, 4) - 1.0).acos(), 6.28 * share(k, 5)]);
+            let q = Quat::from_euler([
+                std::f64::consts::TAU * share(k, 3),
+                (2.0 * share(k, 4) - 1.0).acos(),
+                std::f64::consts::TAU * share(k, 5),
+            ]);
             // In the next layer grains have moved a little.
             ([r * a.cos() + 5.0 * layer as f64, r * a.sin()], q)
         };

@@ -345,7 +345,7 @@ fn a_recorder_states_its_policy_and_words_of_recorders_are_theirs() {
     let other = text.replace("lane = \"record\", ", "");
     let registry = isard_core::registry::Registry::built_in().unwrap();
     let parsed = isard_core::recipe::parse(&other, Path::new("test.toml")).unwrap();
-    let faults = isard_core::plan::make(&parsed, &registry).err().expect("words without a lane");
+    let Err(faults) = isard_core::plan::make(&parsed, &registry) else { panic!("words without a lane") };
     assert_eq!(faults.codes(), ["E0141", "E0141", "E0141"], "{faults}");
 }
 

@@ -125,6 +125,9 @@ impl Ask {
             model: self.model,
             empty: self.empty,
             robust: self.robust,
+            unweighted: false,
+            dark_variance: false,
+            own_dummy: true,
         };
         let own;
         let mask = match &self.mask {

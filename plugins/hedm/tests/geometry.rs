@@ -96,7 +96,7 @@ fn a_detector_that_was_moved_is_found_again() {
             count += 1.0;
         }
     }
-    let rms = (sum / count as f64).sqrt();
+    let rms = (sum / count).sqrt();
     println!("spots fall {rms:.2} pixels from where they were");
     assert!(rms < 1.0, "{rms}");
 }

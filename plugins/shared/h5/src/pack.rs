@@ -153,8 +153,9 @@ mod tests {
     fn chunks_packed_in_parts_have_the_bytes_of_whole_ones() {
         // An odd number of elements: the last part ends with some that fill no block, and no eight.
         let shape = [1031_u32, 517];
-        let pixels: Vec<u8> =
-            (0..shape[0] * shape[1]).flat_map(|i| ((i.wrapping_mul(i) >> 7) as u16 & 63).to_ne_bytes()).collect();
+        let pixels: Vec<u8> = (0..shape[0] * shape[1])
+            .flat_map(|i| ((i.wrapping_mul(i) >> 7) as u16 & 63).to_ne_bytes())
+            .collect();
         for fletcher in [false, true] {
             let spec = Spec::new(Dtype::U16, &[u64::from(shape[0]), u64::from(shape[1])])
                 .compress(Compression::Bitshuffle)
