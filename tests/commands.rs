@@ -133,7 +133,7 @@ isard = "0.1"
 name = "small"
 [stage.frames]
 use = "npy.stack"
-set = { path = "frames.npy", follow = { frames = 1 } }
+set = { path = "frames.npy", follow = { frames = 2 } }
 [stage.sum]
 use = "image.sum"
 from = "frames"

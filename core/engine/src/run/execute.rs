@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Blame, Error, Result};
 use crate::plan::{NodeId, Plan, What, budget};
 use crate::registry::Role;
 use crate::run::commits::Commits;
@@ -283,7 +283,16 @@ impl<'a> Execution<'a> {
         });
         self.mark = newest + 1;
         self.options.observer = observer;
-        self.book(step.name.clone(), ended?)
+        match ended {
+            // A stop came while a source still waited to be opened.
+            Err(error) if error.blame() == Blame::Cancelled && self.was_stopped() => Ok(true),
+            ended => self.book(step.name.clone(), ended?),
+        }
+    }
+
+    /// Whether the run was asked to stop, and not to end at once.
+    fn was_stopped(&self) -> bool {
+        self.options.stop.load(Ordering::Relaxed) && !self.run.cancel.load(Ordering::Relaxed)
     }
 
     /// The checkpoint at the beginning of a step.

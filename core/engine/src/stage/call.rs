@@ -18,6 +18,7 @@ use crate::value::{Array, ArrayMut, Dtype, Pool, Value};
 pub type Reader = dyn Fn(&RunCx, &str) -> Result<Value> + Send + Sync;
 
 /// What all stages of a run share.
+#[derive(Clone)]
 pub struct RunCx {
     /// The buffers.
     pub pool: Pool,

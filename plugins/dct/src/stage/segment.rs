@@ -96,13 +96,15 @@ pub struct Segment {
     /// The direct beam: pixels in it count as 0.
     #[serde(default)]
     exclude_box: Option<Box>,
-    /// A spot is decided so many frames after its maximum at the latest, and marked as provisional.
+    /// A spot is decided so many frames after its maximum at the latest.
     ///
-    /// For feedback while a scan runs; without it every spot waits for all that could change it.
+    /// It is then marked as provisional: for feedback while a scan runs. Without it every spot waits for all that could change it.
     #[serde(default)]
     #[schemars(extend("x-unit" = "frame"))]
     max_delay: Option<usize>,
-    /// Frames that are kept with all their pixels at most; spots that need more have `Data` like `DataMasked`.
+    /// Frames that are kept with all their pixels at most.
+    ///
+    /// Spots that need more have `Data` like `DataMasked`.
     #[serde(default)]
     #[schemars(extend("x-unit" = "frame"))]
     dense_frames_max: Option<usize>,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Blame, Error, Result};
 use crate::plan::StageOptions;
 use crate::run::edge::{Inbox, Item, Nothing};
 use crate::run::graph::none;
@@ -134,7 +134,13 @@ impl FitNode {
         if !p.covers.is_empty() {
             loop {
                 self.post.cx().check()?;
-                let fitness = self.refine(Slice::of(SLICE))?;
+                let fitness = match self.refine(Slice::of(SLICE)) {
+                    Err(error) if error.blame() == Blame::Data && self.post.control.was_cut_short() => {
+                        tracing::warn!(stage = %self.post.meter.name, %error, "What came before the stop cannot be fitted.");
+                        return self.post.end(Dict::new());
+                    }
+                    fitness => fitness?,
+                };
                 p.refined(fitness);
                 if !fitness.more {
                     break;

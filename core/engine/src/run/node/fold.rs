@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Blame, Context, Error, Result};
 use crate::run::edge::{Inbox, Item};
 use crate::run::graph::none;
 use crate::run::kept::{chunk_dict, chunk_of};
@@ -101,7 +101,16 @@ impl FoldNode {
         let post = &self.post;
         let stage = &mut self.stage;
         let mut emit = Emit { items: vec![], gaps: vec![] };
-        post.meter.call("finish", &Span::frames(0, 0), || stage.finish(&post.cx(), &mut emit))?;
+        match post.meter.call("finish", &Span::frames(0, 0), || stage.finish(&post.cx(), &mut emit)) {
+            // The resumed run has the rest of the stream and another end.
+            Err(error)
+                if matches!(error.blame(), Blame::Data | Blame::Recipe) && post.control.was_cut_short() =>
+            {
+                tracing::warn!(stage = %post.meter.name, %error, "What came before the stop cannot be finished.");
+                return self.post.end(Dict::new());
+            }
+            finished => finished?,
+        }
         self.emit(&mut held, emit, true)?;
         if let Some(chunk) = held.waiting.front()
             && !matches!(held.lag, Lag::Merged { .. })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Blame, Context, Error, Result};
@@ -16,7 +16,7 @@ use crate::run::per::{self, SCAN};
 use crate::run::scope::{Given, KeptAt};
 use crate::run::wire::Scatter;
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
-use crate::stage::{Built, Cx, Opened, Position, Shape};
+use crate::stage::{Built, Cx, Opened, Position, RunCx, Shape};
 use crate::store::ContentDigest;
 use crate::value::{Dict, Key, Value};
 
@@ -276,7 +276,10 @@ impl Builder<'_, '_> {
         work: impl FnOnce(&Cx) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (tx, rx) = crossbeam_channel::bounded(1);
-        let (run, meter) = (self.s.run.clone(), self.meters[&id].clone());
+        let meter = self.meters[&id].clone();
+        // A source that waits for its first frame has nothing on its way: to stop it is to cancel it.
+        let ends = Arc::new(AtomicBool::new(false));
+        let run = RunCx { cancel: ends.clone(), ..(*self.s.run).clone() };
         let thread = std::thread::Builder::new().name(format!("isard {what}")).spawn(move || {
             let result = meter.call(what, &none(), || work(&Cx::new(&run, &meter.name)));
             // Nobody listens any more when this took too long.
@@ -292,11 +295,12 @@ impl Builder<'_, '_> {
                 self.control.fail(error.clone());
                 return Err(error);
             }
-            // A source that waits for its first frame has nothing on its way: to stop it is to cancel.
-            if what == "open" && self.s.stop.load(Ordering::Relaxed) {
-                self.control.cancel.store(true, Ordering::Release);
+            let stopped = what == "open" && self.s.stop.load(Ordering::Relaxed);
+            if !stopped && !self.control.cancelled() {
+                continue;
             }
-            if self.control.cancelled() && since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            ends.store(true, Ordering::Release);
+            if since.get_or_insert_with(Instant::now).elapsed() > GRACE {
                 return Err(Error::cancelled());
             }
         }

@@ -59,7 +59,9 @@ pub struct Hdf5Write {
     /// What viewers plot first; else the first image, or the first curve.
     #[serde(default)]
     signal: Option<String>,
-    /// What records are plotted against: numbers that are written, one for each; else the record numbers.
+    /// What records are plotted against; else the record numbers.
+    ///
+    /// Numbers that are written, one for each record.
     #[serde(default)]
     axis: Option<String>,
     /// Units by name; others are those of the ports that are written.
