@@ -56,8 +56,6 @@ pub struct Calibrate {
     ///
     /// Such as those over which lie the rings of something else.
     skip_rings: Vec<usize>,
-    /// The outermost ring that counts, from 1 at the beam outwards.
-    last_ring: Option<usize>,
     #[serde(skip)]
     #[schemars(skip)]
     work: Option<Work>,
@@ -186,9 +184,6 @@ impl Stage for Calibrate {
         }
         if self.skip_rings.contains(&0) {
             faults.add("skip_rings", "has ring 0, wanted numbers from 1");
-        }
-        if self.last_ring == Some(0) {
-            faults.add("last_ring", "is 0, wanted a number from 1");
         }
         if let Some(p) = self.polarisation.filter(|p| !(-1.0..=1.0).contains(p)) {
             faults.add("polarisation", format!("found {p}, wanted -1 to 1"));
@@ -358,8 +353,7 @@ impl Calibrate {
         let mut setup = Setup::new(grid, &self.powder()?, wavelength);
         setup.polarisation = self.polarisation;
         setup.distance = self.distance.map(|d| d.map(|d| d / 1e3));
-        setup.angles =
-            rings::visible_lines(setup.angles, &self.skip_rings, self.last_ring, wavelength / ANGSTROM)?;
+        setup.angles = rings::visible_lines(setup.angles, &self.skip_rings, wavelength / ANGSTROM)?;
         let acc = Accumulator::new(shape);
         Ok(Work { wavelength, pixel, setup, acc, running: None, estimate: None, end: End::Open })
     }

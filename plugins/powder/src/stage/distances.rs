@@ -54,8 +54,6 @@ pub struct Distances {
     saturation: Option<f64>,
     /// Rings that do not count, from 1 at the beam outwards.
     skip_rings: Vec<usize>,
-    /// The outermost ring that counts, from 1 at the beam outwards.
-    last_ring: Option<usize>,
     #[serde(skip)]
     #[schemars(skip)]
     work: Option<Work>,
@@ -75,7 +73,6 @@ impl Default for Distances {
             polarisation: None,
             saturation: None,
             skip_rings: vec![],
-            last_ring: None,
             work: None,
         }
     }
@@ -216,9 +213,6 @@ impl Stage for Distances {
         }
         if self.skip_rings.contains(&0) {
             faults.add("skip_rings", "has ring 0, wanted numbers from 1");
-        }
-        if self.last_ring == Some(0) {
-            faults.add("last_ring", "is 0, wanted a number from 1");
         }
         if let Some(p) = self.polarisation.filter(|p| !(-1.0..=1.0).contains(p)) {
             faults.add("polarisation", format!("found {p}, wanted -1 to 1"));
@@ -413,7 +407,7 @@ impl Distances {
         let powder = powder(self.calibrant.as_deref(), &self.spacings)?;
         let mut setup = Setup::new(Grid::new(shape, [pixel; 2]), &powder, wavelength);
         setup.polarisation = self.polarisation;
-        setup.angles = visible_lines(setup.angles, &self.skip_rings, self.last_ring, wavelength / ANGSTROM)?;
+        setup.angles = visible_lines(setup.angles, &self.skip_rings, wavelength / ANGSTROM)?;
         Ok(Work {
             wavelength,
             pixel,

@@ -48,18 +48,12 @@ pub(crate) fn lines(grid: &Grid, pose: &Pose, angles: &[f64]) -> Result<Table> {
 }
 
 /// The lines of a powder without those that a recipe leaves out, counted from 1 at the beam outwards.
-pub(crate) fn visible_lines(
-    mut angles: Vec<f64>,
-    skip: &[usize],
-    last: Option<usize>,
-    angstrom: f64,
-) -> Result<Vec<f64>> {
+pub(crate) fn visible_lines(mut angles: Vec<f64>, skip: &[usize], angstrom: f64) -> Result<Vec<f64>> {
     let lines = angles.len();
     if let Some(beyond) = skip.iter().find(|k| **k > lines) {
         let error = format!("`skip_rings` has ring {beyond}, the powder has {lines} lines that may be seen");
         return Err(Error::recipe(error).help("rings are counted from 1 at the beam outwards"));
     }
-    angles.truncate(last.unwrap_or(lines));
     let mut number = 0;
     angles.retain(|_| {
         number += 1;
@@ -67,7 +61,7 @@ pub(crate) fn visible_lines(
     });
     if angles.is_empty() {
         let error = format!("the powder has no line at a wavelength of {angstrom} angstrom");
-        return Err(Error::recipe(error).help("check `energy`, `spacings`, `skip_rings` and `last_ring`"));
+        return Err(Error::recipe(error).help("check `energy`, `spacings` and `skip_rings`"));
     }
     Ok(angles)
 }
