@@ -18,9 +18,9 @@ use crate::start::{GivenObject, Start};
 /// Engines run one after the other: DM and RAAR (projections), EPIE and SDR (frame by frame), ML (conjugate gradients);
 /// each may refine positions, keep the probe in a disc and in the middle. While frames arrive ePIE works with those that
 /// are there, since a projection engine with few frames settles in a bad probe; when all are in, the engines run, and
-/// what was done before stands for up to half of their iterations, or is forgotten where it was little. Pixels that are masked, negative or no
-/// numbers do not count; a frame without any good pixel is left out; both are told in the outputs. A frame needs its
-/// position: wire it with `flow.join` if it comes another way.
+/// what was done before stands for up to half of their iterations, or is forgotten where it was little. Pixels that are
+/// masked, negative or no numbers do not count; a frame without any good pixel is left out; both are told in the
+/// outputs. A frame needs its position: wire it with `flow.join` if it comes another way.
 ///
 /// Takes all frames and gives one object, and snapshots while it works. At the end of a closed source the result depends
 /// on the frames, the parameters and the seed alone. Two transforms for each frame, mode and iteration, three where
