@@ -207,15 +207,16 @@ impl Image {
 
     /// Finishes the file and gives its bytes.
     pub fn into_bytes(mut self) -> Result<Vec<u8>> {
-        let (file, scratch, packer) = (&self.file, &mut self.scratch, &mut self.packer);
+        let Self { file, columns, scratch, packer, .. } = &mut self;
         let mut tools = Tools { file, scratch, packer, each: &alone };
-        for column in &mut self.columns {
+        for column in columns {
             column.finish(&mut tools).map_err(|e| e.at(&column.path))?;
         }
         // Chunks are filtered here. Closing datasets first would lose the error.
         ffi::flush(&self.file)?;
-        self.columns.clear();
-        ffi::image_bytes(&self.file)
+        // A file is only closed when nothing in it is open.
+        drop(self.columns);
+        ffi::close_image(self.file)
     }
 
     pub(crate) fn file(&self) -> &ffi::Id {

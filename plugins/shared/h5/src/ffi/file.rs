@@ -9,7 +9,7 @@ use hdf5::sync::sync;
 use hdf5_sys::h5::{H5_index_t, H5_iter_order_t};
 use hdf5_sys::h5f::{
     H5F_ACC_RDONLY, H5F_ACC_SWMR_READ, H5F_ACC_TRUNC, H5F_libver_t, H5F_scope_t, H5Fcreate, H5Fflush,
-    H5Fget_file_image, H5Fget_name, H5Fopen,
+    H5Fget_name, H5Fget_vfd_handle, H5Fopen,
 };
 use hdf5_sys::h5g::{H5G_info_t, H5Gcreate2, H5Gget_info};
 use hdf5_sys::h5i::{H5I_type_t, H5Iget_type};
@@ -25,7 +25,7 @@ use hdf5_sys::h5p::{
 };
 use hdf5_sys::h5t::H5T_cset_t;
 
-use super::{Id, c, check, count, handle, text_of};
+use super::{Id, c, check, handle, memory, text_of};
 use crate::{Error, Kind, Result};
 
 /// What a link is.
@@ -103,6 +103,7 @@ pub(crate) fn create_image(step: usize) -> Result<Id> {
         let version = H5F_libver_t::H5F_LIBVER_V110;
         H5Pset_fapl_core(list.0, step, 0).min(H5Pset_libver_bounds(list.0, version, version))
     })?;
+    memory::own(&list)?;
     let name = unique()?;
     // SAFETY: the class is a global of the initialised library.
     let made = handle("making a list", || unsafe { H5Pcreate(*H5P_CLS_FILE_CREATE) })?;
@@ -119,19 +120,38 @@ pub(crate) fn flush(file: &Id) -> Result<()> {
     check("flushing", || unsafe { H5Fflush(file.0, H5F_scope_t::H5F_SCOPE_GLOBAL) })
 }
 
-/// The bytes of a file in memory.
-pub(crate) fn image_bytes(file: &Id) -> Result<Vec<u8>> {
-    flush(file)?;
-    // SAFETY: asks for the length only.
-    let len = count("measuring", || unsafe { H5Fget_file_image(file.0, ptr::null_mut(), 0) })?;
-    let len = len.unsigned_abs();
-    let mut bytes = Vec::<u8>::with_capacity(len);
-    // SAFETY: the buffer holds `len` bytes, and exactly these are filled.
-    unsafe {
-        let got = count("copying", || H5Fget_file_image(file.0, bytes.as_mut_ptr().cast(), len))?;
-        bytes.set_len(got.unsigned_abs().min(len));
+/// Closes a file in memory and gives its bytes, which are not copied.
+pub(crate) fn close_image(file: Id) -> Result<Vec<u8>> {
+    flush(&file)?;
+    // Nobody else may close a file between the asking and the closing.
+    sync(|| {
+        let mut place = ptr::null_mut();
+        // SAFETY: `file` is an open file and `place` is filled.
+        check("finding the bytes", || unsafe { H5Fget_vfd_handle(file.0, H5P_DEFAULT, &raw mut place) })?;
+        // SAFETY: for a file in memory, the place is that of the pointer to its first byte.
+        let first = unsafe { place.cast::<*mut u8>().read() };
+        memory::keep(first);
+        file.close("closing a file in memory")?;
+        let bytes = memory::kept().ok_or_else(|| {
+            Error::new(Kind::Library, "closing a file in memory: something in it is still open")
+        })?;
+        whole(bytes)
+    })
+}
+
+/// Cuts off what the driver holds beyond the end that the file itself states.
+fn whole(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+    // Superblocks of versions 2 and 3 state the end of the file in eight bytes from 28 on.
+    let stated = bytes.get(8).filter(|version| matches!(version, 2 | 3)).and_then(|_| bytes.get(28..36));
+    let end = stated.and_then(|end| usize::try_from(u64::from_le_bytes(end.try_into().ok()?)).ok());
+    match end.filter(|end| *end <= bytes.len()) {
+        Some(end) => {
+            bytes.truncate(end);
+            bytes.shrink_to_fit();
+            Ok(bytes)
+        }
+        None => Err(Error::new(Kind::Library, "closing a file in memory: it does not state its end")),
     }
-    Ok(bytes)
 }
 
 /// The file that holds an object, as it was opened.

@@ -8,6 +8,7 @@ mod dataset;
 mod file;
 mod filter;
 mod guard;
+mod memory;
 mod space;
 mod text;
 mod types;
@@ -27,7 +28,7 @@ pub(crate) use dataset::{
     set_extent, stored_bytes, virtual_sources, write_block, write_texts,
 };
 pub(crate) use file::{
-    Link, Object, copy, create_group, create_image, external_link, file_name, flush, image_bytes, link,
+    Link, Object, close_image, copy, create_group, create_image, external_link, file_name, flush, link,
     link_names, object_kind, open_file, open_growing, open_image, open_object, soft_link,
 };
 
@@ -36,6 +37,15 @@ pub(crate) use space::{Slab, UNLIMITED};
 /// A counted handle of the library.
 #[derive(Debug)]
 pub(crate) struct Id(hid_t);
+
+impl Id {
+    /// Gives the handle back and says whether that went well.
+    fn close(self, what: &str) -> Result<()> {
+        let handle = std::mem::ManuallyDrop::new(self).0;
+        // SAFETY: the handle was given by the library and is not dropped again.
+        check(what, || unsafe { H5Idec_ref(handle) })
+    }
+}
 
 impl Drop for Id {
     fn drop(&mut self) {
