@@ -1,6 +1,6 @@
 //! Chunks made ready before they go to the library, on as many threads as there are.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use isard_codec::{bitshuffle, deflate, fletcher32, shuffle};
 
@@ -21,10 +21,15 @@ const BATCH_BYTES: usize = 16 << 20;
 /// A part of a chunk that is packed apart is at least so large.
 const PART_BYTES: usize = 256 << 10;
 
+/// So many chunks, or parts of them, are packed while those before are handed on, and more while they are small.
+const WINDOW: usize = 4;
+const WINDOW_BYTES: usize = 4 << 20;
+
 /// Buffers of packed chunks, kept from one batch to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Packer {
-    cells: Vec<Mutex<Cell>>,
+    /// Filled in turns.
+    banks: [Vec<Mutex<Cell>>; 2],
     /// A chunk that was packed in parts.
     whole: Vec<u8>,
 }
@@ -49,50 +54,80 @@ impl Packer {
 
     /// Packs whole chunks of `bytes` bytes and hands them on in order.
     ///
-    /// Few large chunks are cut into parts, so that there is work for all threads; the bytes are the same.
+    /// Few large chunks are cut into parts, so that there is work for all threads; the bytes are the same. While some
+    /// chunks are packed, one thread hands on those before them.
     pub fn pack(
         &mut self,
         spec: &Spec,
         chunks: &[u8],
         bytes: usize,
         each: Each,
-        mut done: impl FnMut(&[u8]) -> Result<()>,
+        done: impl FnMut(&[u8]) -> Result<()> + Send,
     ) -> Result<()> {
         let part = part_bytes(spec, chunks.len() / bytes, bytes);
         let parts = bytes.div_ceil(part);
-        let n = chunks.len() / bytes * parts;
-        self.cells.resize_with(self.cells.len().max(n), Mutex::default);
-        let cells = &self.cells;
-        each(n, &|i| {
-            let mut cell = cells[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let chunk = &chunks[i / parts * bytes..][..bytes];
-            if parts == 1 {
-                return cell.pack(spec, chunk);
-            }
-            let begin = i % parts * part;
-            cell.pack_part(spec.dtype.size(), &chunk[begin..bytes.min(begin + part)])
-        })?;
-        for cells in self.cells[..n].chunks_mut(parts) {
-            let (first, rest) = cells.split_first_mut().expect("a chunk has at least one part");
-            let packed = &mut first.get_mut().unwrap_or_else(PoisonError::into_inner).packed;
-            if parts == 1 {
-                done(packed)?;
-                continue;
-            }
-            self.whole.clear();
-            self.whole.extend_from_slice(&bitshuffle::header(bytes, spec.dtype.size()));
-            self.whole.extend_from_slice(packed);
-            for cell in rest {
-                let cell = cell.get_mut().unwrap_or_else(PoisonError::into_inner);
-                self.whole.extend_from_slice(&cell.packed);
-            }
-            if spec.fletcher32 {
-                let sum = fletcher32(&self.whole);
-                self.whole.extend_from_slice(&sum.to_le_bytes());
-            }
-            done(&self.whole)?;
+        let window = (WINDOW_BYTES / bytes).max(WINDOW.div_ceil(parts));
+        let wanted = (chunks.len() / bytes).min(window) * parts;
+        for bank in &mut self.banks {
+            bank.resize_with(bank.len().max(wanted), Mutex::default);
         }
-        Ok(())
+        let cut = Cut { spec, bytes, parts };
+        let end = Mutex::new((done, &mut self.whole));
+        let hand_on = |packed: &[Mutex<Cell>]| {
+            let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
+            let (done, whole) = &mut *end;
+            packed.chunks(parts).try_for_each(|cells| cut.hand_on(cells, whole, &mut *done))
+        };
+        let mut packed: &[Mutex<Cell>] = &[];
+        for (i, now) in chunks.chunks(window * bytes).enumerate() {
+            let bank = &self.banks[i % 2][..now.len() / bytes * parts];
+            each(bank.len() + 1, &|i| {
+                // The first piece of work is begun first.
+                let Some(i) = i.checked_sub(1) else { return hand_on(packed) };
+                let mut cell = open(&bank[i]);
+                let chunk = &now[i / parts * bytes..][..bytes];
+                if parts == 1 {
+                    return cell.pack(spec, chunk);
+                }
+                let begin = i % parts * part;
+                cell.pack_part(spec.dtype.size(), &chunk[begin..bytes.min(begin + part)])
+            })?;
+            packed = bank;
+        }
+        hand_on(packed)
+    }
+}
+
+fn open(cell: &Mutex<Cell>) -> MutexGuard<'_, Cell> {
+    cell.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How the chunks of a call are cut.
+struct Cut<'a> {
+    spec: &'a Spec,
+    bytes: usize,
+    parts: usize,
+}
+
+impl Cut<'_> {
+    /// Puts the parts of a chunk together and hands it on.
+    fn hand_on(
+        &self,
+        cells: &[Mutex<Cell>],
+        whole: &mut Vec<u8>,
+        done: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        if self.parts == 1 {
+            return done(&open(&cells[0]).packed);
+        }
+        whole.clear();
+        whole.extend_from_slice(&bitshuffle::header(self.bytes, self.spec.dtype.size()));
+        cells.iter().for_each(|cell| whole.extend_from_slice(&open(cell).packed));
+        if self.spec.fletcher32 {
+            let sum = fletcher32(whole);
+            whole.extend_from_slice(&sum.to_le_bytes());
+        }
+        done(whole)
     }
 }
 
