@@ -95,6 +95,18 @@ fn faults_of_a_recipe_are_all_shown_with_their_places() {
 }
 
 #[test]
+fn a_source_that_knows_its_frames_is_reckoned_alike_before_it_is_opened() {
+    let folder =
+        with_recipe(&RECIPE.replace("shape = [64, 64]", "shape = [2048, 2048]").replace("chunk = 8", ""));
+    let needs = |arguments: &[&str]| {
+        let printed = text(&isard(folder.path(), arguments).stdout);
+        let line = printed.lines().find(|l| l.starts_with("needs about")).map(str::to_owned).unwrap();
+        line.trim_start_matches("needs about ").split(" of memory").next().unwrap().to_owned()
+    };
+    assert_eq!(needs(&["check", "small.toml"]), needs(&["check", "--open", "small.toml"]));
+}
+
+#[test]
 fn a_terminated_run_drains_and_is_resumed_to_the_same_digests() {
     let paced = RECIPE.replace("frames = 40", "frames = 400, rate = 100.0");
     let folder = with_recipe(&paced);

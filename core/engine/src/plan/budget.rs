@@ -168,8 +168,17 @@ impl Work<'_> {
 
     /// Frames to a chunk: those of the source with the smallest frames.
     fn chunk(&self) -> u64 {
-        let chunks = self.opened.values().map(|o| self.plan.run.chunk_of(o.shapes.bytes()));
+        let sources = self.plan.nodes.iter().enumerate().filter(|(_, n)| n.role() == Some(Role::Source));
+        let chunks = sources.filter_map(|(id, _)| self.given(id)).map(|bytes| self.plan.run.chunk_of(bytes));
         chunks.max().unwrap_or_else(|| self.plan.run.chunk_of(0))
+    }
+
+    /// Bytes of a frame as a source gives it; none before it is opened, unless its parameters say so.
+    fn given(&self, source: NodeId) -> Option<usize> {
+        match self.opened.get(&source) {
+            Some(opened) => Some(opened.shapes.bytes()),
+            None => Some(self.budget.shapes[source].bytes()).filter(|bytes| *bytes > 0),
+        }
     }
 
     /// Chunks in a queue that the recipe says nothing about.
@@ -182,8 +191,7 @@ impl Work<'_> {
 
     /// Bytes of a frame as the sources give it that a stage's stream comes from.
     fn frame(&self, id: NodeId) -> usize {
-        let origins = self.plan.origins(id).into_iter();
-        origins.filter_map(|n| self.opened.get(&n)).map(|o| o.shapes.bytes()).sum()
+        self.plan.origins(id).into_iter().filter_map(|n| self.given(n)).sum()
     }
 
     /// Records that may wait before a stage.
