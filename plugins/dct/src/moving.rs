@@ -1,5 +1,6 @@
 //! The moving median along the frames: which frames a window takes, and frames less their median.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 
 use isard_core::prelude::*;
@@ -13,6 +14,11 @@ const BLOCK: usize = 1 << 15;
 const EVEN: usize = 1 << 12;
 /// Floats in a line of the cache.
 const ALIGNED: usize = 16;
+
+thread_local! {
+    /// Frames that are brought to one intensity, of one piece: too large to be asked of the system each time.
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(vec![]) };
+}
 
 /// What windows take at the ends of the scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -171,10 +177,11 @@ impl<T: Sample> Batch<'_, T> {
         par: impl Fn(usize, &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()>,
     ) -> Result<Told> {
         self.pieces(out, par, |chains, piece| {
-            let mut made = vec![0f32; self.frames.len() * EVEN + ALIGNED];
+            let mut scratch = SCRATCH.take();
+            scratch.resize(self.frames.len() * EVEN + ALIGNED, 0.0);
             // Whole lines of the cache, so that no vector lies across two of them.
-            let at = made.as_ptr().align_offset(ALIGNED * size_of::<f32>()).min(ALIGNED);
-            let made = &mut made[at..];
+            let at = scratch.as_ptr().align_offset(ALIGNED * size_of::<f32>()).min(ALIGNED);
+            let made = &mut scratch[at..];
             let range = piece.range.clone();
             for from in range.clone().step_by(EVEN) {
                 let here = from..range.end.min(from + EVEN);
@@ -205,6 +212,7 @@ impl<T: Sample> Batch<'_, T> {
                     *sum += full[*own];
                 }
             }
+            SCRATCH.set(scratch);
         })
     }
 

@@ -57,7 +57,7 @@ fn less_plain<T: Pixel>(frame: &[T], dark: &[f32], most: f32, out: &mut [f32]) -
     for ((out, v), dark) in out.iter_mut().zip(frame).zip(dark) {
         let v = v.as_f32();
         full += u32::from(v == most);
-        *out = if v.abs() < f32::INFINITY { v - dark } else { f32::NAN };
+        *out = if T::WHOLE || v.abs() < f32::INFINITY { v - dark } else { f32::NAN };
     }
     full
 }
@@ -68,7 +68,7 @@ fn even_plain<T: Pixel>(frame: &[T], dark: &[f32], by: f32, most: f32, out: &mut
     for ((out, v), dark) in out.iter_mut().zip(frame).zip(dark) {
         let v = v.as_f32();
         full += u32::from(v == most);
-        *out = if v.abs() < f32::INFINITY { (v - dark) * by } else { f32::NAN };
+        *out = if T::WHOLE || v.abs() < f32::INFINITY { (v - dark) * by } else { f32::NAN };
     }
     full
 }
