@@ -220,11 +220,12 @@ def case(k, out):
     step = 360.0 / n if wrap else float(pick(rng, 0.25, -1.0))
     omega = (float(rng.uniform(0, 360)) + step * np.arange(n)) % 360 if wrap else 10.0 + step * np.arange(n)
     full = np.zeros((n, ny, nx), bool)
-    if dtype == "u16":
+    if dtype[0] != "f":
+        most = np.iinfo(frames.dtype).max
         for q in range(n):
             there = np.flatnonzero(numbers == q)
             if len(there):
-                full[q] = frames[there[0]] == 65535
+                full[q] = frames[there[0]] == most
     found, rows, data = spots(rng, v, back, at, wrap, s, omega, full)
     frames.tofile(f"{out}/{k}.frames")
     p.astype(np.float32).tofile(f"{out}/{k}.expected")

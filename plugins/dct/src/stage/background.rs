@@ -459,7 +459,8 @@ impl Background {
                 Edge::Shift if centre < reach => 2 * reach + centre % stride,
                 _ => centre + reach,
             };
-            last <= newest
+            // A background of one frame may lie before the frame itself.
+            last.max(k) <= newest
         };
         let end = (from..from + batch).take_while(|k| there(*k)).count() as u64;
         from..from + end

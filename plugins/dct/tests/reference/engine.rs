@@ -166,7 +166,7 @@ fn recipe(case: &Case, folder: &Path, k: usize, chunk: usize) -> String {
         threads = {threads}
         reorder = 200
         checkpoint_frames = {mark}
-        limits = {{ missing = 1 }}
+        limits = {{ missing = 1000, extra = 1000 }}
         [stage.frames]
         use = "reference.played"
         set = {{ folder = {folder:?}, case = {k} }}
