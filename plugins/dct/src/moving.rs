@@ -6,12 +6,10 @@ use std::sync::Mutex;
 use isard_core::prelude::*;
 
 use crate::pixel::Pixel;
-use crate::simd::{self, Job, Level, NONE, Out, Step};
+use crate::simd::{self, EVEN, Job, Level, NONE, Out, Step};
 
 /// Pixels that one piece of work takes through all steps.
 const BLOCK: usize = 1 << 15;
-/// Pixels of a piece that are made even at a time: so many of a window's frames stay in the cache as floats.
-const EVEN: usize = 1 << 12;
 /// Floats in a line of the cache.
 const ALIGNED: usize = 16;
 

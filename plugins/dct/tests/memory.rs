@@ -163,6 +163,7 @@ fn peak_of(text: &str) -> (usize, f64) {
     let report = run::run(&plan, Options::new(out)).unwrap();
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     let spots = report.results.get("spots").and_then(|v| v.number()).unwrap();
+    eprintln!("buffers in use at most: {} MB", report.peak_buffers >> 20);
     (PEAK.load(Ordering::Relaxed) - before, spots)
 }
 
@@ -192,15 +193,18 @@ fn a_scan_that_is_normalised_keeps_little_more_than_two_gigabytes() {
 }
 
 /// The same at 2048 x 2048, which takes minutes: `ISARD_FRAMES=3600` says how many frames, `ISARD_STRIDE=5` the
-/// stride of the window, `ISARD_PACE=50` how many frames a second the source gives, as a detector does.
+/// stride of the window, `ISARD_PACE=50` how many frames a second the source gives, as a detector does, `ISARD_MARK=100`
+/// the frames between checkpoints.
 #[test]
 fn large_frames_keep_what_the_bound_says() {
     let Some(frames) = std::env::var("ISARD_FRAMES").ok().and_then(|n| n.parse().ok()) else { return };
-    let text = scan(frames, COUNTS, frames / 2 + 5).replace("512", "2048").replace("batch = 8, ", "");
+    let ask = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<usize>().ok());
+    let text = scan(frames, COUNTS, ask("ISARD_MARK").unwrap_or(frames / 2 + 5))
+        .replace("512", "2048")
+        .replace("batch = 8, ", "");
     // Queues as a scan from files has them; frames are made beside, which takes 70 MB.
     let text = text.replace("run = { queue = 8 }", "").replace("run = { queue = 2 }", "");
     let text = text.replace("x = [166, 346], y = [176, 336]", "x = [664, 1384], y = [705, 1343]");
-    let ask = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<usize>().ok());
     let text = match ask("ISARD_PACE") {
         Some(rate) => {
             text.replace("shape = [2048, 2048] }", &format!("shape = [2048, 2048], rate = {rate}.0 }}"))

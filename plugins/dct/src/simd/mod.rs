@@ -12,7 +12,7 @@ mod words;
 use std::sync::OnceLock;
 
 pub(crate) use floats::floats;
-pub(crate) use less::{even, less, times};
+pub(crate) use less::{EVEN, even, less, times};
 pub(crate) use lit::{lit_f32, lit_i16, lit_plain, lit_u16};
 pub(crate) use sorted::{Job, NONE, Step};
 pub(crate) use words::{Out, words};
