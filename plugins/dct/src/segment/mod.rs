@@ -12,6 +12,7 @@ mod rules;
 mod spill;
 mod state;
 mod stream;
+mod strips;
 
 #[cfg(test)]
 mod offline;
@@ -26,3 +27,4 @@ pub use plane::{Area, Full, Pixels, Plane};
 pub use rules::{Connectivity, Overlap, Rules};
 pub use spill::{Away, Spill};
 pub use stream::{Counts, Segmenter};
+pub use strips::Strips;

@@ -9,6 +9,7 @@ use isard_core::prelude::*;
 use super::bridge::Bridges;
 use super::bytes::Bytes;
 use super::spill::{Away, Spill};
+use super::strips::Strips;
 use crate::pixel::Pixel;
 
 /// An area of the detector: rows and columns, the ends not in it.
@@ -24,13 +25,6 @@ impl Area {
     /// Whether a pixel lies in it.
     pub fn has(&self, row: usize, column: usize) -> bool {
         (self.rows[0]..self.rows[1]).contains(&row) && (self.columns[0]..self.columns[1]).contains(&column)
-    }
-
-    fn covers(&self, other: &Area) -> bool {
-        self.rows[0] <= other.rows[0]
-            && self.rows[1] >= other.rows[1]
-            && self.columns[0] <= other.columns[0]
-            && self.columns[1] >= other.columns[1]
     }
 }
 
@@ -67,8 +61,8 @@ pub enum Pixels {
     Bytes(Bytes),
     /// The whole frame, on disk.
     Away(Away),
-    /// What blobs still undecided may need of it.
-    Patches(Vec<(Area, Vec<f32>)>),
+    /// What undecided blobs may need of it.
+    Strips(Strips),
 }
 
 /// A frame, its pixels above the floor, and how it follows the one before.
@@ -350,14 +344,9 @@ impl Plane {
                 }, complex => return Ok(None));
             }
             Pixels::Bytes(bytes) => bytes.patch(area, &mut out)?,
-            Pixels::Patches(patches) => {
-                let Some((whole, values)) = patches.iter().find(|(a, _)| a.covers(area)) else {
+            Pixels::Strips(strips) => {
+                if !strips.patch(area, &mut out)? {
                     return Ok(None);
-                };
-                let all = whole.columns[1] - whole.columns[0];
-                for row in rows[0]..rows[1] {
-                    let at = (row - whole.rows[0]) * all + columns[0] - whole.columns[0];
-                    out.extend_from_slice(&values[at..at + width]);
                 }
             }
         }
@@ -367,22 +356,16 @@ impl Plane {
 
     /// Lets go of what lies in none of the areas.
     pub(crate) fn crop(&mut self, areas: &[Area]) -> Result<()> {
-        if self.is_whole() {
-            let whole = match &self.pixels {
-                Pixels::Whole(image) => image.bytes().len(),
-                Pixels::Bytes(bytes) => bytes.near.bytes().len(),
-                Pixels::Sparse | Pixels::Away(_) | Pixels::Patches(_) => 0,
-            };
-            let area = |a: &Area| (a.rows[1] - a.rows[0]) * (a.columns[1] - a.columns[0]);
-            // Boxes of many spots overlap: copies would take more memory than the frame, and the time to make them.
-            if areas.iter().map(area).sum::<usize>() * size_of::<f32>() > whole / 2 {
-                return Ok(());
-            }
-            let mut patches = vec![];
-            for area in areas {
-                patches.extend(self.patch(area, None)?.map(|values| (*area, values)));
-            }
-            self.pixels = Pixels::Patches(patches);
+        // Boxes of many spots overlap, so that what they need of a frame may be most of it.
+        let strips = match &self.pixels {
+            Pixels::Whole(image) => Strips::of(image, areas)?,
+            Pixels::Bytes(bytes) => Strips::of_bytes(bytes, areas)?,
+            Pixels::Sparse | Pixels::Away(_) | Pixels::Strips(_) => None,
+        };
+        if let Some(strips) = strips {
+            self.pixels = Pixels::Strips(strips);
+        } else if self.is_whole() {
+            return Ok(());
         }
         let (mut rows, mut runs) = (Vec::with_capacity(self.rows.len()), vec![]);
         let (mut values, mut marks) = (vec![], vec![]);

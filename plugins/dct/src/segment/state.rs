@@ -6,8 +6,9 @@ use isard_core::prelude::*;
 
 use super::bytes::Bytes;
 use super::label::{Labels, load_regions, save_regions};
-use super::plane::{Area, BRIDGE, Full, OWNED, Pixels, Plane, Run};
+use super::plane::{BRIDGE, Full, OWNED, Pixels, Plane, Run};
 use super::stream::{Counts, Segmenter};
+use super::strips::Strips;
 
 /// An array of a state.
 pub(crate) fn array<'a>(state: &'a Dict, key: &str) -> Result<&'a Array> {
@@ -111,12 +112,14 @@ fn save_plane(place: i64, plane: &Plane) -> Result<Dict> {
                 state.set("far", Array::from_slice(far));
             }
         },
-        Pixels::Patches(patches) => {
-            let areas = patches.iter().flat_map(|(a, _)| [a.rows, a.columns]).flatten();
-            let areas: Vec<u64> = areas.map(|n| n as u64).collect();
-            let values: Vec<f32> = patches.iter().flat_map(|(_, v)| v).copied().collect();
-            state.set("areas", Array::from_slice(&areas));
-            state.set("patches", Array::from_slice(&values));
+        Pixels::Strips(strips) => {
+            state.set("spans", Array::from_slice(strips.spans.as_flattened()));
+            state.set("strips", strips.values.clone());
+            state.set("columns", strips.columns as i64);
+            if let Some((places, far)) = &strips.far {
+                state.set("places", Array::from_slice(places));
+                state.set("far", Array::from_slice(far));
+            }
         }
     }
     Ok(state)
@@ -136,17 +139,18 @@ fn load_plane(state: &Dict) -> Result<(i64, Plane)> {
             far: array(state, "far")?.as_slice::<i16>()?.to_vec(),
         });
     }
-    if state.get("areas").is_some() {
-        let mut values = array(state, "patches")?.as_slice::<f32>()?;
-        let mut patches = vec![];
-        for a in array(state, "areas")?.as_slice::<u64>()?.chunks_exact(4) {
-            let a: Vec<usize> = a.iter().map(|n| *n as usize).collect();
-            let area = Area { rows: [a[0], a[1]], columns: [a[2], a[3]] };
-            let (patch, rest) = values.split_at((a[1] - a[0]) * (a[3] - a[2]));
-            patches.push((area, patch.to_vec()));
-            values = rest;
-        }
-        pixels = Pixels::Patches(patches);
+    if state.get("spans").is_some() {
+        let far = state.get("places").is_some().then(|| -> Result<_> {
+            let places = array(state, "places")?.as_slice::<u32>()?.to_vec();
+            Ok((places, array(state, "far")?.as_slice::<i16>()?.to_vec()))
+        });
+        let spans = array(state, "spans")?.as_slice::<u32>()?.chunks_exact(4);
+        pixels = Pixels::Strips(Strips {
+            spans: spans.map(|s| [s[0], s[1], s[2], s[3]]).collect(),
+            values: array(state, "strips")?.clone(),
+            far: far.transpose()?,
+            columns: whole(state, "columns")? as usize,
+        });
     }
     let full = state.get("full").is_some().then(|| -> Result<Vec<Full>> {
         let each = array(state, "full")?.as_slice::<u32>()?.chunks_exact(3);

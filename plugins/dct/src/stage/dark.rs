@@ -85,6 +85,7 @@ impl Task for Dark {
             // The stack stays as it is: in double precision it would take four times the memory.
             let values = stack.as_slice::<T>()?;
             for (p, out) in out.as_slice_mut::<f32>()?.iter_mut().enumerate() {
+                #[allow(clippy::unnecessary_cast, reason = "one of the dtypes is the one that all become")]
                 let each = (0..n).map(|k| values[k * pixels + p] as f64);
                 *out = match self.dark_zwise_reduction {
                     Reduction::Mean => (each.sum::<f64>() / n as f64) as f32,

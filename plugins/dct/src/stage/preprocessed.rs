@@ -187,7 +187,7 @@ impl Writer for Preprocessed {
             let open = self.state.open.as_mut().expect("made above");
             open.add(cx, &input.image.record(k)?)?;
             if let Some(background) = &input.background
-                && frame % self.save_backgrounds_every == 0
+                && frame.is_multiple_of(self.save_backgrounds_every)
             {
                 open.background(cx, &background.record(k)?)?;
             }

@@ -253,7 +253,7 @@ impl Scan<'_> {
         for (part, file) in self.sorted().into_iter().filter(|(part, _)| part.backgrounds > 0) {
             all.push(Stacked { file, dataset: BACKGROUNDS.into(), records: part.backgrounds });
             let own = part.first..part.first + part.frames;
-            numbers.extend(own.filter(|k| k % self.every == 0).map(|k| k as i64));
+            numbers.extend(own.filter(|k| k.is_multiple_of(self.every)).map(|k| k as i64));
         }
         (all, numbers)
     }
