@@ -59,7 +59,7 @@ fn check(cx: &Cx, folder: &Path, k: usize) -> usize {
         spots.push(chain.check("raw frames", chain.raw()));
         spots.push(chain.check("stages", chain.stages()));
     }
-    if k % 4 == 0 {
+    if k.is_multiple_of(4) {
         spots.push(engine::check(&case, folder, k, chunk));
     }
     spots[0]
