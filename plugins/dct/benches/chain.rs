@@ -1,9 +1,14 @@
 //! How many frames of 2048 x 2048 pixels of 16 bits one core takes in a second: each stage alone, and the chain.
 //!
 //! `cargo bench -p isard-dct`; frames are in memory, times are those of the processor, so that other work on the machine
-//! counts little. Background of 21 frames (and of the median alone, as `moving`), median of 3 x 3, segmentation at six
-//! standard deviations with spots in every frame.
+//! counts little. Background of 21 frames (the moving median and the difference), median of 3 x 3, labelling and
+//! segmentation at six standard deviations with spots in every frame. Once with the best vectors of the machine and once
+//! with AVX2 alone (`ISARD_SIMD=plain` or `avx2` measures that alone), then, where `ISARD_PYTHON` names an interpreter,
+//! what other programs take for the same steps in the same minutes.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
+use std::path::Path;
+use std::process::Command;
 
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
@@ -130,10 +135,27 @@ fn measure(name: &str, frames: u64, kinds: &[Array]) -> f64 {
     all
 }
 
+/// Runs this program once more under what the environment allows.
+fn again(level: &str) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    assert!(command.env("ISARD_SIMD", level).status().unwrap().success());
+}
+
 fn main() {
+    let level = std::env::var("ISARD_SIMD").unwrap_or_default();
+    println!("{}", if level.is_empty() { "vectors as wide as there are" } else { &level });
     let kinds: Vec<Array> = (0..KINDS).map(frame).collect();
     // Normalised by stages of their own, and on the way to the median.
     for name in ["compact", "f32", "normalised", "at once"] {
         measure(name, 4 * KINDS as u64, &kinds);
     }
+    drop(kinds);
+    if !level.is_empty() {
+        return;
+    }
+    again("avx2");
+    let Ok(python) = std::env::var("ISARD_PYTHON") else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/others.py");
+    println!("other programs, one core");
+    assert!(Command::new(python).arg("-B").arg(script).status().unwrap().success());
 }

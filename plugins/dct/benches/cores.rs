@@ -94,8 +94,27 @@ impl Source for Played {
 }
 declare!(Source, "bench.played", Kind::Simulator, Played);
 
+/// Straight to the background.
+const COUNTS: &str = r#"
+        [stage.background]
+        use = "dct.background"
+        from = "frames"
+        set = { window = 21, edge = "wrap", dtype = "compact" }"#;
+
+/// Brought to one intensity on the way.
+const EVEN: &str = r#"
+        [stage.even]
+        use = "dct.normalize"
+        from = "frames"
+        set = { margin_boxes = [{ x = [900, 950], y = [100, 1900] }], apply = false }
+        [stage.background]
+        use = "dct.background"
+        from = "even"
+        in = { image = "frames.image", factor = "even.factor" }
+        set = { window = 21, edge = "wrap" }"#;
+
 /// The chain on so many threads.
-fn planned(frames: u64, threads: usize) -> Plan {
+fn planned(chain: &str, frames: u64, threads: usize) -> Plan {
     let text = format!(
         r#"
         isard = "0.1"
@@ -106,10 +125,7 @@ fn planned(frames: u64, threads: usize) -> Plan {
         [stage.frames]
         use = "bench.played"
         set = {{ frames = {frames} }}
-        [stage.background]
-        use = "dct.background"
-        from = "frames"
-        set = {{ window = 21, edge = "wrap", dtype = "compact" }}
+        {chain}
         [stage.clean]
         use = "image.median"
         from = "background"
@@ -129,9 +145,9 @@ fn planned(frames: u64, threads: usize) -> Plan {
     plan::make(&recipe, &Registry::built_in().unwrap()).unwrap().0
 }
 
-fn go(frames: u64, threads: usize, out: &Path) {
+fn go(chain: &str, frames: u64, threads: usize, out: &Path) {
     let options = Options::new(Out::Folder { path: out.to_owned(), overwrite: true });
-    let report = run::run(&planned(frames, threads), options).unwrap();
+    let report = run::run(&planned(chain, frames, threads), options).unwrap();
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
 }
 
@@ -142,10 +158,15 @@ fn wall(work: impl FnOnce()) -> f64 {
 }
 
 /// A run on one core: a process of its own would be held to it by the system, threads of this one are by a command.
-fn alone(core: usize, out: &Path) -> std::process::Child {
+fn alone(chain: &str, core: usize, out: &Path) -> std::process::Child {
     let mut command = std::process::Command::new("taskset");
     command.args(["-c", &core.to_string()]).arg(std::env::current_exe().unwrap());
-    command.env("ISARD_BENCH_ALONE", out).stdout(std::process::Stdio::piped()).spawn().unwrap()
+    command
+        .env("ISARD_BENCH_CHAIN", chain)
+        .env("ISARD_BENCH_ALONE", out)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// What a child says it took, the making of its frames left out.
@@ -165,28 +186,35 @@ fn main() {
         while !go_on.exists() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        println!("{}", wall(|| go(FRAMES / 2, 1, Path::new(&out))));
+        let chain = std::env::var("ISARD_BENCH_CHAIN").unwrap();
+        println!("{}", wall(|| go(&chain, FRAMES / 2, 1, Path::new(&out))));
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
     kinds();
+    compare("counts", COUNTS);
+    compare("normalised", EVEN);
+}
+
+/// One run of two cores beside two of one core each, in turns.
+fn compare(name: &str, chain: &str) {
+    let folder = tempfile::tempdir().unwrap();
     let mut best = [f64::INFINITY; 2];
     for round in 0..ROUNDS {
         let here = folder.path().join(round.to_string());
         std::fs::create_dir(&here).unwrap();
         let paths = [0, 1].map(|k| here.join(format!("half{k}")));
-        let children: Vec<_> = (0..2).map(|k| alone(k, &paths[k])).collect();
+        let children: Vec<_> = (0..2).map(|k| alone(chain, k, &paths[k])).collect();
         while !paths.iter().all(|p| p.with_extension("ready").exists()) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         std::fs::write(here.join("go"), "").unwrap();
         let apart = children.into_iter().map(took).fold(0.0, f64::max);
-        let together = wall(|| go(FRAMES, 2, &here.join("both")));
+        let together = wall(|| go(chain, FRAMES, 2, &here.join("both")));
         best = [best[0].min(apart), best[1].min(together)];
     }
     let [apart, together] = best.map(|seconds| FRAMES as f64 / seconds);
     println!(
-        "two runs of one core {apart:4.0} frames/s, one run of two cores {together:4.0} frames/s, ratio {:.2}",
+        "{name}: two runs of one core {apart:4.0} frames/s, one run of two cores {together:4.0} frames/s, ratio {:.2}",
         together / apart
     );
 }

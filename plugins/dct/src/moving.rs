@@ -1,18 +1,22 @@
 //! The moving median along the frames: which frames a window takes, and frames less their median.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 
 use isard_core::prelude::*;
 
 use crate::pixel::Pixel;
-use crate::simd::{self, Job, Level, NONE, Out, Step};
+use crate::simd::{self, EVEN, Job, Level, NONE, Out, Step};
 
 /// Pixels that one piece of work takes through all steps.
 const BLOCK: usize = 1 << 15;
-/// Pixels of a piece that are made even at a time: so many of a window's frames stay in the cache as floats.
-const EVEN: usize = 1 << 12;
 /// Floats in a line of the cache.
 const ALIGNED: usize = 16;
+
+thread_local! {
+    /// Frames that are brought to one intensity, of one piece: too large to be asked of the system each time.
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(vec![]) };
+}
 
 /// What windows take at the ends of the scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -171,10 +175,11 @@ impl<T: Sample> Batch<'_, T> {
         par: impl Fn(usize, &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()>,
     ) -> Result<Told> {
         self.pieces(out, par, |chains, piece| {
-            let mut made = vec![0f32; self.frames.len() * EVEN + ALIGNED];
+            let mut scratch = SCRATCH.take();
+            scratch.resize(self.frames.len() * EVEN + ALIGNED, 0.0);
             // Whole lines of the cache, so that no vector lies across two of them.
-            let at = made.as_ptr().align_offset(ALIGNED * size_of::<f32>()).min(ALIGNED);
-            let made = &mut made[at..];
+            let at = scratch.as_ptr().align_offset(ALIGNED * size_of::<f32>()).min(ALIGNED);
+            let made = &mut scratch[at..];
             let range = piece.range.clone();
             for from in range.clone().step_by(EVEN) {
                 let here = from..range.end.min(from + EVEN);
@@ -205,6 +210,7 @@ impl<T: Sample> Batch<'_, T> {
                     *sum += full[*own];
                 }
             }
+            SCRATCH.set(scratch);
         })
     }
 

@@ -6,6 +6,9 @@ use crate::simd;
 
 /// A real dtype, compared and summed as a 32-bit float.
 pub(crate) trait Pixel: Element {
+    /// Whether every value is a number.
+    const WHOLE: bool = true;
+
     /// The value as it is compared; exact for integers of up to 24 bits.
     fn as_f32(self) -> f32;
 
@@ -27,7 +30,14 @@ macro_rules! plain {
         }
     )*};
 }
-plain!(u8, u32, u64, i8, i32, i64, f64);
+plain!(u8, u32, u64, i8, i32, i64);
+
+impl Pixel for f64 {
+    const WHOLE: bool = false;
+    fn as_f32(self) -> f32 {
+        self as f32
+    }
+}
 
 impl Pixel for u16 {
     fn as_f32(self) -> f32 {
@@ -54,6 +64,7 @@ impl Pixel for i16 {
 }
 
 impl Pixel for f32 {
+    const WHOLE: bool = false;
     fn as_f32(self) -> f32 {
         self
     }

@@ -104,7 +104,7 @@ fn count(series: &Series, wrap: bool, threshold: f64, neighbours: u8) -> [u64; 4
         let plane = Plane::of_pixels(k as u64, series.shape, lit.clone(), floor).unwrap();
         blobs.extend(segmenter.push(plane.with_omega(series.omega[k])).unwrap());
     }
-    blobs.extend(segmenter.finish(series.frames.len() as u64));
+    blobs.extend(segmenter.finish(series.frames.len() as u64).unwrap());
     for blob in &blobs {
         found[0] += blob.seed.voxels;
         found[1] += 1;

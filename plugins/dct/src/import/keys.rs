@@ -8,7 +8,7 @@ use isard_core::prelude::*;
 use super::yaml::{Node, parse};
 
 /// Parameters of `dct.segment`.
-pub(super) const SEGMENT: [&str; 18] = [
+pub(super) const SEGMENT: [&str; 20] = [
     "threshold",
     "tolerance",
     "t_low",
@@ -24,13 +24,15 @@ pub(super) const SEGMENT: [&str; 18] = [
     "drop_oversize",
     "drop_edge",
     "exclude_box",
+    "bridge_mask",
     "max_delay",
     "dense_frames_max",
+    "dense_folder",
     "shape",
 ];
 
 /// Other keys as they are called here, and their other names.
-const OTHERS: [(&str, &[&str]); 29] = [
+const OTHERS: [(&str, &[&str]); 31] = [
     ("data_filepath", &["data.filepath"]),
     ("data_datalink", &["data.datalink"]),
     ("data_input_format", &["data.input_format"]),
@@ -58,6 +60,8 @@ const OTHERS: [(&str, &[&str]); 29] = [
     ("median_filter_y", &[]),
     ("preprocessed_save", &["preprocessed.save"]),
     ("preprocessed_filepath", &["preprocessed.filepath"]),
+    ("preprocessed_dtype", &["preprocessed.dtype"]),
+    ("scan", &[]),
     ("output", &["output.kind"]),
     ("dir", &["output.dir"]),
 ];
@@ -136,20 +140,48 @@ impl Found {
 
     /// Where frames are, as one path; relative to the file that says so.
     pub(super) fn source(&self, what: &str) -> Option<String> {
-        let key = format!("{what}_filepath");
-        let (_, from) = self.values.get(key.as_str())?;
-        let file = from.parent().unwrap_or(Path::new("")).join(self.text(&key)?);
-        let file = file.display().to_string();
+        let file = self.path(&format!("{what}_filepath"))?;
         Some(match self.text(&format!("{what}_datalink")) {
             Some(link) => format!("{file}::{link}"),
             None => file,
         })
     }
 
+    /// A path, relative to the file that says so.
+    pub(super) fn path(&self, key: &str) -> Option<String> {
+        let (_, from) = self.values.get(key)?;
+        let text = self.text(key)?;
+        // The form of silx names its file behind a scheme.
+        let file = match text.strip_prefix("silx:") {
+            Some(rest) => match rest.split_once("?path=") {
+                Some((file, link)) => format!("{file}::{}", link.split('&').next().unwrap_or(link)),
+                None => rest.to_owned(),
+            },
+            None => text,
+        };
+        Some(from.parent().unwrap_or(Path::new("")).join(file).display().to_string())
+    }
+
+    /// Puts in what `${env:NAME}` and `{scan}` stand for, once all files are read.
+    pub(super) fn fill(&mut self) -> Result<()> {
+        let scan = self.text("scan");
+        for (key, (node, path)) in &mut self.values {
+            let place = key.ends_with("_filepath") || key.ends_with("_datalink");
+            if let Node::Scalar(text) = node
+                && (place || ["pixel_mask", "dir"].contains(key))
+            {
+                *text =
+                    filled(text, scan.as_deref()).map_err(|e| e.at(format!("{}::{key}", path.display())))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The stage that reads frames.
     pub(super) fn reader(&self, what: &str) -> Result<&'static str> {
-        let path = self.text(&format!("{what}_filepath")).unwrap_or_default();
-        let ending = Path::new(&path).extension().map(|e| e.to_string_lossy().to_lowercase());
+        let path = self.path(&format!("{what}_filepath")).unwrap_or_default();
+        let path = path.split("::").next().unwrap_or_default();
+        let ending = Path::new(path).extension().map(|e| e.to_string_lossy().to_lowercase());
         let format = self.text(&format!("{what}_input_format")).filter(|f| f != "auto");
         match format.or(ending).as_deref() {
             Some("hdf5" | "h5" | "nxs" | "hdf") => Ok("hdf5.dataset"),
@@ -179,6 +211,42 @@ impl Found {
             }
         }
     }
+}
+
+/// A text with its placeholders filled in.
+fn filled(text: &str, scan: Option<&str>) -> Result<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        let (before, behind) = rest.split_at(at);
+        let Some((name, after)) = behind[1..].split_once('}') else {
+            return Err(Error::recipe(format!("`{text}` has a `{{` that does not end")));
+        };
+        match (name.strip_prefix("env:"), before.strip_suffix('$')) {
+            (Some(variable), Some(before)) => {
+                let value = std::env::var(variable).map_err(|_| {
+                    Error::recipe(format!("`{text}`: the environment has no `{variable}`"))
+                        .help(format!("set it: `{variable}=... isard import dct ...`"))
+                })?;
+                out.push_str(before);
+                out.push_str(&value);
+            }
+            _ if name == "scan" => {
+                let scan = scan.ok_or_else(|| {
+                    Error::recipe(format!("`{text}`: no file says which `scan` it is"))
+                        .help("add a line such as `scan: \"2.1\"`")
+                })?;
+                out.push_str(before);
+                out.push_str(scan);
+            }
+            _ => {
+                let error = Error::recipe(format!("`{text}`: found the placeholder `{name}`"));
+                return Err(error.help("wanted `${env:NAME}` or `{scan}`"));
+            }
+        }
+        rest = after;
+    }
+    Ok(out + rest)
 }
 
 fn corners(node: &Node) -> bool {

@@ -27,6 +27,7 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
     for (path, text) in files {
         found.take(path, text).map_err(|e| e.at(path.display().to_string()))?;
     }
+    found.fill()?;
     let data = found.source("data").ok_or_else(|| {
         Error::recipe("the files name no data").help("give `data_filepath` and `data_datalink`")
     })?;
@@ -54,7 +55,7 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
     let mut inputs = vec!["image = \"frames.image\"".to_owned()];
     if float {
         inputs.extend(dark.is_some().then(|| "dark = \"dark.dark\"".to_owned()));
-        inputs.extend(found.text("pixel_mask").map(|m| format!("mask = {{ file = {m:?} }}")));
+        inputs.extend(found.path("pixel_mask").map(|m| format!("mask = {{ file = {m:?} }}")));
     }
     if method != "none" {
         let wired = inputs.join(", ");
@@ -80,7 +81,9 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
         found.set(&mut line, "residual", &["residual_step", "exclude_box"]);
         clean = "residual";
     }
-    if found.text("save_backgrounds").as_deref() == Some("true") {
+    let preprocessed = found.text("preprocessed_save").as_deref() == Some("true");
+    let backgrounds = found.text("save_backgrounds").as_deref() == Some("true");
+    if backgrounds && !preprocessed {
         line(
             "\n[stage.thin]\nuse = \"dct.thin\"\nfrom = \"background\"\nin = { image = \"background.background\" }",
         );
@@ -94,18 +97,41 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
         );
         line("set = { path = \"backgrounds.h5\", signal = \"background\" }");
     }
-    if found.text("preprocessed_save").as_deref() == Some("true") {
+    let wired_omega = if omega.is_some() { ", omega = \"frames.omega\"" } else { "" };
+    if preprocessed {
         let path = found.text("preprocessed_filepath").unwrap_or_else(|| "preprocessed.h5".into());
         let name = Path::new(&path).file_name().map_or(path.clone(), |n| n.to_string_lossy().into_owned());
+        let mut more = wired_omega.to_owned();
+        if method != "none" {
+            more += ", margin_mean = \"even.margin_mean\", factor = \"even.factor\"";
+        }
+        if float && dark.is_some() {
+            more += ", dark = \"dark.dark\"";
+        }
+        if backgrounds {
+            more += ", background = \"background.background\"";
+        }
         line(&format!(
-            "\n[stage.preprocessed]\nuse = \"hdf5.write\"\nfrom = \"{clean}\"\nin = {{ image = \"{clean}.image\" }}"
+            "\n[stage.preprocessed]\nuse = \"dct.preprocessed\"\nfrom = \"{clean}\"\nin = {{ image = \"{clean}.image\"{more} }}"
         ));
-        line(&format!("set = {{ path = {name:?}, signal = \"image\" }}"));
+        line(&format!("\n[stage.preprocessed.set]\npath = {name:?}"));
+        for (key, there) in [("preprocessed_dtype", true), ("every", backgrounds)] {
+            if let Some(value) = found.text(key).filter(|_| there) {
+                match key {
+                    "every" => line(&format!("save_backgrounds_every = {value}")),
+                    _ => line(&format!("{key} = {value:?}")),
+                }
+            }
+        }
     }
     if found.text("threshold").is_some() {
-        let omega = if omega.is_some() { ", omega = \"frames.omega\"" } else { "" };
+        let mut more = wired_omega.to_owned();
+        more += ", full = \"background.full\", covered = \"background.covered\"";
+        if let Some(mask) = found.path("pixel_mask").filter(|_| found.text("bridge_mask").is_some()) {
+            more += &format!(", mask = {{ file = {mask:?} }}");
+        }
         line(&format!(
-            "\n[stage.segment]\nuse = \"dct.segment\"\nfrom = \"{clean}\"\nin = {{ image = \"{clean}.image\"{omega} }}"
+            "\n[stage.segment]\nuse = \"dct.segment\"\nfrom = \"{clean}\"\nin = {{ image = \"{clean}.image\"{more} }}"
         ));
         found.set(&mut line, "segment", &keys::SEGMENT);
         line("\n[stage.spots]\nuse = \"dct.difspots\"\nfrom = \"segment\"");
@@ -169,6 +195,64 @@ mod tests {
         assert_eq!(stage("thin")["set"]["every"].as_integer(), Some(20));
         assert_eq!(stage("residual")["set"]["residual_step"].as_integer(), Some(4));
         assert_eq!(stage("segment")["in"]["image"].as_str(), Some("residual.image"));
+    }
+
+    /// The parameters of the specification, section 9, and what stands for other things in paths.
+    #[test]
+    fn the_example_of_the_specification_is_understood() {
+        let text = "\
+preprocess:
+  data: {filepath: brng_dct2.h5, datalink: /2.3/measurement/marana, input_format: hdf5}
+  dark: {filepath: 'silx:brng_dct2.h5?path=/4.1/measurement/marana', zwise_reduction: mean}
+  omega: {datalink: '/{scan}/measurement/diffrz'}
+  pixel_mask: mask.npy
+  force_float32: true
+  normalization: margin
+  margin_boxes: [{x: [717, 758], y: [799, 1249]}, {x: [1290, 1331], y: [799, 1249]}]
+  target: first
+  background: {method: moving, window: 21, stride: 5, edge: wrap, batch: 16, save: true, save_every: 50}
+  median_filter_x: 3
+  median_filter_y: 3
+  preprocessed: {save: true, filepath: brng_dct2.preprocessed.h5}
+segment:
+  threshold: 60          # T, in counts after pre-processing
+  tolerance: 0.2         # tau
+  bb_max: [20, 150, 150] # z, y, x
+  connectivity: 26
+  wrap: true
+  overlap: suppress
+  gap: split
+  min_seed_voxels: 10
+  min_blob_size: [1, 3, 3]
+  bridge_mask: 1
+  exclude_box: {x: [664, 1384], y: [705, 1343]}
+  output: {kind: both, dir: difspots}
+scan: 2.3
+";
+        let imported = recipe(&[(Path::new("/data/run.yml"), text.to_owned())]).unwrap();
+        let table: toml::Table = imported.recipe.parse().unwrap();
+        let stage = |name: &str| table["stage"][name].clone();
+        let text = |value: &toml::Value| value.as_str().unwrap_or_default().to_owned();
+        let link = "/data/brng_dct2.h5::/4.1/measurement/marana";
+        assert_eq!(text(&stage("dark")["in"]["stack"]["file"]), link);
+        assert_eq!(text(&stage("frames")["set"]["columns"]["omega"]), "/2.3/measurement/diffrz");
+        assert_eq!(text(&stage("background")["in"]["mask"]["file"]), "/data/mask.npy");
+        assert_eq!(stage("background")["set"]["stride"].as_integer(), Some(5));
+        assert_eq!(text(&stage("preprocessed")["use"]), "dct.preprocessed");
+        assert_eq!(text(&stage("preprocessed")["set"]["path"]), "brng_dct2.preprocessed.h5");
+        assert_eq!(stage("preprocessed")["set"]["save_backgrounds_every"].as_integer(), Some(50));
+        assert_eq!(text(&stage("preprocessed")["in"]["factor"]), "even.factor");
+        assert_eq!(text(&stage("segment")["in"]["mask"]["file"]), "/data/mask.npy");
+        assert_eq!(text(&stage("segment")["in"]["full"]), "background.full");
+        // The environment has no such name, and no other placeholder is known.
+        for (path, wanted) in [
+            ("${env:ISARD_NOT_THERE}/a.h5", "the environment has no `ISARD_NOT_THERE`"),
+            ("{sample}/a.h5", "found the placeholder `sample`"),
+            ("{scan}/a.h5", "no file says which `scan` it is"),
+        ] {
+            let error = recipe(&[(Path::new("p.yml"), format!("data_filepath: '{path}'\n"))]).unwrap_err();
+            assert!(error.message().contains(wanted), "{}", error.message());
+        }
     }
 
     #[test]

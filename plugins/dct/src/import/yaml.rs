@@ -98,10 +98,21 @@ fn block(lines: &[Line], at: &mut usize, indent: usize) -> Result<Node> {
 /// A value in one line.
 fn flow(line: usize, text: &str) -> Result<Node> {
     let mut rest = text;
+    // Outside brackets a text goes on to the end of its line, placeholders and all.
+    if !text.trim_start().starts_with(['[', '{', '"', '\'']) {
+        return Ok(plain(text));
+    }
     let node = item(line, &mut rest)?;
     match rest.trim() {
         "" => Ok(node),
         more => Err(fault(line, &format!("goes on with `{more}` after its value"))),
+    }
+}
+
+fn plain(text: &str) -> Node {
+    match text.trim() {
+        "" | "~" | "null" | "Null" | "None" => Node::Null,
+        text => Node::Scalar(text.to_owned()),
     }
 }
 
@@ -146,12 +157,9 @@ fn item(line: usize, rest: &mut &str) -> Result<Node> {
         },
         _ => {
             let end = rest.find([',', ']', '}']).unwrap_or(rest.len());
-            let text = rest[..end].trim();
+            let text = plain(&rest[..end]);
             *rest = &rest[end..];
-            Ok(match text {
-                "" | "~" | "null" | "Null" | "None" => Node::Null,
-                text => Node::Scalar(text.to_owned()),
-            })
+            Ok(text)
         }
     }
 }

@@ -1,7 +1,9 @@
 //! A blob: what is connected to a maximum with a threshold of its own, inside a box.
 
+use isard_core::prelude::*;
+
 use super::label::Region;
-use super::plane::{Area, OWNED, Plane};
+use super::plane::{Area, BRIDGE, OWNED, Plane, SERIAL};
 use super::rules::{Overlap, Rules};
 
 /// A spot in frames, rows and columns.
@@ -23,6 +25,8 @@ pub struct Blob {
     pub voxels: u64,
     /// The pixels that it covers in any frame.
     pub area: u64,
+    /// How many of its voxels are saturated; none when that is not known of all its frames.
+    pub saturated: Option<u64>,
     /// The sum of its values.
     pub integral: f64,
     /// The mean index of its voxels in the box, weighted by their values.
@@ -39,6 +43,8 @@ pub struct Blob {
     pub whole: bool,
     /// Whether it was decided before all that could change it had come.
     pub provisional: bool,
+    /// Whether it is so long that the background took a part of it.
+    pub long: bool,
     /// The values in the box.
     pub data: Vec<f32>,
     /// 1 where a voxel belongs to the blob.
@@ -76,7 +82,7 @@ impl Around<'_> {
     }
 
     /// The blob of a region; none when its maximum does not reach its own threshold.
-    pub(crate) fn grow(&mut self, seed: &Region) -> Option<Blob> {
+    pub(crate) fn grow(&mut self, seed: &Region) -> Result<Option<Blob>> {
         let threshold = self.rules.local(f64::from(seed.max));
         let [_, rows, columns] = self.rules.limit;
         let (row, column) = (seed.row as usize, seed.column as usize);
@@ -108,7 +114,8 @@ impl Around<'_> {
                 }
             }
         }
-        if taken.is_empty() { None } else { Some(self.blob(seed, threshold, &mut taken)) }
+        self.without_bridges(&mut taken);
+        if taken.is_empty() { Ok(None) } else { self.blob(seed, threshold, &mut taken).map(Some) }
     }
 
     /// Makes a blob the owner of its voxels.
@@ -128,6 +135,25 @@ impl Around<'_> {
                 }
             }
         }
+    }
+
+    /// Takes out the voxels that only connect.
+    fn without_bridges(&self, taken: &mut Vec<Taken>) {
+        if !self.planes.iter().flatten().any(|p| p.bridged) {
+            return;
+        }
+        let mut parts = vec![];
+        for t in taken.iter() {
+            let Some(plane) = &self.planes[t.plane] else { continue };
+            let own = |x: &u32| plane.find(t.row, *x).is_some_and(|at| plane.marks[at] & BRIDGE == 0);
+            let mut from = t.from;
+            while let Some(first) = (from..t.to).find(own) {
+                let to = (first..t.to).find(|x| !own(x)).unwrap_or(t.to);
+                parts.push(Taken { from: first, to, ..*t });
+                from = to;
+            }
+        }
+        *taken = parts;
     }
 
     fn neighbour(&self, plane: usize, frames: i64) -> Option<usize> {
@@ -159,7 +185,7 @@ impl Around<'_> {
             let free = |marks: &[u32], x: u32| {
                 let at = (run.at + x - run.from) as usize;
                 plane.values[at] >= threshold
-                    && marks[at] & !OWNED != serial
+                    && marks[at] & SERIAL != serial
                     && !(exclusive && marks[at] & OWNED != 0)
             };
             let mut x = first.max(columns.start);
@@ -176,7 +202,7 @@ impl Around<'_> {
                     to += 1;
                 }
                 for mark in &mut plane.marks[(run.at + from - run.from) as usize..][..(to - from) as usize] {
-                    *mark = (*mark & OWNED) | serial;
+                    *mark = (*mark & !SERIAL) | serial;
                 }
                 taken.push(Taken { plane: number, row, from, to });
                 x = to + 1;
@@ -184,7 +210,7 @@ impl Around<'_> {
         }
     }
 
-    fn blob(&self, seed: &Region, threshold: f32, taken: &mut [Taken]) -> Blob {
+    fn blob(&self, seed: &Region, threshold: f32, taken: &mut [Taken]) -> Result<Blob> {
         taken.sort_unstable_by_key(|t| (t.plane, t.row, t.from));
         let least = |of: fn(&Taken) -> usize| taken.iter().map(of).min().unwrap_or(0);
         let most = |of: fn(&Taken) -> usize| taken.iter().map(of).max().unwrap_or(0);
@@ -198,19 +224,21 @@ impl Around<'_> {
         let mut whole = true;
         for (k, plane) in self.planes[first[0]..=last[0]].iter().enumerate() {
             let slice = &mut data[k * rows * columns..(k + 1) * rows * columns];
-            match plane.as_ref().and_then(|p| p.patch(&area, self.exclude)) {
+            match plane.as_ref().map(|p| p.patch(&area, self.exclude)).transpose()?.flatten() {
                 Some(patch) => slice.copy_from_slice(&patch),
                 None => whole = false,
             }
         }
         // Sums run in the order of frames, rows and columns: the order in which voxels were found must not matter.
         let (mut voxels, mut integral, mut moments, mut turned, mut weight) = (0, 0.0, [0.0; 3], 0.0, 0.0);
+        let mut saturated = Some(0);
         let angle = |plane: usize| self.planes[plane].as_ref().map_or(f64::NAN, |p| p.omega);
         let start = angle(first[0]);
         for t in taken.iter() {
             let Some(plane) = &self.planes[t.plane] else { continue };
             let [z, y] = [t.plane - first[0], t.row - first[1]];
             let turn = turn(angle(t.plane) - start);
+            saturated = saturated.zip(plane.saturated(t.row, t.from, t.to)).map(|(all, here)| all + here);
             for column in t.from..t.to {
                 let x = column as usize - first[2];
                 let Some(at) = plane.find(t.row, column) else { continue };
@@ -234,7 +262,7 @@ impl Around<'_> {
             || last[2] + 1 == self.detector[1];
         let oversize = size.iter().zip(self.rules.limit).any(|(size, limit)| *size > limit);
         let omega = start + turned / weight;
-        Blob {
+        Ok(Blob {
             seed: *seed,
             threshold,
             first_frame: number(first[0]),
@@ -243,6 +271,7 @@ impl Around<'_> {
             size,
             voxels,
             area: covered.iter().filter(|c| **c).count() as u64,
+            saturated,
             integral,
             centroid: moments.map(|m| m / integral),
             omega: if self.rules.wrap { omega.rem_euclid(360.0) } else { omega },
@@ -251,9 +280,10 @@ impl Around<'_> {
             wraps: number(first[0]) > number(last[0]),
             whole,
             provisional: false,
+            long: false,
             data,
             mask,
-        }
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use isard_core::prelude::*;
 
-use super::plane::Plane;
+use super::plane::{BRIDGE, Plane};
 use super::rules::{Connectivity, Rules};
 
 /// A connected set of voxels above the threshold.
@@ -108,7 +108,9 @@ impl Labels {
                     if values[at] > threshold {
                         let end = at + values[at..].iter().take_while(|v| **v > threshold).count();
                         let seed = (row as u32, run.from + at as u32, run.from + end as u32);
-                        let region = self.region(plane.number, position, seed, &values[at..end]);
+                        let marks = &plane.marks[run.at as usize + at..run.at as usize + end];
+                        let own = |k: &usize| !plane.bridged || marks[*k] & BRIDGE == 0;
+                        let region = self.region(plane.number, position, seed, &values[at..end], own);
                         seeds.push(Seed { row: seed.0, from: seed.1, to: seed.2, region });
                         at = end;
                     } else {
@@ -120,21 +122,30 @@ impl Labels {
         seeds
     }
 
-    fn region(&mut self, number: u64, position: i64, (row, from, _): (u32, u32, u32), values: &[f32]) -> u32 {
-        let mut best = 0;
-        for (k, value) in values.iter().enumerate() {
-            if *value > values[best] {
-                best = k;
+    /// A region of its own; `own` says which of the values are more than a bridge.
+    fn region(
+        &mut self,
+        number: u64,
+        position: i64,
+        (row, from, _): (u32, u32, u32),
+        values: &[f32],
+        own: impl Fn(&usize) -> bool,
+    ) -> u32 {
+        let (mut best, mut max, mut voxels) = (0, f32::NEG_INFINITY, 0);
+        for k in (0..values.len()).filter(own) {
+            voxels += 1;
+            if values[k] > max {
+                (best, max) = (k, values[k]);
             }
         }
         let id = self.regions.len() as u32;
         self.parents.push(id);
         self.regions.push(Region {
-            max: values[best],
+            max,
             number,
             row,
             column: from + best as u32,
-            voxels: values.len() as u64,
+            voxels,
             position,
             first: position,
         });

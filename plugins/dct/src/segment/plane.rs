@@ -1,10 +1,15 @@
 //! One frame as runs of pixels above the floor.
 
+use std::sync::Arc;
+
 use isard_core::Pool;
 use isard_core::dispatch;
 use isard_core::prelude::*;
 
+use super::bridge::Bridges;
 use super::bytes::Bytes;
+use super::spill::{Away, Spill};
+use super::strips::Strips;
 use crate::pixel::Pixel;
 
 /// An area of the detector: rows and columns, the ends not in it.
@@ -21,13 +26,17 @@ impl Area {
     pub fn has(&self, row: usize, column: usize) -> bool {
         (self.rows[0]..self.rows[1]).contains(&row) && (self.columns[0]..self.columns[1]).contains(&column)
     }
+}
 
-    fn covers(&self, other: &Area) -> bool {
-        self.rows[0] <= other.rows[0]
-            && self.rows[1] >= other.rows[1]
-            && self.columns[0] <= other.columns[0]
-            && self.columns[1] >= other.columns[1]
-    }
+/// Neighbouring pixels of a row that have the largest value of their dtype.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// The row,
+    pub row: u32,
+    /// the first column,
+    pub from: u32,
+    /// and the column after the last.
+    pub to: u32,
 }
 
 /// Neighbouring pixels of a row that are all above the floor.
@@ -50,8 +59,10 @@ pub enum Pixels {
     Whole(Array),
     /// The whole frame in half the memory.
     Bytes(Bytes),
-    /// What blobs still undecided may need of it.
-    Patches(Vec<(Area, Vec<f32>)>),
+    /// The whole frame, on disk.
+    Away(Away),
+    /// What undecided blobs may need of it.
+    Strips(Strips),
 }
 
 /// A frame, its pixels above the floor, and how it follows the one before.
@@ -70,10 +81,18 @@ pub struct Plane {
     /// Who has been at a voxel: a serial number, and a bit that says whether a blob owns it.
     pub(crate) marks: Vec<u32>,
     pub(crate) pixels: Pixels,
+    /// Saturated pixels in the order of rows and columns, where known.
+    pub(crate) full: Option<Vec<Full>>,
+    /// Whether a mark may say that a voxel is a bridge.
+    pub(crate) bridged: bool,
 }
 
 /// Set in a mark when an accepted blob owns the voxel.
 pub(crate) const OWNED: u32 = 1 << 31;
+/// Set in a mark when the voxel connects its two sides, and is no part of anything.
+pub(crate) const BRIDGE: u32 = 1 << 30;
+/// The serial number in a mark.
+pub(crate) const SERIAL: u32 = BRIDGE - 1;
 
 impl Plane {
     fn empty(number: u64, rows: usize) -> Plane {
@@ -86,11 +105,24 @@ impl Plane {
             values: vec![],
             marks: vec![],
             pixels: Pixels::Sparse,
+            full: None,
+            bridged: false,
         }
     }
 
     /// The runs of an image `[y x]` at or above the floor; what is excluded or no number counts as 0.
     pub fn of_image(number: u64, image: &Array, floor: f32, exclude: Option<&Area>) -> Result<Plane> {
+        Self::of_bridged(number, image, floor, exclude, None)
+    }
+
+    /// The same with invalid pixels that connect what lies on either side.
+    pub fn of_bridged(
+        number: u64,
+        image: &Array,
+        floor: f32,
+        exclude: Option<&Area>,
+        bridges: Option<&Bridges>,
+    ) -> Result<Plane> {
         let &[rows, columns] = image.shape() else {
             return Err(Error::data(format!("found an image of shape {:?}, wanted [y x]", image.shape())));
         };
@@ -98,6 +130,8 @@ impl Plane {
         let mut words = vec![0u64; columns.div_ceil(64)];
         dispatch!(image.dtype(), T => {
             let pixels = image.as_slice::<T>()?;
+            let struts = bridges.map(|b| b.lit(|at| pixels[at].as_f32(), floor, exclude)).unwrap_or_default();
+            let mut next = &struts[..];
             for row in 0..rows {
                 plane.rows.push(plane.runs.len() as u32);
                 let line = &pixels[row * columns..(row + 1) * columns];
@@ -109,11 +143,26 @@ impl Plane {
                     }
                 }
                 let excluded = |column: usize| exclude.is_some_and(|a| a.has(row, column));
-                plane.take_row(&words, |column| if excluded(column) { 0.0 } else { line[column].as_f32() });
+                let own = |column: usize| if excluded(column) { 0.0 } else { line[column].as_f32() };
+                let (here, later) = next.split_at(next.partition_point(|s| s.0 as usize <= row));
+                next = later;
+                if here.is_empty() {
+                    plane.take_row(&words, own);
+                    continue;
+                }
+                here.iter().for_each(|(_, column, _)| set(&mut words, *column as usize, true));
+                let strut = |column: usize| here.binary_search_by_key(&column, |s| s.1 as usize).ok();
+                plane.take_row(&words, |column| strut(column).map_or_else(|| own(column), |k| here[k].2));
+            }
+            plane.rows.push(plane.runs.len() as u32);
+            plane.marks = vec![0; plane.values.len()];
+            plane.bridged = !struts.is_empty();
+            for (row, column, _) in struts {
+                if let Some(at) = plane.find(row as usize, column) {
+                    plane.marks[at] = BRIDGE;
+                }
             }
         }, complex => return Err(Error::data("found complex pixels, wanted real ones")));
-        plane.rows.push(plane.runs.len() as u32);
-        plane.marks = vec![0; plane.values.len()];
         Ok(plane)
     }
 
@@ -179,11 +228,36 @@ impl Plane {
         matches!(self.pixels, Pixels::Whole(_) | Pixels::Bytes(_))
     }
 
+    /// Says which pixels are saturated.
+    #[must_use]
+    pub fn with_full(mut self, full: Vec<Full>) -> Plane {
+        self.full = Some(full);
+        self
+    }
+
+    /// How many pixels of a row are saturated, from one column to before another; none when that is not known.
+    pub(crate) fn saturated(&self, row: usize, from: u32, to: u32) -> Option<u64> {
+        let full = self.full.as_ref()?;
+        let first = full.partition_point(|f| (f.row as usize, f.to) <= (row, from));
+        let here = full[first..].iter().take_while(|f| f.row as usize == row && f.from < to);
+        Some(here.map(|f| u64::from(f.to.min(to) - f.from.max(from))).sum())
+    }
+
     /// Says which angle the frame has.
     #[must_use]
     pub fn with_omega(mut self, omega: f64) -> Plane {
         self.omega = omega;
         self
+    }
+
+    /// Puts the pixels of a whole frame away.
+    pub(crate) fn put_away(&mut self, spill: &Arc<Spill>) -> Result<()> {
+        self.pixels = match &self.pixels {
+            Pixels::Whole(image) => Pixels::Away(spill.put(image)?),
+            Pixels::Bytes(bytes) => Pixels::Away(spill.put_bytes(bytes)?),
+            _ => return Ok(()),
+        };
+        Ok(())
     }
 
     fn take_row(&mut self, words: &[u64], value: impl Fn(usize) -> f32) {
@@ -243,57 +317,55 @@ impl Plane {
     }
 
     /// The pixels of an area, when they were kept.
-    pub(crate) fn patch(&self, area: &Area, exclude: Option<&Area>) -> Option<Vec<f32>> {
+    pub(crate) fn patch(&self, area: &Area, exclude: Option<&Area>) -> Result<Option<Vec<f32>>> {
         let [rows, columns] = [area.rows, area.columns];
+        if let Pixels::Away(away) = &self.pixels {
+            // As a frame of the rows alone, whose first is row 0.
+            let (part, bytes) = away.rows(area)?;
+            let pixels = bytes.map_or(Pixels::Whole(part), Pixels::Bytes);
+            let near = Plane { pixels, ..Plane::empty(self.number, 0) };
+            let moved = Area { rows: [0, rows[1] - rows[0]], columns };
+            let mut out = near.patch(&moved, None)?;
+            out.iter_mut().for_each(|out| blank(out, area, exclude));
+            return Ok(out);
+        }
         let width = columns[1] - columns[0];
         let mut out = Vec::with_capacity((rows[1] - rows[0]) * width);
         match &self.pixels {
-            Pixels::Sparse => return None,
+            Pixels::Sparse | Pixels::Away(_) => return Ok(None),
             Pixels::Whole(image) => {
                 let all = image.shape()[1];
                 dispatch!(image.dtype(), T => {
-                    let pixels = image.as_slice::<T>().ok()?;
+                    let pixels = image.as_slice::<T>()?;
                     for row in rows[0]..rows[1] {
                         let line = &pixels[row * all + columns[0]..row * all + columns[1]];
                         out.extend(line.iter().map(|v| v.as_f32()));
                     }
-                }, complex => return None);
+                }, complex => return Ok(None));
             }
-            Pixels::Bytes(bytes) => bytes.patch(area, &mut out).ok()?,
-            Pixels::Patches(patches) => {
-                let (whole, values) = patches.iter().find(|(a, _)| a.covers(area))?;
-                let all = whole.columns[1] - whole.columns[0];
-                for row in rows[0]..rows[1] {
-                    let at = (row - whole.rows[0]) * all + columns[0] - whole.columns[0];
-                    out.extend_from_slice(&values[at..at + width]);
+            Pixels::Bytes(bytes) => bytes.patch(area, &mut out)?,
+            Pixels::Strips(strips) => {
+                if !strips.patch(area, &mut out)? {
+                    return Ok(None);
                 }
             }
         }
-        if let Some(exclude) = exclude {
-            for (i, value) in out.iter_mut().enumerate() {
-                if exclude.has(rows[0] + i / width, columns[0] + i % width) {
-                    *value = 0.0;
-                }
-            }
-        }
-        Some(out)
+        blank(&mut out, area, exclude);
+        Ok(Some(out))
     }
 
     /// Lets go of what lies in none of the areas.
-    pub(crate) fn crop(&mut self, areas: &[Area]) {
-        if self.is_whole() {
-            let whole = match &self.pixels {
-                Pixels::Whole(image) => image.bytes().len(),
-                Pixels::Bytes(bytes) => bytes.near.bytes().len(),
-                Pixels::Sparse | Pixels::Patches(_) => 0,
-            };
-            let area = |a: &Area| (a.rows[1] - a.rows[0]) * (a.columns[1] - a.columns[0]);
-            // Boxes of many spots overlap: copies would take more memory than the frame, and the time to make them.
-            if areas.iter().map(area).sum::<usize>() * size_of::<f32>() > whole / 2 {
-                return;
-            }
-            let patches = areas.iter().filter_map(|a| Some((*a, self.patch(a, None)?))).collect();
-            self.pixels = Pixels::Patches(patches);
+    pub(crate) fn crop(&mut self, areas: &[Area]) -> Result<()> {
+        // Boxes of many spots overlap, so that what they need of a frame may be most of it.
+        let strips = match &self.pixels {
+            Pixels::Whole(image) => Strips::of(image, areas)?,
+            Pixels::Bytes(bytes) => Strips::of_bytes(bytes, areas)?,
+            Pixels::Sparse | Pixels::Away(_) | Pixels::Strips(_) => None,
+        };
+        if let Some(strips) = strips {
+            self.pixels = Pixels::Strips(strips);
+        } else if self.is_whole() {
+            return Ok(());
         }
         let (mut rows, mut runs) = (Vec::with_capacity(self.rows.len()), vec![]);
         let (mut values, mut marks) = (vec![], vec![]);
@@ -312,6 +384,17 @@ impl Plane {
         }
         rows.push(runs.len() as u32);
         (self.rows, self.runs, self.values, self.marks) = (rows, runs, values, marks);
+        Ok(())
+    }
+}
+
+/// Sets the pixels of an area that are excluded to 0.
+fn blank(pixels: &mut [f32], area: &Area, exclude: Option<&Area>) {
+    let (Some(exclude), width) = (exclude, area.columns[1] - area.columns[0]) else { return };
+    for (i, value) in pixels.iter_mut().enumerate() {
+        if exclude.has(area.rows[0] + i / width, area.columns[0] + i % width) {
+            *value = 0.0;
+        }
     }
 }
 

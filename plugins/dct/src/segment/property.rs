@@ -4,7 +4,7 @@ use isard_core::Pool;
 use isard_core::prelude::*;
 
 use super::offline::{Plain, Volume, segment};
-use super::{Blob, Connectivity, Overlap, Plane, Rules, Segmenter};
+use super::{Blob, Connectivity, Overlap, Plane, Rules, Segmenter, Spill};
 
 /// Repeatable random numbers.
 struct Dice(u64);
@@ -77,7 +77,10 @@ fn frame(volume: &Volume, z: usize) -> Array {
 fn stream(case: &Case, stop: Option<usize>) -> Vec<Blob> {
     let Case { volume, rules, missing, begin } = case;
     let [nz, ny, nx] = volume.shape;
-    let mut segmenter = Segmenter::new(rules.clone(), [ny, nx], None);
+    // Every third scan keeps one frame in memory and reads the others back.
+    let rules = &Rules { dense: (nz % 3 == 0).then_some(1), ..rules.clone() };
+    let spill = rules.dense.map(|_| Spill::new(&std::env::temp_dir()).unwrap());
+    let mut segmenter = Segmenter::new(rules.clone(), [ny, nx], None).with_spill(spill.clone());
     // Whole numbers may come as words, which are kept as bytes.
     let words = nz % 2 == 0 && volume.values.iter().all(|v| v.fract() == 0.0);
     // Where the ring is turned the number of frames has been heard of.
@@ -85,8 +88,8 @@ fn stream(case: &Case, stop: Option<usize>) -> Vec<Blob> {
     let mut blobs = vec![];
     for (pushed, z) in (0..nz).map(|k| (k + begin) % nz).filter(|z| !missing[*z]).enumerate() {
         if stop == Some(pushed) {
-            let state = segmenter.save();
-            segmenter = Segmenter::new(rules.clone(), [ny, nx], None);
+            let state = segmenter.save().unwrap();
+            segmenter = Segmenter::new(rules.clone(), [ny, nx], None).with_spill(spill.clone());
             segmenter.load(&state).unwrap();
         }
         let mut image = frame(volume, z);
@@ -102,7 +105,7 @@ fn stream(case: &Case, stop: Option<usize>) -> Vec<Blob> {
             assert!(segmenter.resident() <= most, "{} frames are kept", segmenter.resident());
         }
     }
-    blobs.extend(segmenter.finish(nz as u64));
+    blobs.extend(segmenter.finish(nz as u64).unwrap());
     blobs.sort_by(|a, b| a.seed.rank(&b.seed));
     blobs
 }
@@ -219,7 +222,7 @@ fn a_jump_of_the_angle_parts_what_it_cuts() {
         let plane = Plane::of_pixels(z as u64, [1, 1], vec![(0, 0, 5.0)], 0.5).unwrap();
         blobs.extend(segmenter.push(plane.with_omega(omega)).unwrap());
     }
-    blobs.extend(segmenter.finish(5));
+    blobs.extend(segmenter.finish(5).unwrap());
     let found: Vec<_> = blobs.iter().map(|b| (b.first_frame, b.last_frame, b.omega)).collect();
     assert_eq!(found, [(0, 2, -66.0), (3, 4, 65.5)]);
 }
@@ -257,7 +260,7 @@ fn a_pixel_that_never_closes_keeps_no_frames() {
         voxels = voxels.max(segmenter.planes.values().map(Plane::lit).sum());
     }
     assert_eq!(segmenter.lasting(), 0, "regions on the seam are not counted");
-    blobs += segmenter.finish(2000).len();
+    blobs += segmenter.finish(2000).unwrap().len();
     assert_eq!(blobs, 20);
     // Some 200 lit pixels a frame: ten frames whole, and of 140 others next to nothing.
     assert!(voxels < 8000, "{voxels} voxels are kept");
@@ -272,7 +275,7 @@ fn row(rules: &Rules, frames: &[[f32; 5]]) -> Vec<(usize, Blob)> {
         let plane = Plane::of_image(z as u64, &image, rules.floor(), None).unwrap().with_pixels(image);
         blobs.extend(segmenter.push(plane).unwrap().into_iter().map(|b| (z, b)));
     }
-    blobs.extend(segmenter.finish(frames.len() as u64).into_iter().map(|b| (frames.len(), b)));
+    blobs.extend(segmenter.finish(frames.len() as u64).unwrap().into_iter().map(|b| (frames.len(), b)));
     blobs
 }
 

@@ -6,8 +6,9 @@ use isard_core::prelude::*;
 
 use super::bytes::Bytes;
 use super::label::{Labels, load_regions, save_regions};
-use super::plane::{Area, OWNED, Pixels, Plane, Run};
+use super::plane::{BRIDGE, Full, OWNED, Pixels, Plane, Run};
 use super::stream::{Counts, Segmenter};
+use super::strips::Strips;
 
 /// An array of a state.
 pub(crate) fn array<'a>(state: &'a Dict, key: &str) -> Result<&'a Array> {
@@ -27,11 +28,12 @@ pub(crate) fn whole(state: &Dict, key: &str) -> Result<i64> {
 
 impl Segmenter {
     /// The state at a mark.
-    pub fn save(&self) -> Dict {
-        let planes: Vec<Value> = self.planes.iter().map(|(k, p)| Value::Dict(save_plane(*k, p))).collect();
+    pub fn save(&self) -> Result<Dict> {
+        let planes = self.planes.iter().map(|(k, p)| save_plane(*k, p).map(Value::Dict));
+        let planes: Vec<Value> = planes.collect::<Result<_>>()?;
         let counts = [self.counts.regions, self.counts.small, self.counts.suppressed, self.counts.below];
         let ends: Vec<u64> = self.ends.into_iter().flatten().collect();
-        Dict::new()
+        Ok(Dict::new()
             .with("planes", planes)
             .with("labels", self.labels.save())
             .with("waiting", save_regions(&self.waiting))
@@ -40,7 +42,7 @@ impl Segmenter {
             .with("extent", self.extent as i64)
             .with("angle", Array::from_slice(&self.angle))
             .with("counts", Array::from_slice(&counts))
-            .with("cropped", self.cropped)
+            .with("cropped", self.cropped))
     }
 
     /// Takes a saved state back.
@@ -77,9 +79,10 @@ impl Segmenter {
     }
 }
 
-fn save_plane(place: i64, plane: &Plane) -> Dict {
+fn save_plane(place: i64, plane: &Plane) -> Result<Dict> {
     let runs: Vec<u32> = plane.runs.iter().flat_map(|r| [r.from, r.to, r.at]).collect();
-    let owned: Vec<u8> = plane.marks.iter().map(|m| u8::from(m & OWNED != 0)).collect();
+    let flags = |m: &u32| u8::from(m & OWNED != 0) | u8::from(m & BRIDGE != 0) << 1;
+    let owned: Vec<u8> = plane.marks.iter().map(flags).collect();
     let mut state = Dict::new()
         .with("place", place)
         .with("number", plane.number as i64)
@@ -89,6 +92,10 @@ fn save_plane(place: i64, plane: &Plane) -> Dict {
         .with("runs", Array::from_slice(&runs))
         .with("values", Array::from_slice(&plane.values))
         .with("owned", Array::from_slice(&owned));
+    if let Some(full) = &plane.full {
+        let full: Vec<u32> = full.iter().flat_map(|f| [f.row, f.from, f.to]).collect();
+        state.set("full", Array::from_slice(&full));
+    }
     match &plane.pixels {
         Pixels::Sparse => (),
         Pixels::Whole(image) => state.set("image", image.clone()),
@@ -97,15 +104,25 @@ fn save_plane(place: i64, plane: &Plane) -> Dict {
             state.set("places", Array::from_slice(&bytes.places));
             state.set("far", Array::from_slice(&bytes.far));
         }
-        Pixels::Patches(patches) => {
-            let areas = patches.iter().flat_map(|(a, _)| [a.rows, a.columns]).flatten();
-            let areas: Vec<u64> = areas.map(|n| n as u64).collect();
-            let values: Vec<f32> = patches.iter().flat_map(|(_, v)| v).copied().collect();
-            state.set("areas", Array::from_slice(&areas));
-            state.set("patches", Array::from_slice(&values));
+        Pixels::Away(away) => match away.far() {
+            None => state.set("image", away.whole()?),
+            Some((places, far)) => {
+                state.set("near", away.whole()?);
+                state.set("places", Array::from_slice(places));
+                state.set("far", Array::from_slice(far));
+            }
+        },
+        Pixels::Strips(strips) => {
+            state.set("spans", Array::from_slice(strips.spans.as_flattened()));
+            state.set("strips", strips.values.clone());
+            state.set("columns", strips.columns as i64);
+            if let Some((places, far)) = &strips.far {
+                state.set("places", Array::from_slice(places));
+                state.set("far", Array::from_slice(far));
+            }
         }
     }
-    state
+    Ok(state)
 }
 
 fn load_plane(state: &Dict) -> Result<(i64, Plane)> {
@@ -122,18 +139,25 @@ fn load_plane(state: &Dict) -> Result<(i64, Plane)> {
             far: array(state, "far")?.as_slice::<i16>()?.to_vec(),
         });
     }
-    if state.get("areas").is_some() {
-        let mut values = array(state, "patches")?.as_slice::<f32>()?;
-        let mut patches = vec![];
-        for a in array(state, "areas")?.as_slice::<u64>()?.chunks_exact(4) {
-            let a: Vec<usize> = a.iter().map(|n| *n as usize).collect();
-            let area = Area { rows: [a[0], a[1]], columns: [a[2], a[3]] };
-            let (patch, rest) = values.split_at((a[1] - a[0]) * (a[3] - a[2]));
-            patches.push((area, patch.to_vec()));
-            values = rest;
-        }
-        pixels = Pixels::Patches(patches);
+    if state.get("spans").is_some() {
+        let far = state.get("places").is_some().then(|| -> Result<_> {
+            let places = array(state, "places")?.as_slice::<u32>()?.to_vec();
+            Ok((places, array(state, "far")?.as_slice::<i16>()?.to_vec()))
+        });
+        let spans = array(state, "spans")?.as_slice::<u32>()?.chunks_exact(4);
+        pixels = Pixels::Strips(Strips {
+            spans: spans.map(|s| [s[0], s[1], s[2], s[3]]).collect(),
+            values: array(state, "strips")?.clone(),
+            far: far.transpose()?,
+            columns: whole(state, "columns")? as usize,
+        });
     }
+    let full = state.get("full").is_some().then(|| -> Result<Vec<Full>> {
+        let each = array(state, "full")?.as_slice::<u32>()?.chunks_exact(3);
+        Ok(each.map(|f| Full { row: f[0], from: f[1], to: f[2] }).collect())
+    });
+    let marks = |o: &u8| if o & 1 != 0 { OWNED } else { 0 } | if o & 2 != 0 { BRIDGE } else { 0 };
+    let marks: Vec<u32> = owned.map(marks).collect();
     let plane = Plane {
         number: whole(state, "number")? as u64,
         omega: state.need("omega")?.number().unwrap_or(f64::NAN),
@@ -141,8 +165,10 @@ fn load_plane(state: &Dict) -> Result<(i64, Plane)> {
         rows: array(state, "rows")?.as_slice::<u32>()?.to_vec(),
         runs: runs.map(|r| Run { from: r[0], to: r[1], at: r[2] }).collect(),
         values: array(state, "values")?.as_slice::<f32>()?.to_vec(),
-        marks: owned.map(|o| if *o != 0 { OWNED } else { 0 }).collect(),
+        bridged: marks.iter().any(|m| m & BRIDGE != 0),
+        marks,
         pixels,
+        full: full.transpose()?,
     };
     Ok((whole(state, "place")?, plane))
 }

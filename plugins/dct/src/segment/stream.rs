@@ -1,6 +1,7 @@
 //! The stream: frames in, decided blobs out, and no more frames kept than undecided blobs need.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use isard_core::prelude::*;
 
@@ -8,6 +9,7 @@ use super::grow::{Around, Blob};
 use super::label::{Labels, Region};
 use super::plane::{Area, Pixels, Plane};
 use super::rules::{Overlap, Rules};
+use super::spill::Spill;
 
 /// What became of the regions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Segmenter {
     pub(crate) counts: Counts,
     /// Frames before this place have been let go or cut down.
     pub(crate) cropped: i64,
+    /// Where whole frames go that are too many.
+    pub(crate) spill: Option<Arc<Spill>>,
 }
 
 impl Segmenter {
@@ -65,7 +69,15 @@ impl Segmenter {
             serial: 0,
             counts: Counts::default(),
             cropped: 0,
+            spill: None,
         }
+    }
+
+    /// Puts whole frames that are too many for the rules into a file, from where they are read when they are wanted.
+    #[must_use]
+    pub fn with_spill(mut self, spill: Option<Arc<Spill>>) -> Segmenter {
+        self.spill = spill;
+        self
     }
 
     /// Takes the next frame; gives the blobs that are decided.
@@ -95,8 +107,8 @@ impl Segmenter {
         self.planes.insert(self.next, plane);
         self.next += 1;
         self.queue(ended);
-        let blobs = self.settle(None);
-        self.evict();
+        let blobs = self.settle(None)?;
+        self.evict()?;
         Ok(blobs)
     }
 
@@ -106,8 +118,8 @@ impl Segmenter {
     }
 
     /// Ends the stream of so many frames; gives the blobs that are left.
-    pub fn finish(&mut self, frames: u64) -> Vec<Blob> {
-        let Some([first, last]) = self.ends else { return vec![] };
+    pub fn finish(&mut self, frames: u64) -> Result<Vec<Blob>> {
+        let Some([first, last]) = self.ends else { return Ok(vec![]) };
         let frames = frames.max(self.extent);
         // With `split` missing frames at either end are part of the ring, or of the scan, all the same.
         let lead = if self.rules.wrap || self.rules.bridge { 0 } else { first as i64 };
@@ -184,7 +196,7 @@ impl Segmenter {
     }
 
     /// Decides what can be decided; everything, when the length of the stream is given.
-    fn settle(&mut self, length: Option<i64>) -> Vec<Blob> {
+    fn settle(&mut self, length: Option<i64>) -> Result<Vec<Blob>> {
         let [frames, ..] = self.rules.reach();
         let (newest, wrap) = (self.next - 1, self.rules.wrap);
         // Without a ring the end of the scan is an edge, so one frame more has to be there.
@@ -193,7 +205,7 @@ impl Segmenter {
         let delay = self.rules.delay.map_or(i64::MAX, |n| n as i64);
         let due = |r: &Region| newest - r.position >= delay;
         if length.is_none() && !self.waiting.iter().any(|r| whole(r) || due(r)) {
-            return vec![];
+            return Ok(vec![]);
         }
         let alone = self.rules.overlap == Overlap::Keep;
         let mut blockers = Near::new(self.rules.reach());
@@ -203,9 +215,9 @@ impl Segmenter {
         let (mut left, mut blobs) = (vec![], vec![]);
         for region in std::mem::take(&mut self.waiting) {
             if length.is_some() || (whole(&region) && (alone || !blockers.any_better(&region))) {
-                blobs.extend(self.decide(&region, length));
+                blobs.extend(self.decide(&region, length)?);
             } else if due(&region) {
-                let blob = self.decide(&region, length);
+                let blob = self.decide(&region, length)?;
                 blobs.extend(blob.map(|blob| Blob { provisional: true, ..blob }));
             } else {
                 if !alone {
@@ -215,10 +227,10 @@ impl Segmenter {
             }
         }
         self.waiting = left;
-        blobs
+        Ok(blobs)
     }
 
-    fn decide(&mut self, region: &Region, length: Option<i64>) -> Option<Blob> {
+    fn decide(&mut self, region: &Region, length: Option<i64>) -> Result<Option<Blob>> {
         let limit = self.rules.limit[0] as i64;
         let ring = length.filter(|_| self.rules.wrap);
         let before = ring.map_or(limit, |n| limit.min((n - 1) / 2));
@@ -235,15 +247,15 @@ impl Segmenter {
             serial: self.serial,
         };
         let keep = self.rules.overlap == Overlap::Keep;
-        let mut blob = None;
+        let mut grown = Ok(None);
         if !keep && local.owned(region) {
             self.counts.suppressed += 1;
         } else {
-            blob = local.grow(region);
-            match &blob {
-                Some(blob) if !keep => local.own(blob),
-                Some(_) => (),
-                None => self.counts.below += 1,
+            grown = local.grow(region);
+            match &grown {
+                Ok(Some(blob)) if !keep => local.own(blob),
+                Ok(None) => self.counts.below += 1,
+                _ => (),
             }
         }
         for (k, plane) in around.into_iter().zip(planes) {
@@ -251,16 +263,17 @@ impl Segmenter {
                 self.planes.insert(k, plane);
             }
         }
+        let mut blob = grown?;
         if let Some(blob) = blob.as_mut().filter(|_| !self.rules.wrap) {
             let first = region.position + blob.origin[0];
             let lead = if self.rules.bridge { 0 } else { self.ends.map_or(0, |e| e[0] as i64) };
             blob.edge |= first + lead == 0 || Some(first + blob.size[0] as i64) == length;
         }
-        blob
+        Ok(blob)
     }
 
     /// Lets go of frames that no blob can need any more, and of most of those that few can need.
-    fn evict(&mut self) {
+    fn evict(&mut self) -> Result<()> {
         let limit = self.rules.limit[0] as i64;
         let head = if self.rules.wrap { limit } else { 0 };
         let old = self.next - 1 - limit;
@@ -289,13 +302,19 @@ impl Segmenter {
             } else if k >= self.cropped
                 && let Some(plane) = self.planes.get_mut(&k)
             {
-                plane.crop(&areas);
+                plane.crop(&areas)?;
             }
         }
         self.cropped = self.cropped.max(old);
-        let Some(most) = self.rules.dense else { return };
+        let Some(most) = self.rules.dense else { return Ok(()) };
         let many = self.planes.values().filter(|p| p.is_whole()).count().saturating_sub(most);
-        self.planes.values_mut().filter(|p| p.is_whole()).take(many).for_each(|p| p.pixels = Pixels::Sparse);
+        for plane in self.planes.values_mut().filter(|p| p.is_whole()).take(many) {
+            match &self.spill {
+                Some(spill) => plane.put_away(spill)?,
+                None => plane.pixels = Pixels::Sparse,
+            }
+        }
+        Ok(())
     }
 }
 

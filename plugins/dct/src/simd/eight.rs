@@ -90,7 +90,7 @@ macro_rules! network {
 }
 
 impl<T: Copy> Group<T> {
-    /// The medians of the eight windows, and the highest sample; `C` frames are in all windows.
+    /// The medians of the eight windows, and what watched every sample; `C` frames are in all windows.
     ///
     /// # Safety
     /// As of [`Lanes`]; all frames hold `L::N` pixels from `p` on.
@@ -99,12 +99,12 @@ impl<T: Copy> Group<T> {
         debug_assert_eq!(self.core.len(), C);
         // SAFETY: the caller's promise; the core has as many frames as eight windows of this length share.
         unsafe {
-            let mut most = L::least();
+            let mut seen = L::quiet();
             // As many samples too low and too high to matter as bring the middle eight to the middle of sixteen.
             let mut v = [L::least(); 16];
             let low = (16 - C) / 2;
             for k in 0..C {
-                v[low + k] = load(*self.core.get_unchecked(k), p, &mut most);
+                v[low + k] = load(*self.core.get_unchecked(k), p, &mut seen);
             }
             for above in &mut v[low + C..] {
                 *above = L::pad();
@@ -126,8 +126,8 @@ impl<T: Copy> Group<T> {
             // What leaves after a window is still in it, what comes before is in it already; number k is that of step k+1.
             let (mut old, mut new) = ([L::least(); EIGHT - 1], [L::least(); EIGHT - 1]);
             for k in 0..EIGHT - 1 {
-                old[k] = load(self.old[k], p, &mut most);
-                new[k] = load(self.new[k], p, &mut most);
+                old[k] = load(self.old[k], p, &mut seen);
+                new[k] = load(self.new[k], p, &mut seen);
             }
             let four = of_eight(eight, sort([old[3], old[4], old[5], old[6]]));
             let two = of_four(four, [old[1], old[2]]);
@@ -139,21 +139,21 @@ impl<T: Copy> Group<T> {
             let (e, f) = (of_two(two, old[4]), of_two(two, new[4]));
             let two = of_four(four, [new[4], new[5]]);
             let (g, h) = (of_two(two, old[6]), of_two(two, new[6]));
-            ([a, b, c, d, e, f, g, h], most)
+            ([a, b, c, d, e, f, g, h], seen)
         }
     }
 }
 
-/// A vector of a frame; `most` keeps the highest of all.
+/// A vector of a frame; `seen` watches it.
 ///
 /// # Safety
 /// As of [`Lanes`], the frame holding `L::N` pixels from `p` on.
 #[inline(always)]
-unsafe fn load<L: Lanes>(frame: *const L::Pixel, p: usize, most: &mut L) -> L {
+unsafe fn load<L: Lanes>(frame: *const L::Pixel, p: usize, seen: &mut L) -> L {
     // SAFETY: the caller's promise.
     unsafe {
         let v = L::load(frame.add(p));
-        *most = most.max(v);
+        *seen = seen.watch(v);
         v
     }
 }

@@ -45,7 +45,10 @@ impl Differences<'_, '_, '_> {
     /// # Safety
     /// As of [`tiles`].
     #[inline(always)]
-    unsafe fn run<L: Floats>(&mut self, job: &Job<f32>, range: Range<usize>) {
+    unsafe fn run<L: Lanes<Pixel = f32, Key = i32>>(&mut self, job: &Job<f32>, range: Range<usize>)
+    where
+        L::Quick: Floats,
+    {
         // SAFETY: the caller's promise.
         unsafe {
             let done = tiles::<L>(self, job, range.clone());
@@ -62,7 +65,8 @@ impl Differences<'_, '_, '_> {
         for k in 0..n {
             // An infinity less a number is none.
             let own = if own[k].abs() < f32::INFINITY { own[k] } else { f32::NAN };
-            out[k] = own - median[k];
+            // The sum makes one zero of both, whichever of them is the median.
+            out[k] = own - median[k] + 0.0;
         }
         if let Some(medians) = &mut self.medians {
             medians[to][at..at + n].copy_from_slice(median);
@@ -70,7 +74,10 @@ impl Differences<'_, '_, '_> {
     }
 }
 
-impl<L: Floats> Work<L> for Differences<'_, '_, '_> {
+impl<L: Lanes<Pixel = f32, Key = i32>> Work<L> for Differences<'_, '_, '_>
+where
+    L::Quick: Floats,
+{
     #[inline(always)]
     unsafe fn step(&mut self, window: &[L], step: &Step, p: usize) {
         let (mut low, mut high) = ([0i32; WIDEST], [0i32; WIDEST]);
@@ -97,17 +104,23 @@ impl<L: Floats> Work<L> for Differences<'_, '_, '_> {
     }
 
     #[inline(always)]
-    unsafe fn eight(&mut self, medians: &[L; EIGHT], most: L, steps: &[Step], p: usize) -> bool {
+    unsafe fn eight(
+        &mut self,
+        medians: &[L::Quick; EIGHT],
+        seen: L::Quick,
+        steps: &[Step],
+        p: usize,
+    ) -> bool {
         // SAFETY: the caller's promise; the buffer takes the widest vector.
         unsafe {
-            if most.beyond() {
+            if seen.beyond() {
                 return false;
             }
             if self.straight {
-                let mut all = L::least();
+                let mut all = L::Quick::quiet();
                 for (median, step) in medians.iter().zip(steps) {
-                    let own = L::load(self.frames.get_unchecked(step.own as usize).as_ptr().add(p));
-                    all = all.max(own);
+                    let own = L::Quick::load(self.frames.get_unchecked(step.own as usize).as_ptr().add(p));
+                    all = all.watch(own);
                     let to = self.out.get_unchecked_mut(step.to as usize).as_mut_ptr();
                     own.write_less(*median, to.add(p - self.start));
                 }

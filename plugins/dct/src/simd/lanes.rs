@@ -9,6 +9,8 @@ pub(super) trait Lanes: Copy {
     type Pixel: Copy;
     /// The same as it is compared.
     type Key: Copy + Ord;
+    /// The quickest form of windows of which every sample is there.
+    type Quick: Lanes<Pixel = Self::Pixel, Key = Self::Key>;
     /// Pixels in a vector.
     const N: usize;
 
@@ -20,6 +22,18 @@ pub(super) trait Lanes: Copy {
     unsafe fn least() -> Self;
     unsafe fn min(self, other: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
+    /// What [`Lanes::watch`] begins with.
+    #[inline(always)]
+    unsafe fn quiet() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::least() }
+    }
+    /// Keeps in mind whether there was a key above what the quick way takes: `beyond` tells.
+    #[inline(always)]
+    unsafe fn watch(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.max(other) }
+    }
     /// Whether a key is above what the quick way takes: words of 16 bits with the highest set, floats that are no number.
     unsafe fn beyond(self) -> bool;
     /// Writes `N` keys.
@@ -32,7 +46,7 @@ pub(super) trait Lanes: Copy {
 ///
 /// # Safety
 /// As of [`Lanes`].
-pub(super) trait Words: Lanes<Pixel = u16, Key = u16> {
+pub(super) trait Words: Lanes<Pixel = u16, Key = u16, Quick = Self> {
     /// Writes the difference to another, past the cache: `to` is a multiple of the size.
     unsafe fn write_less(self, other: Self, to: *mut i16);
 }
@@ -49,7 +63,9 @@ pub(super) trait Floats: Lanes<Pixel = f32, Key = i32> {
 impl<const N: usize> Floats for Plain<i32, N> {
     #[inline(always)]
     unsafe fn write_less(self, other: Self, to: *mut f32) {
-        let less: [f32; N] = std::array::from_fn(|k| super::of_key(self.0[k]) - super::of_key(other.0[k]));
+        // The sum makes one zero of both.
+        let less: [f32; N] =
+            std::array::from_fn(|k| super::of_key(self.0[k]) - super::of_key(other.0[k]) + 0.0);
         // SAFETY: the caller gives room for `N` pixels.
         unsafe { to.cast::<[f32; N]>().write(less) }
     }
@@ -73,6 +89,7 @@ macro_rules! plain {
         impl<const N: usize> Lanes for Plain<$key, N> {
             type Pixel = $pixel;
             type Key = $key;
+            type Quick = Self;
             const N: usize = N;
 
             #[inline(always)]
@@ -119,7 +136,8 @@ plain!(f32, i32, super::key_of, i32::MAX - 1);
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Floats, Lanes, Words};
+    use super::super::reals::x86::{Reals256, Reals512};
+    use super::{Lanes, Words};
 
     /// 32 pixels of 16 bits.
     #[derive(Clone, Copy)]
@@ -128,6 +146,7 @@ pub(super) mod x86 {
     impl Lanes for Words512 {
         type Pixel = u16;
         type Key = u16;
+        type Quick = Self;
         const N: usize = 32;
 
         #[inline(always)]
@@ -189,6 +208,7 @@ pub(super) mod x86 {
     impl Lanes for Keys512 {
         type Pixel = f32;
         type Key = i32;
+        type Quick = Reals512;
         const N: usize = 16;
 
         #[inline(always)]
@@ -243,25 +263,6 @@ pub(super) mod x86 {
         }
     }
 
-    impl Floats for Keys512 {
-        #[inline(always)]
-        unsafe fn write_less(self, other: Self, to: *mut f32) {
-            // SAFETY: as above; the place is a multiple of the size.
-            unsafe {
-                let all = _mm512_set1_epi32(0x7fff_ffff);
-                let a = _mm512_castsi512_ps(_mm512_xor_si512(
-                    self.0,
-                    _mm512_and_si512(_mm512_srai_epi32::<31>(self.0), all),
-                ));
-                let b = _mm512_castsi512_ps(_mm512_xor_si512(
-                    other.0,
-                    _mm512_and_si512(_mm512_srai_epi32::<31>(other.0), all),
-                ));
-                _mm512_stream_ps(to, _mm512_sub_ps(a, b));
-            }
-        }
-    }
-
     /// 16 pixels of 16 bits.
     #[derive(Clone, Copy)]
     pub(in super::super) struct Words256(pub(in super::super) __m256i);
@@ -269,6 +270,7 @@ pub(super) mod x86 {
     impl Lanes for Words256 {
         type Pixel = u16;
         type Key = u16;
+        type Quick = Self;
         const N: usize = 16;
 
         #[inline(always)]
@@ -332,6 +334,7 @@ pub(super) mod x86 {
     impl Lanes for Keys256 {
         type Pixel = f32;
         type Key = i32;
+        type Quick = Reals256;
         const N: usize = 8;
 
         #[inline(always)]
@@ -379,25 +382,6 @@ pub(super) mod x86 {
         unsafe fn keep_below(self, old: Self, other: Self) -> Self {
             // SAFETY: as above.
             Keys256(unsafe { _mm256_blendv_epi8(other.0, self.0, _mm256_cmpgt_epi32(old.0, self.0)) })
-        }
-    }
-
-    impl Floats for Keys256 {
-        #[inline(always)]
-        unsafe fn write_less(self, other: Self, to: *mut f32) {
-            // SAFETY: as above; the place is a multiple of the size.
-            unsafe {
-                let all = _mm256_set1_epi32(0x7fff_ffff);
-                let a = _mm256_castsi256_ps(_mm256_xor_si256(
-                    self.0,
-                    _mm256_and_si256(_mm256_srai_epi32::<31>(self.0), all),
-                ));
-                let b = _mm256_castsi256_ps(_mm256_xor_si256(
-                    other.0,
-                    _mm256_and_si256(_mm256_srai_epi32::<31>(other.0), all),
-                ));
-                _mm256_stream_ps(to, _mm256_sub_ps(a, b));
-            }
         }
     }
 }

@@ -5,11 +5,14 @@ mod floats;
 mod lanes;
 mod less;
 mod lit;
+mod reals;
 mod sorted;
 mod words;
 
+use std::sync::OnceLock;
+
 pub(crate) use floats::floats;
-pub(crate) use less::{even, less, times};
+pub(crate) use less::{EVEN, even, less, times};
 pub(crate) use lit::{lit_f32, lit_i16, lit_plain, lit_u16};
 pub(crate) use sorted::{Job, NONE, Step};
 pub(crate) use words::{Out, words};
@@ -26,8 +29,29 @@ pub enum Level {
 }
 
 impl Level {
-    /// The best level of this machine.
+    /// The best level of this machine, or what `ISARD_SIMD` allows of it: `plain`, `avx2`.
     pub fn best() -> Level {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Level::there().min(Level::allowed()))
+    }
+
+    /// What the environment allows: every level gives the same bits, so this is for measurements.
+    fn allowed() -> Level {
+        match std::env::var("ISARD_SIMD").as_deref() {
+            Ok("plain") => Level::Plain,
+            Ok("avx2") => Level::Avx2,
+            Ok("avx512") | Err(_) => Level::Avx512,
+            Ok(found) => {
+                tracing::warn!(
+                    found,
+                    "`ISARD_SIMD` is none of `plain`, `avx2` and `avx512`: nothing is held back."
+                );
+                Level::Avx512
+            }
+        }
+    }
+
+    fn there() -> Level {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {

@@ -56,11 +56,12 @@ pub(super) trait Work<L: Lanes> {
     /// As of [`Lanes`]; the frames hold `L::N` pixels from `p` on.
     unsafe fn step(&mut self, window: &[L], step: &Step, p: usize);
 
-    /// Takes the medians of eight steps, `most` being above no sample; false when they have to go one by one.
+    /// Takes the medians of eight steps, `seen` having watched every sample; false when they have to go one by one.
     ///
     /// # Safety
     /// As of `step`.
-    unsafe fn eight(&mut self, medians: &[L; EIGHT], most: L, steps: &[Step], p: usize) -> bool;
+    unsafe fn eight(&mut self, medians: &[L::Quick; EIGHT], seen: L::Quick, steps: &[Step], p: usize)
+    -> bool;
 }
 
 /// Runs all pixels that make whole vectors through the steps; gives the end of the last vector.
@@ -134,8 +135,8 @@ unsafe fn eights<L: Lanes, const W: usize, const C: usize>(
             // SAFETY: the caller's promise; a group has the frames of the job.
             unsafe {
                 if let Some(group) = &part.group {
-                    let (medians, most) = group.medians::<L, C>(p);
-                    if work.eight(&medians, most, &part.steps, p) {
+                    let (medians, seen) = group.medians::<L::Quick, C>(p);
+                    if work.eight(&medians, seen, &part.steps, p) {
                         continue;
                     }
                 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use isard_core::prelude::*;
 
 use super::frames::{lost, pixels, same_shape, size};
+use super::full;
 use super::raw::Frames;
 use crate::moving::{Batch, Edge, Even, Into, Told, Window};
 use crate::simd::Level;
@@ -55,8 +56,8 @@ enum Differences {
 /// With `edge = "wrap"` the frames come in another order: those whose window lies within the scan first, then the
 /// first ones, when the last frames are there. Otherwise order and count are kept, and a frame is held back by half the
 /// window and by `batch`. A window of 21 takes 1 to 2 ns a pixel of 16 bits with 512-bit vectors, one of 51 about 6 ns.
-/// It keeps its window and `batch` frames as they come, with `wrap` half the window's reach twice more: at window 21 and
-/// stride 1 some 50 frames, at stride 5 some 210. `compact` halves what goes on: it suits `image.median` without a mask
+/// It keeps its window and `batch` frames as they come, with `wrap` as many again packed to less than half: at window 21
+/// and stride 1 some 30 frames and 20 packed ones, at stride 5 some 115 and 100. `compact` halves what goes on: it suits `image.median` without a mask
 /// (which rounds integers beside masked pixels) and `dct.segment`; writers want one dtype.
 ///
 /// With `factor` or `dark` frames come raw, and lose the dark and are multiplied on the way to their median: the bits
@@ -130,6 +131,8 @@ struct State {
     next: u64,
     /// Frames with full pixels, and the first of them.
     full: Option<(u64, u64)>,
+    /// The largest value of the dtype that frames come in; none before the first.
+    most: Option<f32>,
 }
 
 /// The input of [`Background`].
@@ -155,9 +158,15 @@ pub struct BackgroundOut {
     /// Frames less their background; NaN where there is none.
     #[port(dtype = "f32|i16", axes = "y x")]
     image: Array,
-    /// Pixels of the frame at the largest value of 16 bits.
+    /// Pixels of the frame at the largest value of their dtype; none of floats.
     #[port(dtype = "u32", axes = "")]
     saturated: Array,
+    /// Where those pixels are, for `dct.segment`: runs from one column to before another.
+    #[port(columns = "row: u32, from: u32, to: u32")]
+    full: Table,
+    /// How many frames the window covers: spots longer than half of it lose intensity to the background.
+    #[port(dtype = "u32", axes = "", unit = "frame")]
+    covered: Array,
     /// The background, with `save_backgrounds`.
     #[port(dtype = "f32", axes = "y x")]
     background: Option<Array>,
@@ -212,7 +221,8 @@ impl Stage for Background {
         let dtype = (self.dtype == Differences::F32).then_some(Dtype::F32);
         let shapes = Shapes::default()
             .with("image", Shape { dtype, dims: dims.clone() })
-            .with("saturated", Shape::array(Dtype::U32, &[]));
+            .with("saturated", Shape::array(Dtype::U32, &[]))
+            .with("covered", Shape::array(Dtype::U32, &[]));
         Ok(match self.save_backgrounds {
             true => shapes.with("background", Shape { dtype: Some(Dtype::F32), dims }),
             false => shapes,
@@ -226,8 +236,9 @@ impl Stage for Background {
         let batch = self.batch(pixels as usize * size as usize);
         let out = if self.dtype == Differences::Compact { 2 } else { 4 };
         let fixed = if input.has("dark") || input.has("factor") || input.has("mask") { 4 } else { 0 };
-        let kept =
-            (2 * window.reach() + window.stride + head + batch) as u64 * size + out * batch as u64 + fixed;
+        // What waits for the end of a ring is packed.
+        let whole = (2 * window.reach() + window.stride + batch) as u64 * size;
+        let kept = whole + head as u64 * size / 2 + out * batch as u64 + fixed;
         let seconds = pixels as f64 * (0.05e-9 * window.length as f64 * size as f64 / 2.0 + 0.5e-9);
         Cost { memory: kept * pixels, seconds_per_record: seconds, ..Cost::default() }
     }
@@ -255,6 +266,7 @@ impl Fold for Background {
                 self.state.factors.insert(span.start + k as u64, factor as f32);
             }
         }
+        self.state.most = Some(full::most(input.image.dtype()));
         self.state.frames.take(span.start, &input.image)?;
         let batch = self.batch(self.state.frames.bytes()) as u64;
         loop {
@@ -265,7 +277,7 @@ impl Fold for Background {
             let end = ready.start + batch;
             self.emit(cx, ready.start..end, None, emit)?;
             self.state.next = end;
-            self.forget();
+            self.forget(cx)?;
         }
     }
 
@@ -276,7 +288,7 @@ impl Fold for Background {
 
     fn finish(&mut self, cx: &Cx, emit: &mut Emit<BackgroundOut>) -> Result<()> {
         let frames = self.state.frames.end;
-        if self.state.frames.held.is_empty() {
+        if self.state.frames.held.is_empty() && self.state.frames.awake() {
             return Ok(());
         }
         self.fits(frames)?;
@@ -290,7 +302,7 @@ impl Fold for Background {
                 let end = part.end.min(at + batch);
                 self.emit(cx, at..end, Some(frames), emit)?;
                 at = end;
-                self.let_go(at, part.end == frames);
+                self.let_go(cx, at, part.end == frames)?;
             }
         }
         if let Some((full, first)) = self.state.full {
@@ -312,6 +324,7 @@ impl Fold for Background {
         let (full, first) = self.state.full.unwrap_or_default();
         let state = state.with("factors", Array::from_slice(&factors));
         let state = state.with("full", Array::from_slice(&[full, first]));
+        let state = state.with("most", f64::from(self.state.most.unwrap_or(f32::NAN)));
         Ok(match &self.state.dark {
             Some(dark) => state.with("dark", dark.clone()),
             None => state,
@@ -333,6 +346,7 @@ impl Fold for Background {
             },
             _ => None,
         };
+        self.state.most = state.need("most")?.number().map(|most| most as f32);
         self.state.dark = match state.get("dark") {
             Some(Value::Array(dark)) => Some(dark.clone()),
             _ => None,
@@ -384,6 +398,12 @@ impl Background {
                 Window { length: self.range / interval + 1, stride: interval, edge: self.edge }
             }
         }
+    }
+
+    /// How many frames a window covers.
+    fn covered(&self) -> u32 {
+        let window = self.span();
+        (window.length * window.stride) as u32
     }
 
     /// The frame that the window of another is centred on.
@@ -439,40 +459,38 @@ impl Background {
                 Edge::Shift if centre < reach => 2 * reach + centre % stride,
                 _ => centre + reach,
             };
-            last <= newest
+            // A background of one frame may lie before the frame itself.
+            last.max(k) <= newest
         };
         let end = (from..from + batch).take_while(|k| there(*k)).count() as u64;
         from..from + end
     }
 
     /// Lets go of frames that no window takes any more.
-    fn forget(&mut self) {
+    fn forget(&mut self, cx: &Cx) -> Result<()> {
         let window = self.span();
         let before = self.centre(self.state.next).saturating_sub((window.reach() + window.stride) as u64);
         // The first windows of a ring come last, and with them those that reach over its end.
         let more = if self.method == Method::Interval { self.interval } else { 0 };
         let head = if self.edge == Edge::Wrap { (2 * window.reach() + more) as u64 } else { 0 };
-        self.state.frames.held.retain(|number, _| *number >= before || *number < head);
         self.state.factors.retain(|number, _| *number >= before || *number < head);
+        self.state.frames.forget(cx, |number| number >= before, |number| number < head)
     }
 
     /// At the end of a ring: lets go of frames that only windows before the given frame take.
-    fn let_go(&mut self, next: u64, tail: bool) {
+    fn let_go(&mut self, cx: &Cx, next: u64, tail: bool) -> Result<()> {
         let window = self.span();
         if window.edge != Edge::Wrap || self.method == Method::Interval {
-            return;
+            return Ok(());
         }
         let reach = window.reach() as u64;
         // The windows of the last frames reach over the end; then those of the first ones, which come last.
-        let kept = |number: u64| match tail {
+        let end = self.state.frames.end;
+        let kept = move |number: u64| match tail {
             true => number + reach >= next || number < 2 * reach,
-            false => {
-                number + reach >= next && number < 2 * reach || number + reach >= self.state.frames.end + next
-            }
+            false => number + reach >= next && number < 2 * reach || number + reach >= end + next,
         };
-        let gone: Vec<u64> = self.state.frames.held.keys().copied().filter(|n| !kept(*n)).collect();
-        for number in gone {
-            self.state.frames.held.remove(&number);
-        }
+        // What sleeps is woken when its turn comes; what is awake is not packed again.
+        self.state.frames.forget(cx, kept, |_| false)
     }
 }

@@ -1,6 +1,7 @@
 //! `dct.difspots`: one HDF5 file for each spot, or one for all.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use isard_core::prelude::*;
@@ -43,11 +44,12 @@ enum Numbers {
 /// The files count from 1. While the scan runs, spots stand in `DIR/live/000000.h5`, numbered as they are decided. At the end the final numbers
 /// are given, from 0 in the order of frame, row and column of the maximum, and all files are written in one commit:
 /// `DIR/000000.h5`, ... with `files`; `DIR.h5` with a group `/000000`, ... for each spot and the table `/summary`, which
-/// with `files` holds the summary alone. Only those are output. In the summary everything counts from 0, and `same_as`
+/// with `files` holds the summary alone. Where the spots are more than `part_bytes`, they stand in `DIR.parts/` and the
+/// groups are links to them: the memory stays bounded, and the folder may be moved as a whole. Only those are output. In the summary everything counts from 0, and `same_as`
 /// names the better-ranked spot that has the very same voxels.
 ///
 /// Changes neither order nor count. Some 0.5 ms a spot while the scan runs, and some 0.2 ms at its end; keeps 0.3 kB a
-/// spot, with `single` all spots at the end.
+/// spot, and with `single` a part of `part_bytes` at the end.
 ///
 /// Source: the difspot files of the DCT pipeline, P. Reischig et al., J. Appl. Cryst. 46 (2013) 297.
 #[derive(Deserialize, JsonSchema)]
@@ -63,11 +65,18 @@ pub struct Difspots {
     /// What the final numbers follow.
     #[serde(default)]
     id_order: Numbers,
+    /// Spots of one file of all that stand in one part of it, in bytes.
+    #[serde(default = "part_bytes")]
+    #[schemars(range(min = 1), extend("x-unit" = "byte", "x-level" = "expert"))]
+    part_bytes: u64,
     #[serde(skip)]
     #[schemars(skip)]
     state: State,
 }
 
+fn part_bytes() -> u64 {
+    64 << 20
+}
 fn dir() -> String {
     "difspots".into()
 }
@@ -103,6 +112,9 @@ impl Stage for Difspots {
         if self.dir.trim_matches('/').is_empty() {
             faults.add("dir", "found no name, wanted a folder such as \"difspots\"");
         }
+        if self.part_bytes == 0 {
+            faults.add("part_bytes", "is 0, wanted at least 1");
+        }
     }
 
     fn cost(&self, _: &Shapes) -> Cost {
@@ -119,13 +131,14 @@ impl Writer for Difspots {
         };
         let columns = Row::names().count();
         let rows =
-            numbers.as_slice::<f64>()?.chunks_exact(columns).zip(rest.as_slice::<u64>()?.chunks_exact(3));
+            numbers.as_slice::<f64>()?.chunks_exact(columns).zip(rest.as_slice::<u64>()?.chunks_exact(4));
         self.state.spots = rows
             .map(|(numbers, rest)| Summary {
                 draft: rest[0],
                 numbers: numbers.to_vec(),
                 voxels: rest[1],
                 number_at: rest[2],
+                bytes: rest[3],
             })
             .collect();
         self.state.safe = self.state.spots.len();
@@ -153,7 +166,8 @@ impl Writer for Difspots {
             (row.whole("first_frame")?, row.whole("row")?, row.whole("column")?).hash(&mut hasher);
             (row.size()?, row.voxels::<u8>("mask")?).hash(&mut hasher);
             let (numbers, voxels) = (row.numbers()?, hasher.finish());
-            self.state.spots.push(Summary { draft, numbers, voxels, number_at: at as u64 });
+            let (number_at, bytes) = (at as u64, bytes.len() as u64);
+            self.state.spots.push(Summary { draft, numbers, voxels, number_at, bytes });
         }
         Ok(())
     }
@@ -168,7 +182,8 @@ impl Writer for Difspots {
         self.out()?.commit_drafts(&fresh)?;
         self.state.safe = self.state.spots.len();
         let numbers: Vec<f64> = self.state.spots.iter().flat_map(|s| s.numbers.clone()).collect();
-        let rest: Vec<u64> = self.state.spots.iter().flat_map(|s| [s.draft, s.voxels, s.number_at]).collect();
+        let rest = self.state.spots.iter().flat_map(|s| [s.draft, s.voxels, s.number_at, s.bytes]);
+        let rest: Vec<u64> = rest.collect();
         Ok(Dict::new().with("numbers", Array::from_slice(&numbers)).with("rest", Array::from_slice(&rest)))
     }
 
@@ -192,11 +207,34 @@ impl Writer for Difspots {
             Ok(bytes)
         };
         let file = |(id, spot): (usize, &Summary)| Ok((format!("{dir}/{id:06}.h5"), numbered(id, spot)?));
+        // What goes into the file of all spots, and into each of its parts.
+        let shared = if self.output == Kinds::Files { &spots[..0] } else { &spots[..] };
+        let parts = parts(shared, self.part_bytes);
+        let several = parts.len() > 1;
+        let part = |range: &Range<usize>, image: &mut Image| -> Result<()> {
+            let all = range.clone().zip(&spots[range.clone()]);
+            for (id, spot) in all {
+                image.adopt(&format!("/{id:06}"), &numbered(id, spot)?).map_err(h5)?;
+            }
+            Ok(())
+        };
+        let place = |k: usize| format!("{dir}.parts/{k:06}.h5");
+        let apart = |(k, range): (usize, &Range<usize>)| -> Result<(String, Vec<u8>)> {
+            let mut image = Image::new().map_err(h5)?;
+            part(range, &mut image)?;
+            Ok((place(k), image.into_bytes().map_err(h5)?))
+        };
         let all = || -> Result<(String, Vec<u8>)> {
             let mut image = Image::new().map_err(h5)?;
-            if self.output != Kinds::Files {
-                for (id, spot) in spots.iter().enumerate() {
-                    image.adopt(&format!("/{id:06}"), &numbered(id, spot)?).map_err(h5)?;
+            for (k, range) in parts.iter().enumerate() {
+                if !several {
+                    part(range, &mut image)?;
+                    continue;
+                }
+                // Links are relative to the folder of the file that holds them.
+                let file = format!("{}.parts/{k:06}.h5", dir.rsplit('/').next().unwrap_or(dir));
+                for id in range.clone() {
+                    image.link(&format!("/{id:06}"), &file, &format!("/{id:06}")).map_err(h5)?;
                 }
             }
             write_summary(&mut image, spots)?;
@@ -206,7 +244,8 @@ impl Writer for Difspots {
             Kinds::Single => spots[..0].iter(),
             _ => spots.iter(),
         };
-        out.seal_all(&mut each.enumerate().map(file).chain(std::iter::once_with(all)))?;
+        let own = parts[..if several { parts.len() } else { 0 }].iter().enumerate();
+        out.seal_all(&mut each.enumerate().map(file).chain(own.map(apart)).chain(std::iter::once_with(all)))?;
         out.end_drafts(&drafts)
     }
 }
@@ -220,4 +259,20 @@ impl Difspots {
     fn draft(&self, number: u64) -> String {
         format!("{}/live/{number:06}.h5", self.dir.trim_matches('/'))
     }
+}
+
+/// Spots in parts of so many bytes at most, in order; a spot that is larger has one of its own.
+fn parts(spots: &[Summary], most: u64) -> Vec<Range<usize>> {
+    let (mut parts, mut begun, mut bytes): (Vec<Range<usize>>, usize, u64) = (vec![], 0, 0);
+    for (k, spot) in spots.iter().enumerate() {
+        if k > begun && bytes + spot.bytes > most {
+            parts.push(begun..k);
+            (begun, bytes) = (k, 0);
+        }
+        bytes += spot.bytes;
+    }
+    if begun < spots.len() {
+        parts.push(begun..spots.len());
+    }
+    parts
 }

@@ -1,6 +1,7 @@
 //! The stages of the family.
 
 mod frames;
+mod full;
 
 mod dark;
 mod offset;
@@ -16,6 +17,8 @@ mod thin;
 mod segment;
 mod spots;
 mod threshold;
+
+mod preprocessed;
 
 mod difspots;
 mod number;

@@ -7,6 +7,7 @@ use isard_core::dispatch;
 use isard_core::prelude::*;
 
 use super::frames::{lost, pixels, same_shape, size};
+use super::full::{self, most};
 use crate::pixel::Pixel;
 use crate::simd::{Level, less};
 
@@ -71,6 +72,9 @@ pub struct OffsetOut {
     /// Pixels at the largest value of their dtype.
     #[port(dtype = "u32", axes = "")]
     saturated: Array,
+    /// Where those pixels are, for `dct.segment`: runs from one column to before another.
+    #[port(columns = "row: u32, from: u32, to: u32")]
+    full: Table,
 }
 
 impl Stage for Offset {
@@ -125,7 +129,7 @@ impl Map for Offset {
             }
         }, complex => return Err(Error::data("found complex pixels, wanted real ones")));
         let saturated = saturated.freeze();
-        let counts = saturated.as_slice::<u32>()?;
+        let counts = saturated.as_slice::<u32>()?.to_vec();
         if let Some(k) = counts.iter().position(|n| *n > 0)
             && !self.told.swap(true, Ordering::Relaxed)
         {
@@ -136,19 +140,13 @@ impl Map for Offset {
                 "Pixels are saturated here, and perhaps in other frames: `saturated` counts them."
             );
         }
-        Ok(OffsetOut { image: image.freeze(), saturated })
+        let mut places = vec![];
+        for (k, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let found = full::find(&input.image.record(k)?, most(input.image.dtype()))?;
+            debug_assert_eq!(full::count(&found), *count);
+            places.push((span.start + k as u64, found));
+        }
+        Ok(OffsetOut { image: image.freeze(), saturated, full: full::table(&places)? })
     }
 }
 declare!(Map, "dct.offset", Kind::Reducer, Offset);
-
-/// The largest value of an integer dtype of up to 32 bits, as a float; what others never have.
-fn most(dtype: Dtype) -> f32 {
-    match dtype {
-        Dtype::U8 => f32::from(u8::MAX),
-        Dtype::U16 => f32::from(u16::MAX),
-        Dtype::U32 => u32::MAX as f32,
-        Dtype::I16 => f32::from(i16::MAX),
-        Dtype::I32 => i32::MAX as f32,
-        _ => f32::NAN,
-    }
-}

@@ -226,6 +226,6 @@ pub(super) fn spots() -> Result<Vec<Blob>> {
         let plane = Plane::of_image(z as u64, &image, segmenter.rules.floor(), None)?.with_pixels(image);
         blobs.extend(segmenter.push(plane)?);
     }
-    blobs.extend(segmenter.finish(20));
+    blobs.extend(segmenter.finish(20)?);
     Ok(blobs)
 }

@@ -1,12 +1,18 @@
 //! `dct.segment`: spots in a stream of frames.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use isard_core::prelude::*;
 
 use super::boxes::Box;
-use super::frames::{pixels, size};
+use super::frames::{bad, pixels, same, same_shape, size};
+use super::full;
 use super::spots::table;
 use super::threshold::{Threshold, sigma};
-use crate::segment::{Area, Blob, Connectivity, Overlap, Plane, Rules, Segmenter};
+use crate::segment::{Area, Blob, Bridges, Connectivity, Overlap, Plane, Rules, Segmenter, Spill};
+
+mod known;
 
 /// What a missing frame does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -96,18 +102,30 @@ pub struct Segment {
     /// The direct beam: pixels in it count as 0.
     #[serde(default)]
     exclude_box: Option<Box>,
+    /// Strips of invalid pixels up to this width connect their two sides; 0 is off.
+    ///
+    /// For the cross between the sensors of a camera, which cuts spots in two. It wants the invalid pixels at `mask`.
+    #[serde(default)]
+    #[schemars(extend("x-unit" = "pixel"))]
+    bridge_mask: usize,
     /// A spot is decided so many frames after its maximum at the latest.
     ///
     /// It is then marked as provisional: for feedback while a scan runs. Without it every spot waits for all that could change it.
     #[serde(default)]
     #[schemars(extend("x-unit" = "frame"))]
     max_delay: Option<usize>,
-    /// Frames that are kept with all their pixels at most.
+    /// Frames that are kept in memory with all their pixels at most.
     ///
-    /// Spots that need more have `Data` like `DataMasked`.
+    /// Spots that need more read them back from `dense_folder`, or without one have `Data` like `DataMasked`.
     #[serde(default)]
     #[schemars(extend("x-unit" = "frame"))]
     dense_frames_max: Option<usize>,
+    /// A folder on a quick disk for frames that are more than `dense_frames_max`.
+    ///
+    /// They stand there in a file without a name, which goes with the run, however it ends.
+    #[serde(default)]
+    #[schemars(extend("x-path" = "input"))]
+    dense_folder: Option<String>,
     /// Rows and columns of the detector, for frames that come as lit pixels.
     #[serde(default)]
     #[schemars(extend("x-unit" = "pixel"))]
@@ -141,6 +159,12 @@ struct State {
     sigma: Option<f64>,
     /// Whether the floor was held against the noise of a frame.
     looked: bool,
+    /// What connects over invalid pixels, once they are known.
+    bridges: Option<Arc<Bridges>>,
+    /// How many frames the window of the background covers, where known.
+    covered: Option<u32>,
+    /// Spots that are longer than half of that, and the longest of them.
+    long: [u64; 2],
 }
 
 /// The input of [`Segment`].
@@ -155,14 +179,28 @@ pub struct SegmentIn {
     /// The angle of each frame.
     #[port(dtype = "number", axes = "", unit = "degree")]
     omega: Option<Array>,
+    /// Saturated pixels, as `dct.background` and `dct.offset` give them: they are counted in each spot.
+    #[port(columns = "row: u32, from: u32, to: u32")]
+    full: Option<Table>,
+    /// How many frames the window of the background covers, as `dct.background` gives it.
+    ///
+    /// Spots longer than half of it are flagged and stated.
+    #[port(dtype = "u32", axes = "", unit = "frame")]
+    covered: Option<Array>,
+    /// Invalid pixels, for `bridge_mask`: 0 is good.
+    #[port(dtype = "number", fixed, axes = "y x")]
+    mask: Option<Array>,
 }
 
 /// The output of [`Segment`].
 #[derive(Ports)]
 pub struct SegmentOut {
     /// Spots, each with its box, sums, centroid in the box, and voxels.
+    ///
+    /// `flags` is a sum of 1 (at an edge), 2 (larger than `bb_max`), 4 (over the seam), 8 (no values outside the mask), 16
+    /// (provisional) and 32 (too long for the background); `saturated_voxels` is -1 without `full`.
     #[port(
-        columns = "first_frame: i64, last_frame: i64, frames: i64, row: i64, rows: i64, column: i64, columns: i64, voxels: i64, area: i64, peak_frame: i64, peak_row: i64, peak_column: i64, flags: i64, integral: f64 count, centroid_frame: f64, centroid_row: f64, centroid_column: f64, omega: f64 degree, peak: f64 count, threshold: f64 count"
+        columns = "first_frame: i64, last_frame: i64, frames: i64, row: i64, rows: i64, column: i64, columns: i64, voxels: i64, area: i64, peak_frame: i64, peak_row: i64, peak_column: i64, saturated_voxels: i64, flags: i64, integral: f64 count, centroid_frame: f64, centroid_row: f64, centroid_column: f64, omega: f64 degree, peak: f64 count, threshold: f64 count"
     )]
     spots: Table,
 }
@@ -220,6 +258,11 @@ impl Stage for Segment {
     }
 
     fn shapes(&self, input: &Shapes) -> Result<Shapes> {
+        same_shape("mask", input)?;
+        if self.bridge_mask > 0 && input.has("image") && !input.has("mask") {
+            let error = Error::recipe("`bridge_mask` has no `mask` that says which pixels are invalid");
+            return Err(error.help("wire `mask` to the image of invalid pixels, or leave out `bridge_mask`"));
+        }
         if let Some(&[rows, columns]) = input.get("image").dims.as_deref()
             && let Some(exclude) = self.exclude_box
         {
@@ -265,6 +308,8 @@ impl Fold for Segment {
         let end = self.state.end;
         self.weigh(&input)?;
         self.look(&input)?;
+        self.know(&input, detector)?;
+        let bridges = self.state.bridges.clone();
         let segmenter = self.begin(detector)?;
         segmenter.missing_until(end);
         let floor = segmenter.rules.floor();
@@ -277,8 +322,9 @@ impl Fold for Segment {
             let mut plane = match (&input.image, &input.pixels) {
                 (Some(image), _) => {
                     let frame = image.record(k)?;
-                    let plane = Plane::of_image(number, &frame, floor, exclude.as_ref())?;
-                    plane.with_bytes(frame, exclude.as_ref(), cx.pool())?
+                    let (exclude, bridges) = (exclude.as_ref(), bridges.as_deref());
+                    let plane = Plane::of_bridged(number, &frame, floor, exclude, bridges)?;
+                    plane.with_bytes(frame, exclude, cx.pool())?
                 }
                 (_, Some(pixels)) => {
                     let lit = lit(&pixels.between(number, number + 1)?, exclude.as_ref())?;
@@ -288,6 +334,9 @@ impl Fold for Segment {
             };
             if let Some(omega) = &omega {
                 plane = plane.with_omega(omega[k]);
+            }
+            if let Some(table) = &input.full {
+                plane = plane.with_full(full::of_frame(table, number)?);
             }
             blobs.extend(segmenter.push(plane)?);
         }
@@ -311,7 +360,7 @@ impl Fold for Segment {
                 "Pixels are lit for longer than four spots: mask hot pixels."
             );
         }
-        let blobs = segmenter.finish(self.state.end);
+        let blobs = segmenter.finish(self.state.end)?;
         let counts = segmenter.counts();
         tracing::info!(
             regions = counts.regions,
@@ -320,11 +369,25 @@ impl Fold for Segment {
             below = counts.below,
             "The scan is segmented."
         );
-        self.emit(blobs, emit)
+        self.emit(blobs, emit)?;
+        let [spots, longest] = self.state.long;
+        if let Some(covered) = self.state.covered.filter(|_| spots > 0) {
+            tracing::warn!(
+                spots,
+                longest,
+                covered,
+                "Spots last for more than half the window, and the background took a part of them: make `window` or `stride` larger."
+            );
+        }
+        Ok(())
     }
 
     fn save(&self) -> Result<Dict> {
-        let mut state = Dict::new().with("end", self.state.end as i64);
+        let state = Dict::new().with("end", self.state.end as i64);
+        let mut state = state.with("long", Array::from_slice(&self.state.long));
+        if let Some(covered) = self.state.covered {
+            state.set("covered", i64::from(covered));
+        }
         if let Some(sigma) = self.state.sigma {
             state.set("sigma", sigma);
         }
@@ -332,7 +395,7 @@ impl Fold for Segment {
             None => state,
             Some(segmenter) => {
                 let detector = segmenter.detector.map(|n| n as u64);
-                state.with("detector", Array::from_slice(&detector)).with("segmenter", segmenter.save())
+                state.with("detector", Array::from_slice(&detector)).with("segmenter", segmenter.save()?)
             }
         })
     }
@@ -341,6 +404,12 @@ impl Fold for Segment {
         self.state = State::default();
         self.state.end = state.need("end")?.number().unwrap_or(0.0) as u64;
         self.state.sigma = state.get("sigma").and_then(Value::number);
+        self.state.covered = state.get("covered").and_then(Value::number).map(|n| n as u32);
+        if let Value::Array(long) = state.need("long")?
+            && let [spots, longest] = *long.as_slice::<u64>()?
+        {
+            self.state.long = [spots, longest];
+        }
         if let (Some(Value::Array(detector)), Some(Value::Dict(saved))) =
             (state.get("detector"), state.get("segmenter"))
             && let [rows, columns] = detector.as_slice::<u64>()?
@@ -359,7 +428,9 @@ impl Segment {
             let [rows, columns] = detector;
             self.exclude_box.map_or(Ok(()), |b| b.within("exclude_box", rows, columns))?;
             let exclude = self.exclude_box.map(Box::area);
-            let mut segmenter = Segmenter::new(self.rules()?, detector, exclude);
+            let folder = self.dense_folder.as_ref().filter(|_| self.dense_frames_max.is_some());
+            let spill = folder.map(|folder| Spill::new(Path::new(folder))).transpose()?;
+            let mut segmenter = Segmenter::new(self.rules()?, detector, exclude).with_spill(spill);
             if let Some(saved) = self.state.saved.take() {
                 segmenter.load(&saved)?;
             }
@@ -373,79 +444,6 @@ impl Segment {
                 Err(Error::data(format!("found frames of {detector:?} pixels, wanted {wanted:?} as before")))
             }
         }
-    }
-
-    /// Looks at the first frame, where a threshold is relative to its background.
-    fn weigh(&mut self, input: &SegmentIn) -> Result<()> {
-        let low = self.t_low.as_ref();
-        if self.state.sigma.is_some() || !(self.threshold.relative() || low.is_some_and(Threshold::relative))
-        {
-            return Ok(());
-        }
-        let Some(image) = &input.image else {
-            let error = Error::recipe("lit pixels have no background that a threshold could be relative to");
-            return Err(error.help("give `threshold` and `t_low` in counts"));
-        };
-        let found = sigma(&image.record(0)?, self.exclude_box.map(Box::area).as_ref())?;
-        let threshold = self.threshold.counts(found);
-        tracing::info!(sigma = found, threshold, "The background of the first frame sets the threshold.");
-        self.state.sigma = Some(found);
-        Ok(())
-    }
-
-    /// Warns when the weakest spots would be grown into the noise of the first frame.
-    fn look(&mut self, input: &SegmentIn) -> Result<()> {
-        let Some(image) = input.image.as_ref().filter(|_| !self.state.looked) else { return Ok(()) };
-        self.state.looked = true;
-        let floor = f64::from(self.rules()?.floor());
-        // A frame without noise has no deviation that a floor could be held against.
-        if let Ok(sigma) = sigma(&image.record(0)?, self.exclude_box.map(Box::area).as_ref())
-            && floor < 3.0 * sigma
-        {
-            tracing::warn!(
-                floor,
-                sigma,
-                "Weak spots grow into the noise: raise `t_low`, `tolerance` or `threshold`."
-            );
-        }
-        Ok(())
-    }
-
-    fn rules(&self) -> Result<Rules> {
-        let sigma = self.state.sigma.unwrap_or(f64::NAN);
-        Ok(Rules {
-            threshold: self.threshold.counts(sigma),
-            tolerance: self.tolerance,
-            low: self.t_low.as_ref().map(|low| low.counts(sigma)),
-            high: self.t_high,
-            limit: self.bb_max,
-            connectivity: Connectivity::of(self.connectivity)
-                .ok_or_else(|| Error::internal("a connectivity that was not checked"))?,
-            overlap: self.overlap,
-            least: self.min_seed_voxels,
-            wrap: self.wrap,
-            bridge: self.gap == Break::Bridge,
-            delay: self.max_delay,
-            dense: self.dense_frames_max,
-        })
-    }
-
-    /// Whether a spot is given.
-    fn wanted(&self, blob: &Blob) -> bool {
-        (0..3).all(|k| blob.size[k] >= self.min_blob_size[k])
-            && self.max_blob_size.is_none_or(|most| (0..3).all(|k| blob.size[k] <= most[k]))
-            && !(self.drop_oversize && blob.oversize)
-            && !(self.drop_edge && blob.edge)
-    }
-
-    fn emit(&self, mut blobs: Vec<Blob>, emit: &mut Emit<SegmentOut>) -> Result<()> {
-        blobs.retain(|b| self.wanted(b));
-        if blobs.is_empty() {
-            return Ok(());
-        }
-        let span = Span { axis: Key::Static("spot"), start: 0, len: blobs.len() as u64 };
-        emit.put(span, SegmentOut { spots: table(&blobs)? });
-        Ok(())
     }
 }
 

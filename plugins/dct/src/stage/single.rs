@@ -17,6 +17,8 @@ pub(super) struct Summary {
     pub(super) voxels: u64,
     /// Where the number of the spot stands in its file.
     pub(super) number_at: u64,
+    /// How long its file is.
+    pub(super) bytes: u64,
 }
 
 impl Summary {

@@ -15,12 +15,14 @@ pub(super) const MASKED: u32 = 8;
 
 /// Decided before all that could change it had come.
 pub(super) const PROVISIONAL: u32 = 16;
+/// Longer than half the window of the background, which took a part of it.
+pub(super) const LONG: u32 = 32;
 
 /// A column and what it holds.
 type Of<T> = (&'static str, fn(&Blob) -> T);
 
 /// The columns of whole numbers.
-const WHOLE: [Of<i64>; 15] = [
+const WHOLE: [Of<i64>; 16] = [
     ("first_frame", |b| b.first_frame as i64),
     ("last_frame", |b| b.last_frame as i64),
     ("frames", |b| b.size[0] as i64),
@@ -35,6 +37,8 @@ const WHOLE: [Of<i64>; 15] = [
     ("peak_row", |b| i64::from(b.seed.row)),
     ("peak_column", |b| i64::from(b.seed.column)),
     ("seed_voxels", |b| b.seed.voxels as i64),
+    // -1 where it is not known.
+    ("saturated_voxels", |b| b.saturated.map_or(-1, |n| n as i64)),
     ("flags", |b| i64::from(flags(b))),
 ];
 
@@ -56,6 +60,7 @@ fn flags(blob: &Blob) -> u32 {
         | flag(blob.wraps, WRAPS)
         | flag(!blob.whole, MASKED)
         | flag(blob.provisional, PROVISIONAL)
+        | flag(blob.long, LONG)
 }
 
 /// The table of some blobs, one record each.

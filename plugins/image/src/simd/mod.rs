@@ -3,6 +3,8 @@
 mod median;
 mod total;
 
+use std::sync::OnceLock;
+
 pub(crate) use median::{Middle, Scratch, any_missing, median_row};
 pub(crate) use total::totals;
 
@@ -18,8 +20,22 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The best level of this machine.
+    /// The best level of this machine, or what `ISARD_SIMD` allows of it: `plain`, `avx2`.
     pub(crate) fn best() -> Level {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Level::there().min(Level::allowed()))
+    }
+
+    /// What the environment allows: every level gives the same bits, so this is for measurements.
+    fn allowed() -> Level {
+        match std::env::var("ISARD_SIMD").as_deref() {
+            Ok("plain") => Level::Plain,
+            Ok("avx2") => Level::Avx2,
+            _ => Level::Avx512,
+        }
+    }
+
+    fn there() -> Level {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {

@@ -11,7 +11,26 @@ impl Background {
         frames: Option<u64>,
         emit: &mut Emit<BackgroundOut>,
     ) -> Result<()> {
-        for (number, made) in self.make(cx, range, frames)? {
+        if !self.state.frames.awake() {
+            let length = frames.unwrap_or(self.state.frames.end) as usize;
+            let window = self.span();
+            let around =
+                |k: u64| window.around(self.centre(k) as usize, length).into_iter().map(|f| f as u64);
+            let wanted: Vec<u64> = range.clone().flat_map(|k| around(k).chain([k])).collect();
+            self.state.frames.wake(cx, wanted.into_iter())?;
+        }
+        let most = self.state.most.unwrap_or(f32::NAN);
+        for (number, mut made) in self.make(cx, range, frames)? {
+            // Words of 16 bits are counted on the way to the median; others are looked at here.
+            let counted = most == f32::from(u16::MAX);
+            if made.saturated.as_slice::<u32>()?[0] > 0 || (!counted && !most.is_nan()) {
+                let places = match self.state.frames.held.get(&number) {
+                    Some(frame) => full::find(frame, most)?,
+                    None => vec![],
+                };
+                made.saturated = Array::from_slice(&[full::count(&places)]);
+                made.full = full::table(&[(number, places)])?;
+            }
             if made.saturated.as_slice::<u32>()?[0] > 0 {
                 let (count, first) = self.state.full.unwrap_or((0, number));
                 self.state.full = Some((count + 1, first.min(number)));
@@ -71,6 +90,7 @@ impl Background {
         let mut images = frames_of(cx, Dtype::I16, n, shape)?;
         let mut medians = self.medians(cx, n, shape)?;
         let mut all = Vec::with_capacity(n);
+        let (none, covered) = (full::table(&[])?, Array::from_slice(&[self.covered()]));
         let into = Into { floats: vec![], words: slices(&mut images)?, medians: slices_of(&mut medians)? };
         let told = batch.run(Level::best(), into, |n, work| cx.par(n, work))?;
         for (k, image) in images.into_iter().enumerate() {
@@ -82,7 +102,9 @@ impl Background {
                 image = again.into_iter().next().map_or(image, |made| made.image);
             }
             let background = medians.as_mut().map(|m| m.remove(0).freeze());
-            all.push(BackgroundOut { image, saturated: Array::from_slice(&told.full[k..=k]), background });
+            let saturated = Array::from_slice(&told.full[k..=k]);
+            let (full, covered) = (none.clone(), covered.clone());
+            all.push(BackgroundOut { image, saturated, full, covered, background });
         }
         Ok(all)
     }
@@ -107,9 +129,12 @@ impl Background {
             Some(even) => batch.run_even(Level::best(), even, into, |n, work| cx.par(n, work))?,
             None => batch.run(Level::best(), into, |n, work| cx.par(n, work))?,
         };
+        let (none, covered) = (full::table(&[])?, Array::from_slice(&[self.covered()]));
         let made = images.into_iter().zip(told.full).map(|(image, full)| BackgroundOut {
             image: image.freeze(),
             saturated: Array::from_slice(&[full]),
+            full: none.clone(),
+            covered: covered.clone(),
             background: medians.as_mut().map(|m| m.remove(0).freeze()),
         });
         Ok(made.collect())
