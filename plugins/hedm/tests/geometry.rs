@@ -100,7 +100,9 @@ fn a_detector_that_was_moved_is_found_again() {
     // A pixel is 3 um; at 1000 um from the beam it is 15 um of distance and 0.17 degrees of the tilt about the beam.
     assert!((0..2).all(|l| (d.lsd[l] - lsd[l]).abs() < 6.0), "{:?}", d.lsd);
     assert!((0..4).all(|k| (d.centre[k / 2][k % 2] - beam[k / 2][k % 2]).abs() < 0.5), "{:?}", d.centre);
-    assert!((d.tilt[0] - tilt[0]).abs() < 0.08, "{:?}", d.tilt);
+    // Half a pixel of spots is 0.7 to 0.9 degrees of the other tilts, yet both flanks of the plateau tell them.
+    assert!((0..3).all(|k| (d.tilt[k] - tilt[k]).abs() < 0.05), "{:?}", d.tilt);
+    assert!(refined.doubt[1] > 0.3 && refined.doubt[1] < 3.0, "{:?}", refined.doubt);
     // What counts in the end: the spots of the grains fall where they were, within a pixel.
     let (mut sum, mut count) = (0.0, 0.0);
     for q in &grains {
@@ -114,5 +116,5 @@ fn a_detector_that_was_moved_is_found_again() {
     }
     let rms = (sum / count).sqrt();
     println!("spots fall {rms:.2} pixels from where they were");
-    assert!(rms < 1.0, "{rms}");
+    assert!(rms < 0.2, "{rms}");
 }

@@ -61,6 +61,7 @@ unsafe fn pin_wide(block: &Pinned, stand: &Stand, at: [f32; 2], reach: f32, out:
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "lanes of many arrays go together")]
 fn pin_plain(block: &Pinned, stand: &Stand, at: [f32; 2], reach: f32, out: &mut Placed) -> u32 {
     let mut on = [0i32; BLOCK];
     let mut near = [0i32; BLOCK];

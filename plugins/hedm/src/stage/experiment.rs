@@ -83,15 +83,15 @@ pub(crate) struct Experiment {
     #[serde(default)]
     #[schemars(extend("x-unit" = "degree"))]
     pub wedge: f64,
-    /// Whether spots move with the tilt of the axis as they do, or by the first order of their rotation alone.
+    /// Whether the tilt of the axis is modelled exactly, not to first order.
     ///
     /// The first order is that of the existing program; above a fifth of a degree the two come apart.
     #[serde(default)]
     pub exact_wedge: bool,
-    /// Atoms of the cell up to its centring: x, y, z in fractions of the edges, and electrons; none takes every
-    /// reflection that the space group allows.
+    /// Atoms of the cell: x, y, z in fractions of the edges, and electrons.
     ///
-    /// Reflections to which they add up to nothing are left out, such as 222 of diamond.
+    /// Reflections to which they add up to nothing are left out, such as 222 of diamond; without atoms none that the
+    /// space group allows. Atoms that its centring repeats need not be listed.
     #[serde(default)]
     pub atoms: Vec<[f64; 4]>,
     /// Whose rules hold where the existing program and the right answer differ.
@@ -138,7 +138,7 @@ impl Experiment {
         if self.omega_sign.abs() != 1.0 {
             add("omega_sign", format!("found {}, wanted 1 or -1", self.omega_sign));
         }
-        if !(self.wedge.abs() < 45.0) {
+        if self.wedge.is_nan() || self.wedge.abs() >= 45.0 {
             add("wedge", format!("found {}, wanted less than 45 degrees either way", self.wedge));
         }
         if self.exact_wedge && self.compat == Compat::Midas {

@@ -157,9 +157,9 @@ pub struct GeometryOut {
         columns = "distance: f64 um, beam_y: f64 pixel, beam_z: f64 pixel, tilt_x: f64 degree, tilt_y: f64 degree, tilt_z: f64 degree"
     )]
     geometry: Table,
-    /// How far each may be off until spots shift by half a pixel in the root mean square, all else following.
+    /// How far each may be off until spots shift by half a pixel.
     ///
-    /// Distances after the first are differences from the one before.
+    /// The shift is the root mean square, all other parameters and the orientations following. Distances after the first are differences from the one before.
     #[port(
         columns = "distance: f64 um, beam_y: f64 pixel, beam_z: f64 pixel, tilt_x: f64 degree, tilt_y: f64 degree, tilt_z: f64 degree"
     )]

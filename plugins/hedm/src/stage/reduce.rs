@@ -39,9 +39,9 @@ pub struct Reduce {
     #[serde(default)]
     #[schemars(range(min = 0.1, max = 100))]
     noise: Option<f64>,
-    /// The width of the Gaussian that spots are looked for with; `radius` does not count then.
+    /// The width of the Gaussian that finds spots; `radius` does not count then.
     ///
-    /// 0.6 to 1 does for most cameras. A single bright pixel is never a spot.
+    /// 0.6 to 1 does for most cameras: wider finds weaker spots and rounds off their ends. A single bright pixel is never a spot.
     #[serde(default)]
     #[schemars(range(min = 0.3, max = 1.5), extend("x-unit" = "pixel"))]
     matched: Option<f64>,

@@ -229,9 +229,8 @@ impl Case {
                 let q = self.bent(k, v);
                 scorer.score(&self.projector, volume, v, &q.matrix()).confidence()
             });
-            out.unbent += usize::from(truth.confidence() > other);
             out.told.push(format!(
-                "{other:.3} {angle:7.2} degrees: {:.3} found, {:.3} ({}) at the truth, {:.1} from a border, {:.1} from the rim, grain {grain}",
+                "{angle:7.2} degrees: {:.3} found ({other:.3} as that grain lies there), {:.3} ({}) at the truth, {:.1} from a border, {:.1} from the rim, grain {grain}",
                 f.confidence(),
                 truth.confidence(),
                 truth.total,
@@ -260,8 +259,6 @@ pub struct Quality {
     pub wrong: usize,
     /// Of the poor ones those whose truth has the higher confidence.
     pub missed: usize,
-    /// Of the poor ones those whose truth explains more than the grain that was found where it is not turned.
-    pub unbent: usize,
     /// Voxels away from borders, and how many of them are poor.
     pub inner: usize,
     pub inner_wrong: usize,
