@@ -6,8 +6,8 @@ mod nearfield;
 
 use nearfield::{Case, well};
 
-/// Import, run, and compare the map with the truth.
-fn mapped(case: &Case) -> nearfield::Quality {
+/// Import, run with some parameters changed, and compare the map with the truth.
+fn mapped(case: &Case, set: &[&str]) -> nearfield::Quality {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     case.seeds(at);
@@ -15,7 +15,9 @@ fn mapped(case: &Case) -> nearfield::Quality {
     std::fs::write(at.join("ps.txt"), case.params()).unwrap();
     let told = well(at, &["import", "midas", "ps.txt", "--out", "map.toml"]);
     assert!(told.contains("`NrOrientations` is not used") && !told.contains("is known to read it"), "{told}");
-    well(at, &["run", "map.toml", "--out", "run", "--quiet"]);
+    let set = set.iter().flat_map(|s| ["--set", *s]);
+    let run: Vec<&str> = ["run", "map.toml", "--out", "run", "--quiet"].into_iter().chain(set).collect();
+    well(at, &run);
     for name in
         ["case.bin", "case.mic.AllMatches", "case_consolidated.h5", "case_ipf.png", "case_completeness.png"]
     {
@@ -33,12 +35,21 @@ fn good(quality: &nearfield::Quality) {
 
 #[test]
 fn a_hexagonal_scan_of_three_distances_is_mapped() {
-    good(&mapped(&Case::hexagonal()));
+    let quality = mapped(&Case::hexagonal(), &[]);
+    good(&quality);
+    assert!(quality.wrong <= 1, "{quality:?}");
 }
 
 #[test]
 fn an_orthorhombic_scan_with_a_wedge_and_two_windows_is_mapped() {
-    good(&mapped(&Case::orthorhombic()));
+    // Spots of a few pixels lose their ends in the median of neighbours that the file asks for, and with them voxels at
+    // borders between grains; a filter of the camera's shape keeps them.
+    let median = mapped(&Case::orthorhombic(), &[]);
+    assert!(median.median <= 0.023 && median.quarter >= 0.975, "{median:?}");
+    let set = ["reduce.noise=4.0", "reduce.matched=0.6", "reduce.min_pixels=2"];
+    let quality = mapped(&Case::orthorhombic(), &set);
+    good(&quality);
+    assert!(quality.wrong <= 2 && quality.wrong <= median.wrong, "{quality:?}");
 }
 
 #[test]

@@ -2,70 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
+#[path = "common/gold.rs"]
+mod gold;
 
 use std::time::Instant;
 
 use common::{projector, reference, text};
-use isard_hedm::bits::{Painter, Volume};
-use isard_hedm::files::{Fitted, read_grid, read_seeds, read_text_mic};
-use isard_hedm::fit::{Found, LayerFit, Limits, SearchLimits};
-use isard_hedm::model::{Projector, Rules, Voxel};
-use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
-
-fn cubic() -> Symmetry {
-    let cell = Cell::new([4.08, 4.08, 4.08, 90.0, 90.0, 90.0]).unwrap();
-    Symmetry::of(&SpaceGroup::new(225).unwrap(), &cell).unwrap()
-}
-
-fn truth(folder: &std::path::Path) -> Vec<Fitted> {
-    let (_, truth) = read_text_mic(&text(folder, "Au_txt.mic")).unwrap();
-    truth.into_iter().filter(|v| v.confidence >= 0.7).collect()
-}
-
-fn painted(projector: &Projector, truth: &[Fitted]) -> Volume {
-    let mut painter = Painter::new(projector);
-    for v in truth {
-        painter.add(projector, &v.voxel, &Quat::from_euler(v.euler));
-    }
-    painter.volume().unwrap()
-}
-
-struct Quality {
-    confidence: f64,
-    median: f64,
-    p95: f64,
-    quarter: f64,
-    wrong: usize,
-}
-
-/// How a map compares with the truth at its voxels.
-fn quality(truth: &[Fitted], voxels: &[Voxel], found: &[Found]) -> Quality {
-    let symmetry = cubic();
-    let (mut angles, mut sum) = (vec![], 0.0);
-    for t in truth {
-        let at = voxels.iter().position(|v| (v.x - t.voxel.x).hypot(v.y - t.voxel.y) < 1e-3).unwrap();
-        sum += found[at].confidence();
-        let q = Quat::from_euler(t.euler);
-        let angle =
-            found[at].best().map_or(180.0, |m| symmetry.misorientation(&q, &m.orientation).to_degrees());
-        angles.push(angle);
-    }
-    angles.sort_by(f64::total_cmp);
-    let n = angles.len();
-    Quality {
-        confidence: sum / n as f64,
-        median: angles[n / 2],
-        p95: angles[n * 95 / 100],
-        quarter: angles.iter().filter(|a| **a < 0.25).count() as f64 / n as f64,
-        wrong: angles.iter().filter(|a| **a > 5.0).count(),
-    }
-}
-
-fn cpu() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
+use gold::{Quality, cpu, cubic, painted, quality, truth};
+use isard_hedm::files::{Fitted, read_grid, read_seeds};
+use isard_hedm::fit::{LayerFit, Limits, SearchLimits};
+use isard_hedm::model::{Rules, Voxel};
 
 #[test]
 fn the_gold_example_is_mapped_better_than_before() {

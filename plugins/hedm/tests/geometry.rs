@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use isard_hedm::bits::Painter;
+use isard_hedm::bits::{Painter, Scorer};
 use isard_hedm::fit::{LayerFit, Limits};
 use isard_hedm::geometry::{Point, Refinement, Tolerance, refine};
 use isard_hedm::model::{
@@ -80,11 +80,29 @@ fn a_detector_that_was_moved_is_found_again() {
         d.centre,
         d.tilt
     );
+    println!("half a pixel is {:.3?}", refined.doubt);
+    // What the confidence says about one tilt, orientations and all else as they are.
+    let mut scorer = Scorer::default();
+    for off in [-0.4, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.4] {
+        let moved = projector(
+            [d.lsd[0], d.lsd[1]],
+            [d.centre[0], d.centre[1]],
+            [d.tilt[0], tilt[1] + off, d.tilt[2]],
+        );
+        let sum: f64 = refined
+            .points
+            .iter()
+            .map(|p| scorer.score(&moved, &volume, &p.voxel, &p.orientation.matrix()).confidence())
+            .sum();
+        println!("ty {off:+.2} degrees from the truth: confidence {:.4}", sum / refined.points.len() as f64);
+    }
     assert!(refined.confidence[1] > refined.confidence[0] + 0.05 && refined.confidence[1] > 0.9);
     // A pixel is 3 um; at 1000 um from the beam it is 15 um of distance and 0.17 degrees of the tilt about the beam.
     assert!((0..2).all(|l| (d.lsd[l] - lsd[l]).abs() < 6.0), "{:?}", d.lsd);
     assert!((0..4).all(|k| (d.centre[k / 2][k % 2] - beam[k / 2][k % 2]).abs() < 0.5), "{:?}", d.centre);
-    assert!((d.tilt[0] - tilt[0]).abs() < 0.08, "{:?}", d.tilt);
+    // Half a pixel of spots is 0.7 to 0.9 degrees of the other tilts, yet both flanks of the plateau tell them.
+    assert!((0..3).all(|k| (d.tilt[k] - tilt[k]).abs() < 0.05), "{:?}", d.tilt);
+    assert!(refined.doubt[1] > 0.3 && refined.doubt[1] < 3.0, "{:?}", refined.doubt);
     // What counts in the end: the spots of the grains fall where they were, within a pixel.
     let (mut sum, mut count) = (0.0, 0.0);
     for q in &grains {
@@ -98,5 +116,5 @@ fn a_detector_that_was_moved_is_found_again() {
     }
     let rms = (sum / count).sqrt();
     println!("spots fall {rms:.2} pixels from where they were");
-    assert!(rms < 1.0, "{rms}");
+    assert!(rms < 0.2, "{rms}");
 }

@@ -33,7 +33,7 @@ fn the_reference_frames_are_reduced_as_before() {
 
     for log in [false, true] {
         let edges = if log { vec![Edges::new(3.0, 8), Edges::new(1.0, 4)] } else { vec![] };
-        let settings = Settings { blanket: 30, radius: 1, edges, min_pixels: 1 };
+        let settings = Settings { blanket: 30, radius: 1, edges, min_pixels: 1, matched: None };
         let cleaner = Cleaner::new(settings, &median, COLUMNS);
         let name = format!("reference_SpotsInfo_LoG{}.bin.xz", u8::from(log));
         let bits = unpacked(&folder.join(name));

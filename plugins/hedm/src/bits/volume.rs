@@ -72,6 +72,20 @@ impl Volume {
         self.lit
     }
 
+    /// The lit share of the known frames of a distance.
+    pub fn share(&self, distance: usize) -> f64 {
+        let slabs = distance * self.frames..(distance + 1) * self.frames;
+        let known = self.known[slabs.clone()].iter().filter(|k| **k).count();
+        let entries = &self.index[slabs.start * self.stride..slabs.end * self.stride];
+        let of = |e: &Entry| {
+            let first = e.first as usize;
+            let tiles = &self.tiles[first..first + e.there.count_ones() as usize];
+            tiles.iter().flatten().map(|w| u64::from(w.count_ones())).sum::<u64>()
+        };
+        let lit: u64 = entries.iter().filter(|e| e.there != 0).map(of).sum();
+        lit as f64 / (known * self.size[0] * self.size[1]).max(1) as f64
+    }
+
     /// Bytes it keeps.
     pub fn bytes(&self) -> usize {
         self.index.len() * size_of::<Entry>() + self.tiles.len() * size_of::<Line>() + self.known.len()
@@ -260,6 +274,8 @@ mod tests {
         }
         assert_eq!(volume.lit(), plain.iter().filter(|b| **b).count() as u64);
         assert!(!volume.known(1, 1) && volume.count_known() == 5);
+        let of = |l: usize| plain[l * 3 * 37 * 150..][..3 * 37 * 150].iter().filter(|b| **b).count() as f64;
+        assert_eq!([volume.share(0), volume.share(1)], [of(0) / (3.0 * 5550.0), of(1) / (2.0 * 5550.0)]);
         for l in 0..2 {
             for f in 0..3 {
                 let frame = &plain[(l * 3 + f) * 37 * 150..][..37 * 150];

@@ -17,6 +17,8 @@ struct Grain {
 pub struct Beside {
     /// More columns of `voxels`: names with a number for each voxel.
     pub columns: Vec<(&'static str, Vec<f64>)>,
+    /// The experiment by the keys of a parameter file.
+    pub parameters: Vec<(&'static str, String)>,
     /// The numbers of the rings.
     pub rings: Vec<u32>,
     /// For each voxel the lit share of each of them; empty if it is not known.
@@ -25,7 +27,7 @@ pub struct Beside {
     pub matches: Vec<Vec<([f64; 3], f64)>>,
 }
 
-/// The bytes of the file: `voxels`, `grains`, `maps` and `grid`, packed by gzip, with `maps` as the default plot.
+/// The bytes of the file: `voxels`, `grains`, `maps`, `grid` and `parameters`, packed by gzip, with `maps` as the default plot.
 ///
 /// Names and shapes are those of the consolidated files of the MIDAS near-field programs, with the columns that the
 /// names say; means of orientations are taken over quaternions with symmetry.
@@ -46,6 +48,9 @@ pub fn consolidated(
     file.floats("grid/points", voxels.len(), &[5], &points)?;
     let count = voxels.len() as i64;
     file.image.scalar("grid/num_points", Dtype::I64, &count.to_ne_bytes()).map_err(told)?;
+    for (key, text) in &beside.parameters {
+        file.image.text(&format!("parameters/{key}"), text).map_err(told)?;
+    }
     for (name, value) in [("program", "isard"), ("version", env!("CARGO_PKG_VERSION"))] {
         file.image.group("provenance").map_err(told)?;
         file.image.attribute("provenance", name, value).map_err(told)?;
@@ -217,6 +222,7 @@ mod tests {
         let texture = pixels.texture(&voxels, &symmetry, 0.05);
         let beside = Beside {
             columns: vec![("runner_up", vec![0.25; 5])],
+            parameters: vec![("Lsd", "3000 4000".into())],
             rings: vec![1, 3],
             shares: (0..10).map(|k| k as f32).collect(),
             matches: vec![vec![([1.0, 2.0, 3.0], 0.5)]; 5],
@@ -232,6 +238,7 @@ mod tests {
         assert_eq!(read("voxels/runner_up"), [0.25; 5]);
         assert_eq!(file.dataset("voxels/completeness").unwrap().shape(), [5, 2]);
         assert_eq!(read("all_matches/data")[4..8], [1.0, 2.0, 3.0, 0.5]);
+        assert_eq!(file.texts("parameters/Lsd").unwrap(), ["3000 4000"]);
         assert_eq!(read("voxels/tri_edge_size"), [2.0; 5]);
         assert_eq!(read("voxels/up_down"), [1.0, -1.0, 1.0, -1.0, 1.0]);
         assert_eq!(

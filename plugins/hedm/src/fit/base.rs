@@ -22,6 +22,8 @@ pub(crate) struct Site {
     pub drift: [[f64; 3]; 2],
     /// Pixels for a micrometre on the ideal plane.
     pub slope: [[f64; 2]; 2],
+    /// Sine and cosine of the angle by which the axis leans.
+    pub axis: [f64; 2],
 }
 
 impl Site {
@@ -29,20 +31,23 @@ impl Site {
     pub fn shift(&self, x: f64, y: f64, lsd: f64) -> [f64; 2] {
         let [cos, sin] = self.turn;
         let (xa, ya) = (x * cos - y * sin, x * sin + y * cos);
-        self.pixels([ya - self.ideal[0] * xa / lsd, -self.ideal[1] * xa / lsd])
+        let [lean, upright] = self.axis;
+        let xl = upright * xa / lsd;
+        self.pixels([ya - self.ideal[0] * xl, lean * xa - self.ideal[1] * xl])
     }
 
     /// As [`Site::shift`], with the slopes for a turn about x, y and z.
     pub fn shifts(&self, x: f64, y: f64, lsd: f64) -> [[f64; 2]; 4] {
         let [cos, sin] = self.turn;
         let (xa, ya) = (x * cos - y * sin, x * sin + y * cos);
-        let (xl, yl) = (xa / lsd, ya / lsd);
-        let swung = self.pixels([xa + self.ideal[0] * yl, self.ideal[1] * yl]);
+        let [lean, upright] = self.axis;
+        let (xl, yl) = (upright * xa / lsd, upright * ya / lsd);
+        let swung = self.pixels([xa + self.ideal[0] * yl, self.ideal[1] * yl - lean * ya]);
         let along = |k: usize| {
             let drift = self.pixels([-self.drift[0][k] * xl, -self.drift[1][k] * xl]);
             [0, 1].map(|d| swung[d] * self.swing[k] + drift[d])
         };
-        [self.pixels([ya - self.ideal[0] * xl, -self.ideal[1] * xl]), along(0), along(1), along(2)]
+        [self.pixels([ya - self.ideal[0] * xl, lean * xa - self.ideal[1] * xl]), along(0), along(1), along(2)]
     }
 
     fn pixels(&self, moved: [f64; 2]) -> [f64; 2] {
@@ -64,6 +69,7 @@ impl Base {
     pub fn new(projector: &Projector, orientation: Quat) -> Base {
         let mut sites = Vec::with_capacity(128);
         let (scan, detector) = (projector.predictor.scan(), &projector.detector);
+        let [lean, upright] = projector.predictor.axis();
         projector.predictor.hits(&orientation.matrix(), |hit| {
             let spot = hit.spot;
             let (mut omega, mut turn) = (spot.omega, hit.turn);
@@ -80,12 +86,12 @@ impl Base {
             let [cos, sin] = hit.turn;
             // The change of the scattering vector for a small turn about each axis.
             let change = [[0.0, -gz, gy], [gz, 0.0, -gx], [-gy, gx, 0.0]];
-            let swing = change.map(|d| (d[0] * cos - d[1] * sin) / hit.across);
+            let swing = change.map(|d| (d[0] * cos - d[1] * sin - d[2] * lean / upright) / hit.across);
             let ideal: [[f64; 3]; 2] = [
                 std::array::from_fn(|k| {
                     hit.scale * (change[k][0] * sin + change[k][1] * cos - hit.along * swing[k])
                 }),
-                std::array::from_fn(|k| hit.scale * change[k][2]),
+                std::array::from_fn(|k| hit.scale * change[k][2] / upright),
             ];
             let slope = detector.derivative(spot.y, spot.z);
             let pixel = detector.project(spot.y, spot.z);
@@ -113,6 +119,7 @@ impl Base {
                 swing: turned,
                 drift: ideal,
                 slope,
+                axis: [lean, upright],
             });
         });
         Base { orientation, sites: mixed(sites) }
@@ -168,7 +175,7 @@ mod tests {
 
     #[test]
     fn slopes_are_those_of_a_small_turn() {
-        for wedge in [0.0, 0.4] {
+        for (wedge, lean) in [(0.0, 0.0), (0.4, 0.0), (0.0, 3.0)] {
             let cell = Cell::new([4.08, 4.08, 4.08, 90.0, 90.0, 90.0]).unwrap();
             let list =
                 reflections(&cell, &SpaceGroup::new(225).unwrap(), 0.17, 8000.0, 2500.0, None).unwrap();
@@ -183,7 +190,7 @@ mod tests {
             };
             let detector =
                 Detector::new(&[8000.0, 10000.0], &[[1000.0, 20.0]; 2], [0.5, -0.3, 0.4], 1.5, [2048; 2]);
-            let predictor = Predictor::new(list, scan, 8000.0);
+            let predictor = Predictor::new(list, scan, 8000.0).leaning(lean);
             let projector = Projector { predictor, detector, wavelength: 0.17, rules: Rules::Right };
             let at = Quat::from_euler([0.3, 0.7, 1.1]);
             let base = Base::new(&projector, at);

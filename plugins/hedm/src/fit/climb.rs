@@ -30,6 +30,9 @@ const CLIMBED: f64 = 0.85;
 /// and how many are climbed.
 const CLIMBS: usize = 4;
 
+/// The share of the best confidence so far that must be reached before each step.
+const HOPE: [f64; 4] = [0.0, 0.55, 0.7, 0.8];
+
 /// Below this confidence orientations are not centred.
 const POOR: f64 = 0.25;
 
@@ -87,6 +90,41 @@ impl Climb {
         seed: &Base,
         best: f64,
     ) -> Option<Peak> {
+        let tops = self.coarse(field, scratch, voxel, seed, best);
+        self.refine_from(field, scratch, voxel, seed, best, tops)
+    }
+
+    /// As [`Climb::refine`], from turns about the seed that were promising at a voxel close by.
+    pub(crate) fn refine_near(
+        &self,
+        field: &Field,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        seed: &Base,
+        best: f64,
+        turns: &[[f64; 3]],
+    ) -> Option<Peak> {
+        let view = scratch.view(field, seed, voxel, true);
+        let mut tops: Vec<(f64, [f64; 3])> = turns
+            .iter()
+            .filter_map(|turn| Some((view.middle(field, *turn, Bar::NONE)?.confidence(), *turn)))
+            .filter(|t| t.0 > 0.15 * best)
+            .collect();
+        tops.sort_by(|a, b| b.0.total_cmp(&a.0));
+        // What led a voxel close by to something good leads here at once.
+        tops.truncate(if tops.first().is_some_and(|t| t.0 > ENOUGH) { 1 } else { KEEP });
+        self.refine_from(field, scratch, voxel, seed, best, tops)
+    }
+
+    /// The most promising turns of the coarse lattice about a seed, with their confidence at the voxel's centre.
+    pub(crate) fn coarse(
+        &self,
+        field: &Field,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        seed: &Base,
+        best: f64,
+    ) -> Vec<(f64, [f64; 3])> {
         let view = scratch.view(field, seed, voxel, true);
         let mut tops: Vec<(f64, [f64; 3])> = vec![];
         let floor = 0.15 * best;
@@ -111,9 +149,28 @@ impl Climb {
                 end = length(*turn) + (0.75 * COARSE).to_radians();
             }
         }
+        tops
+    }
+
+    /// The best orientation that climbing from turns about a seed leads to.
+    pub(crate) fn refine_from(
+        &self,
+        field: &Field,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        seed: &Base,
+        best: f64,
+        tops: Vec<(f64, [f64; 3])>,
+    ) -> Option<Peak> {
+        let view = scratch.view(field, seed, voxel, true);
         // All that are kept take a first step, still by the slopes at the seed; the best of them goes on by its own.
         let mut first: Option<(f64, [f64; 3])> = None;
+        let alone = tops.len() == 1;
         for (confidence, turn) in tops {
+            if alone && confidence > ENOUGH {
+                first = Some((confidence, turn));
+                break;
+            }
             let held = first.map_or(0.0, |f| f.0);
             if confidence < 0.25 * held || held > ENOUGH {
                 break;
@@ -134,7 +191,7 @@ impl Climb {
         let (reached, turn) = first?;
         let from = Quat::from_rotation_vector(turn).times(&seed.orientation);
         let steps = if reached < 0.4 * best { &STEPS[..1] } else { &STEPS[..] };
-        let peak = self.walk(field, scratch, voxel, from, steps)?;
+        let peak = self.walk_above(field, scratch, voxel, from, steps, best)?;
         if peak.score.confidence() < 0.85 * best || peak.score.confidence() < ENOUGH {
             return Some(peak);
         }
@@ -150,12 +207,29 @@ impl Climb {
         from: Quat,
         steps: &[f64],
     ) -> Option<Peak> {
+        self.walk_above(field, scratch, voxel, from, steps, 0.0)
+    }
+
+    /// As [`Climb::walk`], but takes no finer steps where the confidence is out of reach.
+    fn walk_above(
+        &self,
+        field: &Field,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        from: Quat,
+        steps: &[f64],
+        wanted: f64,
+    ) -> Option<Peak> {
         let mut base = Base::new(field.projector, from);
         scratch.view(field, &base, voxel, true);
         let mut view = scratch.view.take()?;
         let mut at = [0.0; 3];
         let mut score = view.score(field, at, Bar::NONE);
-        for step in steps {
+        for (k, step) in steps.iter().enumerate() {
+            // Each finer step finds less.
+            if score.map_or(0.0, |s| s.confidence()) < HOPE[k.min(HOPE.len() - 1)] * wanted {
+                break;
+            }
             for _ in 0..MOVES {
                 let held = score.map_or(0.0, |s| s.confidence());
                 let mut better: Option<([f64; 3], Score)> = None;

@@ -1,5 +1,6 @@
 //! All voxels of a layer: screening, refinement, and what neighbours have to say.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use isard_core::error::{Error, Result};
@@ -8,16 +9,23 @@ use isard_orientation::{Quat, Symmetry};
 use crate::bits::{Score, Volume};
 use crate::fit::base::Base;
 use crate::fit::climb::{Climb, Peak, Scratch};
+use crate::fit::patch::patches;
+use crate::fit::screen::Screen;
 use crate::fit::view::{Bar, Field};
 use crate::model::{Projector, Voxel};
 
 /// Voxels of one piece of work.
-const PIECE: usize = 16;
+pub(super) const PIECE: usize = 16;
+/// Voxels within so many pixels share the coarse search: their spots fall on the same pixels or those beside.
+const PATCH: f64 = 2.5;
+/// Patches of one piece of work.
+const PATCHES: usize = 4;
+/// A voxel of less than this share of the confidence of the one that led searches for itself.
+const ALIKE: f64 = 0.7;
+/// Standard deviations above the lit share that are no longer chance.
+const CHANCE: f64 = 3.5;
 /// Seeds whose spots are kept at once.
 const SEEDS: usize = 2048;
-/// Steps of the refinement that starts from a neighbour, degrees.
-const NEIGHBOUR: [f64; 4] = [0.1, 0.05, 0.025, 0.0125];
-
 /// Runs `work(0) .. work(n-1)` in any order, perhaps at once.
 pub type Par<'a> = dyn Fn(usize, &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> + 'a;
 
@@ -34,11 +42,20 @@ pub struct Limits {
     pub apart: f64,
     /// Whether neighbours propose their orientations.
     pub neighbours: bool,
+    /// Whether seeds that are no better than chance are not refined either.
+    pub above_chance: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { tolerance: 2.0, accept: 0.04, solutions: 1, apart: 1.0, neighbours: true }
+        Limits {
+            tolerance: 2.0,
+            accept: 0.04,
+            solutions: 1,
+            apart: 1.0,
+            neighbours: true,
+            above_chance: false,
+        }
     }
 }
 
@@ -74,12 +91,15 @@ impl Found {
     }
 }
 
+/// Promising turns about seeds, by the number of the seed.
+type Turns = HashMap<u32, Vec<[f64; 3]>>;
+
 /// Fits the voxels of a layer.
 pub struct LayerFit<'a> {
     pub(super) field: Field<'a>,
     pub(super) symmetry: &'a Symmetry,
     pub(super) limits: Limits,
-    climb: Climb,
+    pub(super) climb: Climb,
 }
 
 impl<'a> LayerFit<'a> {
@@ -97,20 +117,46 @@ impl<'a> LayerFit<'a> {
     /// Seeds with their confidence at each voxel, for those that reach the accepted one; the best first.
     pub fn screen(&self, voxels: &[Voxel], seeds: &[Quat], par: &Par) -> Result<Vec<Vec<(f32, u32)>>> {
         let out: Vec<Mutex<Vec<(f32, u32)>>> = voxels.iter().map(|_| Mutex::default()).collect();
+        let volume = self.field.volume;
+        let lit = match self.limits.above_chance {
+            true => {
+                let known = |l: &usize| (0..volume.frames()).any(|f| volume.known(*l, f));
+                (0..volume.distances()).filter(known).map(|l| volume.share(l)).product::<f64>()
+            }
+            false => 0.0,
+        };
+        // What so many pixels that are lit by chance hardly reach.
+        let chance = |spots: usize| lit + CHANCE * (lit * (1.0 - lit) / spots.max(1) as f64).sqrt();
         for (part, some) in seeds.chunks(SEEDS).enumerate() {
             let bases = self.bases(some, par)?;
+            // Voxels of one pixel see an orientation by what is kept with it.
+            let screens: Vec<Screen> = match self.field.whole {
+                true => bases.iter().map(|base| Screen::new(&self.field, base)).collect(),
+                false => vec![],
+            };
             par(voxels.len().div_ceil(PIECE), &|piece| {
                 let mut scratch = Scratch::default();
-                for v in piece * PIECE..voxels.len().min(piece * PIECE + PIECE) {
-                    let mut kept = out[v].lock().map_err(|_| poisoned())?;
-                    for (k, base) in bases.iter().enumerate() {
-                        let view = scratch.view(&self.field, base, &voxels[v], false);
-                        let score = view.score(&self.field, [0.0; 3], Bar::above(self.limits.accept));
+                let range = piece * PIECE..voxels.len().min(piece * PIECE + PIECE);
+                let mut kept = vec![vec![]; range.len()];
+                for (k, base) in bases.iter().enumerate() {
+                    let accept = self.limits.accept.max(chance(base.spots()));
+                    for (voxel, kept) in voxels[range.clone()].iter().zip(&mut kept) {
+                        let narrow = voxel.edge <= self.field.projector.detector.pixel;
+                        let score = match screens.get(k).filter(|_| narrow) {
+                            Some(screen) => screen.score(&self.field, base, voxel, accept),
+                            None => {
+                                let view = scratch.view(&self.field, base, voxel, false);
+                                view.score(&self.field, [0.0; 3], Bar::above(accept))
+                            }
+                        };
                         let confidence = score.map_or(0.0, |s| s.confidence());
-                        if confidence > 0.0 && confidence >= self.limits.accept {
+                        if confidence > 0.0 && confidence >= accept {
                             kept.push((confidence as f32, (part * SEEDS + k) as u32));
                         }
                     }
+                }
+                for (v, kept) in range.zip(kept) {
+                    out[v].lock().map_err(|_| poisoned())?.extend(kept);
                 }
                 Ok(())
             })?;
@@ -140,50 +186,85 @@ impl<'a> LayerFit<'a> {
         self.settled(voxels, found, par)
     }
 
-    /// What was found after neighbours had their say, if they are asked.
-    pub(super) fn settled(&self, voxels: &[Voxel], mut found: Vec<Found>, par: &Par) -> Result<Vec<Found>> {
-        if self.limits.neighbours {
-            let near = neighbours(voxels, 2.05);
-            for _ in 0..2 {
-                found = self.ask(voxels, &near, found, par)?;
-            }
-        }
-        Ok(found)
-    }
-
     /// Fits every voxel from the seeds, each for itself.
     pub(super) fn alone(&self, voxels: &[Voxel], seeds: &[Quat], par: &Par) -> Result<Vec<Found>> {
         let lists = self.screen(voxels, seeds, par)?;
         // Seeds that many voxels share are predicted once; in long lists each is rare.
         let shared = if seeds.len() <= SEEDS { self.bases(seeds, par)? } else { vec![] };
         let out: Vec<Mutex<Found>> = voxels.iter().map(|_| Mutex::default()).collect();
-        par(voxels.len().div_ceil(PIECE), &|piece| {
+        let patches = patches(voxels, PATCH * self.field.projector.detector.pixel);
+        par(patches.len().div_ceil(PATCHES), &|piece| {
             let mut scratch = Scratch::default();
-            for v in piece * PIECE..voxels.len().min(piece * PIECE + PIECE) {
-                let mut found = Found { candidates: lists[v].len() as u32, ..Found::default() };
-                for (_, seed) in &lists[v] {
-                    let own;
-                    let base = match shared.get(*seed as usize) {
-                        Some(base) => base,
-                        None => {
-                            own = Base::new(self.field.projector, seeds[*seed as usize]);
-                            &own
-                        }
+            for patch in &patches[piece * PATCHES..patches.len().min(piece * PATCHES + PATCHES)] {
+                let (mut turns, mut led) = (Turns::new(), 0.0);
+                for (k, v) in patch.iter().map(|v| *v as usize).enumerate() {
+                    let mut try_voxel = |turns: &mut Turns, follow: bool| {
+                        self.climbed(&mut scratch, &voxels[v], &lists[v], seeds, &shared, turns, follow)
                     };
-                    let best = found.confidence();
-                    if let Some(peak) = self.climb.refine(&self.field, &mut scratch, &voxels[v], base, best) {
-                        self.keep(&mut found, peak, *seed);
+                    let mut found = try_voxel(&mut turns, k > 0);
+                    if k > 0 && found.confidence() < ALIKE * led {
+                        // It is not like the one that led: it looks for itself.
+                        found = try_voxel(&mut Turns::new(), false);
                     }
-                    if self.limits.solutions == 1 && found.confidence() > 1.0 - 1e-4 {
-                        break;
+                    if k == 0 {
+                        led = found.confidence();
                     }
+                    *out[v].lock().map_err(|_| poisoned())? = found;
                 }
-                self.settle(&mut scratch, &voxels[v], &mut found);
-                *out[v].lock().map_err(|_| poisoned())? = found;
             }
             Ok(())
         })?;
         out.into_iter().map(|f| f.into_inner().map_err(|_| poisoned())).collect()
+    }
+
+    /// What a voxel's list of seeds leads to.
+    ///
+    /// Without `follow` the promising turns about each seed are put into `turns`; with it they are taken from there.
+    #[expect(clippy::too_many_arguments, reason = "they are what one voxel of a patch has to do with")]
+    fn climbed(
+        &self,
+        scratch: &mut Scratch,
+        voxel: &Voxel,
+        list: &[(f32, u32)],
+        seeds: &[Quat],
+        shared: &[Base],
+        turns: &mut Turns,
+        follow: bool,
+    ) -> Found {
+        let mut found = Found { candidates: list.len() as u32, ..Found::default() };
+        for (_, seed) in list {
+            let own;
+            let base = match shared.get(*seed as usize) {
+                Some(base) => base,
+                None => {
+                    own = Base::new(self.field.projector, seeds[*seed as usize]);
+                    &own
+                }
+            };
+            let (field, best) = (&self.field, found.confidence());
+            let known = turns.get(seed).filter(|_| follow);
+            let peak = match known {
+                Some(turns) => self.climb.refine_near(field, scratch, voxel, base, best, turns),
+                None => {
+                    let tops = self.climb.coarse(field, scratch, voxel, base, best);
+                    let mut kept: Vec<[f64; 3]> = tops.iter().map(|t| t.1).collect();
+                    let peak = self.climb.refine_from(field, scratch, voxel, base, best, tops);
+                    if let Some(peak) = &peak {
+                        kept.push(peak.orientation.times(&base.orientation.inverse()).rotation_vector());
+                    }
+                    turns.insert(*seed, kept);
+                    peak
+                }
+            };
+            if let Some(peak) = peak {
+                self.keep(&mut found, peak, *seed);
+            }
+            if self.limits.solutions == 1 && found.confidence() > 1.0 - 1e-4 {
+                break;
+            }
+        }
+        self.settle(scratch, voxel, &mut found);
+        found
     }
 
     /// Centres the best solutions on their plateaus and sorts them by their exact confidences.
@@ -212,153 +293,8 @@ impl<'a> LayerFit<'a> {
         // One more than asked for: the runner-up says how sure the best is.
         found.matches.truncate(self.limits.solutions.max(1) + 1);
     }
-
-    /// Tries the orientations of neighbours of the same grain as starts of a short walk.
-    fn share<'n>(
-        &self,
-        scratch: &mut Scratch,
-        voxel: &Voxel,
-        found: &mut Found,
-        near: impl Iterator<Item = &'n Found>,
-    ) {
-        let Some(own) = found.best().copied() else { return };
-        let held = own.score.confidence();
-        if held >= 1.0 {
-            return;
-        }
-        let base = Base::new(self.field.projector, own.orientation);
-        let view = scratch.view(&self.field, &base, voxel, true);
-        let (mut start, mut reached) = (None, 0.9 * held);
-        for other in near.filter_map(Found::best) {
-            let q = self.symmetry.nearest(&other.orientation, &own.orientation);
-            let turn = q.times(&own.orientation.inverse()).rotation_vector();
-            let angle = turn.iter().map(|x| x * x).sum::<f64>().sqrt().to_degrees();
-            if !(0.03..1.0).contains(&angle) {
-                continue;
-            }
-            if let Some(s) = view.score(&self.field, turn, Bar::above(reached))
-                && s.confidence() > reached
-            {
-                (start, reached) = (Some(q), s.confidence());
-            }
-        }
-        let Some(start) = start else { return };
-        let Some(peak) = self.climb.walk(&self.field, scratch, voxel, start, &NEIGHBOUR) else { return };
-        if peak.score.confidence() < held {
-            return;
-        }
-        let peak = self.climb.centre(&self.field, scratch, voxel, peak);
-        if peak.score.confidence() > held
-            && let Some(best) = found.matches.first_mut()
-        {
-            (best.orientation, best.score) = (peak.orientation, peak.score);
-        }
-    }
-
-    /// Tries the orientations of neighbours that differ and explain more there.
-    fn ask(&self, voxels: &[Voxel], near: &[Vec<u32>], before: Vec<Found>, par: &Par) -> Result<Vec<Found>> {
-        let out: Vec<Mutex<Option<Found>>> = voxels.iter().map(|_| Mutex::default()).collect();
-        par(voxels.len().div_ceil(PIECE), &|piece| {
-            let mut scratch = Scratch::default();
-            for v in piece * PIECE..voxels.len().min(piece * PIECE + PIECE) {
-                let mut found = before[v].clone();
-                self.share(
-                    &mut scratch,
-                    &voxels[v],
-                    &mut found,
-                    near[v].iter().map(|n| &before[*n as usize]),
-                );
-                let mut tried: Vec<Quat> = found.matches.iter().map(|m| m.orientation).collect();
-                let mut asked = vec![];
-                for n in &near[v] {
-                    let Some(m) = before[*n as usize].best() else { continue };
-                    if m.score.confidence() < self.limits.accept
-                        || m.score.confidence() < 0.5 * found.confidence()
-                    {
-                        continue;
-                    }
-                    let differs =
-                        |q: &Quat| self.symmetry.misorientation(q, &m.orientation) > 0.3f64.to_radians();
-                    if tried.iter().all(differs) {
-                        tried.push(m.orientation);
-                        asked.push(*m);
-                    }
-                }
-                for m in asked {
-                    let base = Base::new(self.field.projector, m.orientation);
-                    let held = found.confidence();
-                    let view = scratch.view(&self.field, &base, &voxels[v], false);
-                    // The neighbour's orientation must explain a good part as it stands.
-                    let start = view.score(&self.field, [0.0; 3], Bar::above(0.5 * held));
-                    if start.is_none_or(|s| s.confidence() < 0.5 * held) {
-                        continue;
-                    }
-                    let peak =
-                        self.climb.walk(&self.field, &mut scratch, &voxels[v], m.orientation, &NEIGHBOUR);
-                    let Some(peak) = peak.filter(|p| p.score.confidence() >= held - 1e-9) else { continue };
-                    let peak = self.climb.centre(&self.field, &mut scratch, &voxels[v], peak);
-                    let confidence = peak.score.confidence();
-                    // Between equals the one with more neighbours of its kind holds.
-                    let kin = |q: &Quat| {
-                        let alike = |n: &&u32| {
-                            let other = before[**n as usize].best();
-                            other.is_some_and(|o| self.symmetry.misorientation(q, &o.orientation) < 0.02)
-                        };
-                        near[v].iter().filter(alike).count()
-                    };
-                    let equal = (confidence - held).abs() < 1e-9;
-                    let more = || found.best().is_none_or(|b| kin(&peak.orientation) > kin(&b.orientation));
-                    if confidence > held + 1e-9 || equal && more() {
-                        found.matches.insert(
-                            0,
-                            Match { orientation: peak.orientation, score: peak.score, seed: m.seed },
-                        );
-                        found.matches.truncate(self.limits.solutions.max(1) + 1);
-                    }
-                }
-                *out[v].lock().map_err(|_| poisoned())? = Some(found);
-            }
-            Ok(())
-        })?;
-        out.into_iter().map(|f| f.into_inner().ok().flatten().ok_or_else(poisoned)).collect()
-    }
 }
 
-/// The neighbours of each voxel: those within so many pitches.
-pub(crate) fn neighbours(voxels: &[Voxel], pitches: f64) -> Vec<Vec<u32>> {
-    let nearest = |a: &Voxel, skip: usize| {
-        let others = voxels.iter().enumerate().filter(|(k, _)| *k != skip);
-        others.map(|(_, b)| (a.x - b.x).hypot(a.y - b.y)).fold(f64::INFINITY, f64::min)
-    };
-    // The pitch from some voxels: all of them would take the square of their number.
-    let step = voxels.len().div_ceil(16).max(1);
-    let pitch =
-        voxels.iter().enumerate().step_by(step).map(|(k, v)| nearest(v, k)).fold(f64::INFINITY, f64::min);
-    if !pitch.is_finite() || pitch <= 0.0 {
-        return vec![vec![]; voxels.len()];
-    }
-    let reach = pitches * pitch;
-    let bin = |v: &Voxel| ((v.x / reach).floor() as i64, (v.y / reach).floor() as i64);
-    let mut bins: std::collections::HashMap<(i64, i64), Vec<u32>> = std::collections::HashMap::new();
-    for (k, v) in voxels.iter().enumerate() {
-        bins.entry(bin(v)).or_default().push(k as u32);
-    }
-    let around = |v: &Voxel, own: usize| {
-        let (bx, by) = bin(v);
-        let mut out: Vec<u32> = vec![];
-        for (dx, dy) in (0..9).map(|k| (k % 3 - 1, k / 3 - 1)) {
-            let some = bins.get(&(bx + dx, by + dy)).map_or(&[][..], Vec::as_slice);
-            out.extend(some.iter().filter(|k| {
-                let other = &voxels[**k as usize];
-                **k as usize != own && (v.x - other.x).hypot(v.y - other.y) <= reach
-            }));
-        }
-        out.sort_unstable();
-        out
-    };
-    voxels.iter().enumerate().map(|(k, v)| around(v, k)).collect()
-}
-
-fn poisoned() -> Error {
+pub(super) fn poisoned() -> Error {
     Error::internal("a voxel was fitted by two threads")
 }

@@ -2,7 +2,10 @@
 
 mod base;
 mod climb;
+mod kin;
 mod layer;
+mod patch;
+mod screen;
 mod search;
 mod shape;
 mod view;
@@ -14,5 +17,5 @@ pub use search::SearchLimits;
 pub use view::View;
 
 pub(crate) use climb::Scratch;
-pub(crate) use layer::neighbours;
+pub(crate) use patch::neighbours;
 pub(crate) use view::{Bar, Field};

@@ -8,7 +8,8 @@ use isard_orientation::{Matrix, Quat, apply, product, transpose};
 
 use crate::fit::base::Base;
 use crate::fit::climb::{Climb, Scratch};
-use crate::fit::layer::{Found, LayerFit, Par, neighbours};
+use crate::fit::layer::{Found, LayerFit, Par};
+use crate::fit::patch::neighbours;
 use crate::model::Voxel;
 
 /// What the search without seeds tries.
@@ -188,16 +189,18 @@ impl LayerFit<'_> {
         let projector = self.field.projector;
         let lsd = projector.detector.lsd[0];
         let off = OFF * projector.detector.pixel;
+        let [lean, upright] = projector.predictor.axis();
         let mut directions = vec![];
         for p in lit {
             let [cos, sin] = p.turn;
             let (xa, ya) = (voxel.x * cos - voxel.y * sin, voxel.x * sin + voxel.y * cos);
-            let t = 1.0 - xa / lsd;
-            let (y, z) = ((p.ideal[0] - ya) / t, p.ideal[1] / t);
+            let t = 1.0 - upright * xa / lsd;
+            let (y, z) = ((p.ideal[0] - ya) / t, (p.ideal[1] - lean * xa) / t);
             let radius = y.hypot(z);
             for ring in rings.iter().filter(|r| (r.radius - radius).abs() < off) {
                 let (sin_t, cos_t) = ring.theta.sin_cos();
                 let lab = [-sin_t, cos_t * y / radius, cos_t * z / radius];
+                let lab = [upright * lab[0] + lean * lab[2], lab[1], upright * lab[2] - lean * lab[0]];
                 let sample = [lab[0] * cos + lab[1] * sin, lab[1] * cos - lab[0] * sin, lab[2]];
                 directions.extend(ring.of.iter().map(|g| (*g, sample)));
             }
@@ -251,6 +254,7 @@ impl LayerFit<'_> {
         let (projector, volume) = (self.field.projector, self.field.volume);
         let (detector, scan) = (&projector.detector, projector.predictor.scan());
         let lsd = detector.lsd[0];
+        let [lean, upright] = projector.predictor.axis();
         let (mut lit, mut total) = (0u32, 0u32);
         let whole = projector.predictor.hits_until(orientation, |hit| {
             let spot = &hit.spot;
@@ -258,8 +262,8 @@ impl LayerFit<'_> {
             let Some(frame) = scan.frame(omega) else { return true };
             let [cos, sin] = hit.turn;
             let (xa, ya) = (voxel.x * cos - voxel.y * sin, voxel.x * sin + voxel.y * cos);
-            let t = 1.0 - xa / lsd;
-            let first = detector.project(ya + spot.y * t, spot.z * t);
+            let t = 1.0 - upright * xa / lsd;
+            let first = detector.project(ya + spot.y * t, lean * xa + spot.z * t);
             let centre = detector.project(spot.y, spot.z);
             let mut all = true;
             for l in 0..detector.distances() {

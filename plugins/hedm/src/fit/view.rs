@@ -279,7 +279,7 @@ impl View {
     }
 }
 
-fn corners_inside(projector: &Projector, site: &Site, corners: &[[f64; 2]; 3]) -> bool {
+pub(super) fn corners_inside(projector: &Projector, site: &Site, corners: &[[f64; 2]; 3]) -> bool {
     let detector = &projector.detector;
     corners.iter().all(|[x, y]| {
         let shift = site.shift(*x, *y, detector.lsd[0]);

@@ -1,5 +1,6 @@
 //! Where the detector stands: refinement of its geometry by what a map explains.
 
+mod centre;
 mod refine;
 mod seek;
 

@@ -9,7 +9,7 @@ use isard_orientation::Quat;
 use crate::bits::Volume;
 use crate::fit::{Bar, Base, Climb, Field, Par, Peak, Scratch};
 use crate::geometry::seek::{Place, controlled_search, nelder_mead};
-use crate::model::{Detector, Predictor, Projector, Voxel};
+use crate::model::{Detector, Projector, Voxel};
 
 /// Steps of the walk of an orientation under a new geometry, degrees.
 const WALK: [f64; 5] = [0.2, 0.1, 0.05, 0.025, 0.0125];
@@ -22,9 +22,12 @@ const FRAME: f64 = 20.0;
 /// Orientations nearer than this are of one kind, degrees, and how many kinds are offered to every point.
 const KIND: f64 = 1.0;
 const KINDS: usize = 12;
+/// How often the middle of the plateau is looked for, and the share of the confidence that it may cost.
+const CENTRED: usize = 2;
+pub(super) const COST: f64 = 2e-3;
 /// The turn that derivatives are taken with, radians, and the same for the geometry, as a share of its box.
 const TURN: f64 = 1e-4;
-const SHARE: f64 = 1e-3;
+pub(super) const SHARE: f64 = 1e-3;
 
 /// How far the geometry may be from where it starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +73,10 @@ pub struct Refined {
     pub points: Vec<Point>,
     /// The mean confidence of the points before and after.
     pub confidence: [f64; 2],
+    /// How far each may be off until spots shift by half a pixel in the root mean square, all else following.
+    ///
+    /// Tilts in degrees, the first distance and the differences in micrometres, the beam in Y and then in Z in pixels.
+    pub doubt: Vec<f64>,
 }
 
 /// Refines the detector of a projector so that points are explained as well as can be.
@@ -136,27 +143,47 @@ pub fn refine(
         }
     }
     best.2 = search.mean(&search.projector(&best.0), &best.1)?;
+    // The searches end somewhere on the plateau.
+    for _ in 0..CENTRED {
+        let (at, points) = search.centre(&best.0, &best.1)?;
+        let moved = search.projector(&at);
+        let walked = search.walk(&moved, &points)?;
+        let reached = search.mean(&moved, &walked)?;
+        if reached < (1.0 - COST) * best.2 {
+            break;
+        }
+        best = (at, walked, reached);
+    }
+    let count = projector.detector.distances();
+    let unit = |j: usize| match j {
+        0..3 => with.tolerance.tilt,
+        3 => with.tolerance.distance,
+        _ if j < 3 + count => with.tolerance.difference,
+        _ => with.tolerance.beam[(j - 3 - count) / count],
+    };
+    let doubt = search.doubt(&best.0, &best.1)?;
+    let doubt = doubt.iter().enumerate().map(|(j, d)| d * unit(j)).collect();
     let found = search.projector(&best.0);
-    Ok(Refined { projector: found, points: best.1, confidence: [before, best.2] })
+    Ok(Refined { projector: found, points: best.1, confidence: [before, best.2], doubt })
 }
 
 /// The shift of a spot by frames and pixels, by reflection and side.
-type Spots = HashMap<(usize, bool), Vec<f64>>;
+pub(super) type Spots = HashMap<(usize, bool), Vec<f64>>;
 
-struct Search<'a> {
-    start: &'a Projector,
+pub(super) struct Search<'a> {
+    pub(super) start: &'a Projector,
     volume: &'a Volume,
     /// The volume with its lit pixels spread.
     wide: &'a [Volume],
     tolerance: Tolerance,
     par: &'a Par<'a>,
     /// How many parameters the geometry has.
-    n: usize,
+    pub(super) n: usize,
 }
 
 impl Search<'_> {
     /// The experiment for parameters from -1 to 1: tilts, first distance, differences, beam in Y and in Z.
-    fn projector(&self, at: &[f64]) -> Projector {
+    pub(super) fn projector(&self, at: &[f64]) -> Projector {
         let (old, t) = (&self.start.detector, &self.tolerance);
         let count = old.distances();
         let tilt = [0, 1, 2].map(|k| old.tilt[k] + at[k] * t.tilt);
@@ -170,13 +197,12 @@ impl Search<'_> {
             .map(|l| [0, 1].map(|k| old.centre[l][k] + at[3 + count * (1 + k) + l] * t.beam[k]))
             .collect();
         let detector = Detector::new(&lsd, &centre, tilt, old.pixel, old.size);
-        let predictor = &self.start.predictor;
-        let predictor = Predictor::new(predictor.reflections().to_vec(), predictor.scan().clone(), lsd[0]);
+        let predictor = self.start.predictor.at_distance(lsd[0]);
         Projector { predictor, detector, ..self.start.clone() }
     }
 
     /// The mean confidence of points.
-    fn mean(&self, projector: &Projector, points: &[Point]) -> Result<f64> {
+    pub(super) fn mean(&self, projector: &Projector, points: &[Point]) -> Result<f64> {
         self.over(&[self.volume], projector, points)
     }
 
@@ -230,7 +256,7 @@ impl Search<'_> {
     }
 
     /// How orientations turn with each parameter, by least squares over their spots.
-    fn follow(&self, at: &[f64], points: &[Point]) -> Result<Vec<Vec<[f64; 3]>>> {
+    pub(super) fn follow(&self, at: &[f64], points: &[Point]) -> Result<Vec<Vec<[f64; 3]>>> {
         let here = self.projector(at);
         let moved: Vec<Projector> = (0..self.n)
             .map(|j| {
@@ -263,7 +289,13 @@ impl Search<'_> {
     }
 
     /// Points turned as they follow the geometry from one place to another.
-    fn turned(&self, from: &[f64], to: &[f64], points: &[Point], follow: &[Vec<[f64; 3]>]) -> Vec<Point> {
+    pub(super) fn turned(
+        &self,
+        from: &[f64],
+        to: &[f64],
+        points: &[Point],
+        follow: &[Vec<[f64; 3]>],
+    ) -> Vec<Point> {
         let one = |(point, follow): (&Point, &Vec<[f64; 3]>)| {
             let turn = [0, 1, 2].map(|k| (0..self.n).map(|j| follow[j][k] * (to[j] - from[j])).sum::<f64>());
             Point { orientation: Quat::from_rotation_vector(turn).times(&point.orientation), ..*point }
@@ -272,7 +304,7 @@ impl Search<'_> {
     }
 
     /// What `work` gives for each point, in order.
-    fn each<T: Send>(
+    pub(super) fn each<T: Send>(
         &self,
         points: &[Point],
         work: impl Fn(&mut Scratch, &Point) -> Result<T> + Sync,
@@ -294,7 +326,7 @@ impl Search<'_> {
 }
 
 /// Where the spots of an orientation fall: the frame, and the pixels of each distance.
-fn spots(projector: &Projector, q: &Quat) -> Spots {
+pub(super) fn spots(projector: &Projector, q: &Quat) -> Spots {
     let (scan, detector) = (projector.predictor.scan(), &projector.detector);
     let mut out = Spots::new();
     for spot in projector.predictor.spots(&q.matrix()) {
@@ -309,7 +341,7 @@ fn spots(projector: &Projector, q: &Quat) -> Spots {
 }
 
 /// How spots shift from one prediction to another, per unit.
-fn slopes(from: &Spots, to: &Spots, step: f64) -> Spots {
+pub(super) fn slopes(from: &Spots, to: &Spots, step: f64) -> Spots {
     let both = from.iter().filter_map(|(key, a)| to.get(key).map(|b| (*key, a, b)));
     both.filter(|(_, a, b)| (a[0] - b[0]).abs() < FRAME)
         .map(|(key, a, b)| (key, a.iter().zip(b).map(|(a, b)| (b - a) / step).collect()))
@@ -317,7 +349,7 @@ fn slopes(from: &Spots, to: &Spots, step: f64) -> Spots {
 }
 
 /// The sum of products over the spots of both; in the order of keys, so that it is the same each time.
-fn product(a: &Spots, b: &Spots) -> f64 {
+pub(super) fn product(a: &Spots, b: &Spots) -> f64 {
     let mut keys: Vec<_> = a.keys().filter(|k| b.contains_key(*k)).collect();
     keys.sort_unstable();
     keys.into_iter().map(|k| a[k].iter().zip(&b[k]).map(|(x, y)| x * y).sum::<f64>()).sum()

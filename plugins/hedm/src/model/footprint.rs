@@ -43,11 +43,12 @@ impl Projector {
         out.frame = frame;
         let centre = detector.project(spot.y, spot.z);
         let (sin, cos) = omega.to_radians().sin_cos();
+        let [lean, upright] = self.predictor.axis();
         out.inside = true;
         let corners = voxel.corners().map(|[a, b]| {
             let (xa, ya) = (a * cos - b * sin, a * sin + b * cos);
-            let t = 1.0 - xa / detector.lsd[0];
-            let pixel = detector.project(ya + spot.y * t, spot.z * t);
+            let t = 1.0 - upright * xa / detector.lsd[0];
+            let pixel = detector.project(ya + spot.y * t, lean * xa + spot.z * t);
             out.inside &= pixel.iter().zip(detector.size).all(|(p, n)| *p >= 0.0 && *p <= n as f64);
             [pixel[0] - centre[0], pixel[1] - centre[1]]
         });

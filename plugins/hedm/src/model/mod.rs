@@ -13,7 +13,7 @@ pub use detector::Detector;
 pub use footprint::{Footprint, Projector, raster};
 pub use grid::{Grid, Layout, Mask};
 pub use reach::Reach;
-pub use reflection::{Reflection, keep_rings, reflections};
+pub use reflection::{Reflection, keep_rings, reflections, without_extinct};
 pub use scan::{Scan, Window, wrap};
 pub use spot::{Predictor, Spot};
 pub use voxel::Voxel;

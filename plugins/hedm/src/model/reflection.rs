@@ -1,9 +1,13 @@
 //! The reflections that a crystal can give.
 
+use std::f64::consts::TAU;
+
 use isard_orientation::{Cell, OrientationError, SpaceGroup, apply};
 
 /// How far two spacings of one ring may be apart, in angstrom.
 const RING: f64 = 1e-4;
+/// Amplitudes of a smaller share of the largest are nothing.
+const EXTINCT: f64 = 1e-2;
 
 /// A reflection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +83,27 @@ pub fn keep_rings(all: Vec<Reflection>, rings: &[u32]) -> Vec<Reflection> {
         .collect()
 }
 
+/// Leaves out the reflections to which the waves of atoms add up to nothing; without atoms none.
+///
+/// Atoms are x, y and z in fractions of the cell's edges, and a weight; those that centring repeats may be left out.
+pub fn without_extinct(mut all: Vec<Reflection>, atoms: &[[f64; 4]]) -> Vec<Reflection> {
+    let most: f64 = atoms.iter().map(|a| a[3]).sum();
+    let amplitude = |hkl: [i32; 3]| {
+        let (mut real, mut imaginary) = (0.0, 0.0);
+        for [x, y, z, weight] in atoms {
+            let [h, k, l] = hkl.map(f64::from);
+            let (sin, cos) = (TAU * (h * x + k * y + l * z)).sin_cos();
+            (real, imaginary) = (real + weight * cos, imaginary + weight * sin);
+        }
+        f64::hypot(real, imaginary)
+    };
+    if !atoms.is_empty() {
+        // Positions such as 1/3 are written with a few digits.
+        all.retain(|r| amplitude(r.hkl) > EXTINCT * most);
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +138,31 @@ mod tests {
         let near = reflections(&cell, &group, 0.172979, 10290.72, 2800.0, Some(10)).unwrap();
         assert_eq!(near, all);
         assert_eq!(keep_rings(all, &[3, 1]).iter().map(|r| r.ring).collect::<Vec<_>>()[11..13], [3, 1]);
+    }
+
+    #[test]
+    fn special_positions_extinguish_reflections() {
+        // International Tables A: on 8a of Fd-3m h + k + l = 2n + 1 or 4n; on 2c of P6_3/mmc l = 2n or h - k = 3n +- 1.
+        let list = |cell: [f64; 6], group, atoms: &[[f64; 4]]| {
+            let cell = Cell::new(cell).unwrap();
+            let group = SpaceGroup::new(group).unwrap();
+            let all = reflections(&cell, &group, 0.2, 5000.0, 2000.0, None).unwrap();
+            let kept = without_extinct(all.clone(), atoms);
+            (all, kept)
+        };
+        let diamond = [[0.0, 0.0, 0.0, 14.0], [0.25, 0.25, 0.25, 14.0]];
+        let (all, kept) = list([5.431, 5.431, 5.431, 90.0, 90.0, 90.0], 227, &diamond);
+        let wanted = all.iter().filter(|r| {
+            let sum: i32 = r.hkl.iter().sum();
+            sum % 2 != 0 || sum % 4 == 0
+        });
+        assert!(kept.iter().eq(wanted) && kept.len() < all.len());
+        assert!(all.iter().any(|r| r.hkl == [2, 2, 2]) && !kept.iter().any(|r| r.hkl == [2, 2, 2]));
+        let titanium = [[0.3333, 0.6667, 0.25, 22.0], [0.6667, 0.3333, 0.75, 22.0]];
+        let (all, kept) = list([2.95, 2.95, 4.68, 90.0, 90.0, 120.0], 194, &titanium);
+        let allowed = |r: &&Reflection| r.hkl[2] % 2 == 0 || (r.hkl[0] - r.hkl[1]) % 3 != 0;
+        assert!(kept.iter().eq(all.iter().filter(allowed)) && kept.len() < all.len());
+        assert_eq!(without_extinct(all.clone(), &[]), all);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Hit {
     pub turn: [f64; 2],
     /// The component across the beam after the rotation.
     pub across: f64,
-    /// Minus the component along the beam.
+    /// Minus the component along x after the rotation, before the axis leans.
     pub along: f64,
     /// Micrometres on the detector for a unit of the scattering vector.
     pub scale: f64,
@@ -44,6 +44,8 @@ pub struct Predictor {
     pole: f64,
     /// A box that holds those of all windows.
     reach: [f64; 4],
+    /// Sine and cosine of the angle by which the rotation axis leans, where that is modelled exactly.
+    axis: [f64; 2],
 }
 
 impl Predictor {
@@ -61,7 +63,27 @@ impl Predictor {
             }
         }
         let pole = scan.exclude_pole.to_radians().cos();
-        Predictor { constants: constants.collect(), reflections, scan, pole, reach }
+        Predictor { constants: constants.collect(), reflections, scan, pole, reach, axis: [0.0, 1.0] }
+    }
+
+    /// The same about an axis that leans by so many degrees in the plane of the beam.
+    ///
+    /// A vector of the sample is turned about z by the rotation, then about y by minus the angle. The scan's `wedge`,
+    /// which shifts rotations to first order, must be 0.
+    pub fn leaning(self, degrees: f64) -> Predictor {
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        Predictor { axis: [sin, cos], ..self }
+    }
+
+    /// The same for another first distance in micrometres.
+    pub fn at_distance(&self, lsd: f64) -> Predictor {
+        let new = Predictor::new(self.reflections.clone(), self.scan.clone(), lsd);
+        Predictor { axis: self.axis, ..new }
+    }
+
+    /// Sine and cosine of the angle by which the rotation axis leans, where that is modelled exactly.
+    pub(crate) fn axis(&self) -> [f64; 2] {
+        self.axis
     }
 
     /// The reflections that are looked for.
@@ -106,14 +128,18 @@ impl Predictor {
             let [gx, gy, gz] = g;
             let stretch = if stretched { (norm(&g) / norm(&r.g)).sqrt() } else { 1.0 };
             let (along, scale) = (along * stretch, scale / stretch);
-            let z = scale * gz;
+            // After the rotation the axis leans: what is along the beam then fixes what must be along x before.
+            let [lean, upright] = self.axis;
+            let up = (gz - lean * along) / upright;
+            let along = (along - lean * gz) / upright;
+            let z = scale * up;
             let square = gx * gx + gy * gy;
             let rest = square - along * along;
             if rest < 0.0 || !(self.reach[2] < z && z < self.reach[3]) {
                 continue;
             }
             let root = rest.sqrt();
-            if gz.abs() > self.pole * (rest + gz * gz).sqrt() {
+            if up.abs() > self.pole * (rest + up * up).sqrt() {
                 continue;
             }
             // The rotation that puts the vector on the sphere of Ewald, either side of the beam.
@@ -143,5 +169,71 @@ impl Predictor {
             let [y0, y1, z0, z1] = w.area;
             y0 < spot.y && spot.y < y1 && z0 < spot.z && spot.z < z1 && self.scan.inside(w, spot.omega)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Rules, Window, reflections};
+    use isard_orientation::{Cell, Quat, SpaceGroup, product};
+
+    fn predictor(wedge: f64) -> Predictor {
+        let cell = Cell::new([4.76, 10.2, 5.98, 90.0, 90.0, 90.0]).expect("a cell");
+        let group = SpaceGroup::new(62).expect("a group");
+        let list = reflections(&cell, &group, 0.18, 5000.0, 900.0, None).expect("a crystal");
+        let windows = vec![Window { omega: [-90.0, 90.0], area: [-900.0, 900.0, 30.0, 900.0] }];
+        let scan = Scan {
+            start: -90.0,
+            step: 0.25,
+            frames: 720,
+            windows,
+            exclude_pole: 6.0,
+            wedge,
+            rules: Rules::Right,
+        };
+        Predictor::new(list, scan, 5000.0)
+    }
+
+    #[test]
+    fn spots_about_a_leaning_axis_diffract() {
+        let o = Quat::from_euler([0.3, 1.1, 2.0]).matrix();
+        for degrees in [0.15, -1.0, 5.0] {
+            let predictor = predictor(0.0).leaning(degrees);
+            let spots = predictor.spots(&o);
+            assert!(spots.len() > 20, "{} spots", spots.len());
+            let (ls, lc) = f64::to_radians(-degrees).sin_cos();
+            for spot in spots {
+                let r = predictor.reflections()[spot.reflection];
+                let (s, c) = spot.omega.to_radians().sin_cos();
+                let turn = [[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]];
+                let lean = [[lc, 0.0, ls], [0.0, 1.0, 0.0], [-ls, 0.0, lc]];
+                let k = apply(&product(&product(&lean, &turn), &o), r.g);
+                let length = r.g.iter().map(|x| x * x).sum::<f64>().sqrt();
+                // The definition: Bragg's condition in the laboratory, and the ray's place on the plane.
+                assert!((k[0] + length * r.theta.sin()).abs() < 1e-12 * length, "{degrees}: {k:?}");
+                let radius = 5000.0 * (2.0 * r.theta).tan() / k[1].hypot(k[2]);
+                let place = [radius * k[1], radius * k[2]];
+                assert!((place[0] - spot.y).abs() < 1e-8 && (place[1] - spot.z).abs() < 1e-8, "{place:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_lean_is_the_wedge_to_first_order() {
+        let o = Quat::from_euler([0.3, 1.1, 2.0]).matrix();
+        let first = predictor(0.05);
+        let (plain, exact) = (first.spots(&o), predictor(0.0).leaning(0.05).spots(&o));
+        let mut met = 0;
+        for a in &plain {
+            let near = |b: &&Spot| b.reflection == a.reflection && (a.y - b.y).abs() < 5.0;
+            let Some(b) = exact.iter().find(near) else { continue };
+            met += 1;
+            let moved = first.scan().tilted(a.y, a.z, a.omega, 5000.0, 0.18);
+            // The first order takes twice the Bragg angle where the angle was meant, which is of the order of its cube.
+            assert!((moved - b.omega).abs() < 0.01, "{moved} {}", b.omega);
+            assert!((a.y - b.y).abs() < 0.8 && (a.z - b.z).abs() < 0.4, "{a:?} {b:?}");
+        }
+        assert!(met > 20, "{met} of {}", plain.len());
     }
 }

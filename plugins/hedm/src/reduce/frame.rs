@@ -2,10 +2,11 @@
 
 use crate::reduce::blobs::blobs;
 use crate::reduce::edges::Edges;
+use crate::reduce::matched::Matched;
 use crate::simd::{median_3x3, subtract};
 
 /// How frames are reduced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Counts that are taken off beside the background.
     pub blanket: u16,
@@ -15,6 +16,8 @@ pub struct Settings {
     pub edges: Vec<Edges>,
     /// Blobs of fewer pixels are left out.
     pub min_pixels: usize,
+    /// The width in pixels of a Gaussian that spots are looked for with, in place of the spatial median.
+    pub matched: Option<f64>,
 }
 
 /// Reduces the frames of one distance.
@@ -24,6 +27,7 @@ pub struct Cleaner {
     columns: usize,
     /// Background and blanket, pixel by pixel.
     floor: Vec<u16>,
+    matched: Option<Matched>,
 }
 
 /// Buffers of one worker.
@@ -39,7 +43,8 @@ impl Cleaner {
     /// A cleaner over a background of rows of `columns` pixels.
     pub fn new(settings: Settings, background: &[u16], columns: usize) -> Cleaner {
         let floor = background.iter().map(|b| b.saturating_add(settings.blanket)).collect();
-        Cleaner { settings, columns, floor }
+        let matched = settings.matched.map(|sigma| Matched::new(sigma, settings.blanket, background));
+        Cleaner { settings, columns, floor, matched }
     }
 
     /// The lit pixels of a frame as (row, column, counts above the background), row by row.
@@ -60,8 +65,9 @@ impl Cleaner {
                 }
             }
         };
-        match self.settings.radius {
-            0 => self.each_row(
+        match (&self.matched, self.settings.radius) {
+            (Some(matched), _) => matched.each_row(frame, self.columns, &mut clean, found),
+            (None, 0) => self.each_row(
                 frame,
                 worker,
                 0,
@@ -69,7 +75,7 @@ impl Cleaner {
                 |rows, _, out| out.copy_from_slice(rows[0]),
                 found,
             ),
-            1 => self.each_row(
+            (None, 1) => self.each_row(
                 frame,
                 worker,
                 1,
@@ -174,7 +180,7 @@ mod tests {
             })
             .collect();
         for radius in 0..3 {
-            let settings = Settings { blanket: 2, radius, edges: vec![], min_pixels: 1 };
+            let settings = Settings { blanket: 2, radius, min_pixels: 1, ..Settings::default() };
             let cleaner = Cleaner::new(settings, &vec![1; frame.len()], columns);
             let lit = cleaner.lit(&frame, &mut Worker::default());
             let left = |r: usize, c: usize| frame[r * columns + c].saturating_sub(3);

@@ -4,9 +4,11 @@
 
 mod level;
 mod median;
+mod pin;
 mod place;
 
 pub(crate) use level::{Level, counting, level};
 pub use median::median_of_frames;
 pub(crate) use median::{median_3x3, subtract};
+pub(crate) use pin::{FAR, Pinned, pin};
 pub(crate) use place::{BLOCK, Block, MOST, Placed, STEEPEST, Stand, place};

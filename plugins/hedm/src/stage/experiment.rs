@@ -4,7 +4,9 @@ use isard_core::prelude::*;
 use isard_core::{schemars, serde};
 use isard_orientation::{Cell, SpaceGroup, Symmetry};
 
-use crate::model::{Detector, Predictor, Projector, Reach, Rules, Scan, Window, keep_rings, reflections};
+use crate::model::{
+    Detector, Predictor, Projector, Reach, Rules, Scan, Window, keep_rings, reflections, without_extinct,
+};
 
 /// Whose rules hold where the existing program and the right answer differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -81,6 +83,17 @@ pub(crate) struct Experiment {
     #[serde(default)]
     #[schemars(extend("x-unit" = "degree"))]
     pub wedge: f64,
+    /// Whether the tilt of the axis is modelled exactly, not to first order.
+    ///
+    /// The first order is that of the existing program; above a fifth of a degree the two come apart.
+    #[serde(default)]
+    pub exact_wedge: bool,
+    /// Atoms of the cell: x, y, z in fractions of the edges, and electrons.
+    ///
+    /// Reflections to which they add up to nothing are left out, such as 222 of diamond; without atoms none that the
+    /// space group allows. Atoms that its centring repeats need not be listed.
+    #[serde(default)]
+    pub atoms: Vec<[f64; 4]>,
     /// Whose rules hold where the existing program and the right answer differ.
     #[serde(default)]
     #[schemars(extend("x-level" = "expert"))]
@@ -124,6 +137,15 @@ impl Experiment {
         }
         if self.omega_sign.abs() != 1.0 {
             add("omega_sign", format!("found {}, wanted 1 or -1", self.omega_sign));
+        }
+        if self.wedge.is_nan() || self.wedge.abs() >= 45.0 {
+            add("wedge", format!("found {}, wanted less than 45 degrees either way", self.wedge));
+        }
+        if self.exact_wedge && self.compat == Compat::Midas {
+            add("exact_wedge", "found it beside `compat = \"midas\"`, which has the first order".into());
+        }
+        if let Some(atom) = self.atoms.iter().find(|a| a.iter().any(|x| !x.is_finite()) || a[3] <= 0.0) {
+            add("atoms", format!("found {atom:?}, wanted x, y, z and electrons of more than 0"));
         }
         if self.windows.is_empty() {
             add("windows", "found none, wanted one or more".into());
@@ -177,11 +199,10 @@ impl Experiment {
         let reach = midas.then_some(10);
         let list = reflections(&cell, &group, self.wavelength, lsd, self.ring_radius, reach)
             .map_err(|e| Error::recipe(e.to_string()))?;
-        let list = keep_rings(list, &self.rings);
+        let list = keep_rings(without_extinct(list, &self.atoms), &self.rings);
         if list.is_empty() {
-            return Err(
-                Error::recipe("no reflection is left").help("check `ring_radius`, `rings` and the cell")
-            );
+            return Err(Error::recipe("no reflection is left")
+                .help("check `ring_radius`, `rings`, `atoms` and the cell"));
         }
         let windows =
             self.windows.iter().map(|w| Window { omega: [w[0], w[1]], area: [w[2], w[3], w[4], w[5]] });
@@ -191,11 +212,14 @@ impl Experiment {
             frames: self.frames,
             windows: windows.collect(),
             exclude_pole: self.exclude_pole,
-            wedge: self.wedge,
+            wedge: if self.exact_wedge { 0.0 } else { self.wedge },
             rules,
         };
         let detector = Detector::new(&self.distances, &self.beam, self.tilt, self.pixel, self.size);
-        let predictor = Predictor::new(list, scan, self.distances[0]);
+        let mut predictor = Predictor::new(list, scan, self.distances[0]);
+        if self.exact_wedge {
+            predictor = predictor.leaning(self.wedge);
+        }
         Ok(Projector { predictor, detector, wavelength: self.wavelength, rules })
     }
 
@@ -228,6 +252,43 @@ impl Experiment {
             ring_distance: Some(self.ring_distance.unwrap_or(self.distances[0])),
             ..self.clone()
         })
+    }
+
+    /// What it says, by the keys of a parameter file; of more than one line the lines' values stand in a row.
+    pub fn keys(&self) -> Vec<(&'static str, String)> {
+        let row =
+            |all: &mut dyn Iterator<Item = f64>| all.map(|x| x.to_string()).collect::<Vec<_>>().join(" ");
+        let of = |values: &[f64]| row(&mut values.iter().copied());
+        let ring = self.ring_distance.unwrap_or(self.distances[0]);
+        let [tx, ty, tz] = self.tilt.map(|t| t.to_string());
+        let mut out = vec![
+            ("nDistances", self.distances.len().to_string()),
+            ("Lsd", of(&self.distances)),
+            ("BC", row(&mut self.beam.iter().flatten().copied())),
+            ("tx", tx),
+            ("ty", ty),
+            ("tz", tz),
+            ("px", self.pixel.to_string()),
+            ("NrPixelsY", self.size[0].to_string()),
+            ("NrPixelsZ", self.size[1].to_string()),
+            ("Wavelength", self.wavelength.to_string()),
+            ("LatticeParameter", of(&self.cell)),
+            ("SpaceGroup", self.space_group.to_string()),
+            ("MaxRingRad", self.ring_radius.to_string()),
+            ("MaxRingRadDistance", ring.to_string()),
+            ("OmegaStart", self.omega_start.to_string()),
+            ("OmegaStep", self.omega_step.to_string()),
+            ("OmegaSign", self.omega_sign.to_string()),
+            ("NrFilesPerDistance", self.frames.to_string()),
+            ("OmegaRange", row(&mut self.windows.iter().flat_map(|w| [w[0], w[1]]))),
+            ("BoxSize", row(&mut self.windows.iter().flat_map(|w| w[2..].to_vec()))),
+            ("ExcludePoleAngle", self.exclude_pole.to_string()),
+            ("Wedge", self.wedge.to_string()),
+        ];
+        if !self.rings.is_empty() {
+            out.push(("RingsToUse", row(&mut self.rings.iter().map(|r| f64::from(*r)))));
+        }
+        out
     }
 
     /// The distance and the frame of a frame number.
@@ -274,6 +335,8 @@ pub(crate) fn small() -> Experiment {
         windows: vec![[-90.0, 90.0, -600.0, 600.0, 50.0, 900.0]],
         exclude_pole: 6.0,
         wedge: 0.0,
+        exact_wedge: false,
+        atoms: vec![],
         compat: Compat::None,
     }
 }

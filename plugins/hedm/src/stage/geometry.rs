@@ -157,6 +157,13 @@ pub struct GeometryOut {
         columns = "distance: f64 um, beam_y: f64 pixel, beam_z: f64 pixel, tilt_x: f64 degree, tilt_y: f64 degree, tilt_z: f64 degree"
     )]
     geometry: Table,
+    /// How far each may be off until spots shift by half a pixel.
+    ///
+    /// The shift is the root mean square, all other parameters and the orientations following. Distances after the first are differences from the one before.
+    #[port(
+        columns = "distance: f64 um, beam_y: f64 pixel, beam_z: f64 pixel, tilt_x: f64 degree, tilt_y: f64 degree, tilt_z: f64 degree"
+    )]
+    doubt: Table,
     /// The same as lines of a MIDAS parameter file.
     lines: String,
     /// The mean confidence of the points.
@@ -287,10 +294,20 @@ impl Fit for Geometry {
 
     fn snapshot(&self, _: &Cx) -> Result<Option<GeometryOut>> {
         let Some(answer) = self.work.as_ref().and_then(|w| w.answer.as_ref()) else { return Ok(None) };
-        let Refined { projector, points, confidence } = &answer.refined;
+        let Refined { projector, points, confidence, .. } = &answer.refined;
         let detector = &projector.detector;
+        let (count, doubt) = (detector.distances(), &answer.refined.doubt);
+        let column = |of: &dyn Fn(usize) -> f64| (0..count).map(of).collect::<Vec<f64>>();
+        let doubt = Table::new(count)
+            .with("distance", &doubt[3..3 + count])?
+            .with("beam_y", &doubt[3 + count..3 + 2 * count])?
+            .with("beam_z", &doubt[3 + 2 * count..])?
+            .with("tilt_x", &column(&|_| doubt[0]))?
+            .with("tilt_y", &column(&|_| doubt[1]))?
+            .with("tilt_z", &column(&|_| doubt[2]))?;
         Ok(Some(GeometryOut {
             geometry: Experiment::geometry(detector)?,
+            doubt,
             lines: lines(detector),
             confidence: confidence[1],
             before: confidence[0],

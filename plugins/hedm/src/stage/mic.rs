@@ -210,6 +210,7 @@ impl Writer for MicWrite {
                 }
                 Format::H5 => {
                     let Some((pixels, texture)) = &pixels else { continue };
+                    let beside = Beside { parameters: self.experiment.keys(), ..beside.clone() };
                     let bytes = consolidated(&voxels, head.phase, pixels, texture, &symmetry, &beside)?;
                     out.replace(&name("_consolidated.h5"), &bytes)?;
                 }

@@ -15,6 +15,7 @@ mod simulate;
 mod bits;
 mod reduce;
 
+mod compare;
 mod fit;
 mod geometry;
 mod grains;

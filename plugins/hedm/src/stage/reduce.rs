@@ -6,13 +6,14 @@ use std::sync::Mutex;
 use isard_core::prelude::*;
 
 use super::experiment::{Experiment, example};
-use crate::reduce::{Cleaner, Edges, Settings, Worker, median_of_frames};
+use crate::reduce::{Cleaner, Edges, Settings, Worker, median_of_frames, noise_of_frames};
 
 /// Reduces camera frames to their lit pixels.
 ///
 /// The background is the lower median of the first `background` frames of each distance, at each pixel; it is taken off
-/// those frames too, and stays as it is. What is left above `blanket` counts goes through a median of the pixels within
-/// `radius`; with `log` only blobs of a Laplacian of a Gaussian of two widths remain, and blobs of fewer
+/// those frames too, and stays as it is. What is left above `blanket` counts, or above `noise` times the noise of those
+/// frames, goes through a median of the pixels within `radius`; or with `matched` a pixel is lit where a Gaussian of that
+/// width finds a spot, which sees weaker spots. With `log` only blobs of a Laplacian of a Gaussian of two widths remain, and blobs of fewer
 /// than `min_pixels` pixels go. Missing frames are not part of the background and stay unknown.
 ///
 /// Keeps order and count; holds back as many frames as the background needs. About 5 ns a pixel.
@@ -31,6 +32,19 @@ pub struct Reduce {
     #[serde(default = "five")]
     #[schemars(extend("x-unit" = "count"))]
     blanket: u16,
+    /// The threshold as a multiple of the noise, in place of `blanket`.
+    ///
+    /// The noise is 1.4826 times the median distance of the background's frames from their median. Where they hardly
+    /// differ from it `blanket` is taken, and the log says so. 1 to 2 does for a median of 3 x 3, 4 to 5 for `matched`.
+    #[serde(default)]
+    #[schemars(range(min = 0.1, max = 100))]
+    noise: Option<f64>,
+    /// The width of the Gaussian that finds spots; `radius` does not count then.
+    ///
+    /// 0.6 to 1 does for most cameras: wider finds weaker spots and rounds off their ends. A single bright pixel is never a spot.
+    #[serde(default)]
+    #[schemars(range(min = 0.3, max = 1.5), extend("x-unit" = "pixel"))]
+    matched: Option<f64>,
     /// Pixels around each that its median is taken of: 0, 1 or 2.
     #[serde(default = "one")]
     #[schemars(range(max = 2), extend("x-unit" = "pixel"))]
@@ -56,10 +70,10 @@ pub struct Reduce {
     #[serde(skip)]
     #[schemars(skip)]
     waiting: VecDeque<(u64, Array)>,
-    /// The background, and the distance it is of.
+    /// The background, the distance it is of, and the counts above it that are taken off.
     #[serde(skip)]
     #[schemars(skip)]
-    background_of: Option<(usize, Array)>,
+    background_of: Option<(usize, Array, u16)>,
     #[serde(skip)]
     #[schemars(skip)]
     cleaner: Option<Cleaner>,
@@ -127,6 +141,13 @@ impl Stage for Reduce {
         if !(self.log_sigma.is_finite() && self.log_sigma > 0.0) {
             faults.add("log_sigma", format!("found {}, wanted more than 0", self.log_sigma));
         }
+        for (name, value, [low, high]) in
+            [("noise", self.noise, [0.1, 100.0]), ("matched", self.matched, [0.3, 1.5])]
+        {
+            if let Some(x) = value.filter(|x| !(low..=high).contains(x)) {
+                faults.add(name, format!("found {x}, wanted {low} to {high}"));
+            }
+        }
         if self.background > self.experiment.frames as u64 {
             let n = self.experiment.frames;
             faults.add("background", format!("found {}, a distance has {n} frames", self.background));
@@ -181,7 +202,10 @@ impl Fold for Reduce {
             self.waiting.iter().map(|(n, a)| Value::from(vec![Value::Int(*n as i64), a.clone().into()]));
         let state = Dict::new().with("waiting", waiting.collect::<Vec<_>>());
         Ok(match &self.background_of {
-            Some((l, background)) => state.with("distance", *l as i64).with("background", background.clone()),
+            Some((l, background, blanket)) => state
+                .with("distance", *l as i64)
+                .with("background", background.clone())
+                .with("blanket", i64::from(*blanket)),
             None => state,
         })
     }
@@ -196,10 +220,10 @@ impl Fold for Reduce {
             self.waiting.push_back((*n as u64, image.clone()));
         }
         (self.background_of, self.cleaner) = (None, None);
-        if let (Some(Value::Int(l)), Some(Value::Array(background))) =
-            (state.get("distance"), state.get("background"))
+        if let (Some(Value::Int(l)), Some(Value::Array(background)), Some(Value::Int(blanket))) =
+            (state.get("distance"), state.get("background"), state.get("blanket"))
         {
-            self.take_background(*l as usize, background.clone())?;
+            self.take_background(*l as usize, background.clone(), *blanket as u16)?;
         }
         Ok(())
     }
@@ -213,15 +237,39 @@ impl Reduce {
         Ok(self.waiting.is_empty() && self.background_of.as_ref().is_some_and(|b| b.0 == l))
     }
 
-    fn take_background(&mut self, l: usize, background: Array) -> Result<()> {
+    /// The counts above the background that are taken off.
+    fn threshold(&self, cx: &Cx, l: usize, of: &[&Array], background: &Array) -> Result<u16> {
+        let Some(multiple) = self.noise else { return Ok(self.blanket) };
+        let frames: Vec<&[u16]> = of.iter().map(|f| f.as_slice::<u16>()).collect::<Result<_>>()?;
+        let noise = noise_of_frames(&frames, background.as_slice::<u16>()?);
+        let threshold = (multiple * noise).ceil().min(f64::from(u16::MAX)) as u16;
+        if noise == 0.0 {
+            tracing::warn!(
+                stage = cx.stage(),
+                distance = l + 1,
+                blanket = self.blanket,
+                "Frames hardly differ from their background, so `blanket` is the threshold."
+            );
+            return Ok(self.blanket);
+        }
+        tracing::info!(stage = cx.stage(), distance = l + 1, noise, threshold, "Noise of the background.");
+        Ok(threshold)
+    }
+
+    fn take_background(&mut self, l: usize, background: Array, blanket: u16) -> Result<()> {
         let mut edges = vec![];
         if self.log {
             edges = vec![Edges::new(self.log_sigma, self.log_radius), Edges::new(1.0, 4)];
         }
-        let settings =
-            Settings { blanket: self.blanket, radius: self.radius, edges, min_pixels: self.min_pixels };
+        let settings = Settings {
+            blanket,
+            radius: self.radius,
+            edges,
+            min_pixels: self.min_pixels,
+            matched: self.matched,
+        };
         self.cleaner = Some(Cleaner::new(settings, background.as_slice::<u16>()?, self.experiment.size[0]));
-        self.background_of = Some((l, background));
+        self.background_of = Some((l, background, blanket));
         Ok(())
     }
 
@@ -244,7 +292,8 @@ impl Reduce {
                     of.push(&self.waiting[0].1);
                 }
                 let background = self.median(cx, &of)?;
-                self.take_background(l, background)?;
+                let threshold = self.threshold(cx, l, &of, &background)?;
+                self.take_background(l, background, threshold)?;
             }
             let count = self.waiting.iter().take_while(|(n, _)| *n < stop).count();
             let some: Vec<(u64, Array)> = self.waiting.drain(..count).collect();

@@ -71,7 +71,7 @@ fn reduced(painter: &mut Painter, projector: &Projector, state: &mut u32) -> Vol
         let some: Vec<&[u16]> = frames.iter().take(60).map(Vec::as_slice).collect();
         let mut background = vec![0; rows * columns];
         median_of_frames(&some, &mut background);
-        let settings = Settings { blanket: 40, radius: 0, edges: vec![], min_pixels: 2 };
+        let settings = Settings { blanket: 40, radius: 0, edges: vec![], min_pixels: 2, matched: None };
         let (cleaner, mut worker) = (Cleaner::new(settings, &background, columns), Worker::default());
         for (f, frame) in frames.iter().enumerate() {
             let lit = cleaner.lit(frame, &mut worker);

@@ -39,6 +39,12 @@ pub struct FitLayer {
     #[serde(default = "accept")]
     #[schemars(range(min = 0, max = 1))]
     accept: f64,
+    /// Whether seeds that are no better than chance are left out, too.
+    ///
+    /// Chance is the share of pixels that are lit at all distances and 3.5 standard deviations of as many pixels as an
+    /// orientation has spots; it counts where frames are noisy.
+    #[serde(default)]
+    above_chance: bool,
     /// Whether neighbours propose their orientations.
     #[serde(default = "yes")]
     neighbours: bool,
@@ -236,8 +242,17 @@ impl Fit for FitLayer {
         match work.end {
             End::Found => (),
             End::Complete => {
+                let begun = std::time::Instant::now();
                 work.last(cx, limits, search)?;
                 work.end = End::Found;
+                tracing::info!(
+                    stage = cx.stage(),
+                    seconds = begun.elapsed().as_secs_f64(),
+                    voxels = work.voxels.len(),
+                    frames = work.volume.count_known(),
+                    refits = work.refits,
+                    "Last map fitted."
+                );
             }
             End::Open => {
                 if !work.busy() && !work.begin(renew) {
@@ -348,6 +363,7 @@ impl FitLayer {
             solutions: self.solutions,
             apart: self.apart,
             neighbours: self.neighbours,
+            above_chance: self.above_chance,
         }
     }
 
