@@ -165,12 +165,13 @@ impl<V: Copy, F: At<V>> Work for Each<'_, V, F> {
         let Each { field, out, value } = self;
         let (m, [mirror_x, mirror_y]) = (field.matrix, field.signs);
         for (a, line) in field.rows.iter().zip(out.chunks_exact_mut(field.columns.len())) {
-            let base = [0, 1, 2].map(|k| m[k][0] * a + m[k][2] * field.dist);
+            let (y, x) = (m[0][0] * a + m[0][2] * field.dist, m[1][0] * a + m[1][2] * field.dist);
+            let z = m[2][0] * a + m[2][2] * field.dist;
             for (b, out) in field.columns.iter().zip(line) {
                 let lab = Lab {
-                    y: mirror_y * (base[0] + m[0][1] * b),
-                    x: mirror_x * (base[1] + m[1][1] * b),
-                    z: base[2] + m[2][1] * b,
+                    y: mirror_y * (y + m[0][1] * b),
+                    x: mirror_x * (x + m[1][1] * b),
+                    z: z + m[2][1] * b,
                 };
                 *out = value.at([*a, *b], lab);
             }

@@ -104,30 +104,26 @@ impl Work for Outlines<'_> {
         let (radial, chi) = (around(self.radial, n), around(self.chi, n));
         let places = around(self.places, n);
         for k in 0..n {
-            let r = [0, 1, 2, 3].map(|c| f64::from(radial[c][k]));
-            let t = [0, 1, 2, 3].map(|c| f64::from(chi[c][k]));
-            let x = [0, 1, 2, 3].map(|c| places[c][k]);
-            let y = t.map(|t| t - f64::from(chi[0][k]));
+            // Spelled out: what is called here is not sure to be inlined, and then the loop is none of wide registers.
+            let (ra, rb, rc, rd) = (radial[0][k], radial[1][k], radial[2][k], radial[3][k]);
+            let (ra, rb, rc, rd) = (f64::from(ra), f64::from(rb), f64::from(rc), f64::from(rd));
+            let (ta, tb, tc, td) = (chi[0][k], chi[1][k], chi[2][k], chi[3][k]);
+            let (ta, tb, tc, td) = (f64::from(ta), f64::from(tb), f64::from(tc), f64::from(td));
+            let (a, b, c, d) = (places[0][k], places[1][k], places[2][k], places[3][k]);
             // The half belongs to the first product alone, as in `Pixels::outline`.
-            twists[k] = self.sign * (0.5 * (r[2] - r[0]) * (t[3] - t[1]) - (t[2] - t[0]) * (r[3] - r[1]));
-            let low = least(least(x[0], x[1]), least(x[2], x[3]));
-            let high = -least(least(-x[0], -x[1]), least(-x[2], -x[3]));
-            let slopes = [0, 1, 2, 3].map(|c| {
-                let (width, height) = (x[(c + 1) & 3] - x[c], y[(c + 1) & 3] - y[c]);
-                let slope = height / width;
-                if width == 0.0 { 0.0 } else { slope }
-            });
-            let below = |edge: f64| {
-                let part = |c: usize| {
-                    let (from, to) = (least(x[c], edge), least(x[(c + 1) & 3], edge));
-                    (to - from) * (y[c] + slopes[c] * (0.5 * (from + to) - x[c]))
-                };
-                part(0) + part(1) + part(2) + part(3)
-            };
-            let first = low.floor();
-            (lows[k], highs[k]) = (low, high);
-            (ones[k], twos[k]) = (below(first + 1.0), below(first + 2.0));
-            alls[k] = below(f64::INFINITY);
+            twists[k] = self.sign * (0.5 * (rc - ra) * (td - tb) - (tc - ta) * (rd - rb));
+            let low = least(least(a, b), least(c, d));
+            lows[k] = low;
+            highs[k] = most(most(a, b), most(c, d));
+            let ab = Edge::new([a, 0.0], [b, tb - ta]);
+            let bc = Edge::new([b, tb - ta], [c, tc - ta]);
+            let cd = Edge::new([c, tc - ta], [d, td - ta]);
+            let da = Edge::new([d, td - ta], [a, 0.0]);
+            let (one, two) = (low.floor() + 1.0, low.floor() + 2.0);
+            ones[k] = ab.below(one) + bc.below(one) + cd.below(one) + da.below(one);
+            twos[k] = ab.below(two) + bc.below(two) + cd.below(two) + da.below(two);
+            let top = f64::INFINITY;
+            alls[k] = ab.below(top) + bc.below(top) + cd.below(top) + da.below(top);
         }
     }
 }
@@ -136,6 +132,37 @@ impl Work for Outlines<'_> {
 #[inline(always)]
 fn around<'a, V>([top, bottom]: [&'a [V]; 2], n: usize) -> [&'a [V]; 4] {
     [&top[..n], &bottom[..n], &bottom[1..=n], &top[1..=n]]
+}
+
+/// An edge of an outline.
+struct Edge {
+    from: f64,
+    to: f64,
+    height: f64,
+    slope: f64,
+}
+
+impl Edge {
+    #[inline(always)]
+    fn new(from: [f64; 2], to: [f64; 2]) -> Edge {
+        let width = to[0] - from[0];
+        let slope = (to[1] - from[1]) / width;
+        let slope = if width == 0.0 { 0.0 } else { slope };
+        Edge { from: from[0], to: to[0], height: from[1], slope }
+    }
+
+    /// The area under the part of it that is below a place.
+    #[inline(always)]
+    fn below(&self, place: f64) -> f64 {
+        let (from, to) = (least(self.from, place), least(self.to, place));
+        (to - from) * (self.height + self.slope * (0.5 * (from + to) - self.from))
+    }
+}
+
+/// The larger of two numbers, the second if one is none.
+#[inline(always)]
+fn most(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
 }
 
 /// The smaller of two numbers, the second if one is none.
