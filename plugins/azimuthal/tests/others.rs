@@ -171,7 +171,7 @@ const SMALL: &str = "poni_version: 2.1\nDetector: Detector\nDetector_config: {\"
     Wavelength: 1e-10\n";
 
 // All engines of pyFAI count 3600 pixels where half of the dark is the dummy, 2700 where a quarter of the flat is; and
-// the variances of its sparse maps, not those of curves and histograms, have the dark in them.
+// the variances of its sparse maps without splitting and by bounding boxes, and no others, have the dark in them.
 #[test]
 fn what_a_dark_and_a_flat_may_hold() {
     let image = |value: i32| Array::of(&[1, 60, 60], &[value; 3600]).unwrap();
@@ -201,6 +201,16 @@ fn what_a_dark_and_a_flat_may_hold() {
     assert_eq!(total("azimuthal.integrate2d", set(true), dark(), "variance"), 3600.0 * 53.0);
     assert_eq!(total("azimuthal.integrate2d", set(false), dark(), "variance"), 3600.0 * 50.0);
     assert_eq!(total("azimuthal.integrate2d", maps.clone(), dark(), "variance"), 3600.0 * 53.0);
+    let outlines = |on: bool| {
+        let mut set = maps.clone();
+        set["splitting"] = "full".into();
+        set["dark_variance"] = on.into();
+        total("azimuthal.integrate2d", set, dark(), "variance")
+    };
+    let mut set = maps.clone();
+    set["splitting"] = "full".into();
+    assert_eq!(total("azimuthal.integrate2d", set, dark(), "variance"), outlines(false));
+    assert!(outlines(true) > 1.05 * outlines(false));
     assert_eq!(
         total("azimuthal.integrate1d", json!({ "errors": "poisson" }), dark(), "variance"),
         3600.0 * 50.0

@@ -130,7 +130,7 @@ impl Work for Outlines<'_> {
 
 /// The corners of each pixel in turn, of the edges above and below a row.
 #[inline(always)]
-fn around<'a, V>([top, bottom]: [&'a [V]; 2], n: usize) -> [&'a [V]; 4] {
+fn around<V>([top, bottom]: [&[V]; 2], n: usize) -> [&[V]; 4] {
     [&top[..n], &bottom[..n], &bottom[1..=n], &top[1..=n]]
 }
 

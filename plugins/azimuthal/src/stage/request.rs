@@ -114,7 +114,8 @@ pub(crate) struct Request {
     pub(crate) weighted: bool,
     /// Whether the dark adds to the variance of counts.
     ///
-    /// Without it as in pyFAI: it does in maps, and does not in curves. (Histograms of pyFAI never add it.)
+    /// Without it as in pyFAI: it does in maps without splitting or by bounding boxes, and does not in maps by outlines
+    /// and in curves. (Histograms of pyFAI never add it.)
     #[schemars(extend("x-level" = "expert"))]
     pub(crate) dark_variance: Option<bool>,
     /// Limits are taken over masked pixels too, as some histograms do.
@@ -294,7 +295,7 @@ impl Request {
             empty: self.empty as f32,
             robust,
             unweighted: !self.weighted,
-            dark_variance: self.dark_variance.unwrap_or(map),
+            dark_variance: self.dark_variance.unwrap_or(map && self.splitting != Splitting::Full),
             own_dummy: self.own_dummy.unwrap_or(self.clip.is_none() && self.quantiles.is_none()),
         })
     }
