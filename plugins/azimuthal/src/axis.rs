@@ -15,6 +15,8 @@ pub struct Axis {
     pub width: f64,
     /// Bins.
     pub n: usize,
+    /// What the upper limit was before it was stretched: outlines on maps are cut there.
+    pub end: f64,
 }
 
 /// The smallest and the largest of what was seen.
@@ -59,9 +61,9 @@ impl Limits {
 impl Axis {
     /// So many bins between limits, the upper one stretched a little.
     pub(crate) fn new(limits: Limits, n: usize) -> Axis {
-        let Limits { low, high } = limits;
-        let high = if high > 0.0 { high * STRETCH } else { high / STRETCH };
-        Axis { lower: low, width: (high - low) / n as f64, n }
+        let Limits { low, high: end } = limits;
+        let high = if end > 0.0 { end * STRETCH } else { end / STRETCH };
+        Axis { lower: low, width: (high - low) / n as f64, n, end }
     }
 
     /// The upper edge of the last bin.

@@ -6,6 +6,7 @@ use isard_core::error::{Error, Result};
 use isard_core::prelude::{Deserialize, JsonSchema};
 use isard_geometry::{Grid, Known, Lab, Poni, Pose, known_detector, polarisation};
 
+use crate::field::{Azimuth, By, Field, Incidence, Polarised, Radius, Scattered, Single, Vector, extents};
 use crate::unit::{Space, Unit};
 
 /// Twice pi.
@@ -120,47 +121,35 @@ impl Camera {
 
     /// An azimuth, moved to where the cut is.
     fn cut(&self, chi: f64) -> f64 {
-        if self.cut_at_zero { chi.rem_euclid(TURN) } else { chi }
+        if self.cut_at_zero && chi < 0.0 { chi + TURN } else { chi }
     }
 
     /// Values of a space at the pixels' centres.
     pub fn centres(&self, unit: &Unit) -> Result<Vec<f64>> {
         let wavelength = self.wavelength_for(unit)?;
+        let field = Field::centres(self);
         Ok(match unit.space {
-            Space::Chi => self.each_centre(|lab| self.cut(lab.chi())),
-            space => self.each_centre(|lab| space.at(&lab, wavelength)),
+            // What is asked for most has loops in wide registers.
+            Space::Q => field.each(Vector(wavelength)),
+            Space::Radius => field.each(Radius),
+            Space::Chi => self.azimuths(),
+            space => field.each(By(|lab: Lab| space.at(&lab, wavelength))),
         })
     }
 
     /// Azimuths of the pixels' centres.
     pub fn azimuths(&self) -> Vec<f64> {
-        self.each_centre(|lab| self.cut(lab.chi()))
-    }
-
-    fn each_centre(&self, value: impl Fn(Lab) -> f64) -> Vec<f64> {
-        let matrix = self.pose.rotation();
-        let [rows, columns] = self.grid.shape;
-        let mut out = Vec::with_capacity(rows * columns);
-        for row in 0..rows {
-            for column in 0..columns {
-                let [d1, d2] = match self.places {
-                    Places::Usual => self.grid.centre(row, column),
-                    Places::Single => self.single_centre(row, column),
-                };
-                out.push(value(self.lab(&matrix, d1, d2)));
-            }
-        }
-        out
+        Field::centres(self).each(By(|lab: Lab| self.cut(lab.chi())))
     }
 
     /// A corner, as products of single precision.
-    fn single(&self, row: usize, column: usize) -> [f32; 2] {
+    pub(crate) fn single(&self, row: usize, column: usize) -> [f32; 2] {
         let grid = self.grid.mirrored(row as f64, column as f64);
         [grid[0] as f32 * self.grid.pixel[0] as f32, grid[1] as f32 * self.grid.pixel[1] as f32]
     }
 
     /// The mean of a pixel's corners, in single precision.
-    fn single_centre(&self, row: usize, column: usize) -> [f64; 2] {
+    pub(crate) fn single_centre(&self, row: usize, column: usize) -> [f64; 2] {
         let around = [(0, 0), (1, 0), (1, 1), (0, 1)].map(|(r, c)| self.single(row + r, column + c));
         [0, 1].map(|axis| f64::from((0.25 * around.iter().map(|p| f64::from(p[axis])).sum::<f64>()) as f32))
     }
@@ -168,75 +157,48 @@ impl Camera {
     /// Radial values and, where wanted, azimuths at all corners.
     pub fn corners(&self, unit: &Unit, chi: bool) -> Result<Corners> {
         let wavelength = self.wavelength_for(unit)?;
-        let matrix = self.pose.rotation();
-        let [rows, columns] = self.grid.shape;
         let usual = matches!(unit.space, Space::Q | Space::Tth | Space::Radius | Space::Chi);
-        let exact = usual && self.places == Places::Usual;
-        let (width, n) = (columns + 1, (rows + 1) * (columns + 1));
-        let mut corners = Corners { radial: Vec::with_capacity(n), chi: vec![], width };
-        if chi {
-            corners.chi.reserve(n);
-        }
-        for row in 0..=rows {
-            for column in 0..=columns {
-                let [d1, d2] = if exact {
-                    self.grid.at(row as f64, column as f64)
-                } else {
-                    self.single(row, column).map(f64::from)
-                };
-                let lab = self.lab(&matrix, d1, d2);
-                let radial = match unit.space {
-                    Space::Chi => self.cut(lab.chi()),
-                    space => space.at(&lab, wavelength),
-                };
-                corners.radial.push(radial as f32);
-                if chi {
-                    corners.chi.push(self.cut(quick_angle(lab.y, lab.x)) as f32);
-                }
-            }
-        }
-        Ok(corners)
+        let field = Field::corners(self, usual && self.places == Places::Usual);
+        let radial = match unit.space {
+            Space::Q => field.each(Single(Vector(wavelength))),
+            Space::Radius => field.each(Single(Radius)),
+            Space::Tth => field.each(Single(Scattered)),
+            Space::Chi => field.each(By(|lab: Lab| self.cut(lab.chi()) as f32)),
+            space => field.each(By(|lab: Lab| space.at(&lab, wavelength) as f32)),
+        };
+        let below = if self.cut_at_zero { 0.0 } else { f64::NEG_INFINITY };
+        let chi = if chi { field.each(Single(Azimuth(below))) } else { vec![] };
+        Ok(Corners { radial, chi, width: self.grid.shape[1] + 1 })
     }
 
     /// Relative solid angles: the cube of the cosine of the angle of incidence.
     pub fn solid_angle(&self) -> Vec<f64> {
-        self.each_incidence(|cos| cos * cos * cos)
+        self.incidence().into_iter().map(|cos| cos * cos * cos).collect()
     }
 
     /// What an absorbing screen of this transmission at normal incidence takes up, relative to normal incidence.
     pub fn screen(&self, transmission: f64) -> Vec<f64> {
         let (ln, taken) = (transmission.ln(), 1.0 - transmission);
-        self.each_incidence(|cos| (1.0 - (ln / cos).exp()) / taken)
+        self.incidence().into_iter().map(|cos| (1.0 - (ln / cos).exp()) / taken).collect()
     }
 
-    /// Something of the cosine of the angle of incidence at every pixel.
-    fn each_incidence(&self, value: impl Fn(f64) -> f64) -> Vec<f64> {
-        let [rows, columns] = self.grid.shape;
-        let Pose { dist, poni1, poni2, .. } = self.pose;
-        let mut out = Vec::with_capacity(rows * columns);
-        for row in 0..rows {
-            for column in 0..columns {
-                let [d1, d2] = self.grid.centre(row, column);
-                let (a, b) = (d1 - poni1, d2 - poni2);
-                out.push(value(dist / (dist * dist + a * a + b * b).sqrt()));
-            }
-        }
-        out
+    /// Cosines of the angle of incidence at every pixel.
+    fn incidence(&self) -> Vec<f64> {
+        self.usual_centres().each(Incidence(self.pose.dist))
+    }
+
+    /// The centres as corrections have them: not rounded.
+    fn usual_centres(&self) -> Field {
+        Field::centres(&Camera { places: Places::Usual, ..self.clone() })
     }
 
     /// Polarisation factors in single precision, for a factor and an axis turned by `offset` radians.
     pub fn polarisation(&self, factor: f64, offset: f64) -> Vec<f32> {
-        let matrix = self.pose.rotation();
-        let [rows, columns] = self.grid.shape;
-        let mut out = Vec::with_capacity(rows * columns);
-        for row in 0..rows {
-            for column in 0..columns {
-                let [d1, d2] = self.grid.centre(row, column);
-                let lab = self.lab(&matrix, d1, d2);
-                out.push(polarised(&lab, factor, offset) as f32);
-            }
+        let field = self.usual_centres();
+        if offset != 0.0 {
+            return field.each(By(|lab: Lab| polarisation(lab.tth(), lab.chi(), factor, offset) as f32));
         }
-        out
+        field.each(Single(Polarised(factor)))
     }
 }
 
@@ -275,13 +237,14 @@ fn undistorted(poni: &Poni) -> Result<()> {
 ///
 /// The library's own takes three times as long, and it would be a third of the set-up of splitting by outlines.
 #[inline(always)]
-fn quick_angle(y: f64, x: f64) -> f64 {
+pub(crate) fn quick_angle(y: f64, x: f64) -> f64 {
     let (a, b) = (x.abs(), y.abs());
     let (large, small) = (a.max(b), a.min(b));
     // Turned by an eighth where that makes the tangent smaller: it is at most tan(pi / 8) then.
     let turned = small > 0.414_213_562_373_095 * large;
     let (top, bottom) = if turned { (small - large, small + large) } else { (small, large) };
-    let t = if bottom > 0.0 { top / bottom } else { 0.0 };
+    let ratio = top / bottom;
+    let t = if bottom > 0.0 { ratio } else { 0.0 };
     let z = t * t;
     // The series of the arc tangent; what is left out is below 3e-11 here.
     const SERIES: [f64; 12] = {
@@ -306,17 +269,6 @@ fn quick_angle(y: f64, x: f64) -> f64 {
     angle.copysign(y)
 }
 
-/// The polarisation factor at a point, from ratios of lengths where the axis is not turned.
-fn polarised(lab: &Lab, factor: f64, offset: f64) -> f64 {
-    if offset != 0.0 {
-        return polarisation(lab.tth(), lab.chi(), factor, offset);
-    }
-    // cos^2 2theta = z^2 / R^2 and cos 2chi (1 - cos^2 2theta) = (x^2 - y^2) / R^2: no angle is needed.
-    let (x, y, z) = (lab.x * lab.x, lab.y * lab.y, lab.z * lab.z);
-    let length = x + y + z;
-    0.5 * (1.0 + (z - factor * (x - y)) / length)
-}
-
 impl Corners {
     /// The four corners of a pixel, in the order (i, j), (i+1, j), (i+1, j+1), (i, j+1).
     pub fn around(&self, row: usize, column: usize) -> [usize; 4] {
@@ -326,28 +278,13 @@ impl Corners {
 
     /// How far the corners of each pixel are from its centre, at most, in the unit's space.
     pub fn extents(&self, centres: &[f64], angle: bool) -> Vec<f64> {
-        extents(&self.radial, self, centres, angle)
+        extents(&self.radial, self.width, centres, if angle { TURN } else { f64::INFINITY })
     }
 
     /// How far the corners of each pixel are from its centre in azimuth, at most.
     pub fn spreads(&self, azimuths: &[f64]) -> Vec<f64> {
-        extents(&self.chi, self, azimuths, true)
+        extents(&self.chi, self.width, azimuths, TURN)
     }
-}
-
-fn extents(values: &[f32], corners: &Corners, centres: &[f64], angle: bool) -> Vec<f64> {
-    let columns = corners.width - 1;
-    let mut out = Vec::with_capacity(centres.len());
-    for (row, line) in centres.chunks_exact(columns).enumerate() {
-        for (column, centre) in line.iter().enumerate() {
-            let far = corners.around(row, column).iter().fold(0.0f64, |far, at| {
-                let distance = (f64::from(values[*at]) - centre).abs();
-                far.max(if angle { distance.min(TURN - distance) } else { distance })
-            });
-            out.push(far);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -96,7 +96,8 @@ impl Integrator {
     /// The curves or maps of frames, together: the shares are read once for several of them.
     pub fn run_all<T: Pixel>(&self, frames: &[Frame<T>], factors: &[f64]) -> Vec<Result1> {
         let scaled = self.sums(frames).into_iter().zip(factors).map(|(mut sums, factor)| {
-            sums.scale(*factor, self.settings.unweighted);
+            // In single precision, as everything that a pixel is divided by.
+            sums.scale(f64::from(*factor as f32), self.settings.unweighted);
             sums.finish(self.settings.empty)
         });
         scaled.collect()

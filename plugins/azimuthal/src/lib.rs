@@ -1,10 +1,12 @@
 //! Azimuthal integration of area-detector frames.
 
 pub mod import;
+pub mod text;
 
 mod axis;
 mod cake;
 mod camera;
+mod field;
 mod integrator;
 mod matrix;
 mod pixel;

@@ -123,6 +123,7 @@ pub fn names() -> String {
 
 impl Space {
     /// The value at a point of the laboratory; `wavelength` in metres, NaN where it is not known.
+    #[inline(always)]
     pub fn at(self, lab: &Lab, wavelength: f64) -> f64 {
         let q = || 4e-9 * PI / wavelength * sine(lab);
         match self {
@@ -144,20 +145,21 @@ impl Space {
     }
 }
 
+#[inline(always)]
 fn radius(lab: &Lab) -> f64 {
     // Detectors are neither so small nor so large that the squares would leave the range of doubles.
     (lab.x * lab.x + lab.y * lab.y).sqrt()
 }
 
 /// Sine of half the scattering angle, without the loss of digits that the cosine has at small angles.
+#[inline(always)]
 fn sine(lab: &Lab) -> f64 {
     let across = lab.x * lab.x + lab.y * lab.y;
     let length = (across + lab.z * lab.z).sqrt();
-    if lab.z > 0.0 {
-        (across / (2.0 * length * (length + lab.z))).sqrt()
-    } else {
-        (0.5 - 0.5 * lab.z / length).sqrt()
-    }
+    // Both are length times 1 - cos; a choice between values needs no branch.
+    let (near, far) = (across / (length + lab.z), length - lab.z);
+    let versed = if lab.z > 0.0 { near } else { far };
+    (0.5 * versed / length).sqrt()
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ fn set(run: &Json, places: &str) -> Json {
         "masked_limits": splitting == "no" && run["method"][1] == "histogram",
         "solid_angle": run["correctSolidAngle"] != false, "cut_at_zero": run["chi_disc_at_pi"] == false,
     });
+    if run["kind"] == "integrate2d" && run["method"][1] == "histogram" {
+        set["dark_variance"] = false.into();
+    }
     let mut give = |name: &str, value: &Json| {
         if !value.is_null() {
             set[name] = value.clone();
@@ -72,12 +75,67 @@ fn spare(run: &Json, name: &str) -> usize {
     }
 }
 
+/// The same by way of a configuration as pyFAI's programs write it, which `isard import pyfai` makes a recipe of.
+fn configured(run: &Json, poni: &str, places: &str) -> Json {
+    let mut geometry = json!({});
+    for (key, value) in poni.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once(": ")) {
+        let key = if key == "Distance" { "dist".into() } else { key.to_lowercase() };
+        geometry[key] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    let variance = run["use_variance"] == true;
+    let mut config = json!({
+        "application": "pyfai-integrate", "version": 4, "poni": geometry, "do_2D": run["kind"] == "integrate2d",
+        "nbpt_rad": run["npt"], "nbpt_azim": run["npt_azim"], "unit": run["unit"], "method": run["method"],
+        "do_solid_angle": run["correctSolidAngle"] != false,
+        "chi_discontinuity_at_0": run["chi_disc_at_pi"] == false,
+        "do_polarization": !run["polarization_factor"].is_null(), "polarization_factor": run["polarization_factor"],
+        "do_dummy": !run["dummy"].is_null(), "val_dummy": run["dummy"], "delta_dummy": run["delta_dummy"],
+        "normalization_factor": run["normalization_factor"],
+        "error_model": if variance { json!("variance") } else { run["error_model"].clone() },
+    });
+    for (name, switch, of) in
+        [("radial_range", "radial", "radial"), ("azimuth_range", "azimuthal", "azimuth")]
+    {
+        config[format!("do_{switch}_range")] = (!run[name].is_null()).into();
+        config[format!("{of}_range_min")] = run[name][0].clone();
+        config[format!("{of}_range_max")] = run[name][1].clone();
+    }
+    match run["kind"].as_str().unwrap() {
+        "sigma_clip" => {
+            config["integrator_method"] = "sigma_clip_ng".into();
+            config["extra_options"] = json!({ "thres": run["thres"], "max_iter": run["max_iter"] });
+        }
+        "medfilt1d" => {
+            config["integrator_method"] = "medfilt1d_ng".into();
+            config["extra_options"] = json!({ "percentile": run["percentile"] });
+        }
+        _ => (),
+    }
+    let made = isard_azimuthal::import::recipe(&config.to_string(), "frame.npy").unwrap();
+    let notes = made.notes.iter().filter(|note| !note.contains("variance")).collect::<Vec<_>>();
+    assert!(notes.is_empty(), "{notes:?}");
+    let table: toml::Table = made.recipe.parse().unwrap();
+    let mut set = serde_json::to_value(&table["stage"]["result"]["set"]).unwrap();
+    // Not in a configuration: what the integrator was told, and what it had been asked before.
+    if !run["empty_used"].is_null() {
+        set["empty"] = run["empty_used"].clone();
+    }
+    set["places"] = places.into();
+    if run["kind"] == "integrate2d" {
+        set["sums"] = true.into();
+    }
+    set
+}
+
 /// Names of what differs by more than it may.
-fn differences(folder: &Path, frames: &Array, run: &Json, places: &str) -> Vec<String> {
+fn differences(folder: &Path, frames: &Array, run: &Json, mut set: Json) -> Vec<String> {
     let image = if frames.shape().len() == 2 { frames.lead() } else { frames.clone() };
     let n = image.shape()[0];
     let poni = std::fs::read_to_string(folder.join("geometry.poni")).unwrap();
-    let mut input = Dict::new().with("image", image).with("poni", poni);
+    let mut input = Dict::new().with("image", image);
+    if set.get("poni").is_none() {
+        input = input.with("poni", poni);
+    }
     for (key, name) in [("use_mask", "mask"), ("use_dark", "dark"), ("use_flat", "flat")] {
         if run[key] == true {
             input = input.with(name, array(&folder.join(format!("{name}.npy")), None));
@@ -88,7 +146,7 @@ fn differences(folder: &Path, frames: &Array, run: &Json, places: &str) -> Vec<S
     }
     let map = run["kind"] == "integrate2d";
     let stage = if map { "azimuthal.integrate2d" } else { "azimuthal.integrate1d" };
-    let found = apply(stage, set(run, places), input, n as u64);
+    let found = apply(stage, set.take(), input, n as u64);
 
     let file = folder.join(run["expected"].as_str().unwrap());
     let full = run["method"][0] == "full";
@@ -143,6 +201,7 @@ fn differences(folder: &Path, frames: &Array, run: &Json, places: &str) -> Vec<S
 
 fn check(test: &str) {
     let Some(folder) = reference(test, test) else { return };
+    let poni = std::fs::read_to_string(folder.join("geometry.poni")).unwrap();
     let case = case(&folder);
     let frames = match case["frame"].as_str() {
         Some(file) => array(&folder.join(file), None),
@@ -155,9 +214,11 @@ fn check(test: &str) {
     let (mut bad, mut places) = (vec![], "usual");
     for run in case["runs"].as_array().unwrap() {
         let name = run["name"].as_str().unwrap_or_else(|| run["expected"].as_str().unwrap());
-        let off = differences(&folder, &frames, run, places);
-        if !off.is_empty() {
-            bad.push(format!("{name}: {}", off.join(", ")));
+        for (way, set) in [("", set(run, places)), (" by a configuration", configured(run, &poni, places))] {
+            let off = differences(&folder, &frames, run, set);
+            if !off.is_empty() {
+                bad.push(format!("{name}{way}: {}", off.join(", ")));
+            }
         }
         // The runs were made one after the other: once this unit had made a table of corners, all others used it.
         if name.ends_with("full_csr_cython") && run["unit"] == "d*2_nm^-2" {

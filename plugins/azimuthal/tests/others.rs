@@ -171,7 +171,7 @@ const SMALL: &str = "poni_version: 2.1\nDetector: Detector\nDetector_config: {\"
     Wavelength: 1e-10\n";
 
 // All engines of pyFAI count 3600 pixels where half of the dark is the dummy, 2700 where a quarter of the flat is; and
-// the variances of its sparse maps, not those of curves and histograms, have the dark in them.
+// the variances of its sparse maps without splitting and by bounding boxes, and no others, have the dark in them.
 #[test]
 fn what_a_dark_and_a_flat_may_hold() {
     let image = |value: i32| Array::of(&[1, 60, 60], &[value; 3600]).unwrap();
@@ -192,23 +192,51 @@ fn what_a_dark_and_a_flat_may_hold() {
         assert_eq!(total(stage, json!({}), flat, "count"), 2700.0);
     }
     let dark = || input().with("dark", plane(|_| false, 3.0));
-    let set =
-        |on: bool| json!({ "errors": "poisson", "sums": true, "azimuthal_bins": 10, "dark_variance": on });
+    let maps = json!({ "errors": "poisson", "sums": true, "azimuthal_bins": 10 });
+    let set = |on: bool| {
+        let mut set = maps.clone();
+        set["dark_variance"] = on.into();
+        set
+    };
     assert_eq!(total("azimuthal.integrate2d", set(true), dark(), "variance"), 3600.0 * 53.0);
     assert_eq!(total("azimuthal.integrate2d", set(false), dark(), "variance"), 3600.0 * 50.0);
+    assert_eq!(total("azimuthal.integrate2d", maps.clone(), dark(), "variance"), 3600.0 * 53.0);
+    let outlines = |on: bool| {
+        let mut set = maps.clone();
+        set["splitting"] = "full".into();
+        set["dark_variance"] = on.into();
+        total("azimuthal.integrate2d", set, dark(), "variance")
+    };
+    let mut set = maps.clone();
+    set["splitting"] = "full".into();
+    assert_eq!(total("azimuthal.integrate2d", set, dark(), "variance"), outlines(false));
+    assert!(outlines(true) > 1.05 * outlines(false));
+    assert_eq!(
+        total("azimuthal.integrate1d", json!({ "errors": "poisson" }), dark(), "variance"),
+        3600.0 * 50.0
+    );
 }
 
-// The marker of a Pilatus is -2: it counts unless a recipe says that it shall not.
+// The marker of a Pilatus is -2: it counts in means, and as in pyFAI not in means between quantiles, unless a recipe says so.
 #[test]
 fn a_detectors_own_marker_may_be_left_out() {
     let mut pixels = vec![5i32; 195 * 487];
     pixels[1000] = -2;
     let poni = SMALL.replace("Detector: Detector\n", "Detector: Pilatus100k\n");
     let poni = poni.replace("\"pixel1\": 1e-4, \"pixel2\": 1e-4, \"max_shape\": [60, 60], ", "");
-    for (own, wanted) in [(true, 94964.0), (false, 94965.0)] {
+    let all = json!([0.0, 1.0]);
+    let cases = [
+        (json!({ "own_dummy": true, "quantiles": all }), 94964.0),
+        (json!({ "own_dummy": false, "quantiles": all }), 94965.0),
+        (json!({ "quantiles": all }), 94965.0),
+        (json!({}), 94964.0),
+        (json!({ "own_dummy": false }), 94965.0),
+    ];
+    for (mut set, wanted) in cases {
         let image = Array::of(&[1, 195, 487], &pixels).unwrap();
         let input = Dict::new().with("image", image).with("poni", poni.as_str());
-        let set = json!({ "bins": 9, "splitting": "no", "own_dummy": own, "quantiles": [0.0, 1.0] });
+        set["bins"] = 9.into();
+        set["splitting"] = "no".into();
         let count: f64 = floats(&apply("azimuthal.integrate1d", set, input, 1), "count").iter().sum();
         assert_eq!(count, wanted);
     }

@@ -10,4 +10,3 @@ mod integrate;
 mod monitor;
 mod paths;
 mod stage;
-mod text;

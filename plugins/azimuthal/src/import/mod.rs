@@ -19,12 +19,13 @@ pub struct Imported {
 }
 
 /// Keys that say nothing about the result.
-const SILENT: [&str; 10] = [
+const SILENT: [&str; 11] = [
     "application",
     "version",
     "do_opencl",
     "opencl_device",
     "progressbar",
+    "integrator_class",
     "nthreads",
     "output_dir",
     "file_version",
@@ -66,6 +67,9 @@ pub fn recipe(text: &str, frames: &str) -> Result<Imported> {
     set.push(format!("splitting = {splitting:?}"));
     if histogram && splitting == "no" {
         set.push("masked_limits = true".into());
+    }
+    if histogram && map {
+        set.push("dark_variance = false".into());
     }
     found.corrections(&mut set)?;
     let inputs = found.images();
@@ -195,33 +199,19 @@ impl Found {
 
     /// What is corrected, kept and left out.
     fn corrections(&mut self, set: &mut Vec<String>) -> Result<()> {
-        for (switch, low, high, name) in [
-            ("do_radial_range", "radial_range_min", "radial_range_max", "radial_range"),
-            ("do_azimuthal_range", "azimuth_range_min", "azimuth_range_max", "azimuth_range"),
-        ] {
-            let (on, low, high) = (self.on(switch), self.number(low)?, self.number(high)?);
-            if !on {
-                continue;
-            }
-            match (low, high) {
-                (Some(low), Some(high)) => set.push(format!("{name} = [{low:?}, {high:?}]")),
-                _ => self
-                    .notes
-                    .push(format!("`{switch}` is on, but a limit is missing: the whole range is taken")),
-            }
-        }
+        self.ranges(set)?;
         if self.on("chi_discontinuity_at_0") {
             set.push("cut_at_zero = true".into());
         }
-        if self.get("do_solid_angle").is_some_and(|v| v == false) {
+        let solid = self.get("do_solid_angle").or(self.get("correct_solid_angle"));
+        if solid.is_some_and(|v| v == false || v == 0) {
             set.push("solid_angle = false".into());
         }
-        let (on, factor) = (self.get("do_polarization"), self.number("polarization_factor")?);
-        if let Some(factor) = factor.filter(|_| on.is_none_or(|v| v == true)) {
-            set.push(format!("polarisation = {factor:?}"));
-        }
-        let on = self.on("do_dummy");
-        let (value, delta) = (self.number("val_dummy")?, self.number("delta_dummy")?);
+        self.polarisation(set)?;
+        // Where a configuration has no switch, as newer ones have none, what is given counts.
+        let on = self.get("do_dummy").is_none_or(|v| v == true || v == 1);
+        let value = self.number("val_dummy")?.or(self.number("dummy")?);
+        let delta = self.number("delta_dummy")?;
         if let Some(value) = value.filter(|_| on) {
             set.push(format!("dummy = {value:?}\ndelta_dummy = {:?}", delta.unwrap_or(0.0)));
         }
@@ -235,7 +225,13 @@ impl Found {
                     set.push("errors = \"poisson\"".into());
                 }
             }
-            Some(model @ ("poisson" | "azimuthal" | "hybrid")) => set.push(format!("errors = {model:?}")),
+            Some(model @ ("poisson" | "azimuthal" | "hybrid" | "variance")) => {
+                set.push(format!("errors = {model:?}"));
+                if model == "variance" {
+                    self.notes
+                        .push("`error_model` is `variance`: wire an image of variances as `variance`".into());
+                }
+            }
             Some(other) => self.notes.push(format!("not taken: `error_model` = {other}")),
         }
         let robust = self.get("integrator_method").or(self.get("integrator_name"));
@@ -260,6 +256,60 @@ impl Found {
                 set.push(format!("quantiles = [{low:?}, {high:?}]"));
             }
             _ => (),
+        }
+        Ok(())
+    }
+
+    /// Limits, in pairs of keys with a switch or as lists.
+    fn ranges(&mut self, set: &mut Vec<String>) -> Result<()> {
+        for (names, name) in [(&["radial"][..], "radial_range"), (&["azimuth", "azimuthal"], "azimuth_range")]
+        {
+            let (mut on, mut limits) = (None, [None, None]);
+            for of in names {
+                on = on.or(self.get(&format!("do_{of}_range")));
+                for (limit, end) in limits.iter_mut().zip(["min", "max"]) {
+                    *limit = limit.or(self.number(&format!("{of}_range_{end}"))?);
+                }
+            }
+            // Newer programs write both in one list and know no switch.
+            if let Some(Value::Array(pair)) = self.get(name)
+                && let [low, high] = &pair[..]
+            {
+                limits = [low.as_f64(), high.as_f64()];
+                on = on.or(Some(true.into()));
+            }
+            if !on.is_some_and(|v| v == true || v == 1) {
+                continue;
+            }
+            match limits {
+                [Some(low), Some(high)] => set.push(format!("{name} = [{low:?}, {high:?}]")),
+                _ => self
+                    .notes
+                    .push(format!("`{name}` is asked for, but a limit is missing: the whole range is taken")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The factor of polarisation: a number, or a pair with the turn of its axis in radians.
+    fn polarisation(&mut self, set: &mut Vec<String>) -> Result<()> {
+        let on = self.get("do_polarization").is_none_or(|v| v == true || v == 1);
+        let pair = self.get("polarization_description").or_else(|| {
+            self.all
+                .get("polarization_factor")
+                .is_some_and(Value::is_array)
+                .then(|| self.get("polarization_factor"))?
+        });
+        let [factor, turn] = match pair {
+            Some(Value::Array(pair)) => [0, 1].map(|k| pair.get(k).and_then(Value::as_f64)),
+            Some(Value::Object(pair)) => ["factor", "offset"].map(|k| pair.get(k).and_then(Value::as_f64)),
+            _ => [self.number("polarization_factor")?, self.number("polarization_offset")?],
+        };
+        if let Some(factor) = factor.filter(|_| on) {
+            set.push(format!("polarisation = {factor:?}"));
+            if let Some(turn) = turn.filter(|t| *t != 0.0) {
+                set.push(format!("polarisation_turn = {:?}", turn.to_degrees()));
+            }
         }
         Ok(())
     }
@@ -336,6 +386,32 @@ mod tests {
         assert_eq!(made.notes, ["not taken: `mystery` = 7"]);
     }
 
+    // Version 5 of pyFAI 2026.9, as its `WorkerConfig.save` writes it: lists in place of pairs, and no switches.
+    #[test]
+    fn new_configurations_have_no_switches() {
+        let new = r#"{"application": "worker", "version": 5, "nbpt_rad": 500, "nbpt_azim": 1, "unit": "q_nm^-1",
+            "poni": {"poni_version": 2.1, "dist": 0.2, "poni1": 0.06, "poni2": 0.03, "rot1": 0, "rot2": 0, "rot3": 0,
+                "detector": "Pilatus300k", "detector_config": {"orientation": 3}, "wavelength": 5e-11},
+            "chi_discontinuity_at_0": true, "polarization_description": [0.95, 0.5], "normalization_factor": 1.0,
+            "val_dummy": -1.0, "delta_dummy": null, "correct_solid_angle": false, "dark_current": null,
+            "flat_field": null, "mask_file": null, "error_model": "poisson", "method": ["bbox", "csr", "cython"],
+            "opencl_device": null, "azimuth_range": [-30, 60], "radial_range": null, "integrator_class": "AzimuthalIntegrator",
+            "integrator_method": "sigma_clip_ng", "extra_options": {"thres": 3, "max_iter": 4}, "monitor_name": null,
+            "shape": [619, 487]}"#;
+        let made = recipe(new, "a.cbf").unwrap();
+        assert!(made.notes.is_empty(), "{:?}", made.notes);
+        let table: toml::Table = made.recipe.parse().unwrap();
+        let set = &table["stage"]["result"]["set"];
+        assert_eq!((set["polarisation"].as_float(), set["dummy"].as_float()), (Some(0.95), Some(-1.0)));
+        assert!((set["polarisation_turn"].as_float().unwrap() - 28.647_889_756_541_16).abs() < 1e-12);
+        assert_eq!((set["solid_angle"].as_bool(), set["cut_at_zero"].as_bool()), (Some(false), Some(true)));
+        let range: Vec<_> =
+            set["azimuth_range"].as_array().unwrap().iter().filter_map(toml::Value::as_float).collect();
+        assert_eq!(range, [-30.0, 60.0]);
+        assert_eq!(set["clip"]["rounds"].as_integer(), Some(4));
+        assert!(set.get("radial_range").is_none());
+    }
+
     #[test]
     fn old_configurations_have_the_geometry_inside() {
         let old = r#"{"poni1": 0.01, "poni2": 0.02, "dist": "0.1", "rot1": 0, "rot2": 0, "rot3": 0, "detector": "Eiger4M",
@@ -344,6 +420,7 @@ mod tests {
         assert!(made.recipe.contains("integrate2d") && made.recipe.contains("azimuthal_bins = 36"));
         assert!(made.recipe.contains("splitting = \"full\"") && made.recipe.contains("cbf.sequence"));
         assert!(made.notes.is_empty(), "{:?}", made.notes);
+        assert!(made.recipe.contains("dark_variance = false"));
         assert!(recipe("[1]", "a.cbf").is_err() && recipe("{}", "a.cbf").is_err());
     }
 }

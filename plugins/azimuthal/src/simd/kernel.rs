@@ -1,6 +1,7 @@
 //! The loop over runs: read eight pixels, multiply them by their shares, keep the sums until the bin changes.
 
 use crate::pixel::{Dummy, Pixel};
+use crate::simd::ahead::Ahead;
 use crate::simd::pack::{Class, Frame, LANES, Lost, Packed, Tile, WIDEST};
 
 /// What the loop works on.
@@ -84,14 +85,26 @@ unsafe fn middle<T: Pixel, const KINDS: usize>(p: &Packed, dummy: Option<Dummy>,
 
 #[inline(always)]
 fn any<T: Pixel, const KINDS: usize>(packed: &Packed, dummy: Option<Dummy>, jobs: &mut [Job<T, KINDS>]) {
-    for tile in &packed.tiles {
-        for job in jobs.iter_mut() {
+    if let (Some(tile), Some(job)) = (packed.tiles.first(), jobs.first()) {
+        Ahead::new(&job.frame.pixels[tile.pixels.clone()]).step(usize::MAX / 2);
+    }
+    for (k, tile) in packed.tiles.iter().enumerate() {
+        for j in 0..jobs.len() {
+            // The same tile of the next frame, and behind the last frame the next tile of the first.
+            let next = match jobs.get(j + 1) {
+                Some(job) => &job.frame.pixels[tile.pixels.clone()],
+                None => packed.tiles.get(k + 1).map_or(&[][..], |t| &jobs[0].frame.pixels[t.pixels.clone()]),
+            };
+            let mut ahead = Ahead::new(next);
             for class in &tile.classes {
-                match class.half {
-                    0 => runs::<T, KINDS, 0>(packed, tile, class, dummy, job),
-                    1 => runs::<T, KINDS, 1>(packed, tile, class, dummy, job),
-                    2 => runs::<T, KINDS, 2>(packed, tile, class, dummy, job),
-                    _ => runs::<T, KINDS, WIDEST>(packed, tile, class, dummy, job),
+                let of = (packed, tile, class);
+                let job = &mut jobs[j];
+                match (class.below, class.above) {
+                    (0, 0) => runs::<T, KINDS, 0, 0>(of, dummy, job, &mut ahead),
+                    (0, 1) => runs::<T, KINDS, 0, 1>(of, dummy, job, &mut ahead),
+                    (1, 1) => runs::<T, KINDS, 1, 1>(of, dummy, job, &mut ahead),
+                    (2, 2) => runs::<T, KINDS, 2, 2>(of, dummy, job, &mut ahead),
+                    _ => runs::<T, KINDS, WIDEST, WIDEST>(of, dummy, job, &mut ahead),
                 }
             }
         }
@@ -99,10 +112,10 @@ fn any<T: Pixel, const KINDS: usize>(packed: &Packed, dummy: Option<Dummy>, jobs
 }
 
 /// Sums of a run: of all shares of a pixel together, of its bins below the middle one, and of those above.
-struct Open<const KINDS: usize, const H: usize> {
+struct Open<const KINDS: usize, const B: usize, const A: usize> {
     all: [[f64; LANES]; KINDS],
-    below: [[[f64; LANES]; H]; KINDS],
-    above: [[[f64; LANES]; H]; KINDS],
+    below: [[[f64; LANES]; B]; KINDS],
+    above: [[[f64; LANES]; A]; KINDS],
 }
 
 /// The pixels of a tile and what marks them as invalid.
@@ -114,16 +127,15 @@ struct Source<'a, T> {
 }
 
 #[inline(always)]
-fn runs<T: Pixel, const KINDS: usize, const H: usize>(
-    packed: &Packed,
-    tile: &Tile,
-    class: &Class,
+fn runs<T: Pixel, const KINDS: usize, const B: usize, const A: usize>(
+    (packed, tile, class): (&Packed, &Tile, &Class),
     dummy: Option<Dummy>,
     job: &mut Job<T, KINDS>,
+    ahead: &mut Ahead,
 ) {
     // A width of its own up to two on either side; else it is at most what the loop was made for.
-    let half = if H <= 2 { H } else { class.half };
-    let stride = 2 * half * LANES;
+    let (below, above) = if B <= 2 { (B, A) } else { (class.below, class.above) };
+    let stride = (below + above) * LANES;
     let (mut index, mut share) = (class.index, class.share);
     let source = Source {
         pixels: &job.frame.pixels[tile.pixels.clone()],
@@ -137,73 +149,79 @@ fn runs<T: Pixel, const KINDS: usize, const H: usize>(
         let groups = full + usize::from(rest > 0);
         let places = packed.index[index..index + groups * LANES].as_chunks::<LANES>().0;
         let shares = &packed.share[share..share + groups * stride];
-        let mut open = Open::<KINDS, H> {
+        let mut open = Open::<KINDS, B, A> {
             all: [[0.0; LANES]; KINDS],
-            below: [[[0.0; LANES]; H]; KINDS],
-            above: [[[0.0; LANES]; H]; KINDS],
+            below: [[[0.0; LANES]; B]; KINDS],
+            above: [[[0.0; LANES]; A]; KINDS],
         };
         let of = |group: usize| shares[group * stride..(group + 1) * stride].as_chunks::<LANES>().0;
         let lost = |group: usize| {
             let share = (share + group * stride) as u32;
-            Lost { pixel: 0, bin: run.bin, half: half as u32, share }
+            Lost { pixel: 0, bin: run.bin, sides: [below as u16, above as u16], share }
         };
         for (group, places) in places[..full].iter().enumerate() {
-            one(&source, places, of(group), LANES, &mut open, || lost(group), &mut job.lost);
+            one(&source, places, (of(group), below), LANES, &mut open, || lost(group), &mut job.lost);
         }
         if rest > 0 {
-            one(&source, &places[full], of(full), rest, &mut open, || lost(full), &mut job.lost);
+            one(&source, &places[full], (of(full), below), rest, &mut open, || lost(full), &mut job.lost);
         }
+        ahead.step(count * size_of::<T>());
         (index, share) = (index + groups * LANES, share + groups * stride);
         let bin = run.bin as usize + WIDEST;
         for kind in 0..KINDS {
             let mut centre = open.all[kind];
-            for j in 0..half {
-                for (lane, centre) in centre.iter_mut().enumerate() {
-                    let (low, high) = (open.below[kind][j][lane], open.above[kind][j][lane]);
+            let sides = open.below[kind][..below].iter().enumerate().map(|(j, sums)| (bin - 1 - j, sums));
+            let sides = sides
+                .chain(open.above[kind][..above].iter().enumerate().map(|(j, sums)| (bin + 1 + j, sums)));
+            for (bin, sums) in sides {
+                for lane in 0..LANES {
                     // The middle bin has what the others leave; of squares of shares it has its own sum.
                     if kind == 0 {
-                        *centre -= low + high;
+                        centre[lane] -= sums[lane];
                     }
-                    job.bins[bin - 1 - j][kind][lane] += low;
-                    job.bins[bin + 1 + j][kind][lane] += high;
+                    job.bins[bin][kind][lane] += sums[lane];
                 }
             }
-            (0..LANES).for_each(|lane| job.bins[bin][kind][lane] += centre[lane]);
+            for (sum, centre) in job.bins[bin][kind].iter_mut().zip(centre) {
+                *sum += centre;
+            }
         }
     }
 }
 
 /// Adds a group of pixels, of which the first `valid` count.
 #[inline(always)]
-fn one<T: Pixel, const KINDS: usize, const H: usize>(
+fn one<T: Pixel, const KINDS: usize, const B: usize, const A: usize>(
     source: &Source<T>,
     places: &[u16; LANES],
-    shares: &[[f32; LANES]],
+    (shares, below): (&[[f32; LANES]], usize),
     valid: usize,
-    open: &mut Open<KINDS, H>,
+    open: &mut Open<KINDS, B, A>,
     describe: impl Fn() -> Lost,
     lost: &mut Vec<Lost>,
 ) {
     // Arrays go in and out of calls by value: as references they would live in memory, written lane by lane and read
     // as a whole, which stalls.
-    // SAFETY: places were made within the tile, whose pixels these are.
-    let mut value = places.map(|at| unsafe { source.pixels.get_unchecked(usize::from(at)) }.value());
+    let mut value = pick(source.pixels, places).map(T::value);
     let mut spread = [0f32; LANES];
     if KINDS == 2 {
         match source.variance {
             Some(variance) => {
-                // SAFETY: the image of variances has as many pixels.
-                spread = places.map(|at| unsafe { *variance.get_unchecked(usize::from(at)) });
+                spread = pick(variance, places);
             }
             None => spread = value.map(|v| v.max(1.0)),
         }
     }
     let mut bad = false;
     if let Some(dummy) = source.dummy {
-        (0..LANES).for_each(|lane| bad |= dummy.marks(value[lane]));
+        for value in value {
+            bad |= dummy.marks(value);
+        }
     }
     if T::FLOAT {
-        (0..LANES).for_each(|lane| bad |= !value[lane].is_finite());
+        for value in value {
+            bad |= !value.is_finite();
+        }
     }
     if bad {
         let of = (source.dummy, source.start, valid, describe());
@@ -216,24 +234,48 @@ fn one<T: Pixel, const KINDS: usize, const H: usize>(
     }
     let (value, spread) = (value.map(f64::from), spread.map(f64::from));
     let mut rest = [1f64; LANES];
-    let half = if H <= 2 { H } else { shares.len() / 2 };
-    for j in 0..half {
-        let (below, above) = (shares[j], shares[half + j]);
-        for lane in 0..LANES {
-            let (low, high) = (f64::from(below[lane]), f64::from(above[lane]));
-            open.below[0][j][lane] += low * value[lane];
-            open.above[0][j][lane] += high * value[lane];
-            if KINDS == 2 {
-                open.below[1][j][lane] += low * low * spread[lane];
-                open.above[1][j][lane] += high * high * spread[lane];
-                rest[lane] -= low + high;
-            }
-        }
-    }
+    let (below, above) = shares.split_at(below);
+    side(below, &value, &spread, &mut open.below, &mut rest);
+    side(above, &value, &spread, &mut open.above, &mut rest);
     for lane in 0..LANES {
         open.all[0][lane] += value[lane];
         if KINDS == 2 {
             open.all[1][lane] += rest[lane] * rest[lane] * spread[lane];
+        }
+    }
+}
+
+/// The pixels of a tile at some places.
+#[inline(always)]
+fn pick<V: Copy>(tile: &[V], places: &[u16; LANES]) -> [V; LANES] {
+    let at = |lane: usize| {
+        // One load each: the processors' own instruction for all eight takes five times as long as these together, and
+        // without `volatile` that is what is made of them.
+        // SAFETY: places were made within the tile, whose values these are.
+        unsafe { tile.as_ptr().add(usize::from(places[lane])).read_volatile() }
+    };
+    [at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)]
+}
+
+/// Adds the shares on one side of the middle bin.
+#[inline(always)]
+fn side<const KINDS: usize, const H: usize>(
+    shares: &[[f32; LANES]],
+    value: &[f64; LANES],
+    spread: &[f64; LANES],
+    sums: &mut [[[f64; LANES]; H]; KINDS],
+    rest: &mut [f64; LANES],
+) {
+    // The length is known where there are few.
+    let n = if H <= 2 { H } else { shares.len() };
+    for (j, shares) in shares[..n].iter().enumerate() {
+        for lane in 0..LANES {
+            let share = f64::from(shares[lane]);
+            sums[0][j][lane] += share * value[lane];
+            if KINDS == 2 {
+                sums[1][j][lane] += share * share * spread[lane];
+                rest[lane] -= share;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A matrix laid out for frames that stream past: groups of eight pixels of a tile that share their middle bin.
 //!
 //! The shares of a pixel sum to one, so that of its middle bin need not be kept: a pixel is its place in the tile and the
-//! shares of the bins on either side. Pixels of a run go to the same bins, whose sums stay in registers until it ends.
+//! shares of the bins below and above. Pixels of a run go to the same bins, whose sums stay in registers until it ends.
 
 use std::ops::Range;
 
@@ -22,6 +22,10 @@ const TILE: usize = 1 << 16;
 
 /// Bins on either side of the middle one at most; matrices with wider pixels are summed one by one elsewhere.
 pub(super) const WIDEST: usize = 6;
+
+/// Bins below and above the middle one, by class.
+pub(super) const CLASSES: [(usize, usize); WIDEST + 2] =
+    [(0, 0), (0, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)];
 
 /// How far the shares of a pixel may be from one: they are rounded to single precision.
 const WHOLE: f64 = 2e-6;
@@ -62,9 +66,10 @@ pub(super) struct Tile {
     pub(super) classes: Vec<Class>,
 }
 
-/// Pixels of a tile with as many bins on either side of the middle one.
+/// Pixels of a tile with as many bins below and above the middle one.
 pub(super) struct Class {
-    pub(super) half: usize,
+    pub(super) below: usize,
+    pub(super) above: usize,
     pub(super) runs: Range<usize>,
     /// Where their places begin.
     pub(super) index: usize,
@@ -85,20 +90,58 @@ pub(super) struct Lost {
     pub(super) pixel: u32,
     /// Its middle bin.
     pub(super) bin: u32,
-    /// Its bins on either side.
-    pub(super) half: u32,
+    /// Its bins below and above that.
+    pub(super) sides: [u16; 2],
     /// Where its first share stands; the next is a group further.
     pub(super) share: u32,
 }
 
-/// The middle of a pixel's bins, the one whose share is not kept, and how many bins are on either side at most.
+/// The middle of a pixel's bins, the one whose share is not kept, and its class; none if it has too many bins.
 ///
 /// Bins that a pixel covers from end to end have a large share; what is left of one is what rounding leaves of a small one.
-fn middle(shares: &[f32]) -> (usize, usize) {
+/// Of two bins the lower one is the middle unless its share is small, so that one share is kept for most of them.
+fn middle(shares: &[f32]) -> Option<(usize, usize)> {
+    match shares {
+        [_] => return Some((0, 0)),
+        [low, _] if *low >= 0.25 => return Some((0, 1)),
+        _ => (),
+    }
     let largest = shares.iter().enumerate().fold(0, |l, (k, s)| if *s > shares[l] { k } else { l });
     let centre = shares.len() / 2;
     let middle = if shares.len() > 2 && shares[centre] > 0.1 * shares[largest] { centre } else { largest };
-    (middle, middle.max(shares.len() - 1 - middle))
+    let half = middle.max(shares.len() - 1 - middle);
+    (half <= WIDEST).then_some((middle, half + 1))
+}
+
+/// What a bin has when every pixel is valid.
+#[derive(Clone, Copy, Default)]
+struct Bin {
+    norm: f64,
+    norm2: f64,
+    count: f64,
+    dark: f64,
+    entries: u32,
+}
+
+/// Adds a pixel to what the bins of whole frames have.
+#[inline(always)]
+fn weigh(sums: &mut [Bin], [norm, dark]: [f64; 2], bins: &[u32], shares: &[f32], centre: usize) {
+    let mut enter = |k: u32, c: f64| {
+        let bin = &mut sums[k as usize];
+        bin.norm += c * norm;
+        bin.norm2 += (c * norm) * (c * norm);
+        bin.count += c;
+        bin.dark += c * dark;
+        bin.entries += u32::from(c != 0.0);
+    };
+    let mut rest = 1.0;
+    for (j, (bin, share)) in bins.iter().zip(shares).enumerate() {
+        if j != centre {
+            rest -= f64::from(*share);
+            enter(*bin, f64::from(*share));
+        }
+    }
+    enter(bins[centre], rest);
 }
 
 impl Packed {
@@ -119,9 +162,10 @@ impl Packed {
             dark: fixed.dark.as_ref().map(|_| vec![0.0; matrix.bins]),
             pixels,
         };
+        let mut sums = vec![Bin::default(); matrix.bins];
         // The class and middle bin of each pixel of a tile, and how many there are of each.
         let mut places: Vec<(u16, u32)> = vec![];
-        let mut counts = vec![0u32; matrix.bins * (WIDEST + 1)];
+        let mut counts = vec![0u32; matrix.bins * CLASSES.len()];
         for start in (0..pixels).step_by(TILE) {
             let tile = start..pixels.min(start + TILE);
             places.clear();
@@ -130,54 +174,41 @@ impl Packed {
                 if bins.is_empty() || fixed.norm[pixel] == 0.0 {
                     continue;
                 }
-                let (centre, half) = middle(shares);
+                let (centre, class) = middle(shares)?;
                 let straight = bins.iter().enumerate().all(|(k, bin)| *bin == bins[0] + k as u32);
                 let sum: f64 = shares.iter().map(|s| f64::from(*s)).sum();
-                if half > WIDEST || !straight || (sum - 1.0).abs() > WHOLE {
+                if !straight || (sum - 1.0).abs() > WHOLE {
                     return None;
                 }
-                let key = half * matrix.bins + bins[centre] as usize;
+                let key = class * matrix.bins + bins[centre] as usize;
                 counts[key] += 1;
                 places.push(((pixel - start) as u16, key as u32));
-                packed.weigh(fixed, pixel, bins, shares, centre);
+                let dark = fixed.dark.as_ref().map_or(0.0, |dark| f64::from(dark[pixel]));
+                weigh(&mut sums, [f64::from(fixed.norm[pixel]), dark], bins, shares, centre);
             }
             packed.put(matrix, tile, &places, &mut counts);
         }
-        // Where most groups are not full, as of maps, the plain way is faster and takes less.
-        let counted: usize = packed.runs.iter().map(|r| r.count as usize).sum();
-        (packed.index.len() <= 2 * counted + LANES * (WIDEST + 1) * matrix.bins.min(pixels)).then_some(packed)
-    }
-
-    /// Adds a pixel to what the sums of whole frames are.
-    fn weigh(&mut self, fixed: &Fixed, pixel: usize, bins: &[u32], shares: &[f32], centre: usize) {
-        let norm = f64::from(fixed.norm[pixel]);
-        let mut rest = 1.0;
-        for (j, (bin, share)) in bins.iter().zip(shares).enumerate() {
-            if j != centre {
-                rest -= f64::from(*share);
-                self.enter(fixed, *bin as usize, f64::from(*share), norm, pixel);
+        for (k, bin) in sums.iter().enumerate() {
+            (packed.whole.norm[k], packed.whole.norm2[k]) = (bin.norm, bin.norm2);
+            (packed.whole.count[k], packed.entries[k]) = (bin.count, bin.entries);
+            if let Some(dark) = &mut packed.dark {
+                dark[k] = bin.dark;
             }
         }
-        self.enter(fixed, bins[centre] as usize, rest, norm, pixel);
-    }
-
-    fn enter(&mut self, fixed: &Fixed, k: usize, c: f64, norm: f64, pixel: usize) {
-        self.whole.norm[k] += c * norm;
-        self.whole.norm2[k] += (c * norm) * (c * norm);
-        self.whole.count[k] += c;
-        self.entries[k] += u32::from(c != 0.0);
-        if let (Some(sums), Some(dark)) = (&mut self.dark, &fixed.dark) {
-            sums[k] += c * f64::from(dark[pixel]);
-        }
+        // Where most groups are not full, as of maps, the plain way is faster and takes less.
+        let counted: usize = packed.runs.iter().map(|r| r.count as usize).sum();
+        (packed.index.len() <= 2 * counted + LANES * CLASSES.len() * matrix.bins.min(pixels))
+            .then_some(packed)
     }
 
     /// Adds a tile; `counts` are zeros again behind it.
     fn put(&mut self, matrix: &Matrix, tile: Range<usize>, places: &[(u16, u32)], counts: &mut [u32]) {
         let mut classes = vec![];
-        let mut bases = [(0, 0); WIDEST + 1];
+        let mut bases = [(0, 0); CLASSES.len()];
         let (mut index, mut share) = (self.index.len(), self.share.len());
-        for (half, counts) in counts.chunks_exact_mut(self.bins.max(1)).enumerate() {
-            let class = Class { half, runs: self.runs.len()..self.runs.len(), index, share };
+        for (number, counts) in counts.chunks_exact_mut(self.bins.max(1)).enumerate() {
+            let (below, above) = CLASSES[number];
+            let class = Class { below, above, runs: self.runs.len()..self.runs.len(), index, share };
             for (bin, count) in counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
                 self.runs.push(Run { bin: bin as u32, count: *count });
                 // From here on it says where the next pixel of the run goes.
@@ -185,8 +216,8 @@ impl Packed {
                 index += (*count as usize).next_multiple_of(LANES);
                 *count = first;
             }
-            share = class.share + 2 * half * (index - class.index);
-            bases[half] = (class.index, class.share);
+            share = class.share + (below + above) * (index - class.index);
+            bases[number] = (class.index, class.share);
             if self.runs.len() > class.runs.start {
                 classes.push(Class { runs: class.runs.start..self.runs.len(), ..class });
             }
@@ -194,19 +225,20 @@ impl Packed {
         self.index.resize(index, 0);
         self.share.resize(share, 0.0);
         for (place, key) in places {
-            let (half, bin) = (*key as usize / self.bins, *key as usize % self.bins);
+            let (class, bin) = (*key as usize / self.bins, *key as usize % self.bins);
+            let (below, above) = CLASSES[class];
             let at = counts[*key as usize] as usize;
             counts[*key as usize] += 1;
             self.index[at] = *place;
             let (bins, shares) = matrix.of(tile.start + usize::from(*place));
-            let (first, base) = bases[half];
+            let (first, base) = bases[class];
             let (group, lane) = ((at - first) / LANES, (at - first) % LANES);
-            let base = base + group * 2 * half * LANES + lane;
+            let base = base + group * (below + above) * LANES + lane;
             for (share, other) in shares.iter().zip(bins) {
                 let row = match (*other as usize).cmp(&bin) {
                     std::cmp::Ordering::Less => bin - *other as usize - 1,
                     std::cmp::Ordering::Equal => continue,
-                    std::cmp::Ordering::Greater => half + *other as usize - bin - 1,
+                    std::cmp::Ordering::Greater => below + *other as usize - bin - 1,
                 };
                 self.share[base + row * LANES] = *share;
             }
@@ -255,7 +287,8 @@ impl Packed {
         }
         let mut entries = self.entries.clone();
         for one in lost {
-            let (pixel, bin, half) = (one.pixel as usize, one.bin as usize, one.half as usize);
+            let (pixel, bin) = (one.pixel as usize, one.bin as usize);
+            let [below, above] = one.sides.map(usize::from);
             let norm = f64::from(fixed.norm[pixel]);
             let dark = fixed.dark.as_ref().map_or(0.0, |dark| f64::from(dark[pixel]));
             let mut rest = 1.0;
@@ -266,11 +299,11 @@ impl Packed {
                 sums.signal[k] += c * dark;
                 entries[k] -= 1;
             };
-            for row in 0..2 * half {
+            for row in 0..below + above {
                 let c = f64::from(self.share[one.share as usize + row * LANES]);
                 if c != 0.0 {
                     rest -= c;
-                    drop(if row < half { bin - 1 - row } else { bin + 1 + row - half }, c);
+                    drop(if row < below { bin - 1 - row } else { bin + 1 + row - below }, c);
                 }
             }
             if rest != 0.0 {

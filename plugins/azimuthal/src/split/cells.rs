@@ -26,8 +26,8 @@ pub(super) fn boxes(pixels: &Pixels, radial: &Axis, chi: &Axis) -> Matrix {
     let mut matrix = Matrix::new(radial.n * chi.n, pixels.mask.len());
     for (pixel, mask) in pixels.mask.iter().enumerate() {
         if *mask == 0 {
-            let (low, high) = pixels.places.stretch(pixel, pixels.columns, false);
-            let (from, to) = pixels.places.stretch(pixel, pixels.columns, true);
+            let (low, high) = pixels.places.stretch(pixel, false);
+            let (from, to) = pixels.places.stretch(pixel, true);
             // What reaches over the cut or the range is credited to the border.
             if let (Some(across), Some(around)) = (Spread::new(radial, low, high), Spread::new(chi, from, to))
             {

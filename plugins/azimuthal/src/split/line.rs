@@ -34,12 +34,12 @@ pub(super) fn boxes(pixels: &Pixels, radial: &Axis) -> Matrix {
         let kept = || match pixels.sector {
             None => true,
             Some([low, high]) => {
-                let (from, to) = pixels.places.stretch(pixel, pixels.columns, true);
+                let (from, to) = pixels.places.stretch(pixel, true);
                 to >= low && from <= high
             }
         };
         if *mask == 0 && kept() {
-            let (low, high) = pixels.places.stretch(pixel, pixels.columns, false);
+            let (low, high) = pixels.places.stretch(pixel, false);
             if let Some(spread) = Spread::new(radial, low, high) {
                 spread.each(|bin, share| matrix.put(bin, share));
             }

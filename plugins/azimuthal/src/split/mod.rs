@@ -3,6 +3,7 @@
 mod cells;
 mod line;
 mod outline;
+mod strip;
 
 use std::f64::consts::PI;
 
@@ -101,18 +102,37 @@ impl Known {
         })
     }
 
-    /// The stretch of a pixel along the radius (`chi` false) or the azimuth.
-    fn stretch(&self, pixel: usize, columns: usize, chi: bool) -> (f64, f64) {
-        if let Some(corners) = &self.corners {
-            let values = if chi { &corners.chi } else { &corners.radial };
-            let around = corners.around(pixel / columns, pixel % columns).map(|at| f64::from(values[at]));
-            let low = around.iter().copied().fold(f64::INFINITY, f64::min);
-            return (low, around.iter().copied().fold(f64::NEG_INFINITY, f64::max));
-        }
+    /// The stretch of a pixel along the radius (`chi` false) or the azimuth; not of outlines.
+    #[inline(always)]
+    fn stretch(&self, pixel: usize, chi: bool) -> (f64, f64) {
         let (centre, extent) =
             if chi { (self.azimuths[pixel], &self.spreads) } else { (self.centres[pixel], &self.extents) };
         let extent = extent.get(pixel).copied().unwrap_or(0.0);
         (centre - extent, centre + extent)
+    }
+
+    /// What the pixels that count stretch over along the radius or the azimuth.
+    fn limits(&self, mask: &[u8], columns: usize, all: bool, chi: bool) -> Limits {
+        let mut limits = Limits::NONE;
+        let Some(corners) = &self.corners else {
+            for (pixel, _) in mask.iter().enumerate().filter(|(_, m)| **m == 0 || all) {
+                let (low, high) = self.stretch(pixel, chi);
+                limits.see(low, high);
+            }
+            return limits;
+        };
+        let values = if chi { &corners.chi } else { &corners.radial };
+        let edges =
+            values.chunks_exact(corners.width).zip(values[corners.width..].chunks_exact(corners.width));
+        for (mask, (top, bottom)) in mask.chunks_exact(columns).zip(edges) {
+            for (column, _) in mask.iter().enumerate().filter(|(_, m)| **m == 0 || all) {
+                let around = [top[column], bottom[column], bottom[column + 1], top[column + 1]];
+                let low = around.iter().copied().fold(f32::INFINITY, f32::min);
+                let high = around.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                limits.see(f64::from(low), f64::from(high));
+            }
+        }
+        limits
     }
 }
 
@@ -149,11 +169,7 @@ impl Shares {
         }
         let places = Known::new(camera, binning)?;
         let limits = |chi: bool| {
-            let mut limits = Limits::NONE;
-            for (pixel, _) in mask.iter().enumerate().filter(|(_, m)| **m == 0 || binning.masked_limits) {
-                let (low, high) = places.stretch(pixel, columns, chi);
-                limits.see(low, high);
-            }
+            let limits = places.limits(mask, columns, binning.masked_limits, chi);
             limits.found().ok_or_else(|| {
                 Error::data(format!(
                     "no pixel has a finite `{}`: all are masked or none has it",

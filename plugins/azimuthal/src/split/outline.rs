@@ -6,6 +6,7 @@ use crate::axis::Axis;
 use crate::camera::TURN;
 use crate::matrix::Matrix;
 use crate::split::Pixels;
+use crate::split::strip::{Near, Strip};
 
 /// A corner: radius, then azimuth.
 type Point = [f64; 2];
@@ -41,38 +42,60 @@ impl Pixels<'_> {
 /// Curves: the share of a bin is the area of the outline within it.
 pub(super) fn lines(pixels: &Pixels, radial: &Axis) -> Matrix {
     let mut matrix = Matrix::new(radial.n, pixels.mask.len());
-    let mut areas: Vec<f64> = vec![];
+    let corners = pixels.places.corners.as_ref().expect("outlines are made with corners");
+    let (mut areas, mut strip) = (vec![], Strip::new(pixels, radial));
     let top = radial.n as f64;
     for (row, masks) in pixels.mask.chunks_exact(pixels.columns).enumerate() {
+        strip.fill(corners, row);
         for (column, mask) in masks.iter().enumerate() {
-            if *mask != 0 {
-                matrix.close();
-                continue;
-            }
-            let mut points = pixels.outline(row, column);
-            if let Some([low, high]) = pixels.sector
-                && (points.iter().all(|p| p[1] < low) || points.iter().all(|p| p[1] > high))
-            {
-                matrix.close();
-                continue;
-            }
-            let base = points[0][1];
-            points.iter_mut().for_each(|p| *p = [radial.place(p[0]), p[1] - base]);
-            let (low, high) = bounds(&points, 0);
-            // An outline without a finite place (a logarithm at the beam) is in no bin.
-            if high >= 0.0 && low < top {
-                let (first, last) = (low.max(0.0) as usize, (high as usize).min(radial.n - 1));
-                if first == last {
-                    matrix.put(first, 1.0);
-                } else {
-                    shares(&points, first, last, &mut areas);
-                    put(&mut matrix, &areas, first);
+            if *mask == 0 {
+                let Near { low, high, one, two, all, twist } = strip.near(column);
+                let bins = (high as usize).wrapping_sub(low as usize);
+                let usual = twist <= 0.0 && low >= 0.0 && high < top && bins <= 2;
+                match bins {
+                    _ if !usual || pixels.sector.is_some() => {
+                        line(pixels, radial, row, column, &mut areas, &mut matrix);
+                    }
+                    0 => matrix.put(low as usize, 1.0),
+                    1 => put(&mut matrix, &[one, all - one], low as usize),
+                    _ => put(&mut matrix, &[one, two - one, all - two], low as usize),
                 }
             }
             matrix.close();
         }
     }
     matrix
+}
+
+/// Any outline at all.
+#[inline(never)]
+fn line(
+    pixels: &Pixels,
+    radial: &Axis,
+    row: usize,
+    column: usize,
+    areas: &mut Vec<f64>,
+    matrix: &mut Matrix,
+) {
+    let mut points = pixels.outline(row, column);
+    if let Some([low, high]) = pixels.sector
+        && (points.iter().all(|p| p[1] < low) || points.iter().all(|p| p[1] > high))
+    {
+        return;
+    }
+    let base = points[0][1];
+    points.iter_mut().for_each(|p| *p = [radial.place(p[0]), p[1] - base]);
+    let (low, high) = bounds(&points, 0);
+    // An outline without a finite place (a logarithm at the beam) is in no bin.
+    if high >= 0.0 && low < radial.n as f64 {
+        let (first, last) = (low.max(0.0) as usize, (high as usize).min(radial.n - 1));
+        if first == last {
+            matrix.put(first, 1.0);
+        } else {
+            shares(&points, first, last, areas);
+            put(matrix, areas, first);
+        }
+    }
 }
 
 /// Adds areas as shares of their sum.
@@ -155,13 +178,13 @@ impl Cells {
     fn put(&mut self, matrix: &mut Matrix, points: [Point; 4], radial: &Axis, chi: &Axis) {
         let (low, high) = bounds(&points, 0);
         let (from, to) = bounds(&points, 1);
-        let outside = high < radial.lower || low > radial.upper() || to < chi.lower || from > chi.upper();
+        let outside = high < radial.lower || low > radial.end || to < chi.lower || from >= chi.upper();
         if outside || !(low.is_finite() && high.is_finite()) {
             return;
         }
         let points = points.map(|p| {
-            let x = radial.place(p[0].clamp(radial.lower, radial.upper()));
-            let y = chi.place(p[1].clamp(chi.lower, chi.upper()));
+            let x = radial.place(p[0].clamp(radial.lower, radial.end));
+            let y = chi.place(p[1].clamp(chi.lower, chi.end));
             [x.clamp(0.0, radial.n as f64), y.clamp(0.0, chi.n as f64)]
         });
         let span = |axis: usize, n: usize| {
@@ -240,7 +263,7 @@ mod tests {
             [7.31667421, 2.390913],
             [7.73786764, 2.5705283],
         ];
-        let axis = |n: usize| Axis { lower: 0.0, width: 1.0, n };
+        let axis = |n: usize| Axis { lower: 0.0, width: 1.0, n, end: n as f64 };
         let mut matrix = Matrix::new(400, 1);
         Cells::default().put(&mut matrix, points, &axis(40), &axis(10));
         matrix.close();

@@ -1,16 +1,15 @@
 //! `azimuthal.dat`: one text file for each curve.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_core::span::Ranges;
 use isard_geometry::Poni;
-use serde_json::json;
 
 use crate::stage::made::geometry;
 use crate::stage::request::Request;
+use crate::text::{self, Head};
 use crate::unit::Unit;
 
 /// Writes each curve as columns of text, with the geometry in its head.
@@ -125,16 +124,8 @@ impl Writer for Dat {
         let mut files = span.range().enumerate().map(|(k, number)| {
             let path = format!("{stem}_{number:06}.{ending}");
             let at = k * bins..(k + 1) * bins;
-            let mut text = format!("{head}# --> {path}\n");
-            let errors = if sigma.is_some() { "         sigma" } else { "" };
-            let _ = writeln!(text, "#{:>13}  {:>14}{errors}", self.unit, "I");
-            for bin in at {
-                let _ = write!(text, "{}  {}", number_of(radial[bin]), number_of(f64::from(intensity[bin])));
-                if let Some(sigma) = sigma {
-                    let _ = write!(text, "  {}", number_of(f64::from(sigma[bin])));
-                }
-                text.push('\n');
-            }
+            let errors = sigma.map(|sigma| &sigma[at.clone()]);
+            let text = text::dat(&head, &path, &self.unit, &radial[at.clone()], &intensity[at], errors);
             Ok((path, text.into_bytes()))
         });
         out.seal_all(&mut files)
@@ -155,73 +146,24 @@ impl Writer for Dat {
 }
 declare!(Writer, "azimuthal.dat", Kind::Writer, Dat);
 
-/// A number in fourteen places, six behind the point, as C prints it.
-fn number_of(value: f64) -> String {
-    if !value.is_finite() {
-        return format!("{:>14}", if value.is_nan() { "nan".into() } else { format!("{value}") });
-    }
-    let text = format!("{value:.6e}");
-    let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, power) = power.strip_prefix('-').map_or(('+', power), |p| ('-', p));
-    format!("{:>14}", format!("{digits}e{sign}{power:0>2}"))
-}
-
 impl Dat {
     /// The lines above the columns, the same for every frame.
     fn head(&self, input: &DatIn) -> Result<String> {
-        let mut head = String::new();
         let poni = input.poni.as_ref().filter(|p| **p != Value::None);
-        if poni.is_some() || self.geometry.is_some() {
-            let request = Request { geometry: self.geometry.clone(), ..Request::default() };
-            let text = geometry(&request, poni)?;
-            let poni = Poni::parse(&text).map_err(|e| Error::data(format!("the geometry: {e}")))?;
-            for line in json_of(&poni).lines() {
-                let _ = writeln!(head, "# {line}");
+        let poni = match poni.is_some() || self.geometry.is_some() {
+            true => {
+                let request = Request { geometry: self.geometry.clone(), ..Request::default() };
+                let text = geometry(&request, poni)?;
+                Some(Poni::parse(&text).map_err(|e| Error::data(format!("the geometry: {e}")))?)
             }
-        }
-        let given = |array: &Option<Array>| if array.is_some() { "provided" } else { "None" };
-        let factor = self.polarisation.map_or("None".into(), |p| p.to_string());
-        let _ = writeln!(head, "# Mask applied: {}", given(&input.mask));
-        let _ = writeln!(head, "# Dark current applied: {}", given(&input.dark));
-        let _ = writeln!(head, "# Flat field applied: {}", given(&input.flat));
-        let _ = writeln!(head, "# Polarization factor: {factor}");
-        let _ = writeln!(head, "# Normalization factor: {}", self.normalisation);
-        Ok(head)
-    }
-}
-
-/// A geometry as indented JSON.
-pub(crate) fn json_of(poni: &Poni) -> String {
-    let mut config = poni.config.clone();
-    if let Some([p1, p2]) = poni.pixel {
-        config.insert("pixel1".into(), p1.into());
-        config.insert("pixel2".into(), p2.into());
-    }
-    if let Some([rows, columns]) = poni.shape {
-        config.insert("max_shape".into(), json!([rows, columns]));
-    }
-    config.insert("orientation".into(), poni.orientation.number().into());
-    let pose = &poni.pose;
-    let value = json!({
-        "poni_version": if poni.parallax.is_some() { 3.0 } else { 2.1 },
-        "dist": pose.dist, "poni1": pose.poni1, "poni2": pose.poni2,
-        "rot1": pose.rot1, "rot2": pose.rot2, "rot3": pose.rot3,
-        "detector": poni.detector, "detector_config": config, "wavelength": poni.wavelength,
-    });
-    serde_json::to_string_pretty(&value).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // C's printf("%14.6e") of the same numbers.
-    #[test]
-    fn numbers_look_as_in_c() {
-        assert_eq!(number_of(1.0), "  1.000000e+00");
-        assert_eq!(number_of(-123456.789), " -1.234568e+05");
-        assert_eq!(number_of(2.5e-101), " 2.500000e-101");
-        assert_eq!(number_of(0.0), "  0.000000e+00");
-        assert_eq!(number_of(f64::NAN), "           nan");
+            false => None,
+        };
+        let head = Head {
+            poni: poni.as_ref(),
+            given: [&input.mask, &input.dark, &input.flat].map(Option::is_some),
+            polarisation: self.polarisation,
+            normalisation: self.normalisation,
+        };
+        Ok(head.text())
     }
 }

@@ -97,9 +97,9 @@ pub(crate) struct Request {
     pub(crate) dummy: Option<f64>,
     /// Whether a detector's own marker counts where `dummy` is not given.
     ///
-    /// pyFAI leaves it out of sigma clipping and quantile filters.
+    /// Without it as in pyFAI: yes, but not with `clip` and `quantiles`, which drop what stands out themselves.
     #[schemars(extend("x-level" = "expert"))]
-    pub(crate) own_dummy: bool,
+    pub(crate) own_dummy: Option<bool>,
     /// How far from `dummy` a pixel is still invalid.
     #[schemars(range(min = 0))]
     pub(crate) delta_dummy: f64,
@@ -112,9 +112,12 @@ pub(crate) struct Request {
     /// Otherwise each is divided by its own first, and all weigh alike.
     #[schemars(extend("x-level" = "expert"))]
     pub(crate) weighted: bool,
-    /// Whether the dark adds to the variance of counts, as in pyFAI's sparse maps.
+    /// Whether the dark adds to the variance of counts.
+    ///
+    /// Without it as in pyFAI: it does in maps without splitting or by bounding boxes, and does not in maps by outlines
+    /// and in curves. (Histograms of pyFAI never add it.)
     #[schemars(extend("x-level" = "expert"))]
-    pub(crate) dark_variance: bool,
+    pub(crate) dark_variance: Option<bool>,
     /// Limits are taken over masked pixels too, as some histograms do.
     #[schemars(extend("x-level" = "expert"))]
     pub(crate) masked_limits: bool,
@@ -151,12 +154,12 @@ impl Default for Request {
             polarisation_turn: 0.0,
             screen: None,
             dummy: None,
-            own_dummy: true,
+            own_dummy: None,
             delta_dummy: 0.0,
             normalisation: 1.0,
             empty: 0.0,
             weighted: true,
-            dark_variance: false,
+            dark_variance: None,
             masked_limits: false,
             places: Places::Usual,
             mirrored_twice: false,
@@ -292,8 +295,8 @@ impl Request {
             empty: self.empty as f32,
             robust,
             unweighted: !self.weighted,
-            dark_variance: self.dark_variance,
-            own_dummy: self.own_dummy,
+            dark_variance: self.dark_variance.unwrap_or(map && self.splitting != Splitting::Full),
+            own_dummy: self.own_dummy.unwrap_or(self.clip.is_none() && self.quantiles.is_none()),
         })
     }
 }

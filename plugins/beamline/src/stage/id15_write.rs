@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use isard_azimuthal::{Integrator, Result1};
+use isard_azimuthal::{Integrator, Result1, text};
 use isard_core::prelude::*;
 use isard_h5::{Attr, Compression, Image, Spec};
 
@@ -10,7 +10,6 @@ use super::id15::{Packing, Way};
 use crate::entry::{About, Stack, append, column, process, shown};
 use crate::frames::{Frames, h5};
 use crate::integrate::Ask;
-use crate::text::geometry;
 
 /// Which of the two plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +159,7 @@ impl Save {
             }
             let parameters = format!("{data}/parameters");
             image.nexus(&parameters, "NXcollection")?;
-            image.text(&format!("{parameters}/geometry"), &geometry(&ask.poni))?;
+            image.text(&format!("{parameters}/geometry"), &text::geometry(&ask.poni))?;
             image.text(&format!("{parameters}/poni"), &ask.poni.write(&[]))?;
             image.nexus_default(&data)
         };

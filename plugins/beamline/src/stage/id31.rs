@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use isard_azimuthal::text::{Head, dat};
 use isard_core::prelude::*;
 use isard_core::schemars;
 use isard_files::edf::Edf;
@@ -17,7 +18,6 @@ use crate::frames::{self, Frames};
 use crate::integrate::{Ask, curves, dummy, geometry, mask};
 use crate::monitor::{HC, counter, flux};
 use crate::paths::{Several, stem, write};
-use crate::text::{Head, dat};
 
 /// Integrates one image into bins of the scattering angle, as text.
 ///
@@ -132,14 +132,20 @@ impl Task for Integrate31 {
             let shown = path.display().to_string();
             let ask = &config.ask;
             let head = Head {
-                poni: &ask.poni,
-                mask: ask.mask.is_some(),
+                poni: Some(&ask.poni),
+                given: [ask.mask.is_some(), false, false],
                 polarisation: ask.polarisation,
                 normalisation: factor,
-                name: &shown,
             };
             let unit = ask.unit()?;
-            let text = dat(&head, &unit, &integrator.shares.radial_axis(&unit), &found[0].intensity, None);
+            let text = dat(
+                &head.text(),
+                &shown,
+                unit.name,
+                &integrator.shares.radial_axis(&unit),
+                &found[0].intensity,
+                None,
+            );
             write(&path, text.as_bytes())?;
             output_files.push(Value::from(shown));
         }

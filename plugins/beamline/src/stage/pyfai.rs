@@ -1,5 +1,6 @@
 //! `pyfai.integrate_simple`: one image becomes one curve.
 
+use isard_azimuthal::text::{Head, dat};
 use isard_core::prelude::*;
 use isard_core::schemars;
 
@@ -7,7 +8,6 @@ use super::{Others, example};
 use crate::frames::Frames;
 use crate::integrate::{Ask, curves, geometry};
 use crate::paths::write;
-use crate::text::{Head, dat};
 
 /// Integrates one image into 1000 bins of the scattering angle, as text.
 ///
@@ -51,10 +51,10 @@ pub(crate) fn simple(cx: &Cx, ask: &Ask, image: &str, curve: &str) -> Result<Ret
     }
     let integrator = ask.ready(cx, frames.shape, frames.dtype)?;
     let found = curves(cx, &integrator, &frames.read(cx, 0, 1)?, None, &[1.0])?;
-    let head = Head { poni: &ask.poni, mask: false, polarisation: None, normalisation: 1.0, name: curve };
+    let head = Head { poni: Some(&ask.poni), normalisation: 1.0, ..Head::default() }.text();
     let unit = ask.unit()?;
     let radial = integrator.shares.radial_axis(&unit);
-    write(curve.as_ref(), dat(&head, &unit, &radial, &found[0].intensity, None).as_bytes())?;
+    write(curve.as_ref(), dat(&head, curve, unit.name, &radial, &found[0].intensity, None).as_bytes())?;
     Ok(Returned::file(curve))
 }
 

@@ -26,6 +26,50 @@ pub(crate) fn check_beam(energy: Option<f64>, wavelength: Option<f64>, faults: &
     }
 }
 
+/// Faults of what both stages take of pixels and rings: `positive` are numbers above 0 by name.
+pub(crate) fn check_frames(
+    positive: [(&str, Option<f64>); 2],
+    skip_rings: &[usize],
+    polarisation: Option<f64>,
+    faults: &mut Faults,
+) {
+    for (name, given) in positive {
+        if let Some(found) = given.filter(|v| !(v.is_finite() && *v > 0.0)) {
+            faults.add(name, format!("found {found}, wanted more than 0"));
+        }
+    }
+    if skip_rings.contains(&0) {
+        faults.add("skip_rings", "has ring 0, wanted numbers from 1");
+    }
+    if let Some(p) = polarisation.filter(|p| !(-1.0..=1.0).contains(p)) {
+        faults.add("polarisation", format!("found {p}, wanted -1 to 1"));
+    }
+}
+
+/// Rows and columns of frames, which must be those of the frames before.
+pub(crate) fn shape_of(span: &Span, image: &Array, before: Option<[usize; 2]>) -> Result<[usize; 2]> {
+    let &[_, rows, columns] = image.shape() else {
+        let (dtype, shape) = (image.dtype(), image.shape());
+        return Err(Error::data(format!("found images of {dtype} {shape:?}, wanted frames [n y x]")));
+    };
+    match before {
+        Some([r, c]) if [r, c] != [rows, columns] => Err(Error::data(format!(
+            "{span}: found frames of {rows} x {columns}, wanted {r} x {c} as before"
+        ))),
+        _ => Ok([rows, columns]),
+    }
+}
+
+/// The bad pixels of a mask; none without one.
+pub(crate) fn bad_pixels(mask: Option<&Array>, shape: [usize; 2]) -> Result<Option<Vec<bool>>> {
+    let Some(mask) = mask else { return Ok(None) };
+    if mask.shape() != shape {
+        let found = mask.shape();
+        return Err(Error::data(format!("the mask has shape {found:?}, the frames {shape:?}")));
+    }
+    Ok(Some(mask.to_f64()?.into_iter().map(|m| m != 0.0).collect()))
+}
+
 /// The powder: a known name, or spacings in angstrom.
 pub(crate) fn powder(name: Option<&str>, spacings: &[f64]) -> Result<Calibrant> {
     if spacings.is_empty() {

@@ -3,7 +3,9 @@
 use isard_core::prelude::*;
 use isard_geometry::{Calibrant, Grid, Poni};
 
-use super::beam::{ANGSTROM, check_beam, check_powder, powder, wavelength};
+use super::beam::{
+    ANGSTROM, bad_pixels, check_beam, check_frames, check_powder, powder, shape_of, wavelength,
+};
 use super::kept;
 use super::rings;
 use crate::accumulate::Accumulator;
@@ -172,21 +174,12 @@ impl Stage for Calibrate {
     fn check(&self, faults: &mut Faults) {
         check_beam(self.energy, self.wavelength, faults);
         check_powder(self.calibrant.as_deref(), &self.spacings, faults);
-        for (name, given) in [("pixel", self.pixel), ("saturation", self.saturation)] {
-            if given.is_some_and(|v| !(v.is_finite() && v > 0.0)) {
-                faults.add(name, format!("found {}, wanted more than 0", given.unwrap_or_default()));
-            }
-        }
+        let positive = [("pixel", self.pixel), ("saturation", self.saturation)];
+        check_frames(positive, &self.skip_rings, self.polarisation, faults);
         if let Some([low, high]) = self.distance
             && !(0.0 < low && low < high && high.is_finite())
         {
             faults.add("distance", format!("found {low} and {high} mm, wanted two rising ones above 0"));
-        }
-        if self.skip_rings.contains(&0) {
-            faults.add("skip_rings", "has ring 0, wanted numbers from 1");
-        }
-        if let Some(p) = self.polarisation.filter(|p| !(-1.0..=1.0).contains(p)) {
-            faults.add("polarisation", format!("found {p}, wanted -1 to 1"));
         }
     }
 
@@ -214,22 +207,12 @@ impl Stage for Calibrate {
 
 impl Fit for Calibrate {
     fn absorb(&mut self, cx: &Cx, span: &Span, input: CalibrateIn) -> Result<()> {
-        let &[_, rows, columns] = input.image.shape() else {
-            let (dtype, shape) = (input.image.dtype(), input.image.shape());
-            return Err(Error::data(format!("found images of {dtype} {shape:?}, wanted frames [n y x]")));
-        };
+        let shape = shape_of(span, &input.image, self.work.as_ref().map(|w| w.acc.shape()))?;
         if self.work.is_none() {
-            self.work = Some(self.begin([rows, columns], &input)?);
+            self.work = Some(self.begin(shape, &input)?);
         }
         let saturation = self.saturation;
         let work = self.work.as_mut().ok_or_else(|| Error::internal("no sums after they were begun"))?;
-        let wanted = work.acc.shape();
-        if wanted != [rows, columns] {
-            let [r, c] = wanted;
-            return Err(Error::data(format!(
-                "{span}: found frames of {rows} x {columns}, wanted {r} x {c} as before"
-            )));
-        }
         work.add(cx, &input.image, saturation)
     }
 
@@ -306,12 +289,7 @@ impl Fit for Calibrate {
         if state.is_empty() {
             return Ok(());
         }
-        let number = |key: &str| {
-            let found = state.need(key)?;
-            found
-                .number()
-                .ok_or_else(|| Error::data(format!("kept `{key}` is {}, wanted a number", found.describe())))
-        };
+        let number = |key: &str| kept::number(&state, key);
         let acc = match state.need("sums")? {
             Value::Dict(sums) => kept::load_sums(sums)?,
             other => return Err(Error::data(format!("kept sums are {}, wanted a dict", other.describe()))),
@@ -338,12 +316,8 @@ impl Calibrate {
         let wavelength = one("wavelength", "energy", own, input.wavelength.map(|w| w * ANGSTROM))?;
         let pixel = one("pixel", "pixel", self.pixel.map(|p| p / 1e6), input.pixel.map(|p| p / 1e6))?;
         let mut work = self.work(shape, wavelength, pixel)?;
-        if let Some(mask) = &input.mask {
-            if mask.shape() != shape {
-                let found = mask.shape();
-                return Err(Error::data(format!("the mask has shape {found:?}, the frames {shape:?}")));
-            }
-            work.acc.mask(mask.to_f64()?.into_iter().map(|m| m != 0.0));
+        if let Some(bad) = bad_pixels(input.mask.as_ref(), shape)? {
+            work.acc.mask(bad);
         }
         Ok(work)
     }

@@ -3,7 +3,9 @@
 use isard_core::prelude::*;
 use isard_geometry::{Grid, Poni, energy_of};
 
-use super::beam::{ANGSTROM, check_beam, check_powder, powder, wavelength};
+use super::beam::{
+    ANGSTROM, bad_pixels, check_beam, check_frames, check_powder, powder, shape_of, wavelength,
+};
 use super::calibrate::{add_frames, one, told};
 use super::kept;
 use super::rings::visible_lines;
@@ -203,19 +205,10 @@ impl Stage for Distances {
     fn check(&self, faults: &mut Faults) {
         check_beam(self.energy, self.wavelength, faults);
         check_powder(self.calibrant.as_deref(), &self.spacings, faults);
-        for (name, given) in [("pixel", self.pixel), ("saturation", self.saturation)] {
-            if given.is_some_and(|v| !(v.is_finite() && v > 0.0)) {
-                faults.add(name, format!("found {}, wanted more than 0", given.unwrap_or_default()));
-            }
-        }
+        let positive = [("pixel", self.pixel), ("saturation", self.saturation)];
+        check_frames(positive, &self.skip_rings, self.polarisation, faults);
         if !(self.same.is_finite() && self.same >= 0.0) {
             faults.add("same", format!("found {}, wanted 0 or more", self.same));
-        }
-        if self.skip_rings.contains(&0) {
-            faults.add("skip_rings", "has ring 0, wanted numbers from 1");
-        }
-        if let Some(p) = self.polarisation.filter(|p| !(-1.0..=1.0).contains(p)) {
-            faults.add("polarisation", format!("found {p}, wanted -1 to 1"));
         }
     }
 
@@ -241,24 +234,14 @@ impl Stage for Distances {
 
 impl Fit for Distances {
     fn absorb(&mut self, cx: &Cx, span: &Span, input: DistancesIn) -> Result<()> {
-        let &[n, rows, columns] = input.image.shape() else {
-            let (dtype, shape) = (input.image.dtype(), input.image.shape());
-            return Err(Error::data(format!("found images of {dtype} {shape:?}, wanted frames [n y x]")));
-        };
+        let shape = shape_of(span, &input.image, self.work.as_ref().map(|w| w.setup.grid.shape))?;
         if self.work.is_none() {
-            self.work = Some(self.begin([rows, columns], &input)?);
+            self.work = Some(self.begin(shape, &input)?);
         }
         let (saturation, same) = (self.saturation, self.same / 1e3);
         let work = self.work.as_mut().ok_or_else(|| Error::internal("no sums after they were begun"))?;
-        let wanted = work.setup.grid.shape;
-        if wanted != [rows, columns] {
-            let [r, c] = wanted;
-            return Err(Error::data(format!(
-                "{span}: found frames of {rows} x {columns}, wanted {r} x {c} as before"
-            )));
-        }
         let readings = input.position.to_f64()?;
-        for (frame, reading) in readings.iter().enumerate().take(n) {
+        for (frame, reading) in readings.iter().enumerate().take(input.image.shape()[0]) {
             if !reading.is_finite() {
                 let number = span.start + frame as u64;
                 return Err(Error::data(format!("`position` of frame {number} is {reading}")));
@@ -359,25 +342,20 @@ impl Fit for Distances {
         if state.is_empty() {
             return Ok(());
         }
-        let number = |state: &Dict, key: &str| {
-            let found = state.need(key)?;
-            let error = || Error::data(format!("kept `{key}` is {}, wanted a number", found.describe()));
-            found.number().ok_or_else(error)
-        };
         let mask = kept::array(&state, "mask")?;
         let &[rows, columns] = mask.shape() else {
             return Err(Error::data(format!("a kept mask has shape {:?}", mask.shape())));
         };
         let mask = mask.as_slice::<u8>()?.iter().map(|m| *m != 0).collect();
-        let beam = [number(&state, "wavelength")?, number(&state, "pixel")?];
+        let beam = [kept::number(&state, "wavelength")?, kept::number(&state, "pixel")?];
         let mut work = self.work([rows, columns], beam, mask)?;
-        work.last = number(&state, "last")?;
+        work.last = kept::number(&state, "last")?;
         let Value::List(stops) = state.need("stops")? else {
             return Err(Error::data("kept `stops` are no list"));
         };
         for stop in stops.iter() {
             let Value::Dict(stop) = stop else { return Err(Error::data("a kept stop is no dict")) };
-            let (reading, acc) = (number(stop, "reading")?, kept::load_sums(stop)?);
+            let (reading, acc) = (kept::number(stop, "reading")?, kept::load_sums(stop)?);
             work.stops.push(Stop { reading, acc, view: None });
         }
         self.work = Some(work);
@@ -392,14 +370,8 @@ impl Distances {
         let own = wavelength(self.energy, self.wavelength);
         let wavelength = one("wavelength", "energy", own, input.wavelength.map(|w| w * ANGSTROM))?;
         let pixel = one("pixel", "pixel", self.pixel.map(|p| p / 1e6), input.pixel.map(|p| p / 1e6))?;
-        let mask = match &input.mask {
-            None => vec![false; shape[0] * shape[1]],
-            Some(mask) if mask.shape() == shape => mask.to_f64()?.into_iter().map(|m| m != 0.0).collect(),
-            Some(mask) => {
-                let found = mask.shape();
-                return Err(Error::data(format!("the mask has shape {found:?}, the frames {shape:?}")));
-            }
-        };
+        let mask =
+            bad_pixels(input.mask.as_ref(), shape)?.unwrap_or_else(|| vec![false; shape[0] * shape[1]]);
         self.work(shape, [wavelength, pixel], mask)
     }
 

@@ -82,6 +82,14 @@ pub(crate) fn load_estimate(array: &Array) -> Result<Estimate> {
     })
 }
 
+/// A number that was kept.
+pub(crate) fn number(state: &Dict, key: &str) -> Result<f64> {
+    let found = state.need(key)?;
+    found
+        .number()
+        .ok_or_else(|| Error::data(format!("kept `{key}` is {}, wanted a number", found.describe())))
+}
+
 /// An array that was kept.
 pub(crate) fn array<'a>(state: &'a Dict, key: &str) -> Result<&'a Array> {
     match state.need(key)? {

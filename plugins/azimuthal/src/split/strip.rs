@@ -1,0 +1,209 @@
+//! What most outlines of a row of pixels come to, in wide registers: they touch one, two or three bins.
+
+use crate::axis::Axis;
+use crate::camera::Corners;
+use crate::simd::{Work, widest};
+use crate::split::Pixels;
+
+/// A row of pixels.
+pub(super) struct Strip {
+    axis: Axis,
+    /// Turned around for detectors that are mirrored once.
+    sign: f64,
+    /// Places of the corners above and below, in bins.
+    top: Vec<f64>,
+    bottom: Vec<f64>,
+    /// The row that `bottom` is the upper edge of.
+    next: Option<usize>,
+    found: [Vec<f64>; 6],
+}
+
+/// One pixel of it.
+pub(super) struct Near {
+    /// Its smallest and largest place, in bins.
+    pub(super) low: f64,
+    pub(super) high: f64,
+    /// The area below the upper edge of its first bin, of its second, and all of it.
+    pub(super) one: f64,
+    pub(super) two: f64,
+    pub(super) all: f64,
+    /// Above zero if it is astride the cut.
+    pub(super) twist: f64,
+}
+
+impl Strip {
+    pub(super) fn new(pixels: &Pixels, axis: &Axis) -> Strip {
+        let n = pixels.columns;
+        Strip {
+            axis: *axis,
+            sign: if pixels.mirrored { -1.0 } else { 1.0 },
+            top: vec![0.0; n + 1],
+            bottom: vec![0.0; n + 1],
+            next: None,
+            found: std::array::from_fn(|_| vec![0.0; n]),
+        }
+    }
+
+    /// Looks at a row.
+    pub(super) fn fill(&mut self, corners: &Corners, row: usize) {
+        let at = |row: usize| row * corners.width..(row + 1) * corners.width;
+        if self.next == Some(row) {
+            std::mem::swap(&mut self.top, &mut self.bottom);
+        } else {
+            widest(Placed { axis: self.axis, from: &corners.radial[at(row)], to: &mut self.top });
+        }
+        widest(Placed { axis: self.axis, from: &corners.radial[at(row + 1)], to: &mut self.bottom });
+        self.next = Some(row + 1);
+        widest(Outlines {
+            radial: [&corners.radial[at(row)], &corners.radial[at(row + 1)]],
+            chi: [&corners.chi[at(row)], &corners.chi[at(row + 1)]],
+            places: [&self.top, &self.bottom],
+            sign: self.sign,
+            found: &mut self.found,
+        });
+    }
+
+    #[inline(always)]
+    pub(super) fn near(&self, column: usize) -> Near {
+        let [low, high, one, two, all, twist] = [0, 1, 2, 3, 4, 5].map(|k| self.found[k][column]);
+        Near { low, high, one, two, all, twist }
+    }
+}
+
+struct Placed<'a> {
+    axis: Axis,
+    from: &'a [f32],
+    to: &'a mut [f64],
+}
+
+impl Work for Placed<'_> {
+    #[inline(always)]
+    fn run(self) {
+        self.to.iter_mut().zip(self.from).for_each(|(to, from)| *to = self.axis.place(f64::from(*from)));
+    }
+}
+
+struct Outlines<'a> {
+    radial: [&'a [f32]; 2],
+    chi: [&'a [f32]; 2],
+    places: [&'a [f64]; 2],
+    sign: f64,
+    found: &'a mut [Vec<f64>; 6],
+}
+
+impl Work for Outlines<'_> {
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one index for sixteen slices")]
+    fn run(self) {
+        let [lows, highs, ones, twos, alls, twists] = self.found;
+        let n = lows.len();
+        // Slices of one length, so that no access in the loop is checked.
+        let (lows, highs) = (&mut lows[..n], &mut highs[..n]);
+        let (ones, twos) = (&mut ones[..n], &mut twos[..n]);
+        let (alls, twists) = (&mut alls[..n], &mut twists[..n]);
+        let (radial, chi) = (around(self.radial, n), around(self.chi, n));
+        let places = around(self.places, n);
+        for k in 0..n {
+            // Spelled out: what is called here is not sure to be inlined, and then the loop is none of wide registers.
+            let (ra, rb, rc, rd) = (radial[0][k], radial[1][k], radial[2][k], radial[3][k]);
+            let (ra, rb, rc, rd) = (f64::from(ra), f64::from(rb), f64::from(rc), f64::from(rd));
+            let (ta, tb, tc, td) = (chi[0][k], chi[1][k], chi[2][k], chi[3][k]);
+            let (ta, tb, tc, td) = (f64::from(ta), f64::from(tb), f64::from(tc), f64::from(td));
+            let (a, b, c, d) = (places[0][k], places[1][k], places[2][k], places[3][k]);
+            // The half belongs to the first product alone, as in `Pixels::outline`.
+            twists[k] = self.sign * (0.5 * (rc - ra) * (td - tb) - (tc - ta) * (rd - rb));
+            let low = least(least(a, b), least(c, d));
+            lows[k] = low;
+            highs[k] = most(most(a, b), most(c, d));
+            let ab = Edge::new([a, 0.0], [b, tb - ta]);
+            let bc = Edge::new([b, tb - ta], [c, tc - ta]);
+            let cd = Edge::new([c, tc - ta], [d, td - ta]);
+            let da = Edge::new([d, td - ta], [a, 0.0]);
+            let (one, two) = (low.floor() + 1.0, low.floor() + 2.0);
+            ones[k] = ab.below(one) + bc.below(one) + cd.below(one) + da.below(one);
+            twos[k] = ab.below(two) + bc.below(two) + cd.below(two) + da.below(two);
+            let top = f64::INFINITY;
+            alls[k] = ab.below(top) + bc.below(top) + cd.below(top) + da.below(top);
+        }
+    }
+}
+
+/// The corners of each pixel in turn, of the edges above and below a row.
+#[inline(always)]
+fn around<V>([top, bottom]: [&[V]; 2], n: usize) -> [&[V]; 4] {
+    [&top[..n], &bottom[..n], &bottom[1..=n], &top[1..=n]]
+}
+
+/// An edge of an outline.
+struct Edge {
+    from: f64,
+    to: f64,
+    height: f64,
+    slope: f64,
+}
+
+impl Edge {
+    #[inline(always)]
+    fn new(from: [f64; 2], to: [f64; 2]) -> Edge {
+        let width = to[0] - from[0];
+        let slope = (to[1] - from[1]) / width;
+        let slope = if width == 0.0 { 0.0 } else { slope };
+        Edge { from: from[0], to: to[0], height: from[1], slope }
+    }
+
+    /// The area under the part of it that is below a place.
+    #[inline(always)]
+    fn below(&self, place: f64) -> f64 {
+        let (from, to) = (least(self.from, place), least(self.to, place));
+        (to - from) * (self.height + self.slope * (0.5 * (from + to) - self.from))
+    }
+}
+
+/// The larger of two numbers, the second if one is none.
+#[inline(always)]
+fn most(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+/// The smaller of two numbers, the second if one is none.
+#[inline(always)]
+fn least(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::split::Known;
+
+    // By hand: bins of width 1; the square (0.5, 0) to (1.5, 1) is half in bin 0 and half in bin 1, and the next one to the
+    // right, up to 3.5, has a quarter, a half and a quarter in bins 1 to 3.
+    #[test]
+    fn areas_by_hand() {
+        let corners = Corners {
+            radial: vec![0.5, 1.5, 3.5, 0.5, 1.5, 3.5],
+            chi: vec![0.0, 0.0, 0.0, -1.0, -1.0, -1.0],
+            width: 3,
+        };
+        let none = Vec::new;
+        let places =
+            Known { centres: none(), azimuths: none(), extents: none(), spreads: none(), corners: None };
+        let pixels = Pixels {
+            places: &places,
+            mask: &[0, 0],
+            columns: 2,
+            sector: None,
+            cut_at_zero: false,
+            mirrored: false,
+        };
+        let axis = Axis { lower: 0.0, width: 1.0, n: 5, end: 5.0 };
+        let mut strip = Strip::new(&pixels, &axis);
+        strip.fill(&corners, 0);
+        let found = |k: usize| {
+            let Near { low, high, one, two, all, .. } = strip.near(k);
+            [low, high, one / all, two / all]
+        };
+        assert_eq!(found(0), [0.5, 1.5, 0.5, 1.0]);
+        assert_eq!(found(1), [1.5, 3.5, 0.25, 0.75]);
+    }
+}
