@@ -35,11 +35,13 @@ struct Row {
 }
 
 const RECORD: &str = "[stage.raw]\nuse = \"hdf5.write\"\nfrom = \"frames\"\nin = { image = \"frames.image\" }\nset = { path = \"raw.h5\" }\nrun = { lane = \"record\" }\n";
-/// As above without reading back what was written, without a journal, and neither.
+/// As above without reading back what was written, and without being a recorder: no journal either.
 const UNCHECKED: &str = "[stage.raw]\nuse = \"hdf5.write\"\nfrom = \"frames\"\nin = { image = \"frames.image\" }\nset = { path = \"raw.h5\" }\nrun = { lane = \"record\", verify = \"none\" }\n";
 const WRITE: &str = "[stage.raw]\nuse = \"hdf5.write\"\nfrom = \"frames\"\nin = { image = \"frames.image\" }\nset = { path = \"raw.h5\" }\n";
 const SUM: &str = "[stage.sum]\nuse = \"image.sum\"\nfrom = \"frames\"\n[out]\nsum = \"sum.image\"\n";
 /// Sum, a ring and the centre of mass; SCAN stands for the size of the scan.
+///
+/// No checkpoint falls into the time that is measured: it would write the maps of all points.
 const ALL: &str = "[stage.sum]\nuse = \"image.sum\"\nfrom = \"frames\"\n[stage.ring]\nuse = \"stem.detect\"\nfrom = \"frames\"\nset = { scan = SCAN, detectors = { ring = { ring = [20, 50] } } }\n\
     [stage.com]\nuse = \"stem.com\"\nfrom = \"frames\"\nset = { scan = SCAN }\n[out]\nsum = \"sum.image\"\nring = \"ring.ring\"\ncom = \"com.raw\"\n";
 
@@ -126,9 +128,9 @@ fn main() {
     };
     for row in rows().iter().filter(|r| r.what.contains(&word)) {
         let each = if row.rate > 0.0 { row.rate } else { row.guess as f64 };
-        let frames = (each * seconds) as u64;
+        let frames = (each * seconds / 100.0) as u64 * 100;
         let text = format!(
-            "isard = \"0.1\"\nname = \"bench\"\n[run]\nlimits = {{ missing = 100000000 }}\n[stage.simulator]\nuse = {:?}\n\
+            "isard = \"0.1\"\nname = \"bench\"\n[run]\ncheckpoint_s = 3600.0\nlimits = {{ missing = 100000000 }}\n[stage.simulator]\nuse = {:?}\n\
              set = {{ frames = {frames}, rate = {:?}, {} }}\n[stage.frames]\nuse = {:?}\n\
              in = {{ address = \"simulator.address\" }}\nset = {{ stall = 5.0{} }}\n{}{}",
             row.simulator,
@@ -137,7 +139,7 @@ fn main() {
             row.source,
             row.take,
             row.record,
-            row.reduce.replace("SCAN", &format!("[1, {frames}]"))
+            row.reduce.replace("SCAN", &format!("[{}, 100]", frames / 100))
         );
         print(row.what, row.rate, measured(&text, folder.path()));
     }
@@ -150,14 +152,14 @@ fn main() {
         if !what.contains(&word) {
             continue;
         }
-        let frames = (rate * seconds) as usize;
+        let frames = (rate * seconds / 100.0) as usize * 100;
         let path = folder.path().join("small.npy");
         npy(&path, [frames, y, x]);
         let run = if pace { format!("run = {{ pace = {rate:?} }}") } else { String::new() };
         let text = format!(
-            "isard = \"0.1\"\nname = \"bench\"\n[stage.frames]\nuse = \"npy.stack\"\nset = {{ path = {:?} }}\n{run}\n{}",
+            "isard = \"0.1\"\nname = \"bench\"\n[run]\ncheckpoint_s = 3600.0\n[stage.frames]\nuse = \"npy.stack\"\nset = {{ path = {:?} }}\n{run}\n{}",
             path.display().to_string(),
-            ALL.replace("SCAN", &format!("[1, {frames}]")).replace("[20, 50]", "[3, 7]")
+            ALL.replace("SCAN", &format!("[{}, 100]", frames / 100)).replace("[20, 50]", "[3, 7]")
         );
         print(what, if pace { rate } else { 0.0 }, measured(&text, folder.path()));
     }
