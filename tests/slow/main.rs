@@ -7,6 +7,7 @@ mod shared;
 mod laue;
 mod live_map;
 mod pulls;
+mod soak;
 mod template;
 
 use isard as _;

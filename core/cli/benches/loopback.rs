@@ -1,7 +1,8 @@
 //! How many frames a second come through: received, recorded, reduced, with the simulated detector on the same cores.
 //!
-//! `cargo bench -p isard --bench loopback -- [SECONDS]` prints a table. What bounds the figures is measured first: the
-//! disk, and TCP over loopback between two threads.
+//! `cargo bench -p isard --bench loopback -- [SECONDS] [WORD]` prints a table, of the rows that hold WORD. What bounds the
+//! figures is measured first: the disk, and TCP over loopback between two threads. CPU seconds are those of detector,
+//! network, receiver and stages together; `cores` is what of them ran at once.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
 use std::io::{Read, Write};
@@ -17,87 +18,150 @@ use isard_core::run::{self, Options, Out, Report};
 // Naming the library links the plugin crates.
 use isard as _;
 
+/// A detector and what is done with its frames.
+struct Row {
+    what: &'static str,
+    /// Frames a second; 0 is as fast as it goes.
+    rate: f64,
+    /// Frames for a second of work, about, where there is no rate.
+    guess: u64,
+    simulator: &'static str,
+    set: &'static str,
+    source: &'static str,
+    take: &'static str,
+    /// Further stages.
+    record: &'static str,
+    reduce: &'static str,
+}
+
+const RECORD: &str = "[stage.raw]\nuse = \"hdf5.write\"\nfrom = \"frames\"\nin = { image = \"frames.image\" }\nset = { path = \"raw.h5\" }\nrun = { lane = \"record\" }\n";
+/// As above without reading back what was written, and without being a recorder: no journal either.
+const UNCHECKED: &str = "[stage.raw]\nuse = \"hdf5.write\"\nfrom = \"frames\"\nin = { image = \"frames.image\" }\nset = { path = \"raw.h5\" }\nrun = { lane = \"record\", verify = \"none\" }\n";
+const WRITE: &str = "[stage.raw]\nuse = \"hdf5.write\"\nfrom = \"frames\"\nin = { image = \"frames.image\" }\nset = { path = \"raw.h5\" }\n";
+const SUM: &str = "[stage.sum]\nuse = \"image.sum\"\nfrom = \"frames\"\n[out]\nsum = \"sum.image\"\n";
+/// Sum, a ring and the centre of mass; SCAN stands for the size of the scan.
+///
+/// No checkpoint falls into the time that is measured: it would write the maps of all points.
+const ALL: &str = "[stage.sum]\nuse = \"image.sum\"\nfrom = \"frames\"\n[stage.ring]\nuse = \"stem.detect\"\nfrom = \"frames\"\nset = { scan = SCAN, detectors = { ring = { ring = [20, 50] } } }\n\
+    [stage.com]\nuse = \"stem.com\"\nfrom = \"frames\"\nset = { scan = SCAN }\n[out]\nsum = \"sum.image\"\nring = \"ring.ring\"\ncom = \"com.raw\"\n";
+
+const MERLIN: Row = Row {
+    what: "256 x 256 u16, Merlin, recorded and reduced",
+    rate: 2_000.0,
+    guess: 2_000,
+    simulator: "live.merlin_simulate",
+    set: "bits = 16",
+    source: "live.merlin",
+    take: "",
+    record: RECORD,
+    reduce: ALL,
+};
+const DECTRIS: Row = Row {
+    what: "256 x 256 u8, DECTRIS v2, reduced",
+    rate: 10_000.0,
+    guess: 10_000,
+    simulator: "live.dectris_simulate",
+    set: "header = \"basic\", bits = 8, packing = \"none\"",
+    source: "live.dectris",
+    take: ", late = 0.01",
+    record: "",
+    reduce: ALL,
+};
+
+fn rows() -> Vec<Row> {
+    let fast = |row: Row, what: &'static str| Row { what, rate: 0.0, ..row };
+    vec![
+        MERLIN,
+        fast(MERLIN, "the same, Merlin, as fast as it goes"),
+        Row { what: "Merlin, recorded without reading back", rate: 0.0, record: UNCHECKED, ..MERLIN },
+        Row { what: "Merlin, written without a journal", rate: 0.0, record: WRITE, ..MERLIN },
+        Row { what: "Merlin, reduced and not recorded", rate: 0.0, guess: 4_000, record: "", ..MERLIN },
+        Row {
+            what: "256 x 256 u16, DECTRIS v1 with MD5, recorded and reduced",
+            rate: 2_000.0,
+            set: "header = \"basic\", version = 1, bits = 16, packing = \"none\"",
+            take: ", late = 0.01, version = 1",
+            record: RECORD,
+            ..DECTRIS
+        },
+        DECTRIS,
+        fast(DECTRIS, "the same, DECTRIS, as fast as it goes"),
+        Row { what: "256 x 256 u8, DECTRIS v2, summed", reduce: SUM, ..DECTRIS },
+        Row {
+            what: "1024 x 1024 u16, DECTRIS v2, bslz4, summed, as fast as it goes",
+            rate: 0.0,
+            guess: 100,
+            set: "header = \"basic\", bits = 16, shape = [1024, 1024]",
+            reduce: SUM,
+            ..DECTRIS
+        },
+        Row {
+            what: "64 x 64 u8, DECTRIS v2, summed, as fast as it goes",
+            rate: 0.0,
+            guess: 40_000,
+            set: "header = \"basic\", bits = 8, shape = [64, 64], packing = \"none\"",
+            reduce: SUM,
+            ..DECTRIS
+        },
+    ]
+}
+
 fn main() {
-    let seconds: f64 = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(5.0);
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let seconds: f64 = words.iter().find_map(|a| a.parse().ok()).unwrap_or(5.0);
+    let word = words.iter().find(|a| a.parse::<f64>().is_err()).cloned().unwrap_or_default();
     let folder = tempfile::tempdir().unwrap();
-    println!("the disk writes {:.2} GB/s (256 MiB, synced)", disk(folder.path()));
+    println!("the disk writes {:.2} GB/s (1 GiB, synced)", disk(folder.path()));
     println!("loopback carries {:.2} GB/s between two threads", loopback());
-    println!("{:<58} {:>9} {:>9} {:>7} {:>7}", "", "asked/s", "given/s", "lost", "CPU s");
-    let row = |what: &str, asked: f64, report: &Report, wall: f64, cpu: f64| {
+    println!(
+        "{:<64} {:>9} {:>9} {:>7} {:>7} {:>6} {:>9}",
+        "", "asked/s", "given/s", "lost", "CPU s", "cores", "us/frame"
+    );
+    let print = |what: &str, asked: f64, (report, wall, cpu): (Report, f64, f64)| {
         let source = report.stages.iter().find(|s| s.name == "frames").unwrap();
         let ledger = source.ledger.as_ref().unwrap();
         let done = ledger.done.count();
         let lost = ledger.expected.unwrap() - done;
-        println!("{what:<58} {asked:>9.0} {:>9.0} {lost:>7} {cpu:>7.2}", done as f64 / wall);
+        let (cores, each) = (cpu / wall, cpu / done as f64 * 1e6);
+        let given = done as f64 / wall;
+        println!("{what:<64} {asked:>9.0} {given:>9.0} {lost:>7} {cpu:>7.2} {cores:>6.2} {each:>9.1}");
     };
-    let record = "[stage.raw]\nuse = \"hdf5.write\"\nfrom = \"frames\"\nin = { image = \"frames.image\" }\nset = { path = \"raw.h5\" }\nrun = { lane = \"record\" }\n";
-    for (what, rate, set, take, record) in [
-        (
-            "256 x 256 u16, v1 with MD5, recorded and summed",
-            2_000.0,
-            "version = 1, bits = 16, packing = \"none\"",
-            "version = 1",
-            record,
-        ),
-        (
-            "the same, as fast as it goes",
-            0.0,
-            "version = 1, bits = 16, packing = \"none\"",
-            "version = 1",
-            record,
-        ),
-        ("256 x 256 u8, v2, summed", 10_000.0, "bits = 8, packing = \"none\"", "", ""),
-        ("the same, as fast as it goes", 0.0, "bits = 8, packing = \"none\"", "", ""),
-        (
-            "1024 x 1024 u16, v2, bslz4, summed, as fast as it goes",
-            0.0,
-            "bits = 16, shape = [1024, 1024]",
-            "",
-            "",
-        ),
-        (
-            "64 x 64 u8, v2, summed, as fast as it goes",
-            0.0,
-            "bits = 8, shape = [64, 64], packing = \"none\"",
-            "",
-            "",
-        ),
-    ] {
-        let frames = if rate > 0.0 { (rate * seconds) as u64 } else { per_second(set) * seconds as u64 };
+    for row in rows().iter().filter(|r| r.what.contains(&word)) {
+        let each = if row.rate > 0.0 { row.rate } else { row.guess as f64 };
+        let frames = (each * seconds / 100.0) as u64 * 100;
         let text = format!(
-            "isard = \"0.1\"\nname = \"bench\"\n[run]\nlimits = {{ missing = 100000000 }}\n[stage.simulator]\nuse = \"live.dectris_simulate\"\n\
-             set = {{ frames = {frames}, rate = {rate}, header = \"basic\", {set} }}\n[stage.frames]\nuse = \"live.dectris\"\n\
-             in = {{ address = \"simulator.address\" }}\nset = {{ late = 0.01, stall = 5.0, {take} }}\n{record}\
-             [stage.sum]\nuse = \"image.sum\"\nfrom = \"frames\"\n[out]\nsum = \"sum.image\"\n"
+            "isard = \"0.1\"\nname = \"bench\"\n[run]\ncheckpoint_s = 3600.0\nlimits = {{ missing = 100000000 }}\n[stage.simulator]\nuse = {:?}\n\
+             set = {{ frames = {frames}, rate = {:?}, {} }}\n[stage.frames]\nuse = {:?}\n\
+             in = {{ address = \"simulator.address\" }}\nset = {{ stall = 5.0{} }}\n{}{}",
+            row.simulator,
+            row.rate,
+            row.set,
+            row.source,
+            row.take,
+            row.record,
+            row.reduce.replace("SCAN", &format!("[{}, 100]", frames / 100))
         );
-        let (report, wall, cpu) = measured(&text, folder.path());
-        row(what, rate, &report, wall, cpu);
+        print(row.what, row.rate, measured(&text, folder.path()));
     }
-    let frames = (100_000.0 * seconds) as usize;
-    let path = folder.path().join("small.npy");
-    npy(&path, [frames, 64, 64]);
-    for (what, pace) in [
-        ("64 x 64 u8 from a file, paced, summed", "run = { pace = 100000.0 }"),
-        ("the same, as fast as it goes", ""),
+    for (what, rate, [y, x], pace) in [
+        ("64 x 64 u8 from a file, paced, reduced", 100_000.0, [64, 64], true),
+        ("64 x 64 u8 from a file, reduced, as fast as it goes", 100_000.0, [64, 64], false),
+        ("16 x 16 u8 from a file, paced, reduced", 1_000_000.0, [16, 16], true),
+        ("16 x 16 u8 from a file, reduced, as fast as it goes", 1_000_000.0, [16, 16], false),
     ] {
+        if !what.contains(&word) {
+            continue;
+        }
+        let frames = (rate * seconds / 100.0) as usize * 100;
+        let path = folder.path().join("small.npy");
+        npy(&path, [frames, y, x]);
+        let run = if pace { format!("run = {{ pace = {rate:?} }}") } else { String::new() };
         let text = format!(
-            "isard = \"0.1\"\nname = \"bench\"\n[stage.frames]\nuse = \"npy.stack\"\nset = {{ path = {:?} }}\n{pace}\n\
-             [stage.sum]\nuse = \"image.sum\"\nfrom = \"frames\"\n[out]\nsum = \"sum.image\"\n",
-            path.display().to_string()
+            "isard = \"0.1\"\nname = \"bench\"\n[run]\ncheckpoint_s = 3600.0\n[stage.frames]\nuse = \"npy.stack\"\nset = {{ path = {:?} }}\n{run}\n{}",
+            path.display().to_string(),
+            ALL.replace("SCAN", &format!("[{}, 100]", frames / 100)).replace("[20, 50]", "[3, 7]")
         );
-        let (report, wall, cpu) = measured(&text, folder.path());
-        row(what, if pace.is_empty() { 0.0 } else { 100_000.0 }, &report, wall, cpu);
-    }
-}
-
-/// Frames for a second of work, about.
-fn per_second(set: &str) -> u64 {
-    if set.contains("1024") {
-        100
-    } else if set.contains("64, 64") {
-        20_000
-    } else {
-        3_000
+        print(what, if pace { rate } else { 0.0 }, measured(&text, folder.path()));
     }
 }
 
@@ -125,10 +189,13 @@ fn cpu() -> f64 {
 
 fn disk(folder: &Path) -> f64 {
     let (block, begun) = (vec![1u8; 16 << 20], Instant::now());
-    let mut file = std::fs::File::create(folder.join("disk")).unwrap();
-    (0..16).for_each(|_| file.write_all(&block).unwrap());
+    let path = folder.join("disk");
+    let mut file = std::fs::File::create(&path).unwrap();
+    (0..64).for_each(|_| file.write_all(&block).unwrap());
     file.sync_all().unwrap();
-    (block.len() * 16) as f64 / begun.elapsed().as_secs_f64() / 1e9
+    let seconds = begun.elapsed().as_secs_f64();
+    std::fs::remove_file(path).unwrap();
+    (block.len() * 64) as f64 / seconds / 1e9
 }
 
 fn loopback() -> f64 {

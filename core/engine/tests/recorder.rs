@@ -260,6 +260,83 @@ fn a_recording_that_loses_power_keeps_what_was_synced() {
     assert!(kept > 60 * 50, "{kept} frames were kept in all");
 }
 
+/// A recorder with a writer for each value of an axis: what was synced is in the files of its values.
+#[test]
+fn a_recorder_per_value_keeps_what_was_synced() {
+    let out = Path::new("/out");
+    // 25 frames of each of 8 values, in parts of 4; the inner axis, of which all values are open at once; and both ways
+    // with chunks that end where values do and that do not.
+    for (axes, chunk, per) in [([8, 25], 3, "y"), ([8, 25], 5, "y"), ([100, 2], 3, "x")] {
+        let text = recipe(0.0, &format!("sync_s = 0.0, per = \"{per}\""))
+            .replace("raw.txt\", records = 16", "raw_{per}.txt\", records = 4")
+            .replace("chunk = 3", &format!("chunk = {chunk}"))
+            .replace(
+                "[stage.frames]",
+                &format!(
+                    "[scan]\naxes = [{{ name = \"y\", n = {} }}, {{ name = \"x\", n = {} }}]\n[stage.frames]",
+                    axes[0], axes[1]
+                ),
+            );
+        let counting = Arc::new(FailingFiles::new(Arc::new(ForgetfulFiles::new()), Fail::Never));
+        run::run(&plan(&text), options(out, counting.clone())).unwrap();
+        let operations = counting.calls().len() as u64;
+        let begun =
+            counting.calls().iter().filter(|(op, p)| is_journal(p) && *op == store::Op::WriteNew).count();
+        // Closed values and whole parts let the journal begin anew, with one value open at a time.
+        assert!(per == "x" || begun > 12, "{begun} journals");
+        let mut dice = Dice::seeded();
+        let mut kept = 0;
+        for i in 0..24 {
+            let at = i * operations / 24 + dice.roll(operations / 24);
+            let disk = Arc::new(ForgetfulFiles::new());
+            let stopping = Arc::new(FailingFiles::new(disk.clone(), Fail::Stop(at)));
+            let _ = run::run(&plan(&text), options(out, stopping.clone()));
+            let calls = stopping.calls();
+            let synced = safe(&calls, at);
+            disk.crash(dice.roll(1 << 40));
+            let what = format!("per {per}, cut at operation {at} of {operations}");
+            if !disk.exists(&out.join("run.json")).unwrap() {
+                continue;
+            }
+            let before = store::verify(&*disk, out).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(before.is_good(), "{what}: {before}");
+            let made = run::repair(&plan(&text), options(out, disk.clone()))
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(store::verify(&*disk, out).unwrap().verdict, Verdict::Good, "{what}");
+            let blocks: u64 = made.recorders.iter().map(|r| r.blocks).sum();
+            assert!(made.whole || blocks >= synced, "{what}: {blocks} blocks, {synced} were synced");
+            kept += each_value(&*disk, out, axes, per, &what);
+        }
+        assert!(kept > 24 * 50, "{kept} frames were kept in all");
+    }
+}
+
+/// Sees that each value has its own frames from its first on; how many frames there are of all.
+fn each_value(files: &dyn Files, out: &Path, [ny, nx]: [u64; 2], per: &str, what: &str) -> u64 {
+    let (values, step) = if per == "y" { (ny, nx) } else { (nx, 1) };
+    let mut all = 0;
+    for value in 0..values {
+        let parts =
+            out.join(format!("raw_{value:0width$}.txt.parts", width = (values - 1).to_string().len()));
+        let mut own = (0..ny * nx).filter(|n| n / step % values == value);
+        for entry in files.list(&parts).unwrap_or_default() {
+            let bytes = files.read(&parts.join(&entry.name)).unwrap();
+            assert_eq!(set::fault(&bytes), None, "{what}: {}", entry.name);
+            for line in String::from_utf8(bytes).unwrap().lines().skip(1) {
+                let n = own.next().unwrap_or_else(|| panic!("{what}: value {value} has `{line}` too many"));
+                let word = line.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok());
+                assert_eq!(word, Some(n), "{what}: value {value} has `{line}`");
+                all += 1;
+            }
+        }
+    }
+    all
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.to_string_lossy().contains("/journal/")
+}
+
 /// How many blocks of the newest journal were surely on the disk when the operation `at` failed.
 fn safe(calls: &[(store::Op, PathBuf)], at: u64) -> u64 {
     let journal = |path: &Path| path.to_string_lossy().contains("/journal/");

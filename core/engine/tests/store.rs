@@ -37,7 +37,11 @@ fn go_on(folder: &Arc<Folder>, from: u64, again: bool, mut safe: impl FnMut(u64)
     for step in from..STEPS {
         let (path, bytes) = part(step);
         twice(again, || data.seal(&path, &bytes))?;
-        twice(again, || data.replace("master.dat", &master(step)))?;
+        // In one go or in pieces.
+        twice(again, || match step % 2 {
+            0 => data.replace("master.dat", &master(step)),
+            _ => data.replace_pieces("master.dat", &mut master(step).chunks(7).map(|p| Ok(p.to_vec()))),
+        })?;
         twice(again, || list.replace("list.txt", format!("{}", step / 2).as_bytes()))?;
         if step % 2 == 1 {
             let mut files = folder.commit("data");
@@ -233,6 +237,27 @@ fn a_seal_is_written_beside_synced_renamed_and_its_folder_synced() {
     folder.output("a").seal("x.dat", b"x").unwrap();
     let ops: Vec<Op> = counted.calls()[before..].iter().map(|(op, _)| *op).collect();
     assert_eq!(ops, [Op::WriteNew, Op::Sync, Op::Rename, Op::SyncDir]);
+}
+
+#[test]
+fn a_file_of_pieces_is_whole_or_the_one_before() {
+    let disk = Arc::new(ForgetfulFiles::new());
+    let folder = Folder::create(disk.clone(), Path::new(ROOT), false).unwrap();
+    let out = folder.checked("data");
+    let pieces = |n: u8| (0..n).map(|i| Ok(vec![i; 3]));
+    out.replace_pieces("a.bin", &mut pieces(4)).unwrap();
+    let whole: Vec<u8> = (0..4).flat_map(|i| [i; 3]).collect();
+    let read = || disk.read(&Path::new(ROOT).join("a.bin")).unwrap();
+    assert_eq!(read(), whole);
+    let sealed = folder.commit("data");
+    assert_eq!((sealed[0].bytes, &sealed[0].sha256), (12, &isard_core::store::sha256(&whole)));
+    // A piece that cannot be had leaves the file as it was, and nothing beside it.
+    let lost = || Err(isard_core::Error::data("the piece is gone"));
+    let error = out.replace_pieces("a.bin", &mut pieces(2).chain(std::iter::once(lost()))).unwrap_err();
+    assert!(error.to_string().contains("the piece is gone"), "{error}");
+    assert_eq!((read(), paths(&*disk, "").iter().filter(|p| p.contains("a.bin")).count()), (whole, 1));
+    out.replace_pieces("a.bin", &mut pieces(1)).unwrap();
+    assert_eq!(read(), [0; 3]);
 }
 
 #[test]

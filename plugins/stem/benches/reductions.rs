@@ -1,7 +1,8 @@
 //! CPU seconds of reductions over a scan in the page cache, beside plain fused loops in the same run.
 //!
 //! `cargo bench -p isard-stem --bench reductions`; `ISARD_SCAN=256` gives the whole scan of 256 x 256, else it is one of
-//! 96 x 96 and the seconds are scaled to 256 x 256. Frames are 128 x 128. Everything is on one thread.
+//! 96 x 96 and the seconds are scaled to 256 x 256. Frames are 128 x 128. Everything is on one thread, but for the last
+//! rows: all reductions by the engine on two cores, beside two runs at once of the same work that have one core each.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -19,6 +20,13 @@ const SIDE: usize = 128;
 const WHOLE: f64 = 65536.0;
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [child, path, side, core] = &words[..]
+        && child == "--alone"
+    {
+        let (path, side) = (Path::new(path), side.parse().expect("the side of a scan"));
+        return alone(path, side, core.parse().expect("a core"));
+    }
     let side = std::env::var("ISARD_SCAN").ok().and_then(|n| n.parse().ok()).unwrap_or(96usize);
     let folder = std::env::temp_dir().join(format!("isard-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
@@ -32,6 +40,7 @@ fn main() {
             plain(&path, scale);
         }
         engine(&path, &folder, side, scale);
+        cores(&path, &folder, side);
     }
     let _ = std::fs::remove_dir_all(&folder);
 }
@@ -205,8 +214,8 @@ fn plain(path: &Path, scale: f64) {
     });
 }
 
-/// All reductions as a recipe on the engine, on one thread of heavy work and on two.
-fn engine(path: &Path, folder: &Path, side: usize, scale: f64) {
+/// All reductions as a recipe on the engine.
+fn planned(path: &Path, side: usize, threads: usize) -> plan::Plan {
     let mut text = format!(
         "isard = \"0.1\"\nname = \"bench\"\n[stage.frames]\nuse = \"stem.npy\"\nset = {{ path = {path:?} }}\n"
     );
@@ -218,27 +227,75 @@ fn engine(path: &Path, folder: &Path, side: usize, scale: f64) {
             text.push('\n');
         }
     }
-    text.push_str("[out]\nsum = \"r0.image\"\n");
+    text.push_str(&format!("[out]\nsum = \"r0.image\"\n[run]\nthreads = {threads}\n"));
+    let registry = Registry::built_in().expect("stages have different names");
+    let recipe = match recipe::parse(&text, Path::new("bench.toml")) {
+        Ok(recipe) => recipe,
+        Err(faults) => panic!("{faults}"),
+    };
+    match plan::make(&recipe, &registry) {
+        Ok((plan, _)) => plan,
+        Err(faults) => panic!("{faults}"),
+    }
+}
+
+/// One run of it; the seconds of the clock that it took.
+fn run_once(plan: &plan::Plan, out: &Path) -> f64 {
+    let mut options = run::Options::new(run::Out::Folder { path: out.to_owned(), overwrite: true });
+    options.reader =
+        Some(std::sync::Arc::new(|run: &RunCx, path: &str| isard_files::input::read_path(run, path)));
+    let begun = std::time::Instant::now();
+    let report = run::run(plan, options).expect("a run");
+    assert_eq!(report.outcome, run::Outcome::Done, "{:?}", report.outcome.message());
+    begun.elapsed().as_secs_f64()
+}
+
+/// CPU seconds of the engine, on one thread of heavy work and on two.
+fn engine(path: &Path, folder: &Path, side: usize, scale: f64) {
+    let out: PathBuf = folder.join("out");
     for threads in [1, 2] {
-        let text = format!("{text}[run]\nthreads = {threads}\n");
-        let registry = Registry::built_in().expect("stages have different names");
-        let recipe = match recipe::parse(&text, Path::new("bench.toml")) {
-            Ok(recipe) => recipe,
-            Err(faults) => panic!("{faults}"),
-        };
-        let (plan, _) = match plan::make(&recipe, &registry) {
-            Ok(made) => made,
-            Err(faults) => panic!("{faults}"),
-        };
-        let out: PathBuf = folder.join("out");
+        let plan = planned(path, side, threads);
         timed(&format!("by the engine, {threads} thread(s)"), scale, || {
-            let mut options = run::Options::new(run::Out::Folder { path: out.clone(), overwrite: true });
-            options.reader =
-                Some(std::sync::Arc::new(|run: &RunCx, path: &str| isard_files::input::read_path(run, path)));
-            let begun = std::time::Instant::now();
-            let report = run::run(&plan, options).expect("a run");
-            assert_eq!(report.outcome, run::Outcome::Done, "{:?}", report.outcome.message());
-            print!("  [{:.3} s of clock]", begun.elapsed().as_secs_f64() * scale);
+            let seconds = run_once(&plan, &out);
+            print!("  [{:.3} s of clock]", seconds * scale);
         });
     }
+}
+
+/// Runs on one core alone and prints the seconds of the clock.
+fn alone(path: &Path, side: usize, core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    rustix::thread::sched_setaffinity(None, &set).expect("a core of this machine");
+    let plan = planned(path, side, 1);
+    println!("{}", run_once(&plan, &path.with_file_name(format!("out{core}"))));
+}
+
+/// One run on two cores beside two runs at once that have one core each, in turns; the best of some rounds.
+fn cores(path: &Path, folder: &Path, side: usize) {
+    let this = std::env::current_exe().expect("this program");
+    let plan = planned(path, side, 2);
+    let (mut apart, mut together) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..5 {
+        let children: Vec<_> = (0..2)
+            .map(|core| {
+                let mut child = std::process::Command::new(&this);
+                child.args(["--alone", &path.display().to_string(), &side.to_string(), &core.to_string()]);
+                child.stdout(std::process::Stdio::piped()).spawn().expect("a child")
+            })
+            .collect();
+        let seconds = children.into_iter().map(|child| {
+            let out = child.wait_with_output().expect("a child that ends");
+            String::from_utf8_lossy(&out.stdout).trim().parse::<f64>().expect("seconds")
+        });
+        apart = apart.min(seconds.fold(0.0, f64::max));
+        together = together.min(run_once(&plan, &folder.join("both")));
+    }
+    let n = (side * side) as f64;
+    println!(
+        "  two runs of one core {:.0} frames/s, one run of two cores {:.0} frames/s, ratio {:.2}",
+        2.0 * n / apart,
+        n / together,
+        apart / (2.0 * together)
+    );
 }

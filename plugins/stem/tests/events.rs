@@ -46,19 +46,24 @@ fn disks_and_lattices_are_found() {
         return;
     }
     let case = &common::index()["bragg"];
-    let frames = flat(&npy("bragg_data.npy"));
+    let scan = npy("bragg_data.npy");
+    let (points, side) = (scan.shape()[1] as f64, scan.shape()[2].min(scan.shape()[3]) as f64);
+    let radius = case["radius"].as_f64().unwrap();
+    let frames = flat(&scan);
     for subpixel in ["upsample", "parabola"] {
-        let set =
-            format!("radius = 5.0\nsubpixel = \"{subpixel}\"\nrelative = 0.005\nborder = 4\nspacing = 8.0");
+        let set = format!(
+            "radius = {radius:?}\nsubpixel = \"{subpixel}\"\nrelative = 0.005\nborder = 4\nspacing = 8.0"
+        );
         let out = apply("stem.disks", &set, image(frames.clone())).unwrap();
         let peaks = table(&out, "peaks");
         let (rows, columns) = (peaks.numbers::<f64>("row").unwrap(), peaks.numbers::<f64>("column").unwrap());
         let truth = npy("bragg_truth_peaks.npy").to_f64().unwrap();
         let (mut square, mut n) = (0.0, 0);
         // Disks that the border cuts have no whole shape.
-        let whole = |y: f64, x: f64| (6.0..=89.0).contains(&y) && (6.0..=89.0).contains(&x);
+        let inside = radius + 1.0..=side - radius - 2.0;
+        let whole = |y: f64, x: f64| inside.contains(&y) && inside.contains(&x);
         for t in truth.chunks(7).filter(|t| t[6] > 20.0 && whole(t[4], t[5])) {
-            let frame = (t[0] * 5.0 + t[1]) as u64;
+            let frame = (t[0] * points + t[1]) as u64;
             let off = (0..peaks.rows())
                 .filter(|i| peaks.records()[*i] == frame)
                 .map(|i| (rows[i] - t[4]).powi(2) + (columns[i] - t[5]).powi(2))

@@ -125,3 +125,26 @@ fn a_mib_file_is_the_scan_with_lost_frames_at_their_points() {
     let lost: Vec<usize> = valid.iter().enumerate().filter(|(_, v)| **v == 0).map(|(n, _)| n).collect();
     assert_eq!(lost, [9, 41]);
 }
+
+/// What does not fit in memory is put aside, and the file is the same; resumed or not, with checkpoints on the way.
+#[test]
+fn a_mib_file_is_the_same_whatever_is_put_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    for stream in [false, true] {
+        let write = |more: &str| {
+            let set = format!("{{ path = \"scan.mib\", stream = {stream}{more} }}");
+            recipe(&format!("[stage.save]\nuse = \"mib.write\"\nfrom = \"frames\"\nset = {set}"))
+        };
+        let whole = folder.path().join(format!("whole{stream}"));
+        run(&write(""), &whole);
+        let wanted = std::fs::read(whole.join("scan.mib")).unwrap();
+        // A frame takes 768 bytes: pieces of one frame, of some, and a limit below one.
+        for bytes in [1, 800, 5000, 20_000] {
+            let out = folder.path().join(format!("pieces{stream}{bytes}"));
+            run(&write(&format!(", piece_bytes = {bytes}")), &out);
+            assert!(std::fs::read(out.join("scan.mib")).unwrap() == wanted, "{bytes}");
+            let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert!(names.iter().all(|n| !n.to_string_lossy().contains("mib.0")), "{names:?}");
+        }
+    }
+}

@@ -285,25 +285,47 @@ impl Target {
         Ok(Target { folder: folder.to_owned(), name, overwrite: arguments.overwrite, made: Mutex::default() })
     }
 
-    fn write(&self, path: &str, bytes: &[u8], replace: bool) -> Result<(), Error> {
+    /// Where a file goes, and where it is while it is not whole.
+    fn places(&self, path: &str) -> (PathBuf, PathBuf) {
         let at = self.folder.join(path);
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let beside = at.with_extension("isard-part");
+        (at, beside)
+    }
+
+    /// Where what has no last form yet is kept.
+    fn aside(&self, path: &str) -> PathBuf {
+        self.folder.join(format!("{path}.isard-part"))
+    }
+
+    /// Sees that a file may be written, and makes its folder.
+    fn begin(&self, path: &str, replace: bool) -> Result<(), Error> {
+        let (at, _) = self.places(path);
         if !replace && at.exists() && !self.overwrite {
             return Err(Error::recipe(format!("{} is there already", at.display())));
         }
         let above = at.parent().unwrap_or(&self.folder);
-        std::fs::create_dir_all(above).map_err(|e| Error::io("cannot make", above, &e))?;
-        let beside = at.with_extension("isard-part");
-        let written = RealFiles.write_new(&beside, bytes).and_then(|()| RealFiles.rename(&beside, &at));
+        std::fs::create_dir_all(above).map_err(|e| Error::io("cannot make", above, &e))
+    }
+
+    /// Notes a file that was made, or removes what there is of it.
+    fn note(&self, path: &str, beside: &Path, written: Result<(), Error>) -> Result<(), Error> {
         if let Err(error) = written {
             // The first error counts; what cannot be removed stays and is seen.
-            let _ = RealFiles.remove(&beside);
-            return Err(Error::io("cannot write", &at, &error));
+            let _ = RealFiles.remove(beside);
+            return Err(error);
         }
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if !made.iter().any(|m| m == path) {
             made.push(path.to_owned());
         }
         Ok(())
+    }
+
+    fn write(&self, path: &str, bytes: &[u8], replace: bool) -> Result<(), Error> {
+        self.begin(path, replace)?;
+        let (at, beside) = self.places(path);
+        let written = RealFiles.write_new(&beside, bytes).and_then(|()| RealFiles.rename(&beside, &at));
+        self.note(path, &beside, written.map_err(|e| Error::io("cannot write", &at, &e)))
     }
 
     /// The files that were made; a single part becomes the file that was asked for.
@@ -336,6 +358,41 @@ impl Output for Target {
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), Error> {
         self.write(path, bytes, true)
+    }
+
+    fn replace_pieces(
+        &self,
+        path: &str,
+        pieces: &mut dyn Iterator<Item = Result<Vec<u8>, Error>>,
+    ) -> Result<(), Error> {
+        self.begin(path, true)?;
+        let (at, beside) = self.places(path);
+        let io = |e: std::io::Error| Error::io("cannot write", &at, &e);
+        let write = |pieces: &mut dyn Iterator<Item = Result<Vec<u8>, Error>>| {
+            RealFiles.write_new(&beside, &[]).map_err(io)?;
+            for piece in pieces {
+                RealFiles.append(&beside, &piece?).map_err(io)?;
+            }
+            RealFiles.rename(&beside, &at).map_err(io)
+        };
+        self.note(path, &beside, write(pieces))
+    }
+
+    fn draft(&self, path: &str, bytes: &[u8]) -> Result<(), Error> {
+        let at = self.aside(path);
+        std::fs::write(&at, bytes).map_err(|e| Error::io("cannot write", &at, &e))
+    }
+
+    fn drafted(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let at = self.aside(path);
+        std::fs::read(&at).map_err(|e| Error::io("cannot read", &at, &e))
+    }
+
+    fn end_drafts(&self, paths: &[String]) -> Result<(), Error> {
+        paths.iter().try_for_each(|path| {
+            let at = self.aside(path);
+            RealFiles.remove(&at).map_err(|e| Error::io("cannot remove", &at, &e))
+        })
     }
 
     fn record(&self) -> String {

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::plan::Node;
 use crate::run::edge::Item;
 use crate::run::kept::{chunk_dict, chunk_of, item_dict, item_of};
+use crate::run::per::{Axes, keep_axes};
 use crate::span::{Chunk, Gap, Ranges};
 use crate::store::journal::Journal;
 use crate::store::{Folder, Head};
@@ -18,6 +19,7 @@ pub struct Recorder {
     stage: String,
     step: String,
     expected: Option<u64>,
+    scan: Option<(Axes, Option<u64>)>,
     /// Inputs that are the same for the whole run; they stand in the head.
     pub fixed: Dict,
 }
@@ -34,11 +36,17 @@ pub enum Taken {
 }
 
 impl Recorder {
-    /// The journal of a stage that is about to run.
-    pub fn new(folder: &Arc<Folder>, node: &Node, step: &str, expected: Option<u64>) -> Result<Recorder> {
+    /// The journal of a stage that is about to run; `scan` is what it has a writer for each value of.
+    pub fn new(
+        folder: &Arc<Folder>,
+        node: &Node,
+        step: &str,
+        expected: Option<u64>,
+        scan: Option<(Axes, Option<u64>)>,
+    ) -> Result<Recorder> {
         let journal = Journal::new(folder.files().clone(), folder.root(), &node.name, node.run.sync())?;
         let (stage, step) = (node.name.clone(), step.to_owned());
-        Ok(Recorder { journal, folder: folder.clone(), stage, step, expected, fixed: Dict::new() })
+        Ok(Recorder { journal, folder: folder.clone(), stage, step, expected, scan, fixed: Dict::new() })
     }
 
     /// Begins the journal: everything taken so far is in whole files, which `state` reopens.
@@ -56,7 +64,9 @@ impl Recorder {
     fn head(&self, state: Option<Dict>, covers: &Ranges, ended: bool) -> Dict {
         let own = self.folder.sealed().into_iter().filter(|f| f.stage == self.stage);
         let (step, covers, fixed) = (self.step.clone(), covers.clone(), self.fixed.clone());
-        Head { step, state, covers, files: own.collect(), fixed, expected: self.expected, ended }.to_dict()
+        let scan = self.scan.as_ref().map(|(axes, frames)| (keep_axes(axes), *frames));
+        let files = own.collect();
+        Head { step, state, covers, files, fixed, expected: self.expected, scan, ended }.to_dict()
     }
 
     /// Puts what the writer is about to take into the journal.

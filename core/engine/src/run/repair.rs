@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{Plan, What};
 use crate::run::options::{Options, Out};
 use crate::run::pass::{Measured, Names, parameters};
+use crate::run::per::{Per, kept_axes};
 use crate::run::record::provenance;
 use crate::run::recorder::Taken;
 use crate::span::{Chunk, Ranges};
@@ -156,8 +157,14 @@ fn again(
     let What::Stage(declaration) = &plan.nodes[id].what else {
         return Err(Error::internal("a join was journaled"));
     };
-    let Built::Writer(mut stage) = (declaration.build)(parameters(plan, id, step, &Names::of(record)))?
-    else {
+    let (node, set) = (&plan.nodes[id], parameters(plan, id, step, &Names::of(record)));
+    let mut built = (declaration.build)(set.clone())?;
+    if let Some(axis) = &node.run.per {
+        let (axes, frames) =
+            head.scan.clone().ok_or_else(|| Error::data("its journal knows no scan axes"))?;
+        built = Per::of(node, axis, declaration, set, &(kept_axes(Some(axes)), frames))?.wrap(built);
+    }
+    let Built::Writer(mut stage) = built else {
         return Err(Error::internal("a recorder was built as another role"));
     };
     let run = RunCx { seed: plan.run.seed, reader: options.reader.clone(), ..RunCx::default() };

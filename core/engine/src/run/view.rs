@@ -119,15 +119,18 @@ impl Tap {
     }
 }
 
+/// Looks come at least this far apart: pictures that are older than a fifth of a second lag behind the hand.
+const LOOK: Duration = Duration::from_millis(80);
+
 /// Says when a stage makes a result for the viewer that the recipe does not ask for.
 pub struct Looks {
     next: Instant,
 }
 
 impl Looks {
-    /// The first look comes after a second.
+    /// The first look comes after a moment.
     pub fn new() -> Looks {
-        Looks { next: Instant::now() + Duration::from_secs(1) }
+        Looks { next: Instant::now() + LOOK }
     }
 
     /// Whether the viewer waits and a look would not hold the stage up.
@@ -137,7 +140,7 @@ impl Looks {
 
     /// Books what a look cost.
     pub fn took(&mut self, time: Duration) {
-        self.next = Instant::now() + (time * SHARE).max(Duration::from_secs(1));
+        self.next = Instant::now() + (time * SHARE).max(LOOK);
     }
 
     /// Ends looking.

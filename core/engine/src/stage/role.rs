@@ -245,6 +245,15 @@ pub trait Output: Send + Sync {
         Ok(())
     }
 
+    /// As `replace`, of a file that is made piece by piece, so that it need not be held whole.
+    fn replace_pieces(&self, path: &str, pieces: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+        let mut all = vec![];
+        for piece in pieces {
+            all.extend(piece?);
+        }
+        self.replace(path, &all)
+    }
+
     /// Keeps bytes whose last form is not known yet, in place of an earlier draft of that name.
     ///
     /// While the run goes on it is seen under its path; it is no output, and a run that is resumed still has it.

@@ -4,7 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use crate::error::{Blame, Error};
+use crate::store::hex;
 
 /// The kinds of operation on files; tests count them and stop at any one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -242,6 +245,35 @@ pub(crate) fn create_all(files: &dyn Files, path: &Path) -> io::Result<()> {
     match files.create_dir(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => files.sync_dir(above),
+    }
+}
+
+/// Compares a file on the disk with the digest of what was written to it.
+pub(crate) fn digest_back(files: &dyn Files, path: &Path, sha256: &str) -> Result<(), Error> {
+    let at = |e: io::Error| fault(files, "read back", path, &e);
+    let (_, found) = digest_of(files.open_disk(path).map_err(at)?).map_err(at)?;
+    if found == sha256 {
+        return Ok(());
+    }
+    let text =
+        format!("{} is not what was written to it: its SHA-256 is {found}, wanted {sha256}", path.display());
+    Err(Error::new(Blame::Io, text).help("the disk or the way to it changes bytes: record to another one"))
+}
+
+/// Length and SHA-256 of what a reader gives.
+pub(crate) fn digest_of(mut reader: Box<dyn Read + Send>) -> io::Result<(u64, String)> {
+    let mut buffer = vec![0; 1 << 20];
+    let (mut bytes, mut digest) = (0, Sha256::new());
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok((bytes, hex(&digest.finalize()))),
+            Ok(n) => {
+                bytes += n as u64;
+                digest.update(&buffer[..n]);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
     }
 }
 

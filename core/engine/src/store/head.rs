@@ -21,6 +21,8 @@ pub struct Head {
     pub fixed: Dict,
     /// How many frames the run has, when that is known.
     pub expected: Option<u64>,
+    /// The axes of the scan and its frames, where the recorder has a writer for each value of one.
+    pub scan: Option<(Value, Option<u64>)>,
     /// Whether the writer has finished: its files are all there is.
     pub ended: bool,
 }
@@ -35,7 +37,9 @@ impl Head {
             .with("covers", Array::from_slice(&self.covers.bounds()))
             .with("files", files)
             .with("fixed", self.fixed.clone())
-            .with("expected", self.expected.map_or(Value::None, |n| Value::Int(n as i64)))
+            .with("expected", count(self.expected))
+            .with("scan", self.scan.as_ref().map_or(Value::None, |(axes, _)| axes.clone()))
+            .with("frames", self.scan.as_ref().map_or(Value::None, |(_, frames)| count(*frames)))
             .with("ended", self.ended)
     }
 
@@ -52,6 +56,10 @@ impl Head {
             files: files.iter().map(file_from_value).collect::<Result<_>>()?,
             fixed: fixed.clone(),
             expected: dict.need("expected")?.number().map(|n| n as u64),
+            scan: match dict.get("scan") {
+                None | Some(Value::None) => None,
+                Some(axes) => Some((axes.clone(), dict.need("frames")?.number().map(|n| n as u64))),
+            },
             ended: *dict.need("ended")? == Value::Bool(true),
         })
     }
@@ -60,4 +68,8 @@ impl Head {
     pub fn standing(&self) -> impl Iterator<Item = &Sealed> {
         self.files.iter().filter(|f| self.ended || !f.replaced)
     }
+}
+
+fn count(n: Option<u64>) -> Value {
+    n.map_or(Value::None, |n| Value::Int(n as i64))
 }

@@ -1,15 +1,18 @@
 //! Whole files: written beside, synced, renamed.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use sha2::{Digest, Sha256};
+
 use crate::error::{Error, Result};
 use crate::stage::Output;
-use crate::store::files::{Files, create_all, fault, read_back};
+use crate::store::files::{Files, create_all, digest_back, fault, read_back};
 use crate::store::folder::{Folder, Sealed, Slot};
-use crate::store::{INNER, LOG, MANIFEST, PART, RUN, sha256};
+use crate::store::{INNER, LOG, MANIFEST, PART, RUN, hex, sha256};
 
 /// How many earlier versions of a file are remembered by their digest.
 const EARLIER: usize = 8;
@@ -46,6 +49,11 @@ impl Output for StageOutput {
         self.seal_many(files).map_err(|e| e.at(format!("stage `{}`", self.stage)))
     }
 
+    fn replace_pieces(&self, path: &str, pieces: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+        let mut put = |path: &str| self.folder.write_stream(path, pieces, &self.stage, self.check);
+        self.put(path, true, &mut put).map_err(|e| e.at(format!("stage `{}`", self.stage)))
+    }
+
     fn draft(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.keep_draft(path, bytes).map_err(|e| e.at(format!("stage `{}`", self.stage)))
     }
@@ -65,6 +73,11 @@ impl Output for StageOutput {
 
 impl StageOutput {
     fn write(&self, path: &str, bytes: &[u8], replaced: bool) -> Result<()> {
+        self.put(path, replaced, &mut |path| self.folder.write_checked(path, bytes, &self.stage, self.check))
+    }
+
+    /// Takes a path, has `write` put a whole file there, and notes it.
+    fn put(&self, path: &str, replaced: bool, write: &mut dyn FnMut(&str) -> Result<Sealed>) -> Result<()> {
         let path = tidy(path, self.inner)?;
         let before = self.claim(&path, replaced)?;
         if let Some(before) = &before
@@ -72,7 +85,7 @@ impl StageOutput {
         {
             self.folder.keep(before)?;
         }
-        let mut sealed = self.folder.write_checked(&path, bytes, &self.stage, self.check)?;
+        let mut sealed = write(&path)?;
         sealed.replaced = replaced;
         if let Some(before) = before {
             sealed.earlier = before.earlier;
@@ -151,8 +164,11 @@ impl Folder {
 
     /// As `write_whole`; with `check` the file is read back before it gets its name.
     pub(crate) fn write_checked(&self, path: &str, bytes: &[u8], stage: &str, check: bool) -> Result<Sealed> {
-        let put =
-            || self.write_beside(path, check.then_some(bytes), &|files, part| files.write_new(part, bytes));
+        let same = |files: &dyn Files, part: &Path| match check {
+            true => read_back(files, part, bytes),
+            false => Ok(()),
+        };
+        let put = || self.write_beside(path, &same, &|files, part| files.write_new(part, bytes));
         // A large file is digested while the disk takes it.
         let (written, digest) = if bytes.len() < LARGE {
             (put(), sha256(bytes))
@@ -174,9 +190,48 @@ impl Folder {
         })
     }
 
-    /// The same of a file that is made piece by piece and never held whole.
+    /// As `write_checked`, of a file that comes in pieces and is never held whole.
+    pub(crate) fn write_stream(
+        &self,
+        path: &str,
+        pieces: &mut dyn Iterator<Item = Result<Vec<u8>>>,
+        stage: &str,
+        check: bool,
+    ) -> Result<Sealed> {
+        let state = RefCell::new((pieces, Sha256::new(), 0u64, None::<Error>));
+        let write = |files: &dyn Files, part: &Path| {
+            let (pieces, digest, bytes, failed) = &mut *state.borrow_mut();
+            files.write_new(part, &[])?;
+            for piece in pieces.by_ref() {
+                let piece = piece.map_err(|error| {
+                    *failed = Some(error);
+                    io::Error::other("a piece of it is not there")
+                })?;
+                files.append(part, &piece)?;
+                digest.update(&piece);
+                *bytes += piece.len() as u64;
+            }
+            Ok(())
+        };
+        let digest = || hex(&state.borrow().1.clone().finalize());
+        let same = |files: &dyn Files, part: &Path| match check {
+            true => digest_back(files, part, &digest()),
+            false => Ok(()),
+        };
+        let written = self.write_beside(path, &same, &write);
+        let sha256 = digest();
+        let (_, _, bytes, failed) = state.into_inner();
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        written?;
+        let (path, stage) = (path.to_owned(), stage.to_owned());
+        Ok(Sealed { path, stage, bytes, sha256, replaced: false, earlier: vec![] })
+    }
+
+    /// The same of a file that is made piece by piece and is listed nowhere.
     pub(crate) fn write_pieces(&self, path: &str, make: &Pieces) -> Result<()> {
-        self.write_beside(path, None, &|files, part| {
+        self.write_beside(path, &|_, _| Ok(()), &|files, part| {
             let (mut held, mut begun) = (vec![], false);
             let mut put = |bytes: &[u8]| {
                 let put = if begun { files.append(part, bytes) } else { files.write_new(part, bytes) };
@@ -197,11 +252,11 @@ impl Folder {
         })
     }
 
-    /// Writes beside, reads back and compares with what is wanted, if anything, and gives the file its name.
+    /// Writes beside, sees that it is the `same` on the disk, and gives the file its name.
     fn write_beside(
         &self,
         path: &str,
-        wanted: Option<&[u8]>,
+        same: &dyn Fn(&dyn Files, &Path) -> Result<()>,
         write: &dyn Fn(&dyn Files, &Path) -> io::Result<()>,
     ) -> Result<()> {
         if self.is_closed() {
@@ -214,7 +269,7 @@ impl Folder {
         create_all(files, above).map_err(|e| fault(files, "make folder", above, &e))?;
         let written = write(files, &part).map_err(|e| fault(files, "write", &at, &e));
         let written = written.and_then(|()| files.sync(&part).map_err(|e| fault(files, "sync", &at, &e)));
-        let written = written.and_then(|()| wanted.map_or(Ok(()), |bytes| read_back(files, &part, bytes)));
+        let written = written.and_then(|()| same(files, &part));
         let written =
             written.and_then(|()| files.rename(&part, &at).map_err(|e| fault(files, "rename", &at, &e)));
         if let Err(error) = written {

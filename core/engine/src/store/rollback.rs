@@ -1,17 +1,15 @@
 //! Going back to a checkpoint: the folder holds what it held then, nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::store::checkpoint::Checkpoint;
-use crate::store::files::{Files, create_all, fault};
+use crate::store::files::{Files, create_all, digest_of, fault};
 use crate::store::folder::{Folder, Sealed, Slot, walk};
 use crate::store::output::kept;
-use crate::store::{INNER, LOG, MANIFEST, PART, RUN, VIEW, hex};
+use crate::store::{INNER, LOG, MANIFEST, PART, RUN, VIEW};
 
 /// What a rollback did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,18 +142,5 @@ pub(crate) fn standing(files: &dyn Files, root: &Path, file: &Sealed) -> std::re
 
 /// The size and the SHA-256 of a file, read piece by piece.
 pub(crate) fn digest_file(files: &dyn Files, path: &Path) -> io::Result<(u64, String)> {
-    let mut reader = files.open(path)?;
-    let mut buffer = vec![0; 1 << 20];
-    let (mut bytes, mut digest) = (0, Sha256::new());
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok((bytes, hex(&digest.finalize()))),
-            Ok(n) => {
-                bytes += n as u64;
-                digest.update(&buffer[..n]);
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
+    digest_of(files.open(path)?)
 }

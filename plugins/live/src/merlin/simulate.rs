@@ -23,7 +23,8 @@ const HEADER: usize = 384;
 ///
 /// Listens on the loopback interface alone, on a socket for data and one for commands. An acquisition begins when
 /// somebody connects to the data socket, or with `start = "control"` on the command STARTACQUISITION. Frames have a smooth
-/// pattern and a bright spot that moves, known in closed form; or a recorded stream is played. `lose`, `garbage`,
+/// pattern and a bright spot that moves, known in closed form, and repeat after `distinct` of them; or a recorded stream
+/// is played. `lose`, `garbage`,
 /// `truncate`, `restart` and `stall` make things go wrong. Ends by itself when all is sent, and after `lifetime`.
 ///
 /// Gives the addresses of both sockets: wire them to the inputs of `live.merlin`.
@@ -44,6 +45,9 @@ pub struct Detector {
     /// Frames per second; 0 is as fast as they are taken.
     #[schemars(range(min = 0), extend("x-unit" = "Hz"))]
     pub rate: f64,
+    /// How many frames differ before they repeat.
+    #[schemars(range(min = 1))]
+    pub distinct: u64,
     /// What begins an acquisition: `connect` (a client) or `control` (a command).
     #[schemars(extend("enum" = ["connect", "control"]))]
     pub start: String,
@@ -90,6 +94,7 @@ impl Default for Detector {
             shape: [256, 256],
             bits: 16,
             rate: 0.0,
+            distinct: 16,
             start: "connect".into(),
             faults: Faults::default(),
             deaf: vec![],
@@ -132,6 +137,9 @@ impl Stage for Detector {
             if !(value.is_finite() && value >= least && value < 1e8) {
                 faults.add(name, format!("found {value}, wanted {least} or more"));
             }
+        }
+        if self.distinct == 0 {
+            faults.add("distinct", "is 0, wanted at least 1");
         }
         self.faults.lose.check("faults.lose", faults);
         self.faults.corrupt.check("faults.corrupt", faults);
@@ -238,6 +246,7 @@ impl Detector {
 
     /// The pixels of a frame in this machine's byte order.
     pub fn pixels(&self, number: u64) -> Vec<u8> {
+        let number = number % self.distinct.max(1);
         let size = usize::from(self.bits / 8);
         let [rows, columns] = self.shape;
         let places = (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x)));
@@ -246,10 +255,18 @@ impl Detector {
             .collect()
     }
 
-    /// The message of a frame.
-    fn frame(&self, number: u64) -> Vec<u8> {
+    /// The pixels of a frame as they are sent.
+    fn stored(&self, number: u64) -> Vec<u8> {
+        let (mut pixels, size) = (self.pixels(number), usize::from(self.bits / 8));
+        if size > 1 && cfg!(target_endian = "little") {
+            pixels.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+        }
+        pixels
+    }
+
+    /// The message of a frame with these pixels.
+    fn frame(&self, number: u64, stored: &[u8]) -> Vec<u8> {
         let [rows, columns] = self.shape;
-        let size = usize::from(self.bits / 8);
         let mut body = format!(
             "MQ1,{:06},{HEADER:05},01,{columns:04},{rows:04},U{:02},   1x1,01,2026-01-02 03:04:05.678901,0.001000,0,0,0,\
              1.200000E+1,5.110000E+2,0.0,0.0,0.0,0.0,0.0,0.0,3RX,{}MQ1A,2026-01-02T03:04:05.678901234Z,1000000ns,{},",
@@ -260,10 +277,7 @@ impl Detector {
         )
         .into_bytes();
         body.resize(HEADER, 0);
-        body.extend(self.pixels(number));
-        if size > 1 && cfg!(target_endian = "little") {
-            body[HEADER..].chunks_exact_mut(size).for_each(<[u8]>::reverse);
-        }
+        body.extend(stored);
         message(&body)
     }
 
@@ -346,6 +360,9 @@ impl Sender {
         }
         let frames = lock(&self.state).settings.get("NUMFRAMESTOACQUIRE").and_then(|n| n.parse().ok());
         self.of.frames = frames.unwrap_or(self.of.frames);
+        // Made once, and sent again and again.
+        let distinct = self.of.distinct.clamp(1, self.of.frames.max(1));
+        let stored: Vec<Vec<u8>> = (0..distinct).map(|n| self.of.stored(n)).collect();
         wire.write(&self.of.header())?;
         let begun = Instant::now();
         let faults = self.of.faults.clone();
@@ -366,7 +383,7 @@ impl Sender {
             if faults.lose.takes(n, 1) {
                 continue;
             }
-            let mut frame = self.of.frame(n);
+            let mut frame = self.of.frame(n, &stored[(n % distinct) as usize]);
             if faults.truncate == Some(n) || faults.cut.contains(&n) {
                 wire.write(&frame[..frame.len() / 2])?;
                 drop(wire);
@@ -402,6 +419,6 @@ impl Sender {
 pub(super) fn sample() -> Vec<u8> {
     let small = Detector { frames: 4, shape: [6, 8], bits: 8, ..Detector::default() };
     let mut out = small.header();
-    (0..4).for_each(|n| out.extend(small.frame(n)));
+    (0..4).for_each(|n| out.extend(small.frame(n, &small.stored(n))));
     out
 }

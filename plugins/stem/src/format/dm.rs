@@ -164,7 +164,7 @@ impl Reader<'_> {
             }
             let tag = match kind {
                 20 => self.group(depth + 1)?,
-                21 => self.data()?,
+                21 => self.data(&name)?,
                 other => return Err(format!("a tag of type {other} at byte {}, wanted 20 or 21", self.at)),
             };
             tags.push((name, tag));
@@ -172,7 +172,7 @@ impl Reader<'_> {
         Ok(Tag::Group(tags))
     }
 
-    fn data(&mut self) -> Found<Tag> {
+    fn data(&mut self, name: &str) -> Found<Tag> {
         let mark: [u8; 4] = self.take()?;
         if &mark != b"%%%%" {
             return Err(format!("no `%%%%` before the data at byte {}", self.at));
@@ -188,11 +188,11 @@ impl Reader<'_> {
                 let (fields, count) = fields.split_at(fields.len().saturating_sub(1));
                 let size = fields.get(1..).unwrap_or_default().chunks(2).map(|f| element(f[f.len() - 1]));
                 let size = size.sum::<Found<u64>>()?;
-                self.array(15, *count.first().unwrap_or(&0), size)
+                self.array(name, 15, *count.first().unwrap_or(&0), size)
             }
             [20, kind, count] => {
                 let size = element(kind)?;
-                self.array(kind, count, size)
+                self.array(name, kind, count, size)
             }
             [15, _, n, ref fields @ ..] => {
                 let kinds = fields.chunks(2).filter(|f| f.len() == 2).take(n as usize).map(|f| f[1]);
@@ -208,14 +208,15 @@ impl Reader<'_> {
         }
     }
 
-    fn array(&mut self, kind: u64, count: u64, size: u64) -> Found<Tag> {
+    fn array(&mut self, name: &str, kind: u64, count: u64, size: u64) -> Found<Tag> {
         let offset = self.at as u64;
         self.skip(count.saturating_mul(size))?;
-        let short = count <= 1 << 12 && kind == 4;
-        // Texts are arrays of 16-bit characters.
-        if short && !self.big {
+        // Texts are arrays of 16-bit characters; so are the pixels of small images, which nothing but the name tells.
+        let short = count <= 1 << 12 && kind == 4 && name != "Data";
+        if short {
             let units = self.bytes[offset as usize..self.at].as_chunks::<2>().0.iter();
-            let units: Vec<u16> = units.map(|b| u16::from_le_bytes(*b)).collect();
+            let unit = |b: &[u8; 2]| if self.big { u16::from_be_bytes(*b) } else { u16::from_le_bytes(*b) };
+            let units: Vec<u16> = units.map(unit).collect();
             if let Ok(text) = String::from_utf16(&units)
                 && text.chars().all(|c| !c.is_control() || c.is_whitespace())
             {
@@ -362,6 +363,16 @@ mod tests {
         let (_, image) = parse(&bytes, "a.dm3").unwrap();
         assert_eq!((image.dtype, &image.shape[..], image.scan_fastest), (Dtype::U16, &[5000, 2][..], false));
         assert_eq!(bytes[image.offset as usize..][..6], [0, 0, 1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn pixels_that_could_be_letters_are_pixels() {
+        // Six pixels 65 to 70: `ABCDEF`.
+        let mut bytes = small(3, 2, 6);
+        let at = parse(&bytes, "a.dm3").unwrap().1.offset as usize;
+        (0..6).for_each(|i| bytes[at + 2 * i] = 65 + i as u8);
+        let (_, image) = parse(&bytes, "a.dm3").unwrap();
+        assert_eq!((image.offset, &image.shape[..]), (at as u64, &[2, 3][..]));
     }
 
     #[test]

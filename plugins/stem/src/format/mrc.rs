@@ -40,6 +40,22 @@ pub enum Mode {
 impl Mrc {
     /// Reads a header; `length` is that of the whole file, `what` names it in errors.
     pub fn parse(header: &[u8], length: u64, what: &str) -> Result<Mrc> {
+        let mrc = Mrc::growing(header, what)?;
+        let wrong = |text: String| Error::data(format!("{what}: {text}"));
+        if mrc.shape[0] == 0 {
+            return Err(wrong("the header says 0 sections".into())
+                .help("the file is still being written: read it with `follow`"));
+        }
+        let wanted = mrc.offset.saturating_add(mrc.section().saturating_mul(mrc.shape[0]));
+        if length < wanted {
+            return Err(wrong(format!("is {length} bytes long, wanted {wanted} for {:?}", mrc.shape))
+                .help("the file was cut short, or is still being written; copy it again"));
+        }
+        Ok(mrc)
+    }
+
+    /// Reads the header of a file that may still grow: it may say 0 sections, or more than there are.
+    pub fn growing(header: &[u8], what: &str) -> Result<Mrc> {
         let wrong = |text: String| Error::data(format!("{what}: {text}"));
         if header.len() < HEADER {
             return Err(wrong(format!("is {} bytes long, wanted {HEADER} for an MRC header", header.len())));
@@ -72,7 +88,7 @@ impl Mrc {
             }
         };
         let [nx, ny, nz, extended] = [word(0), word(4), word(8), word(92)];
-        if nx <= 0 || ny <= 0 || nz <= 0 || extended < 0 {
+        if nx <= 0 || ny <= 0 || nz < 0 || extended < 0 {
             let found = format!("{nz} sections of {ny} x {nx} behind {extended} bytes");
             return Err(wrong(format!("the header says {found}, wanted sizes above 0")));
         }
@@ -88,10 +104,9 @@ impl Mrc {
             cell: [real(48), real(44), real(40)],
             labels: labels.collect(),
         };
-        let wanted = mrc.offset.saturating_add(mrc.section().saturating_mul(mrc.shape[0]));
-        if length < wanted {
-            return Err(wrong(format!("is {length} bytes long, wanted {wanted} for {:?}", mrc.shape))
-                .help("the file was cut short, or is still being written; copy it again"));
+        // The size of a section must be one that memory can hold.
+        if isize::try_from(mrc.section()).is_err() {
+            return Err(wrong(format!("the header says sections of {ny} x {nx}, more than can be held")));
         }
         Ok(mrc)
     }
@@ -105,7 +120,7 @@ impl Mrc {
             Mode::Plain(dtype) => times(dtype.size() as u64),
             Mode::ComplexInt => times(4),
             Mode::Half => times(2),
-            Mode::Nibble => ny * nx.div_ceil(2),
+            Mode::Nibble => ny.saturating_mul(nx.div_ceil(2)),
         }
     }
 
@@ -225,6 +240,8 @@ mod tests {
         let error = Mrc::parse(&header(9, [1, 1, 1], false), 2000, "a.mrc").unwrap_err();
         assert!(error.message().contains("mode 9 is not known"), "{error}");
         let error = Mrc::parse(&header(2, [i32::MAX; 3], false), 2000, "a.mrc").unwrap_err();
-        assert!(error.message().contains("is 2000 bytes long"), "{error}");
+        assert!(error.message().contains("more than can be held"), "{error}");
+        let error = Mrc::parse(&header(2, [0, 4, 5], false), 2000, "a.mrc").unwrap_err();
+        assert!(error.message().contains("says 0 sections"), "{error}");
     }
 }

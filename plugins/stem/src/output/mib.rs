@@ -16,7 +16,8 @@ const HEADER: usize = 384;
 /// With `stream` the file is what the data socket of the detector would send: a header message, then a message for each
 /// frame. `live.merlin_simulate` plays it over the network.
 ///
-/// Changes neither order nor count. All is kept in memory until the end, and more than `most` is an error.
+/// Changes neither order nor count. Up to `piece_bytes` of frames are kept in memory; more are put aside on the disk and
+/// made one file at the end, so that for a while the disk holds them twice.
 ///
 /// Source: the Merlin manual, TCP interface and file format.
 #[derive(Deserialize, JsonSchema)]
@@ -32,16 +33,21 @@ pub struct MibWrite {
     #[serde(default = "millisecond")]
     #[schemars(range(min = 0.0), extend("x-unit" = "s"))]
     exposure: f64,
-    /// What is kept in memory at most.
-    #[serde(default = "most")]
+    /// More than this is put aside until the file is written.
+    #[serde(default = "piece_bytes")]
     #[schemars(range(min = 1), extend("x-unit" = "byte", "x-level" = "expert"))]
-    most: u64,
+    piece_bytes: u64,
     #[serde(skip)]
     #[schemars(skip)]
     out: Option<Arc<dyn Output>>,
+    /// Frames that are in no piece yet.
     #[serde(skip)]
     #[schemars(skip)]
     bytes: Vec<u8>,
+    /// Pieces that were put aside, and how many of them are on the disk for sure.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pieces: [u64; 2],
     /// One more than the last frame.
     #[serde(skip)]
     #[schemars(skip)]
@@ -51,8 +57,8 @@ pub struct MibWrite {
 fn millisecond() -> f64 {
     1e-3
 }
-fn most() -> u64 {
-    4 << 30
+fn piece_bytes() -> u64 {
+    64 << 20
 }
 
 /// What [`MibWrite`] takes.
@@ -80,40 +86,46 @@ impl Stage for MibWrite {
         if !(self.exposure >= 0.0 && self.exposure < 1e6) {
             faults.add("exposure", format!("is {}, wanted seconds, 0 or more", self.exposure));
         }
+        if self.piece_bytes == 0 {
+            faults.add("piece_bytes", "is 0, wanted at least 1");
+        }
     }
 
     fn cost(&self, input: &Shapes) -> Cost {
         let bytes = input.bytes() as u64 + HEADER as u64;
-        let all = bytes.saturating_mul(input.records().unwrap_or(1)).min(self.most);
-        Cost { memory: 2 * all, disk_per_record: bytes, ..Cost::default() }
+        let all = bytes.saturating_mul(input.records().unwrap_or(u64::MAX)).min(self.piece_bytes);
+        Cost { memory: 2 * all, disk_per_record: 2 * bytes, ..Cost::default() }
     }
 }
 
 impl Writer for MibWrite {
     fn open(&mut self, _: &Cx, out: Arc<dyn Output>, committed: Option<Dict>) -> Result<()> {
-        (self.bytes, self.end) = (vec![], 0);
+        (self.bytes, self.pieces, self.end) = (vec![], [0; 2], 0);
         if let Some(state) = committed {
-            let (Value::Array(bytes), Value::Int(end)) = (state.need("bytes")?, state.need("end")?) else {
+            let (Value::Array(bytes), Value::Int(end), Value::Int(pieces)) =
+                (state.need("bytes")?, state.need("end")?, state.need("pieces")?)
+            else {
                 return Err(Error::data("a damaged state of a writer"));
             };
             (self.bytes, self.end) = (bytes.as_slice::<u8>()?.to_vec(), *end as u64);
+            self.pieces = [*pieces as u64; 2];
         }
         self.out = Some(out);
         Ok(())
     }
 
     fn write(&mut self, _: &Cx, span: &Span, input: MibIn) -> Result<()> {
-        for (i, number) in span.range().enumerate() {
-            let frame = input.image.record(i)?;
+        // What failed for a moment is given again: frames that were taken are not taken twice.
+        for number in span.start.max(self.end)..span.end() {
+            let frame = input.image.record((number - span.start) as usize)?;
             let body = self.frame(number, &frame)?;
+            if !self.bytes.is_empty() && (self.bytes.len() + body.len()) as u64 > self.piece_bytes {
+                self.out()?.draft(&self.piece(self.pieces[0]), &self.bytes)?;
+                self.pieces[0] += 1;
+                self.bytes.clear();
+            }
             self.put(&body);
-        }
-        self.end = span.end();
-        if self.bytes.len() as u64 > self.most {
-            let (found, most) = (self.bytes.len(), self.most);
-            let text = format!("{found} bytes of frames, at most {most} are kept");
-            return Err(Error::new(Blame::Resources, text)
-                .help("`hdf5.write` writes frames of any number; or raise `most`"));
+            self.end = number + 1;
         }
         Ok(())
     }
@@ -125,19 +137,36 @@ impl Writer for MibWrite {
     }
 
     fn commit(&mut self, _: &Cx) -> Result<Dict> {
-        Ok(Dict::new().with("bytes", Array::from_slice(&self.bytes)).with("end", self.end as i64))
+        let new: Vec<String> = (self.pieces[1]..self.pieces[0]).map(|n| self.piece(n)).collect();
+        self.out()?.commit_drafts(&new)?;
+        self.pieces[1] = self.pieces[0];
+        let state = Dict::new().with("bytes", Array::from_slice(&self.bytes));
+        Ok(state.with("end", self.end as i64).with("pieces", self.pieces[0] as i64))
     }
 
     fn finish(&mut self, _: &Cx, _: &Ranges) -> Result<()> {
-        let out =
-            self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
+        let out = self.out()?;
         let head = if self.stream { self.acquisition() } else { vec![] };
-        out.replace(&self.path, &[&head[..], &self.bytes[..]].concat())
+        let names: Vec<String> = (0..self.pieces[0]).map(|n| self.piece(n)).collect();
+        let aside = names.iter().map(|name| out.drafted(name));
+        let mut pieces =
+            std::iter::once(Ok(head)).chain(aside).chain(std::iter::once(Ok(self.bytes.clone())));
+        out.replace_pieces(&self.path, &mut pieces)?;
+        out.end_drafts(&names)
     }
 }
 declare!(Writer, "mib.write", Kind::Writer, MibWrite);
 
 impl MibWrite {
+    fn out(&self) -> Result<&Arc<dyn Output>> {
+        self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))
+    }
+
+    /// The name of a piece that is put aside.
+    fn piece(&self, n: u64) -> String {
+        format!("{}.{n:06}", self.path)
+    }
+
     fn put(&mut self, body: &[u8]) {
         if self.stream {
             self.bytes.extend(format!("MPX,{:010},", body.len() + 1).into_bytes());

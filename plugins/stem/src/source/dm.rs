@@ -1,11 +1,16 @@
 //! Gatan DM3 and DM4 as frames.
 
+use std::path::Path;
+
 use isard_core::prelude::*;
 use isard_core::schemars;
+use isard_core::value::map_file;
 
 use crate::format::dm::{self, Image, Tag};
 use crate::source::axes::{Axes, Axis};
-use crate::source::feed::{Feed, Found, Frames, Placed, ScanOut, mapped, plain, pulled};
+use crate::source::feed::{Held, ScanOut};
+use crate::source::frames::{Found, Frames, plain, swap};
+use crate::source::placed::Placed;
 
 /// Frames of a Gatan file, DM3 or DM4, of two, three or four axes.
 ///
@@ -23,21 +28,11 @@ pub struct DmImage {
     /// The file; it must be closed.
     #[schemars(extend("x-path" = "input", "x-endings" = [".dm3", ".dm4"]))]
     path: String,
-    /// Lines and points of the scan; else that of the file.
-    #[serde(default)]
-    scan: Option<[u64; 2]>,
-    /// Frames before the first scan point; below 0, points before the first frame.
-    #[serde(default)]
-    offset: i64,
-    /// Frames before the points of each line that belong to none.
-    #[serde(default)]
-    line_skip: u64,
-    /// Frames after the points of each line that belong to none.
-    #[serde(default)]
-    flyback: u64,
+    #[serde(flatten)]
+    placed: Placed,
     #[serde(skip)]
     #[schemars(skip)]
-    feed: Option<Feed>,
+    feed: Held,
 }
 
 impl Stage for DmImage {
@@ -49,36 +44,26 @@ impl Stage for DmImage {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed().check(&self.path, faults);
+        self.placed.check(&self.path, faults);
     }
 }
 
 impl Source for DmImage {
     fn open(&mut self, _: &Cx, (): (), from: Position) -> Result<Opened> {
-        let found = find(&self.path)?;
-        let (feed, opened) = Feed::open(&self.path, found, self.placed(), from)?;
-        self.feed = Some(feed);
-        Ok(opened)
+        self.feed.open(&self.path, (find(&self.path)?, None), self.placed, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
-        pulled(self.feed.as_mut())?.pull(cx, slots)
+        self.feed.pull(cx, slots)
     }
 }
 declare!(Source, "stem.dm", Kind::Source, DmImage);
 
-impl DmImage {
-    fn placed(&self) -> Placed {
-        Placed { scan: self.scan, offset: self.offset, line_skip: self.line_skip, flyback: self.flyback }
-    }
-}
-
 fn find(path: &str) -> Result<Found> {
-    let map = mapped(path)?;
+    let map = map_file(Path::new(path))?;
     let (tree, image) = dm::parse(&map, path)?;
     let Image { dtype, big, offset, shape, axes: calibrated, scan_fastest } = image;
-    let swap = dtype.size() / if dtype.is_complex() { 2 } else { 1 };
-    let swap = if big == cfg!(target_endian = "big") { 0 } else { swap };
+    let swap = swap(dtype, big);
     // In order: scan y, scan x, detector y, detector x.
     let order: Vec<usize> = match (shape.len(), scan_fastest) {
         (2, _) => vec![0, 1],

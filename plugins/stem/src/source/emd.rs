@@ -2,20 +2,24 @@
 
 use isard_core::prelude::*;
 use isard_core::schemars;
-use isard_files::input::{Hdf5Dataset, Hdf5Out};
+use isard_files::input::Hdf5Dataset;
 use isard_h5::{Attr, File};
 
 use crate::source::axes::{Axes, Axis};
 use crate::source::feed::ScanOut;
+use crate::source::hdf5::dataset;
+use crate::source::placed::Placed;
+use crate::source::through::Through;
 
 /// Frames of an EMD file, version 1.0 or 0.2.
 ///
 /// The data are the first array of three or four axes in the file, or those of `node`. The last two axes are the detector,
 /// those before are the scan. The head holds `axes`, with the sizes, steps and units of the file, for stages and writers
-/// behind, and `version`.
+/// behind, `version`, and `unused_frames`, the frames that belong to no scan point.
 ///
-/// Keeps order and count. Frames that lie in the file as they do in memory are handed out without a copy, compressed
-/// ones are decoded on all cores.
+/// Keeps order and count; frames before, between and after the points of the scan are left out, points without a frame
+/// are gaps. Frames that lie in the file as they do in memory are handed out without a copy, compressed ones are decoded
+/// on all cores.
 ///
 /// Source: the EMD specification 0.2 (Berkeley) and 1.0 (emdfile).
 #[derive(Deserialize, JsonSchema)]
@@ -29,9 +33,11 @@ pub struct EmdFile {
     /// Such as `/datacube_root/datacube`.
     #[serde(default)]
     node: Option<String>,
+    #[serde(flatten)]
+    placed: Placed,
     #[serde(skip)]
     #[schemars(skip)]
-    inner: Option<Box<Hdf5Dataset>>,
+    inner: Option<Box<Through<Hdf5Dataset>>>,
 }
 
 impl Stage for EmdFile {
@@ -44,53 +50,26 @@ impl Stage for EmdFile {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if self.path.is_empty() {
-            faults.add("path", "is empty, wanted an EMD file");
-        }
+        self.placed.check(&self.path, faults);
     }
 }
 
 impl Source for EmdFile {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
         let (node, axes, version) = look(&self.path, self.node.as_deref())?;
-        let names: &[&str] = if axes.scan.is_some() { &["y", "x"] } else { &["frame"] };
-        let set = serde_json::json!({ "path": format!("{}::{node}/data", self.path), "scan": names });
-        let mut inner = Hdf5Dataset::deserialize(set)
-            .map_err(|e| Error::internal(format!("the parameters of a dataset: {e}")))?;
-        let mut opened = inner.open(cx, (), from)?;
+        let set = serde_json::json!({ "path": format!("{}::{node}/data", self.path) });
+        let (inner, mut opened) = Through::open(dataset(set)?, cx, &self.path, self.placed, axes, from)?;
         opened.head.set("version", version);
-        opened.head.set("axes", axes.to_dict());
         self.inner = Some(Box::new(inner));
         Ok(opened)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
         let inner = self.inner.as_mut();
-        let inner = inner.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
-        let mut own = Slots::<Hdf5Out>::new(slots.room(), slots.next());
-        let pull = inner.pull(cx, &mut own)?;
-        for arrival in own.take() {
-            match arrival {
-                isard_core::stage::Arrival::Frames { first, mut data, .. } => {
-                    slots.put(first, ScanOut { image: image(&mut data)? })?;
-                }
-                isard_core::stage::Arrival::Lost { number, reason: Reason::Missing, why, .. } => {
-                    slots.missing(number, why);
-                }
-                isard_core::stage::Arrival::Lost { number, why, .. } => slots.corrupt(number, why, None),
-            }
-        }
-        Ok(pull)
+        inner.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?.pull(cx, slots)
     }
 }
 declare!(Source, "stem.emd", Kind::Source, EmdFile);
-
-fn image(data: &mut Dict) -> Result<Array> {
-    match data.take("image") {
-        Some(Value::Array(image)) => Ok(image),
-        other => Err(Error::internal(format!("frames came as {other:?}"))),
-    }
-}
 
 fn h5(error: isard_h5::Error) -> Error {
     Error::data(error.to_string())
@@ -160,7 +139,7 @@ fn look(path: &str, node: Option<&str>) -> Result<(String, Axes, String)> {
 fn axis(file: &File, path: &str) -> Option<Axis> {
     let dataset = file.dataset(path).ok()?;
     let bytes = dataset.read_all().ok()?;
-    let dtype = crate::source::npy::dtype(dataset.dtype().ok()?);
+    let dtype = Dtype::from(dataset.dtype().ok()?);
     let n = dataset.shape().iter().product::<u64>() as usize;
     let mut array = isard_core::Pool::unpooled().take(dtype, &[n]).ok()?;
     array.bytes_mut().copy_from_slice(&bytes);
@@ -184,7 +163,7 @@ fn plain_unit(text: &str) -> String {
 }
 
 /// The file of the example: a scan of 2 x 3 frames of 2 x 2 pixels.
-fn small() -> isard_h5::Result<Vec<u8>> {
+pub(super) fn small() -> isard_h5::Result<Vec<u8>> {
     use isard_h5::{Dtype as H5, Image, Spec};
     let mut image = Image::new()?;
     image.attribute("/", "version_major", 1i64)?;

@@ -1,9 +1,16 @@
 //! EMPAD files as frames.
 
-use crate::source::axes::Axes;
-use crate::source::feed::{Feed, Found, Placed, ScanOut, mapped, plain, pulled};
+use std::path::{Path, PathBuf};
+
 use isard_core::prelude::*;
 use isard_core::schemars;
+use isard_files::input::Follow;
+
+use crate::source::axes::Axes;
+use crate::source::feed::{Held, ScanOut};
+use crate::source::frames::{Bytes, Even, Found, Frames, copied, swap};
+use crate::source::growing::{Appended, either};
+use crate::source::placed::Placed;
 
 /// Rows that are pixels, rows in all, and columns.
 const ROWS: [usize; 3] = [128, 130, 128];
@@ -15,30 +22,24 @@ const ROWS: [usize; 3] = [128, 130, 128];
 /// units, for stages and writers behind) and `unused_frames`, the frames that belong to no scan point.
 ///
 /// Keeps order and count; frames before, between and after the points of the scan are left out, points without a frame
-/// are gaps. One copy of each frame.
+/// are gaps. One copy of each frame. With `follow` the raw file may still grow: a frame is given once all its pixels are
+/// there.
 ///
 /// Source: M. W. Tate et al., Microsc. Microanal. 22 (2016) 237, and files of the detector.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empad {
-    /// The raw file, or the XML; both must be closed.
+    /// The raw file, or the XML; without `follow` both must be closed.
     #[schemars(extend("x-path" = "input", "x-endings" = [".xml"]))]
     path: String,
-    /// Lines and points of the scan; else what the XML says.
+    /// Reads on while frames are still being written.
     #[serde(default)]
-    scan: Option<[u64; 2]>,
-    /// Frames before the first scan point; below 0, points before the first frame.
-    #[serde(default)]
-    offset: i64,
-    /// Frames before the points of each line that belong to none.
-    #[serde(default)]
-    line_skip: u64,
-    /// Frames after the points of each line that belong to none.
-    #[serde(default)]
-    flyback: u64,
+    follow: Option<Follow>,
+    #[serde(flatten)]
+    placed: Placed,
     #[serde(skip)]
     #[schemars(skip)]
-    feed: Option<Feed>,
+    feed: Held,
 }
 
 impl Stage for Empad {
@@ -53,68 +54,84 @@ impl Stage for Empad {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed().check(&self.path, faults);
+        self.placed.check(&self.path, faults);
+        if let Some(follow) = &self.follow {
+            follow.check(faults);
+        }
     }
 }
 
 impl Source for Empad {
-    fn open(&mut self, _: &Cx, (): (), from: Position) -> Result<Opened> {
-        let found = find(&self.path)?;
-        let (feed, opened) = Feed::open(&self.path, found, self.placed(), from)?;
-        self.feed = Some(feed);
-        Ok(opened)
+    fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
+        let path = Path::new(&self.path);
+        let follow = self.follow.as_ref();
+        let found = either(cx, &self.path, follow, || closed(path), |_| growing(path))?;
+        self.feed.open(&self.path, found, self.placed, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
-        pulled(self.feed.as_mut())?.pull(cx, slots)
+        self.feed.pull(cx, slots)
     }
 }
 declare!(Source, "stem.empad", Kind::Source, Empad);
 
-impl Empad {
-    fn placed(&self) -> Placed {
-        Placed { scan: self.scan, offset: self.offset, line_skip: self.line_skip, flyback: self.flyback }
-    }
-}
-
-fn find(path: &str) -> Result<Found> {
-    let (mut raw, mut scan) = (path.to_owned(), None);
-    if path.to_lowercase().ends_with(".xml") {
-        let read =
-            std::fs::read(path).map_err(|e| Error::io("cannot read", std::path::Path::new(path), &e))?;
-        let text = String::from_utf8_lossy(&read);
-        let file = attribute(&text, "raw_file", "filename").ok_or_else(|| {
-            Error::data(format!("{path}: names no `raw_file`")).help("give the raw file as `path`")
-        })?;
-        // The file was written elsewhere: only its last name holds here.
-        let last = file.rsplit(['/', '\\']).next().unwrap_or(&file);
-        raw = std::path::Path::new(path).with_file_name(last).display().to_string();
-        let number = |names: [&str; 2]| names.iter().find_map(|n| element(&text, n));
-        scan = number(["pix_y", "scan_resolution_y"]).zip(number(["pix_x", "scan_resolution_x"]));
-    }
-    let map = mapped(&raw)?;
-    let [rows, all, columns] = ROWS;
-    let step = all * columns * 4;
-    let (count, excess) = (map.len() / step, map.len() % step);
+/// The frames of closed files.
+fn closed(path: &Path) -> Result<Found> {
+    let (raw, scan) = named(path)?;
+    let even = frames(Bytes::open(&raw, false)?);
+    let length = even.bytes.len()?;
+    let (count, excess) = (length / even.step, length % even.step);
     if count == 0 || excess > 0 {
         let text = format!(
-            "{raw}: is {} bytes long, which is {count} frames of {step} and {excess} bytes",
-            map.len()
+            "{}: is {length} bytes long, which is {count} frames of {} and {excess} bytes",
+            raw.display(),
+            even.step
         );
         return Err(Error::data(text).help("the file was cut short, or is of another detector"));
     }
-    let swap = if cfg!(target_endian = "big") { 4 } else { 0 };
-    let frames = plain(map, [0, step, swap], Dtype::F32, [count, rows, columns])?;
-    let (scan, axes) = (scan.map(|(y, x)| [y, x]), Axes::default());
-    Ok(Found {
-        frames,
-        dtype: Dtype::F32,
-        dims: [rows, columns],
-        count: count as u64,
-        scan,
-        axes,
-        head: Dict::new(),
-    })
+    Ok(found(Box::new(even), count, scan))
+}
+
+/// The frames of files that may still grow; none while they are not there.
+fn growing(path: &Path) -> Result<Option<Found>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (raw, scan) = named(path)?;
+    if !raw.exists() {
+        return Ok(None);
+    }
+    let even = frames(Bytes::open(&raw, true)?);
+    Ok(Some(found(Box::new(Appended::new(even, &raw, Box::new(|_| Ok(None)))), 0, scan)))
+}
+
+fn found(frames: Box<dyn Frames>, count: u64, scan: Option<[u64; 2]>) -> Found {
+    let [rows, _, columns] = ROWS;
+    let (axes, head) = (Axes::default(), Dict::new());
+    Found { frames, dtype: Dtype::F32, dims: [rows, columns], count, scan, axes, head }
+}
+
+fn frames(bytes: Bytes) -> Even {
+    let [rows, all, columns] = ROWS;
+    let (step, length) = ((all * columns * 4) as u64, rows * columns * 4);
+    Even { bytes, offset: 0, step, length, decode: copied(swap(Dtype::F32, false)) }
+}
+
+/// The raw file of a path, and the scan where the XML says it.
+fn named(path: &Path) -> Result<(PathBuf, Option<[u64; 2]>)> {
+    if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("xml")) {
+        return Ok((path.to_owned(), None));
+    }
+    let read = std::fs::read(path).map_err(|e| Error::io("cannot read", path, &e))?;
+    let text = String::from_utf8_lossy(&read);
+    let file = attribute(&text, "raw_file", "filename").ok_or_else(|| {
+        Error::data(format!("{}: names no `raw_file`", path.display())).help("give the raw file as `path`")
+    })?;
+    // The file was written elsewhere: only its last name holds here.
+    let last = file.rsplit(['/', '\\']).next().unwrap_or(&file);
+    let number = |names: [&str; 2]| names.iter().find_map(|n| element(&text, n));
+    let scan = number(["pix_y", "scan_resolution_y"]).zip(number(["pix_x", "scan_resolution_x"]));
+    Ok((path.with_file_name(last), scan.map(|(y, x)| [y, x])))
 }
 
 /// The whole number in an element of that name.

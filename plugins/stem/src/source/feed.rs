@@ -1,12 +1,15 @@
-//! Frames of a file, handed out at their scan points.
+//! Frames of files, handed out at their scan points.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use isard_core::prelude::*;
+use isard_files::input::{Quiet, Watch};
 
-use crate::source::axes::Axes;
-use crate::source::grid::{Grid, grid};
+use crate::source::frames::Found;
+use crate::source::grid::{Grid, Run};
+use crate::source::growing::Watched;
+use crate::source::placed::Placed;
 
 /// What the sources of this family give.
 #[derive(Ports)]
@@ -16,108 +19,87 @@ pub struct ScanOut {
     pub(crate) image: Array,
 }
 
-/// The frames of closed files, counted from 0.
-pub(crate) trait Frames: Send + Sync {
-    /// Reads one frame, in this machine's order.
-    fn read(&self, frame: u64, out: &mut [u8]) -> Result<()>;
-    /// All frames as they lie in the file, when that is as they lie in memory.
-    fn mapped(&self) -> Option<&Array> {
-        None
+/// The feed of a source; none until it is opened.
+#[derive(Default)]
+pub(crate) struct Held(Option<Feed>);
+
+impl Held {
+    /// Opens what was found, from a position on; with a watch the files may still grow.
+    pub fn open(&mut self, path: &str, found: Watched, placed: Placed, from: Position) -> Result<Opened> {
+        let (feed, opened) = Feed::open(path, found, placed, from)?;
+        self.0 = Some(feed);
+        Ok(opened)
     }
-    /// Why a frame is not there.
-    fn lost(&self, _frame: u64) -> Option<String> {
-        None
-    }
-}
 
-/// What looking at a file found.
-pub(crate) struct Found {
-    /// The frames.
-    pub frames: Box<dyn Frames>,
-    /// Type of the pixels.
-    pub dtype: Dtype,
-    /// Rows and columns of a frame.
-    pub dims: [usize; 2],
-    /// How many frames there are.
-    pub count: u64,
-    /// What the file says of the scan.
-    pub scan: Option<[u64; 2]>,
-    /// Steps and units of scan and detector.
-    pub axes: Axes,
-    /// What else the file says.
-    pub head: Dict,
-}
-
-/// The parameters that place frames in a scan.
-#[derive(Clone, Copy)]
-pub(crate) struct Placed {
-    pub scan: Option<[u64; 2]>,
-    pub offset: i64,
-    pub line_skip: u64,
-    pub flyback: u64,
-}
-
-impl Placed {
-    /// Faults of these parameters.
-    pub fn check(&self, path: &str, faults: &mut Faults) {
-        if path.is_empty() {
-            faults.add("path", "is empty, wanted a file");
-        }
-        if self.scan.is_some_and(|s| s.contains(&0)) {
-            faults.add("scan", "has no points, wanted at least 1 x 1");
-        }
-        for (name, n) in [("line_skip", self.line_skip), ("flyback", self.flyback)] {
-            if n > 1 << 32 {
-                faults.add(name, format!("is {n}, wanted at most {}", 1u64 << 32));
-            }
-        }
+    /// Puts the next frames, or says how long to wait for them.
+    pub fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
+        let feed = self.0.as_mut();
+        feed.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?.pull(cx, slots)
     }
 }
 
 /// A source that has been opened.
-pub(crate) struct Feed {
+struct Feed {
     found: Found,
     grid: Option<Grid>,
     /// The next frame number to be given: a scan point, or a frame where no scan is known.
     next: u64,
     path: String,
+    /// Tells when growing files are complete; none of closed ones.
+    watch: Option<Watch>,
+    /// More frames than these do not count.
+    most: u64,
 }
 
 impl Feed {
-    /// Opens what was found, from a position on.
-    pub fn open(path: &str, mut found: Found, placed: Placed, from: Position) -> Result<(Feed, Opened)> {
-        let said = found.scan;
-        let grid = grid(placed.scan, said, [placed.offset, placed.line_skip as i64, placed.flyback as i64])
-            .map_err(|e| e.at(path.to_owned()))?;
+    fn open(path: &str, found: Watched, placed: Placed, from: Position) -> Result<(Feed, Opened)> {
+        let (mut found, watch) = found;
+        let grid = placed.grid(found.scan).map_err(|e| e.at(path.to_owned()))?;
         let mut head = std::mem::take(&mut found.head);
-        let frames = grid.map_or(found.count, |g| g.points());
+        let (watch, announced) = match watch {
+            Some((watch, follow)) => (Some(watch), follow.frames),
+            None => (None, Some(found.count)),
+        };
         let mut scan = vec![];
         if let Some(g) = grid {
             scan = vec![("y".to_owned(), g.rows), ("x".to_owned(), g.columns)];
-            head.set("unused_frames", g.unused(found.count) as i64);
+            // How many there will be is not known of growing files.
+            if watch.is_none() {
+                head.set("unused_frames", g.unused(found.count) as i64);
+            }
             found.axes.scan = Some([g.rows, g.columns]);
         }
+        let frames = grid.map(|g| g.points()).or(announced);
         head.set("axes", found.axes.to_dict());
         let shapes = Shapes::default().with("image", Shape::array(found.dtype, &found.dims));
-        let opened = Opened { frames: Some(frames), head, shapes, live: false, scan };
-        Ok((Feed { found, grid, next: from.next, path: path.to_owned() }, opened))
+        let opened = Opened { frames, head, shapes, live: false, scan };
+        let most = if watch.is_some() { announced.unwrap_or(u64::MAX) } else { u64::MAX };
+        found.count = found.count.min(most);
+        Ok((Feed { found, grid, next: from.next, path: path.to_owned(), watch, most }, opened))
     }
 
-    /// Puts the next frames.
-    pub fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
+    /// The next run of frames that are there; none where none is.
+    fn run(&self, room: u64) -> Option<Run> {
+        match self.grid {
+            Some(grid) => grid.run(self.next, self.found.count, room),
+            None if self.next < self.found.count => {
+                let count = room.min(self.found.count - self.next);
+                Some(Run { frame: self.next, point: self.next, count })
+            }
+            None => None,
+        }
+    }
+
+    fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
         let total = self.grid.map_or(self.found.count, |g| g.points());
-        if self.next >= total {
+        if self.next >= total && (self.grid.is_some() || self.watch.is_none()) {
             return Ok(Pull::End);
         }
         let room = slots.room().max(1);
-        let run = match self.grid {
-            Some(grid) => grid.run(self.next, self.found.count, room),
-            None => Some(crate::source::grid::Run {
-                frame: self.next,
-                point: self.next,
-                count: room.min(total - self.next),
-            }),
-        };
+        let run = self.run(room);
+        if run.is_none() && self.watch.is_some() {
+            return self.look(cx);
+        }
         let until = run.map_or(total, |run| run.point);
         if until > self.next {
             // Some at a time: a short file of a large scan has millions of them.
@@ -133,12 +115,35 @@ impl Feed {
             return Ok(Pull::Ready);
         }
         let Some(run) = run else { return Ok(Pull::End) };
-        self.give(cx, slots, run.frame, run.point, run.count)?;
+        self.give(cx, slots, run)?;
         self.next = run.point + run.count;
         Ok(Pull::Ready)
     }
 
-    fn give(&self, cx: &Cx, slots: &mut Slots<ScanOut>, frame: u64, point: u64, count: u64) -> Result<()> {
+    /// Looks for frames that have come since, or sees that none will.
+    fn look(&mut self, cx: &Cx) -> Result<Pull> {
+        let Some(watch) = &mut self.watch else { return Ok(Pull::End) };
+        let look = self.found.frames.look(cx, false)?;
+        if look.changed {
+            watch.grew();
+        }
+        if look.count.min(self.most) > self.found.count {
+            self.found.count = look.count.min(self.most);
+            return Ok(Pull::Ready);
+        }
+        match watch.quiet(self.found.count) {
+            Quiet::Wait(pause) => Ok(Pull::Wait(pause)),
+            Quiet::End => {
+                // What is half written now stays so: it is told, and counted.
+                self.found.count = self.found.frames.look(cx, true)?.count.min(self.most);
+                self.watch = None;
+                Ok(Pull::Ready)
+            }
+        }
+    }
+
+    fn give(&self, cx: &Cx, slots: &mut Slots<ScanOut>, run: Run) -> Result<()> {
+        let Run { frame, point, count } = run;
         if let Some(all) = self.found.frames.mapped() {
             let image = all.records(frame as usize..(frame + count) as usize)?;
             return slots.put(point, ScanOut { image });
@@ -147,29 +152,31 @@ impl Feed {
         let [rows, columns] = self.found.dims;
         let bytes = rows * columns * self.found.dtype.size();
         let mut out = cx.array(self.found.dtype, &[count as usize, rows, columns])?;
-        let cells: Vec<Mutex<(&mut [u8], Option<String>)>> =
+        let cells: Vec<Mutex<Cell>> =
             out.bytes_mut().chunks_mut(bytes).map(|cell| Mutex::new((cell, None))).collect();
         cx.par(cells.len(), |i| {
             let mut cell = cells[i].lock().unwrap_or_else(PoisonError::into_inner);
             let number = frame + i as u64;
             match frames.lost(number) {
-                Some(why) => cell.1 = Some(why),
+                Some(lost) => cell.1 = Some(lost),
                 None => match frames.read(number, cell.0) {
-                    Err(error) if error.blame() == Blame::Data => cell.1 = Some(error.to_string()),
+                    Err(error) if error.blame() == Blame::Data => {
+                        cell.1 = Some((Reason::Corrupt, error.to_string()));
+                    }
                     other => return other,
                 },
             }
             Ok(())
         })?;
-        let lost: Vec<Option<String>> =
+        let lost: Vec<Option<(Reason, String)>> =
             cells.into_iter().map(|c| c.into_inner().unwrap_or_else(PoisonError::into_inner).1).collect();
         let all = out.freeze();
         let mut at = 0;
         while at < lost.len() {
-            if let Some(why) = &lost[at] {
-                match frames.lost(frame + at as u64) {
-                    Some(_) => slots.missing(point + at as u64, why.clone()),
-                    None => slots.corrupt(point + at as u64, why.clone(), None),
+            if let Some((reason, why)) = &lost[at] {
+                match reason {
+                    Reason::Corrupt => slots.corrupt(point + at as u64, why.clone(), None),
+                    _ => slots.missing(point + at as u64, why.clone()),
                 }
                 at += 1;
                 continue;
@@ -182,68 +189,11 @@ impl Feed {
     }
 }
 
-/// The feed of a source that is pulled.
-pub(crate) fn pulled(feed: Option<&mut Feed>) -> Result<&mut Feed> {
-    feed.ok_or_else(|| Error::internal("a source was pulled before it was opened"))
-}
+/// Where a frame goes, and why it did not come.
+type Cell<'a> = (&'a mut [u8], Option<(Reason, String)>);
 
-/// Frames that lie at equal distances in one mapped file.
-pub(crate) struct Even {
-    pub map: memmap2::Mmap,
-    pub offset: usize,
-    /// From one frame to the next.
-    pub step: usize,
-    /// Bytes of a frame.
-    pub bytes: usize,
-    /// Bytes of a number that stand in reverse; 0 where they stand right.
-    pub swap: usize,
-}
-
-impl Frames for Even {
-    fn read(&self, frame: u64, out: &mut [u8]) -> Result<()> {
-        let at = self.offset + frame as usize * self.step;
-        out.copy_from_slice(&self.map[at..at + self.bytes]);
-        if self.swap > 1 {
-            out.chunks_exact_mut(self.swap).for_each(<[u8]>::reverse);
-        }
-        Ok(())
-    }
-}
-
-/// Frames that lie in the file as in memory.
-pub(crate) struct Whole(pub Array);
-
-impl Frames for Whole {
-    fn read(&self, frame: u64, out: &mut [u8]) -> Result<()> {
-        out.copy_from_slice(self.0.record(frame as usize)?.bytes());
-        Ok(())
-    }
-    fn mapped(&self) -> Option<&Array> {
-        Some(&self.0)
-    }
-}
-
-/// Frames of plain numbers in a mapped file: as they lie there when that can be, else copied.
-pub(crate) fn plain(
-    map: memmap2::Mmap,
-    [offset, step, swap]: [usize; 3],
-    dtype: Dtype,
-    [count, rows, columns]: [usize; 3],
-) -> Result<Box<dyn Frames>> {
-    let bytes = rows * columns * dtype.size();
-    if swap == 0 && step == bytes && offset.is_multiple_of(dtype.size().min(8)) {
-        // Only a hint, and refused on some file systems: pages come in ahead of being read.
-        let _ = map.advise(memmap2::Advice::Sequential);
-        return Ok(Box::new(Whole(Array::over_map(map, offset, dtype, &[count, rows, columns])?)));
-    }
-    let end = offset.saturating_add(count.saturating_sub(1).saturating_mul(step)).saturating_add(bytes);
-    if count > 0 && end > map.len() {
-        return Err(Error::data(format!("is {} bytes long, wanted {end}", map.len())));
-    }
-    Ok(Box::new(Even { map, offset, step, bytes, swap }))
-}
-
-/// The name of a file for messages, and its bytes.
-pub(crate) fn mapped(path: &str) -> Result<memmap2::Mmap> {
-    isard_core::value::map_file(Path::new(path))
+/// The folder in which a marker without a path is looked for.
+pub(crate) fn beside(path: &str) -> &Path {
+    let at = Path::new(path);
+    if at.is_dir() { at } else { at.parent().unwrap_or(Path::new("")) }
 }

@@ -48,6 +48,17 @@ impl Grid {
             + i128::from(self.offset)
     }
 
+    /// The scan point of a frame; none where it belongs to none.
+    pub fn point(&self, frame: u64) -> Option<u64> {
+        let at = u128::try_from(i128::from(frame) - i128::from(self.offset)).ok()?;
+        let (row, inside) = (at / u128::from(self.line()), at % u128::from(self.line()));
+        let column = inside.checked_sub(u128::from(self.skip))?;
+        if row >= u128::from(self.rows) || column >= u128::from(self.columns) {
+            return None;
+        }
+        u64::try_from(row * u128::from(self.columns) + column).ok()
+    }
+
     /// The next run of points from `point` on, of at most `room` frames out of `frames`; none at the end.
     pub fn run(&self, point: u64, frames: u64, room: u64) -> Option<Run> {
         let mut point = point;
@@ -116,6 +127,9 @@ mod tests {
         // By hand: frame 0 is skipped; a line is one skipped frame, three points, two of flyback.
         assert_eq!(placed(&grid, 20), [(2, 0), (3, 1), (4, 2), (8, 3), (9, 4), (10, 5)]);
         assert_eq!((grid.unused(20), grid.unused(10)), (14, 5));
+        let points: Vec<Option<u64>> = (0..12).map(|frame| grid.point(frame)).collect();
+        let wanted = [9, 9, 0, 1, 2, 9, 9, 9, 3, 4, 5, 9].map(|p| (p < 9).then_some(p));
+        assert_eq!(points, wanted);
         assert_eq!(placed(&grid, 10), [(2, 0), (3, 1), (4, 2), (8, 3), (9, 4)]);
     }
 
@@ -125,6 +139,10 @@ mod tests {
         assert_eq!(placed(&grid, 10), [(0, 2), (1, 3), (2, 4), (3, 5)]);
         let lines = Grid { flyback: 1, ..grid };
         assert_eq!(placed(&lines, 10), [(0, 2), (2, 3), (3, 4), (4, 5)]);
+        assert_eq!(
+            (0..6).map(|f| lines.point(f)).collect::<Vec<_>>(),
+            [2, 9, 3, 4, 5, 9].map(|p| (p < 9).then_some(p))
+        );
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! MRC stacks as frames.
 
+use std::path::Path;
+
 use isard_core::prelude::*;
 use isard_core::schemars;
+use isard_core::value::map_file;
+use isard_files::input::Follow;
 
 use crate::format::mrc::{HEADER, Mrc};
 use crate::source::axes::{Axes, Axis};
-use crate::source::feed::{Feed, Found, Frames, Placed, ScanOut, mapped, plain, pulled};
+use crate::source::feed::{Held, ScanOut};
+use crate::source::frames::{Bytes, Even, Found, Frames, plain};
+use crate::source::growing::{Appended, either};
+use crate::source::placed::Placed;
 
 /// Frames of an MRC stack, one for each section.
 ///
@@ -14,30 +21,24 @@ use crate::source::feed::{Feed, Found, Frames, Placed, ScanOut, mapped, plain, p
 /// and units, for stages and writers behind), `labels` and `unused_frames`, the frames that belong to no scan point.
 ///
 /// Keeps order and count; frames before, between and after the points of the scan are left out, points without a frame
-/// are gaps. Sections in this machine's order are handed out as they lie in the file without a copy.
+/// are gaps. Sections in this machine's order are handed out as they lie in the file without a copy. With `follow` the file
+/// may still grow: a section is given once all its bytes are there, and a header that says 0 sections does not know yet.
 ///
 /// Source: A. Cheng et al., J. Struct. Biol. 192 (2015) 146.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MrcStack {
-    /// The file; it must be closed.
+    /// The file; without `follow` it must be closed.
     #[schemars(extend("x-path" = "input", "x-endings" = [".mrc", ".mrcs"]))]
     path: String,
-    /// Lines and points of the scan; else frames stand alone.
+    /// Reads on while frames are still being written.
     #[serde(default)]
-    scan: Option<[u64; 2]>,
-    /// Frames before the first scan point; below 0, points before the first frame.
-    #[serde(default)]
-    offset: i64,
-    /// Frames before the points of each line that belong to none.
-    #[serde(default)]
-    line_skip: u64,
-    /// Frames after the points of each line that belong to none.
-    #[serde(default)]
-    flyback: u64,
+    follow: Option<Follow>,
+    #[serde(flatten)]
+    placed: Placed,
     #[serde(skip)]
     #[schemars(skip)]
-    feed: Option<Feed>,
+    feed: Held,
 }
 
 impl Stage for MrcStack {
@@ -55,34 +56,62 @@ impl Stage for MrcStack {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed().check(&self.path, faults);
+        self.placed.check(&self.path, faults);
+        if let Some(follow) = &self.follow {
+            follow.check(faults);
+        }
     }
 }
 
 impl Source for MrcStack {
-    fn open(&mut self, _: &Cx, (): (), from: Position) -> Result<Opened> {
-        let found = find(&self.path)?;
-        let (feed, opened) = Feed::open(&self.path, found, self.placed(), from)?;
-        self.feed = Some(feed);
-        Ok(opened)
+    fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
+        let path = Path::new(&self.path);
+        let follow = self.follow.as_ref();
+        let found = either(cx, &self.path, follow, || closed(path), |_| growing(path))?;
+        self.feed.open(&self.path, found, self.placed, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
-        pulled(self.feed.as_mut())?.pull(cx, slots)
+        self.feed.pull(cx, slots)
     }
 }
 declare!(Source, "stem.mrc", Kind::Source, MrcStack);
 
-impl MrcStack {
-    fn placed(&self) -> Placed {
-        Placed { scan: self.scan, offset: self.offset, line_skip: self.line_skip, flyback: self.flyback }
-    }
+/// The sections of a closed file.
+fn closed(path: &Path) -> Result<Found> {
+    let map = map_file(path)?;
+    let mrc = Mrc::parse(&map, map.len() as u64, &path.display().to_string())?;
+    let [count, rows, columns] = mrc.shape.map(|n| n as usize);
+    let (dtype, offset, step) = (mrc.dtype(), mrc.offset as usize, mrc.section() as usize);
+    let frames = match mrc.plain() {
+        true => plain(map, [offset, step, 0], dtype, [count, rows, columns])?,
+        false => Box::new(sections(Bytes::Closed(map), &mrc)) as Box<dyn Frames>,
+    };
+    Ok(found(&mrc, frames, count as u64))
 }
 
-fn find(path: &str) -> Result<Found> {
-    let map = mapped(path)?;
-    let mrc = Mrc::parse(&map, map.len() as u64, path)?;
-    let [count, rows, columns] = mrc.shape.map(|n| n as usize);
+/// The sections of a file that may still grow; none while its header is not there.
+fn growing(path: &Path) -> Result<Option<Found>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = Bytes::open(path, true)?;
+    let header = bytes.first(HEADER)?;
+    if header.len() < HEADER {
+        return Ok(None);
+    }
+    let name = path.display().to_string();
+    let mrc = Mrc::growing(&header, &name)?;
+    let said = Box::new(move |even: &Even| {
+        let n = Mrc::growing(&even.bytes.first(HEADER)?, &name)?.shape[0];
+        Ok((n > 0).then_some(n))
+    });
+    let frames = Appended::new(sections(bytes, &mrc), path, said);
+    Ok(Some(found(&mrc, Box::new(frames), 0)))
+}
+
+fn found(mrc: &Mrc, frames: Box<dyn Frames>, count: u64) -> Found {
+    let [_, rows, columns] = mrc.shape.map(|n| n as usize);
     let mut axes = Axes::default();
     for (axis, (cell, n)) in axes.axes[2..].iter_mut().zip([(mrc.cell[1], rows), (mrc.cell[2], columns)]) {
         // Cells of no size stand for steps that were not given.
@@ -94,25 +123,13 @@ fn find(path: &str) -> Result<Found> {
     if mrc.labels.iter().any(|l| !l.is_empty()) {
         head.set("labels", mrc.labels.join("\n"));
     }
-    let (dtype, offset, step) = (mrc.dtype(), mrc.offset as usize, mrc.section() as usize);
-    let frames: Box<dyn Frames> = match mrc.plain() {
-        true => plain(map, [offset, step, 0], dtype, [count, rows, columns])?,
-        false => Box::new(Sections { map, mrc }),
-    };
-    Ok(Found { frames, dtype, dims: [rows, columns], count: count as u64, scan: None, axes, head })
+    Found { frames, dtype: mrc.dtype(), dims: [rows, columns], count, scan: None, axes, head }
 }
 
-/// Sections that must be decoded.
-struct Sections {
-    map: memmap2::Mmap,
-    mrc: Mrc,
-}
-
-impl Frames for Sections {
-    fn read(&self, frame: u64, out: &mut [u8]) -> Result<()> {
-        let step = self.mrc.section() as usize;
-        let at = self.mrc.offset as usize + frame as usize * step;
-        self.mrc.decode(&self.map[at..at + step], out);
-        Ok(())
-    }
+/// Sections that are decoded one by one.
+fn sections(bytes: Bytes, mrc: &Mrc) -> Even {
+    let (offset, step) = (mrc.offset, mrc.section());
+    let mrc = mrc.clone();
+    let decode = Box::new(move |stored: &[u8], out: &mut [u8]| mrc.decode(stored, out));
+    Even { bytes, offset, step, length: step as usize, decode }
 }

@@ -1,10 +1,16 @@
 //! NPY arrays as the frames of a scan.
 
-use crate::source::axes::Axes;
-use crate::source::feed::{Feed, Found, Placed, ScanOut, mapped, plain, pulled};
+use std::path::Path;
+
 use isard_core::prelude::*;
 use isard_core::schemars;
+use isard_core::value::map_file;
 use isard_files::npy::Npy;
+
+use crate::source::axes::Axes;
+use crate::source::feed::{Held, ScanOut};
+use crate::source::frames::{Found, plain};
+use crate::source::placed::Placed;
 
 /// Frames of an NPY array of three or four axes.
 ///
@@ -21,21 +27,11 @@ pub struct NpyScan {
     /// The file; it must be closed.
     #[schemars(extend("x-path" = "input"))]
     path: String,
-    /// Lines and points of the scan; else the leading axes of an array of four.
-    #[serde(default)]
-    scan: Option<[u64; 2]>,
-    /// Frames before the first scan point; below 0, points before the first frame.
-    #[serde(default)]
-    offset: i64,
-    /// Frames before the points of each line that belong to none.
-    #[serde(default)]
-    line_skip: u64,
-    /// Frames after the points of each line that belong to none.
-    #[serde(default)]
-    flyback: u64,
+    #[serde(flatten)]
+    placed: Placed,
     #[serde(skip)]
     #[schemars(skip)]
-    feed: Option<Feed>,
+    feed: Held,
 }
 
 impl Stage for NpyScan {
@@ -52,32 +48,23 @@ impl Stage for NpyScan {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed().check(&self.path, faults);
+        self.placed.check(&self.path, faults);
     }
 }
 
 impl Source for NpyScan {
     fn open(&mut self, _: &Cx, (): (), from: Position) -> Result<Opened> {
-        let found = find(&self.path)?;
-        let (feed, opened) = Feed::open(&self.path, found, self.placed(), from)?;
-        self.feed = Some(feed);
-        Ok(opened)
+        self.feed.open(&self.path, (find(&self.path)?, None), self.placed, from)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
-        pulled(self.feed.as_mut())?.pull(cx, slots)
+        self.feed.pull(cx, slots)
     }
 }
 declare!(Source, "stem.npy", Kind::Source, NpyScan);
 
-impl NpyScan {
-    fn placed(&self) -> Placed {
-        Placed { scan: self.scan, offset: self.offset, line_skip: self.line_skip, flyback: self.flyback }
-    }
-}
-
 fn find(path: &str) -> Result<Found> {
-    let map = mapped(path)?;
+    let map = map_file(Path::new(path))?;
     let npy = Npy::parse(&map, path).map_err(|e| Error::data(e.to_string()))?;
     let wanted = npy.offset.saturating_add(npy.len());
     if map.len() < wanted {
@@ -97,29 +84,10 @@ fn find(path: &str) -> Result<Found> {
             return Err(Error::data(text).help("reshape it with numpy"));
         }
     };
-    let dtype = dtype(npy.dtype);
+    let dtype = Dtype::from(npy.dtype);
     let part = dtype.size() / if dtype.is_complex() { 2 } else { 1 };
     let swap = if npy.native { 0 } else { part };
     let step = dims[0] * dims[1] * dtype.size();
     let frames = plain(map, [npy.offset, step, swap], dtype, [count as usize, dims[0], dims[1]])?;
     Ok(Found { frames, dtype, dims, count, scan, axes: Axes::default(), head: Dict::new() })
-}
-
-/// The engine's name of a dtype.
-pub(crate) fn dtype(stored: isard_h5::Dtype) -> Dtype {
-    use isard_h5::Dtype as H5;
-    match stored {
-        H5::U8 => Dtype::U8,
-        H5::U16 => Dtype::U16,
-        H5::U32 => Dtype::U32,
-        H5::U64 => Dtype::U64,
-        H5::I8 => Dtype::I8,
-        H5::I16 => Dtype::I16,
-        H5::I32 => Dtype::I32,
-        H5::I64 => Dtype::I64,
-        H5::F32 => Dtype::F32,
-        H5::F64 => Dtype::F64,
-        H5::C32 => Dtype::C32,
-        H5::C64 => Dtype::C64,
-    }
 }

@@ -32,6 +32,26 @@ pub fn index() -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
+/// The numbers in the note of a case, in order: twins of the data have others.
+pub fn noted(name: &str) -> Vec<f64> {
+    let index = index();
+    let note = index[name]["note"].as_str().unwrap_or_else(|| panic!("`{name}` has no note"));
+    let digits = |c: char| !(c.is_ascii_digit() || c == '.' || c == '-');
+    note.split(digits).filter_map(|word| word.trim_end_matches('.').parse().ok()).collect()
+}
+
+/// The scan of the cases: lines, points, rows and columns.
+pub fn scan_shape() -> [usize; 4] {
+    let index = index();
+    std::array::from_fn(|i| index["_scan"]["shape"][i].as_u64().unwrap() as usize)
+}
+
+/// The centre of the detector of the scan.
+pub fn scan_centre() -> [f64; 2] {
+    let index = index();
+    std::array::from_fn(|i| index["_scan"]["reference_centre"][i].as_f64().unwrap())
+}
+
 pub fn run() -> RunCx {
     let reader = |run: &RunCx, path: &str| isard_files::input::read_path(run, path);
     RunCx { reader: Some(std::sync::Arc::new(reader)), ..RunCx::default() }
@@ -46,7 +66,8 @@ pub fn npy(name: &str) -> Array {
     }
 }
 
-fn built(name: &str, set: &str) -> Built {
+/// A stage of these parameters.
+pub fn built(name: &str, set: &str) -> Built {
     let set: serde_json::Value = toml::from_str(set).unwrap();
     let registry = Registry::built_in().unwrap();
     let declaration = registry.find(name).unwrap();

@@ -38,7 +38,7 @@ pub fn watch(plan: &Plan, text: &str) -> Result<Watch> {
     if std::io::stderr().is_terminal() {
         let board = Arc::new(Board::default());
         let viewer = Box::new(screen::Screen::new(board.clone(), newest));
-        let view = View { ports, every: Duration::from_millis(200), viewer };
+        let view = View { ports, every: Duration::from_millis(80), viewer };
         return Ok(Watch { view, board: Some(board), folder });
     }
     if plan.nodes.iter().any(|n| n.set.get("path").is_some_and(|p| p == store::VIEW)) {

@@ -13,7 +13,7 @@ use crate::run::node::{
     CaptureNode, Chain, EndedNode, FitNode, FoldNode, JoinNode, KeepNode, KeepTree, LatchNode, LateTask,
     Link, MergeNode, Pace, Post, ReduceNode, SourceNode, TaskNode, WriterNode, has_ended,
 };
-use crate::run::per::{self, Axes, Per, PerAxis, SCAN};
+use crate::run::per::{self, Axes, Per, SCAN};
 use crate::run::recorder::Recorder;
 use crate::run::scope::{Given, upstream};
 use crate::run::wire::{Gather, Latch, Scatter, full_key};
@@ -182,9 +182,11 @@ impl Builder<'_, '_> {
                     false => output,
                 };
                 let output = Measured::over(output, plan, id);
-                // What values of an axis have come to is in files of their own, closed one after the other.
-                let recorder = match node.run.record && node.run.per.is_none() {
-                    true => Some(Recorder::new(&self.s.folder, node, &self.s.step.name, frames)?),
+                let recorder = match node.run.record {
+                    true => {
+                        let scan = node.run.per.as_ref().map(|_| self.scan(id)).transpose()?;
+                        Some(Recorder::new(&self.s.folder, node, &self.s.step.name, frames, scan)?)
+                    }
                     false => None,
                 };
                 let post = self.post(id, gather, scatter);
@@ -214,20 +216,8 @@ impl Builder<'_, '_> {
     pub(super) fn per(&self, id: NodeId, axis: &str, declaration: &Arc<Declaration>) -> Result<Per> {
         let node = &self.s.plan.nodes[id];
         let place = || format!("stage `{}`", node.name);
-        let (scan, frames) = self.scan(id).at(place)?;
-        let fixed = node.inputs.iter().filter(|(_, feed)| !matches!(feed, Feed::Stream(_)));
-        let (build, set) = (declaration.build.clone(), self.parameters(id));
-        Ok(Per {
-            axis: PerAxis::of(&scan, axis, frames).at(place)?,
-            stage: node.name.clone(),
-            build: Box::new(move |label| {
-                let mut set = set.clone();
-                per::fill(&mut set, label);
-                build(set)
-            }),
-            fixed: fixed.map(|(port, _)| port.clone()).collect(),
-            outputs: declaration.outputs.clone(),
-        })
+        let scan = self.scan(id).at(place)?;
+        Per::of(node, axis, declaration, self.parameters(id), &scan).at(place)
     }
 
     /// Whether a stage's stream comes from what is played at a rate.

@@ -38,6 +38,10 @@ impl Output for Measured {
         self.inner.seal_all(files)
     }
 
+    fn replace_pieces(&self, path: &str, pieces: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+        self.inner.replace_pieces(path, pieces)
+    }
+
     fn draft(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.inner.draft(path, bytes)
     }

@@ -11,7 +11,9 @@ mod writer;
 use std::collections::BTreeSet;
 
 use crate::error::{Context, Error, Result, nearest};
+use crate::plan::{Feed, Node};
 use crate::port::Port;
+use crate::registry::Declaration;
 use crate::span::Span;
 use crate::stage::Built;
 use crate::value::{Array, Dict, Key, Value};
@@ -127,6 +129,29 @@ pub struct Per {
 }
 
 impl Per {
+    /// What the instances of a stage have in common: its parameters `set`, over the axes of a scan of so many frames.
+    pub fn of(
+        node: &Node,
+        axis: &str,
+        declaration: &Declaration,
+        set: serde_json::Value,
+        (scan, frames): &(Axes, Option<u64>),
+    ) -> Result<Per> {
+        let fixed = node.inputs.iter().filter(|(_, feed)| !matches!(feed, Feed::Stream(_)));
+        let build = declaration.build.clone();
+        Ok(Per {
+            axis: PerAxis::of(scan, axis, *frames)?,
+            stage: node.name.clone(),
+            build: Box::new(move |label| {
+                let mut set = set.clone();
+                fill(&mut set, label);
+                build(set)
+            }),
+            fixed: fixed.map(|(port, _)| port.clone()).collect(),
+            outputs: declaration.outputs.clone(),
+        })
+    }
+
     /// Puts a stage's instances behind the face of a single one; roles without instances stay as they are.
     pub fn wrap(self, stage: Built) -> Built {
         match stage {
@@ -181,7 +206,7 @@ impl Per {
 }
 
 /// Puts the text of a value into the placeholders of parameters.
-pub fn fill(set: &mut serde_json::Value, label: &str) {
+fn fill(set: &mut serde_json::Value, label: &str) {
     match set {
         serde_json::Value::String(text) if text.contains("{per}") => *text = text.replace("{per}", label),
         serde_json::Value::Array(list) => list.iter_mut().for_each(|v| fill(v, label)),

@@ -42,6 +42,15 @@ impl Tally {
         self.full.has(value)
     }
 
+    /// The counts as they were before the last `n` frames of a value that still waits for some.
+    pub fn less(&self, value: u64, n: u64) -> Tally {
+        let (mut counts, full) = (self.counts.clone(), self.full.clone());
+        if let Some(count) = counts.get_mut(&value) {
+            *count = count.saturating_sub(n);
+        }
+        Tally { counts, full }
+    }
+
     /// The counts, for a checkpoint.
     pub fn save(&self, state: Dict) -> Dict {
         let counts: Vec<u64> = self.counts.iter().flat_map(|(value, n)| [*value, *n]).collect();

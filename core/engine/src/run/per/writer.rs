@@ -21,6 +21,10 @@ pub struct PerWriter {
     tally: Tally,
     /// Where a write that failed halfway goes on when it is tried again.
     half: Option<(Span, u64)>,
+    /// The piece that was given last.
+    last: Option<Span>,
+    /// A writer was closed since this was asked.
+    closed: bool,
 }
 
 struct Instance {
@@ -34,7 +38,8 @@ stands_for_all!(PerWriter);
 impl PerWriter {
     pub fn new(per: Per, one: Box<dyn AnyWriter>) -> PerWriter {
         let (values, seen) = (BTreeMap::new(), BTreeSet::new());
-        PerWriter { per, one, out: None, values, seen, tally: Tally::default(), half: None }
+        let (tally, half, last, closed) = Default::default();
+        PerWriter { per, one, out: None, values, seen, tally, half, last, closed }
     }
 
     /// The writer of a value, opened anew or as it was at a commit.
@@ -79,6 +84,7 @@ impl PerWriter {
                 return Err(error.at(self.per.place(value)));
             }
             self.tally.took(&self.per.axis, value, &piece)?;
+            self.last = Some(piece.clone());
             if let Err(error) = self.close_full(cx) {
                 self.half = Some((span.clone(), piece.end()));
                 return Err(error);
@@ -101,6 +107,7 @@ impl PerWriter {
         if let Some(instance) = self.values.get_mut(&value) {
             instance.stage.finish(cx, &instance.covers).at(|| self.per.place(value))?;
             self.values.remove(&value);
+            self.closed = true;
         }
         Ok(())
     }
@@ -141,6 +148,7 @@ impl AnyWriter for PerWriter {
         let kept = self.instance(cx, value, None)?.stage.corrupt(cx, gap, frame);
         let kept = kept.at(|| self.per.place(value))?;
         self.tally.took(&self.per.axis, value, &gap.span)?;
+        self.last = Some(gap.span.clone());
         Ok(kept)
     }
 
@@ -152,6 +160,31 @@ impl AnyWriter for PerWriter {
             Ok((*value, Dict::new().with("own", own).with("covers", covers)))
         });
         Ok(self.tally.save(save(states, &self.seen)?))
+    }
+
+    fn settled(&mut self) -> Result<Option<(Dict, u64)>> {
+        let closed = std::mem::take(&mut self.closed);
+        let mut said = vec![];
+        // All are asked: what one says holds for this call alone.
+        for (value, instance) in &mut self.values {
+            said.push((*value, instance.stage.settled()?, instance.covers.clone()));
+        }
+        match (said.pop(), said.is_empty()) {
+            (None, _) if closed => {
+                let none = std::iter::empty::<Result<(u64, Dict)>>();
+                Ok(Some((self.tally.save(save(none, &self.seen)?), 0)))
+            }
+            (Some((value, Some((own, left)), mut covers)), true) => {
+                if let Some(last) = &self.last {
+                    covers.remove(last.end().saturating_sub(left).max(last.start)..last.end());
+                }
+                let own = Dict::new().with("own", own).with("covers", Array::from_slice(&covers.bounds()));
+                let state = save(std::iter::once(Ok((value, own))), &self.seen)?;
+                Ok(Some((self.tally.less(value, left).save(state), left)))
+            }
+            // Of several that are open only a commit puts all on the disk.
+            _ => Ok(None),
+        }
     }
 
     fn finish(&mut self, cx: &Cx, _: &Ranges) -> Result<()> {
