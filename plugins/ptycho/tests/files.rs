@@ -180,7 +180,7 @@ fn fuller_results_hold_the_places_of_all_pixels() {
             times: ["Thu Jan  1 00:00:00 1970"; 2],
             extent,
         };
-        let path = folder.path().join("a.ptyr");
+        let path = folder.path().join(format!("{extent:?}.ptyr"));
         std::fs::write(&path, result(&outcome).unwrap()).unwrap();
         File::open(&path).unwrap()
     };
