@@ -9,10 +9,26 @@ use crate::simd;
 
 /// Rows that are transformed and transposed while they are at hand.
 const ROWS: usize = 8;
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// Which way a transform goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To frequencies.
+    Forward,
+    /// Back from them.
+    Backward,
+}
 
 /// Transforms of square frames, without scale.
+///
+/// A transform has two halves, so that work on rows can be done while they lie in the nearest cache: passes over whole
+/// frames cost as much as a transform. What need not be kept between two halves is never written to memory.
 pub struct Fft2<T> {
     n: usize,
+    /// Elements from one row to the next between the halves.
+    stride: usize,
     forward: Arc<dyn Fft<T>>,
     backward: Arc<dyn Fft<T>>,
     scratch: usize,
@@ -21,6 +37,9 @@ pub struct Fft2<T> {
 /// What a transform works in; one for each thread.
 pub struct FftSpace<T> {
     other: Vec<Complex<T>>,
+    /// Where in `other` a line of the cache begins.
+    first: usize,
+    rows: Vec<Complex<T>>,
     scratch: Vec<Complex<T>>,
 }
 
@@ -31,7 +50,10 @@ impl<T: Real> Fft2<T> {
         let (forward, backward) = (planner.plan_fft_forward(n), planner.plan_fft_inverse(n));
         let needs = |f: &Arc<dyn Fft<T>>| f.get_inplace_scratch_len().max(f.get_outofplace_scratch_len());
         let scratch = needs(&forward).max(needs(&backward));
-        Fft2 { n, forward, backward, scratch }
+        // Columns of a power of two fall on few sets of the cache and push each other out: a line more parts them.
+        let line = LINE / size_of::<Complex<T>>();
+        let stride = if n.is_multiple_of(4 * line) { n + line } else { n };
+        Fft2 { n, stride, forward, backward, scratch }
     }
 
     /// Rows and columns.
@@ -42,64 +64,92 @@ impl<T: Real> Fft2<T> {
     /// Room to work in.
     pub fn space(&self) -> FftSpace<T> {
         let zero = Complex::default();
-        FftSpace { other: vec![zero; self.n * self.n], scratch: vec![zero; self.scratch] }
+        let line = LINE / size_of::<Complex<T>>();
+        let other = vec![zero; self.n * self.stride + line];
+        // Where the address tells nothing any place will do.
+        let first = other.as_ptr().align_offset(LINE).min(line);
+        FftSpace { other, first, rows: vec![zero; ROWS * self.n], scratch: vec![zero; self.scratch] }
     }
 
     /// Transforms forward; rows become columns.
     pub fn forward(&self, wave: &mut [Complex<T>], space: &mut FftSpace<T>) {
-        self.run(&self.forward, wave, space);
+        self.whole(Way::Forward, wave, space);
     }
 
     /// Transforms backward; rows become columns, so a spectrum from [`Fft2::forward`] comes back as it was.
     pub fn backward(&self, wave: &mut [Complex<T>], space: &mut FftSpace<T>) {
-        self.run(&self.backward, wave, space);
+        self.whole(Way::Backward, wave, space);
     }
 
-    /// Transforms forward what `fill` writes into some rows, given the number of the first; `done` gets rows as they come.
-    pub fn forward_with(
+    fn whole(&self, way: Way, wave: &mut [Complex<T>], space: &mut FftSpace<T>) {
+        let FftSpace { other, first, rows, scratch } = space;
+        for (k, from) in wave.chunks_mut(ROWS * self.n).enumerate() {
+            let rows = &mut rows[..from.len()];
+            self.of(way).process_outofplace_with_scratch(from, rows, scratch);
+            simd::transpose_rows(rows, k * ROWS, &mut other[*first..], [self.n, self.stride]);
+        }
+        self.rows_out(way, space, wave, |_, _| ());
+    }
+
+    /// The first half: `fill` writes some rows, given the number of the first.
+    pub fn rows_in(&self, way: Way, space: &mut FftSpace<T>, mut fill: impl FnMut(usize, &mut [Complex<T>])) {
+        let FftSpace { other, first, rows, scratch } = space;
+        for k in (0..self.n).step_by(ROWS) {
+            let rows = &mut rows[..ROWS.min(self.n - k) * self.n];
+            fill(k, rows);
+            self.of(way).process_with_scratch(rows, scratch);
+            simd::transpose_rows(rows, k, &mut other[*first..], [self.n, self.stride]);
+        }
+    }
+
+    /// The second half, into a wave; `done` gets rows as they come.
+    pub fn rows_out(
         &self,
-        wave: &mut [Complex<T>],
+        way: Way,
         space: &mut FftSpace<T>,
-        fill: impl FnMut(usize, &mut [Complex<T>]),
-        done: impl FnMut(usize, &mut [Complex<T>]),
-    ) {
-        self.run_with(&self.forward, wave, space, fill, done);
-    }
-
-    /// The same backward.
-    pub fn backward_with(
-        &self,
         wave: &mut [Complex<T>],
-        space: &mut FftSpace<T>,
-        fill: impl FnMut(usize, &mut [Complex<T>]),
-        done: impl FnMut(usize, &mut [Complex<T>]),
-    ) {
-        self.run_with(&self.backward, wave, space, fill, done);
-    }
-
-    fn run(&self, fft: &Arc<dyn Fft<T>>, wave: &mut [Complex<T>], space: &mut FftSpace<T>) {
-        self.run_with(fft, wave, space, |_, _| (), |_, _| ());
-    }
-
-    // Work on rows is done while they lie in the nearest cache: passes over whole frames cost as much as a transform.
-    fn run_with(
-        &self,
-        fft: &Arc<dyn Fft<T>>,
-        wave: &mut [Complex<T>],
-        space: &mut FftSpace<T>,
-        mut fill: impl FnMut(usize, &mut [Complex<T>]),
         mut done: impl FnMut(usize, &mut [Complex<T>]),
     ) {
-        let n = self.n;
-        for (k, rows) in wave.chunks_mut(ROWS * n).enumerate() {
-            fill(k * ROWS, rows);
-            fft.process_with_scratch(rows, &mut space.scratch);
-            simd::transpose_rows(rows, k * ROWS, &mut space.other, n);
-        }
-        let turned = space.other.chunks_mut(ROWS * n);
-        for (k, (rows, from)) in wave.chunks_mut(ROWS * n).zip(turned).enumerate() {
-            fft.process_outofplace_with_scratch(from, rows, &mut space.scratch);
+        let FftSpace { other, first, scratch, .. } = space;
+        for (k, rows) in wave.chunks_mut(ROWS * self.n).enumerate() {
+            self.last(way, &mut other[*first..], k * ROWS, rows, scratch);
             done(k * ROWS, rows);
+        }
+    }
+
+    /// The second half, of which only `done` sees the rows.
+    pub fn rows_through(
+        &self,
+        way: Way,
+        space: &mut FftSpace<T>,
+        mut done: impl FnMut(usize, &mut [Complex<T>]),
+    ) {
+        let FftSpace { other, first, rows, scratch } = space;
+        for k in (0..self.n).step_by(ROWS) {
+            let rows = &mut rows[..ROWS.min(self.n - k) * self.n];
+            self.last(way, &mut other[*first..], k, rows, scratch);
+            done(k, rows);
+        }
+    }
+
+    fn of(&self, way: Way) -> &dyn Fft<T> {
+        match way {
+            Way::Forward => &*self.forward,
+            Way::Backward => &*self.backward,
+        }
+    }
+
+    fn last(
+        &self,
+        way: Way,
+        other: &mut [Complex<T>],
+        first: usize,
+        rows: &mut [Complex<T>],
+        scratch: &mut [Complex<T>],
+    ) {
+        let turned = other[first * self.stride..].chunks_mut(self.stride);
+        for (row, from) in rows.chunks_exact_mut(self.n).zip(turned) {
+            self.of(way).process_outofplace_with_scratch(&mut from[..self.n], row, scratch);
         }
     }
 }

@@ -26,10 +26,23 @@ pub enum Form {
     None,
 }
 
+/// What lights the aperture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Light {
+    /// An even wave.
+    #[default]
+    Even,
+    /// The wave that has the mean of the first frames on the detector.
+    Stxm,
+}
+
 /// The probe that a reconstruction begins with: an aperture, evenly lit.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Illumination {
+    /// What lights the aperture: an even wave, or one made of the first frames.
+    pub model: Light,
     /// The shape of the aperture.
     pub form: Form,
     /// Its diameter; else a third of the frame.
@@ -69,6 +82,7 @@ pub struct Illumination {
 impl Default for Illumination {
     fn default() -> Self {
         Illumination {
+            model: Light::Even,
             form: Form::Circ,
             size: None,
             edge: 2.0,
@@ -88,11 +102,25 @@ impl Default for Illumination {
 impl Illumination {
     /// The modes, rows by rows, with the power of `brightest` unless told otherwise.
     pub fn probe(&self, geometry: &Geometry, brightest: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<C>> {
+        self.lit(geometry, None, brightest, rng)
+    }
+
+    /// The same, with a wave that lights the aperture instead of an even one.
+    pub fn lit(
+        &self,
+        geometry: &Geometry,
+        by: Option<&[C]>,
+        brightest: f64,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<Vec<C>> {
         let n = geometry.n;
         let mut wave = match self.focussed {
             Some(focal) => self.focus(geometry, focal),
             None => self.aperture(n, geometry.resolution(), self.size),
         };
+        if let Some(by) = by {
+            wave.iter_mut().zip(by).for_each(|(z, by)| *z *= by);
+        }
         if self.parallel != 0.0 {
             wave = travelled(&wave, geometry, self.parallel);
         }

@@ -68,6 +68,16 @@ impl Field {
         if k < n.div_ceil(2) { k as f64 } else { k as f64 - n as f64 }
     }
 
+    /// Moves by whole pixels; what leaves on one side comes in on the other.
+    fn rolled(&self, by: [i64; 2]) -> Field {
+        let [rows, columns] = self.shape.map(|n| n as i64);
+        let from = |k: usize| {
+            let (y, x) = (k as i64 / columns - by[0], k as i64 % columns - by[1]);
+            self.data[(y.rem_euclid(rows) * columns + x.rem_euclid(columns)) as usize]
+        };
+        Field { shape: self.shape, data: (0..self.data.len()).map(from).collect() }
+    }
+
     /// Moves by parts of pixels.
     fn shifted(&self, by: [f64; 2]) -> Field {
         let mut out = self.clone();
@@ -92,15 +102,27 @@ pub fn covered(light: &[f64], part: f64) -> Vec<f64> {
 }
 
 /// Compares a reconstruction with the truth on the pixels of a weight.
+///
+/// The reconstruction is moved by whole pixels, and the truth by the parts of a pixel that are left: what a reconstruction
+/// holds where no light was would ring into what was lit.
 pub fn compare(found: &Field, truth: &Field, weight: &[f64]) -> Result<Quality> {
+    aligned(found, truth, weight, true)
+}
+
+/// The same, with the reconstruction and the truth brought together by whole pixels only.
+pub fn compare_whole(found: &Field, truth: &Field, weight: &[f64]) -> Result<Quality> {
+    aligned(found, truth, weight, false)
+}
+
+fn aligned(found: &Field, truth: &Field, weight: &[f64], parts: bool) -> Result<Quality> {
     if found.shape != truth.shape || weight.len() != truth.data.len() {
         let (f, t) = (found.shape, truth.shape);
         return Err(Error::data(format!(
             "a reconstruction of {f:?} pixels and a truth of {t:?} cannot be compared"
         )));
     }
-    // What was never lit may hold anything; its ringing must not reach what was, when parts of pixels are moved.
-    let mut r = found.clone();
+    // What was never lit may hold anything, numbers or not: it must not count.
+    let mut seen = found.clone();
     let (lit, count) = found
         .data
         .iter()
@@ -108,20 +130,26 @@ pub fn compare(found: &Field, truth: &Field, weight: &[f64]) -> Result<Quality> 
         .filter(|(_, w)| **w > 0.0)
         .fold((0.0, 0usize), |(sum, n), (z, _)| (sum + z.norm(), n + 1));
     let usual = lit / count.max(1) as f64;
-    for (z, _) in r.data.iter_mut().zip(weight).filter(|(_, w)| **w == 0.0) {
+    for (z, _) in seen.data.iter_mut().zip(weight).filter(|(_, w)| **w == 0.0) {
         let size = z.norm();
         if size > usual || size.is_nan() {
             *z = if size.is_finite() { *z * (usual / size) } else { C::new(usual, 0.0) };
         }
     }
+    let mut shift = [0.0f64; 2];
+    let (mut r, mut moved) = (unramped(&seen, truth, weight), truth.clone());
     for _ in 0..5 {
-        r = unramped(&r, truth, weight);
-        let by = offset(&r, truth, weight);
-        if by[0].abs() > 0.005 || by[1].abs() > 0.005 {
-            r = r.shifted(by);
+        let by = offset(&r, &moved, weight).map(|b| if parts { b } else { b.round() });
+        if by[0].abs() <= 0.005 && by[1].abs() <= 0.005 {
+            break;
         }
+        shift = [shift[0] + by[0], shift[1] + by[1]];
+        let whole = shift.map(f64::round);
+        let part = [whole[0] - shift[0], whole[1] - shift[1]];
+        moved = if part == [0.0; 2] { truth.clone() } else { truth.shifted(part) };
+        r = unramped(&seen.rolled(whole.map(|w| w as i64)), &moved, weight);
     }
-    r = unramped(&r, truth, weight);
+    let truth = &moved;
     let (mut up, mut down, mut phase, mut mean, mut count) = (0.0, 0.0, 0.0, C::default(), 0.0);
     for ((a, t), w) in r.data.iter().zip(&truth.data).zip(weight) {
         up += w * (a - t).norm_sqr();

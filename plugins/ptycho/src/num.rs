@@ -66,6 +66,14 @@ pub fn alone(n: usize, piece: Piece) -> Result<()> {
     (0..n).try_for_each(piece)
 }
 
+/// Frames that are worked on side by side, between sums that are made of them in their order.
+///
+/// Enough that all cores have some, few enough that they are still at hand; no result depends on it.
+pub fn side_by_side() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (4 * cores).clamp(8, 128)
+}
+
 /// Hands each item to one piece of work.
 pub fn each<I: Send>(
     par: Par,

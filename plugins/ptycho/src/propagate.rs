@@ -4,7 +4,7 @@
 //! taken into the probe once: [`Propagator::plain`] gives it. What is left in the far field is a bare Fourier transform
 //! of probe times object.
 
-use crate::fft::{Fft2, FftSpace};
+use crate::fft::{Fft2, FftSpace, Way};
 use crate::geometry::{Centre, Geometry, Propagation, grid};
 use crate::num::{Complex, Real, cis, narrow};
 use crate::simd;
@@ -73,12 +73,26 @@ impl<T: Real> Propagator<T> {
 
     /// To the detector, without the scale.
     pub fn forward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
-        self.forward_with(wave, space, |_, _| (), |_, _| ());
+        match &self.kind {
+            Kind::Far { .. } => self.fft.forward(wave, space),
+            Kind::Near { kernel, .. } => {
+                self.fft.forward(wave, space);
+                simd::product_in_place(wave, kernel);
+                self.fft.backward(wave, space);
+            }
+        }
     }
 
     /// Back to the sample, without the scale.
     pub fn backward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
-        self.backward_with(wave, space, |_, _| (), |_, _| ());
+        match &self.kind {
+            Kind::Far { .. } => self.fft.backward(wave, space),
+            Kind::Near { inverse, .. } => {
+                self.fft.forward(wave, space);
+                simd::product_in_place(wave, inverse);
+                self.fft.backward(wave, space);
+            }
+        }
     }
 
     /// To the detector what `fill` writes into some rows, given the number of the first; `done` gets rows as they come.
@@ -90,13 +104,20 @@ impl<T: Real> Propagator<T> {
         done: impl FnMut(usize, &mut [C<T>]),
     ) {
         match &self.kind {
-            Kind::Far { .. } => self.fft.forward_with(wave, space, fill, done),
-            Kind::Near { kernel, .. } => self.filtered(kernel, wave, space, fill, done),
+            Kind::Far { .. } => {
+                self.fft.rows_in(Way::Forward, space, fill);
+                self.fft.rows_out(Way::Forward, space, wave, done);
+            }
+            Kind::Near { kernel, .. } => {
+                self.fft.rows_in(Way::Forward, space, fill);
+                self.filtered(kernel, wave, space);
+                self.fft.rows_out(Way::Backward, space, wave, done);
+            }
         }
     }
 
-    /// The same back to the sample.
-    pub fn backward_with(
+    /// The same without keeping the wave: only `done` sees its rows. In the near field `wave` holds what is between.
+    pub fn forward_through(
         &self,
         wave: &mut [C<T>],
         space: &mut FftSpace<T>,
@@ -104,25 +125,73 @@ impl<T: Real> Propagator<T> {
         done: impl FnMut(usize, &mut [C<T>]),
     ) {
         match &self.kind {
-            Kind::Far { .. } => self.fft.backward_with(wave, space, fill, done),
-            Kind::Near { inverse, .. } => self.filtered(inverse, wave, space, fill, done),
+            Kind::Far { .. } => {
+                self.fft.rows_in(Way::Forward, space, fill);
+                self.fft.rows_through(Way::Forward, space, done);
+            }
+            Kind::Near { kernel, .. } => {
+                self.fft.rows_in(Way::Forward, space, fill);
+                self.filtered(kernel, wave, space);
+                self.fft.rows_through(Way::Backward, space, done);
+            }
         }
     }
 
-    /// Through a kernel of frequencies.
-    fn filtered(
+    /// Back to the sample what `fill` makes of some rows of the wave; `done` gets rows as they come.
+    pub fn backward_with(
         &self,
-        kernel: &[C<T>],
         wave: &mut [C<T>],
         space: &mut FftSpace<T>,
-        fill: impl FnMut(usize, &mut [C<T>]),
+        fill: impl FnMut(usize, &[C<T>], &mut [C<T>]),
         done: impl FnMut(usize, &mut [C<T>]),
     ) {
+        self.back(wave, space, fill);
+        self.fft.rows_out(Way::Backward, space, wave, done);
+    }
+
+    /// The same without keeping the wave: only `done` sees its rows.
+    pub fn backward_through(
+        &self,
+        wave: &mut [C<T>],
+        space: &mut FftSpace<T>,
+        fill: impl FnMut(usize, &[C<T>], &mut [C<T>]),
+        done: impl FnMut(usize, &mut [C<T>]),
+    ) {
+        self.back(wave, space, fill);
+        self.fft.rows_through(Way::Backward, space, done);
+    }
+
+    /// All of the way back but the last half of a transform.
+    fn back(
+        &self,
+        wave: &mut [C<T>],
+        space: &mut FftSpace<T>,
+        mut fill: impl FnMut(usize, &[C<T>], &mut [C<T>]),
+    ) {
         let n = self.n();
-        self.fft.forward_with(wave, space, fill, |first, rows| {
+        let from = |first: usize, rows: &mut [C<T>]| {
+            let end = first * n + rows.len();
+            fill(first, &wave[first * n..end], rows);
+        };
+        match &self.kind {
+            Kind::Far { .. } => self.fft.rows_in(Way::Backward, space, from),
+            Kind::Near { inverse, .. } => {
+                self.fft.rows_in(Way::Forward, space, from);
+                self.filtered(inverse, wave, space);
+            }
+        }
+    }
+
+    /// The two halves of transforms around a kernel of frequencies.
+    fn filtered(&self, kernel: &[C<T>], wave: &mut [C<T>], space: &mut FftSpace<T>) {
+        let n = self.n();
+        self.fft.rows_out(Way::Forward, space, wave, |first, rows| {
             simd::product_in_place(rows, &kernel[first * n..first * n + rows.len()]);
         });
-        self.fft.backward_with(wave, space, |_, _| (), done);
+        self.fft.rows_in(Way::Backward, space, |first, rows| {
+            let end = first * n + rows.len();
+            rows.copy_from_slice(&wave[first * n..end]);
+        });
     }
 
     /// A probe without the phase that belongs to the propagation, as reconstructions keep it.
@@ -196,6 +265,17 @@ fn far(geometry: &Geometry) -> (Vec<C<f64>>, Vec<C<f64>>) {
         }
     }
     (pre, post)
+}
+
+/// The phase on a far detector that a point of the sample makes; none on a near one.
+pub(crate) fn curve(geometry: &Geometry) -> Vec<C<f64>> {
+    let n = geometry.n;
+    if geometry.propagation == Propagation::Nearfield {
+        return vec![C::new(1.0, 0.0); n * n];
+    }
+    let pi = std::f64::consts::PI / (geometry.wavelength() * geometry.distance);
+    let v = geometry.centre.map(|c| grid(n, c).into_iter().map(|x| x * geometry.psize).collect::<Vec<f64>>());
+    (0..n * n).map(|k| cis(pi * (v[0][k / n].powi(2) + v[1][k % n].powi(2)))).collect()
 }
 
 /// The kernel of free space over frequencies in FFT order; it is symmetric in rows and columns.

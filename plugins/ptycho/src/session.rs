@@ -8,11 +8,11 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::engine::{Engine, Method, Positions, Settings, Told};
 use crate::geometry::Geometry;
-use crate::illumination::Illumination;
+use crate::illumination::{Illumination, Light};
 use crate::model::{Frame, Model};
 use crate::num::{Complex, Par, narrow};
 use crate::propagate::Propagator;
-use crate::start::{GivenObject, Start, stxm};
+use crate::start::{GivenObject, Start, mean_wave, stxm};
 
 /// The part of an engine's iterations that work done while frames arrived can stand for.
 const CREDIT: f64 = 0.5;
@@ -255,7 +255,9 @@ impl Session {
             Some(given) => given.clone(),
             None => {
                 let mut rng = ChaCha8Rng::seed_from_u64(self.task.seed);
-                self.task.illumination.probe(&self.geometry, brightest, &mut rng)
+                let light = &self.task.illumination;
+                let by = (light.model == Light::Stxm).then(|| mean_wave(&self.model, &self.geometry));
+                light.lit(&self.geometry, by.as_deref(), brightest, &mut rng)
             }
         };
         let norm: f64 = probe.iter().flatten().map(|z| z.norm_sqr()).sum();

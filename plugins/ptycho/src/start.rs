@@ -7,6 +7,7 @@ use crate::geometry::Geometry;
 use crate::metrics::Field;
 use crate::model::Model;
 use crate::num::{Complex, narrow};
+use crate::propagate::curve;
 
 type C = Complex<f64>;
 
@@ -51,6 +52,24 @@ impl GivenObject {
             }
         }
     }
+}
+
+/// The wave on the sample that has the mean of all frames on the detector, as if it came from a point there.
+pub fn mean_wave(model: &Model<f32>, geometry: &Geometry) -> Vec<C> {
+    let pixels = geometry.n * geometry.n;
+    let (mut sum, mut count) = (vec![0.0; pixels], vec![0usize; pixels]);
+    for frame in &model.frames {
+        for ((sum, count), a) in
+            sum.iter_mut().zip(&mut count).zip(&frame.amplitude).filter(|(_, a)| **a >= 0.0)
+        {
+            *sum += f64::from(*a).powi(2);
+            *count += 1;
+        }
+    }
+    let mean: Vec<f64> = sum.into_iter().zip(count).map(|(s, n)| (s / n.max(1) as f64).sqrt()).collect();
+    let mean = model.propagator.in_rows(&mean);
+    let wave: Vec<C> = curve(geometry).into_iter().zip(mean).map(|(c, m)| c * m).collect();
+    model.propagator.to_sample(&wave)
 }
 
 /// Makes the object out of how much light each frame has and where its centre lies.
@@ -141,6 +160,33 @@ mod tests {
     use crate::propagate::Propagator;
     use crate::scan::pattern::round;
     use crate::simulate::Truth;
+
+    #[test]
+    fn even_frames_come_from_a_point() {
+        for axis in [Centre::Fftshift, Centre::At(13.25)] {
+            let geometry = Geometry {
+                energy: 6.2,
+                distance: 7.0,
+                psize: 344e-6,
+                n: 32,
+                propagation: Propagation::Farfield,
+                centre: [axis; 2],
+            };
+            let propagator = Propagator::<f32>::new(&geometry);
+            // Bad pixels of one frame are good ones of the other: the mean is even.
+            let frames =
+                (0..2).map(|k| Frame::new(&propagator, k, [0.0; 2], |_| 4.0, |i| i as u64 % 5 != k).0);
+            let frames = frames.collect();
+            let mut model = Model::new(propagator, vec![], 1, Complex::new(1.0, 0.0));
+            model.add(frames).unwrap();
+            let wave = mean_wave(&model, &geometry);
+            // 32² plane waves of amplitude 2, all in phase at position 0, over a unitary transform's 32.
+            for (k, z) in wave.iter().enumerate() {
+                let wanted = if k == 16 * 32 + 16 { 64.0 } else { 0.0 };
+                assert!((z.norm() - wanted).abs() < 1e-3, "{k}: {z}");
+            }
+        }
+    }
 
     #[test]
     fn sums_and_centres_of_frames_tell_the_object_better_than_nothing() {

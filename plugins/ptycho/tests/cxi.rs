@@ -22,7 +22,7 @@ fn written(folder: &std::path::Path) -> File {
             distance: 7.0,
             psize: 172e-6,
             center: [4.0, 3.0],
-            frames: Some(["raw.h5".into(), "/entry/data/image".into()]),
+            frames: ["raw.h5".into(), "/entry/data/image".into()],
         },
         object: Picture { shape: [1, 12, 10], data: &pixels, psize: 6e-8, center: [6.0, 5.0] },
         probe: Picture { shape: [2, 6, 6], data: &pixels[..72], psize: 6e-8, center: [3.0, 3.0] },

@@ -80,7 +80,7 @@ const FIT: &str = r#"
     use = "cxi.write"
     from = "fit"
     in = { distance = "frames.head.distance", psize = "frames.head.psize" }
-    set = { path = "result.cxi" }
+    set = { path = "result.cxi", frames = "frames.h5::/entry/data/image" }
 "#;
 
 fn planned(text: &str) -> Plan {

@@ -7,7 +7,9 @@ use common::reference;
 use isard_h5::{Attr, File};
 use isard_ptycho::file::info::Making;
 use isard_ptycho::file::ptyd::{Chunk, Chunks, Meta, Ptyd, master, part};
-use isard_ptycho::file::tree::Block;
+use isard_ptycho::file::ptyr::{Extent, Iteration, Outcome, Storage, result};
+use isard_ptycho::file::tree::{Block, Node};
+use isard_ptycho::num::Complex;
 
 /// Index, position, data and mask.
 type Held = (u64, [f64; 2], Vec<u8>, Vec<u8>);
@@ -145,4 +147,58 @@ fn own_files_have_the_tree_of_the_others() {
     let ours = File::open(sub.join("b.ptyd.part000")).unwrap();
     let known = ["/data", "/indices", "/positions", "/weights"];
     assert_eq!(seen(&ours, "/", &known), seen(&theirs, "/", &known));
+}
+
+#[test]
+fn fuller_results_hold_the_places_of_all_pixels() {
+    let pixels = vec![Complex::<f32>::new(1.0, 0.0); 2 * 3 * 4];
+    let folder = tempfile::tempdir().unwrap();
+    let written = |extent: Extent| {
+        let storage = |id| Storage {
+            id,
+            shape: [2, 3, 4],
+            data: &pixels,
+            psize: 0.5,
+            center: [1.0, 2.0],
+            energy: 6.2,
+            fill: None,
+        };
+        let one = |iteration: i64| Iteration {
+            iteration,
+            iterations: iteration,
+            numiter: 2,
+            engine: "DM".into(),
+            error: [1.0; 3],
+        };
+        let outcome = Outcome {
+            run: "S00",
+            probe: storage("SS00G00"),
+            object: storage("SS00G00"),
+            pars: Node::param(vec![]),
+            iterations: vec![one(1), one(2)],
+            positions: None,
+            times: ["Thu Jan  1 00:00:00 1970"; 2],
+            extent,
+        };
+        let path = folder.path().join(format!("{extent:?}.ptyr"));
+        std::fs::write(&path, result(&outcome).unwrap()).unwrap();
+        File::open(&path).unwrap()
+    };
+    let grids = "/content/obj/SS00G00/grids";
+    let last = "/content/runtime/iter_info/00001/error";
+    let plain = written(Extent::Minimal);
+    assert!(plain.dataset(grids).is_err() && plain.dataset(last).is_ok());
+    for (extent, kind) in [(Extent::Dls, "dls"), (Extent::Dump, "dump")] {
+        let file = written(extent);
+        assert_eq!(file.texts("/header/kind").unwrap(), [kind]);
+        let (shape, places) = common::reals(&file, grids);
+        assert_eq!(shape, [2, 2, 3, 4]);
+        // Row y and column x of a mode lie at (y - 1) / 2 and (x - 2) / 2 metres.
+        for (k, place) in places.iter().enumerate() {
+            let (axis, y, x) = (k / 24, k / 4 % 3, k % 4);
+            let wanted = if axis == 0 { (y as f64 - 1.0) / 2.0 } else { (x as f64 - 2.0) / 2.0 };
+            assert_eq!(*place, wanted, "{kind}: {k}");
+        }
+        assert_eq!(file.dataset(last).is_ok(), extent == Extent::Dls, "{kind}");
+    }
 }

@@ -12,14 +12,12 @@ use super::settings::{Line, Noise, Settings};
 use super::smooth;
 use super::support::{Support, off_centre, recentre};
 use crate::model::{Corner, Layers, Model, Room, exit_wave, from_windows, into_windows, rows};
-use crate::num::{Complex, Par, Real, each};
+use crate::num::{Complex, Par, Real, each, side_by_side};
 use crate::overlap::{onto_object, onto_probe};
 use crate::simd;
 
 type C<T> = Complex<T>;
 
-/// Frames whose residuals are added up while they are at hand.
-const BATCH: usize = 8;
 /// How much of the probe's scale is remembered.
 const MEMORY: f64 = 0.9;
 
@@ -158,11 +156,12 @@ impl<T: Real> Likelihood<T> {
         let pods: Vec<(usize, usize)> = model.pods().collect();
         let terms = self.terms();
         let mut g = Gradient { object: model.object.zeros(), probe: model.probe.zeros() };
-        let mut waves: Vec<Vec<C<T>>> =
-            vec![vec![C::default(); pods.len() * n * n]; BATCH.min(corners.len())];
+        // Residuals are added up while they are at hand.
+        let many = side_by_side();
+        let mut waves: Vec<Vec<C<T>>> = vec![vec![C::default(); pods.len() * n * n]; many.min(corners.len())];
         self.floats.resize(corners.len(), 1.0);
-        for first in (0..corners.len()).step_by(BATCH) {
-            let here = &corners[first..(first + BATCH).min(corners.len())];
+        for first in (0..corners.len()).step_by(many) {
+            let here = &corners[first..(first + many).min(corners.len())];
             let results = Mutex::new(vec![(0.0, 1.0); here.len()]);
             each(par, waves[..here.len()].iter_mut().collect(), |i, out| {
                 let told = residual(model, first + i, here[i], out, &terms);
@@ -288,15 +287,13 @@ fn residual<T: Real>(
             let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
             let fill = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
+                simd::ahead(&amplitude[at.clone()]);
                 simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
             };
             let done = |first: usize, rows: &mut [C<T>]| {
-                let at = first * n..first * n + rows.len();
-                let (power, amplitude) = (&mut power[at.clone()], &amplitude[at]);
+                let power = &mut power[first * n..first * n + rows.len()];
                 match k {
-                    0 if fused => {
-                        told.0 += simd::gaussian_scale(rows, amplitude, T::of(terms.renorm), square, outer);
-                    }
+                    0 if fused => (),
                     0 => simd::intensity(power, rows, square),
                     _ => simd::intensity_add(power, rows, square),
                 }
@@ -307,9 +304,13 @@ fn residual<T: Real>(
             told = noise::residual(power, amplitude, terms, outer);
         }
         for wave in out.chunks_exact_mut(pixels) {
-            let fill = |first: usize, rows: &mut [C<T>]| {
-                if !fused {
-                    simd::scale_by(rows, &power[first * n..first * n + rows.len()]);
+            let fill = |first: usize, from: &[C<T>], rows: &mut [C<T>]| {
+                let at = first * n..first * n + rows.len();
+                if fused {
+                    let renorm = T::of(terms.renorm);
+                    told.0 += simd::gaussian_scale(rows, from, &amplitude[at], renorm, square, outer);
+                } else {
+                    simd::scaled(rows, from, &power[at]);
                 }
             };
             propagator.backward_with(wave, fft, fill, |_, _| ());
@@ -417,7 +418,7 @@ fn fused_ray<T: Real>(
             let [b1, b2] = simd::wave_ray(of, &amplitude[at], renorm, scale);
             sums = [sums[0] + b1, sums[1] + b2];
         };
-        propagator.forward_with(b, fft, fill, done);
+        propagator.forward_through(b, fft, fill, done);
     });
     sums
 }

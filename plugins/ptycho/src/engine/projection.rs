@@ -7,14 +7,11 @@ use super::settings::{Bound, Method, Settings};
 use super::smooth;
 use super::support::{Support, off_centre, recentre};
 use crate::model::{Corner, Frame, Model, Room, exit_wave};
-use crate::num::{Complex, Par, Real, each};
+use crate::num::{Complex, Par, Real, each, side_by_side};
 use crate::overlap::{Sums, onto_object, onto_probe};
 use crate::simd;
 
 type C<T> = Complex<T>;
-
-/// Frames whose exit waves are added up while they are at hand.
-const BATCH: usize = 8;
 
 /// A projection engine and its exit waves.
 pub struct Projection<T> {
@@ -99,8 +96,10 @@ impl<T: Real> Projection<T> {
         let columns = model.object.columns;
         let mut sums = Sums::new(model.object.modes.len(), model.object.rows * columns);
         let mut told = Told::default();
-        for (k, batch) in self.exit.chunks_mut(BATCH).enumerate() {
-            let first = k * BATCH;
+        // Exit waves are added up while they are at hand.
+        let many = side_by_side();
+        for (k, batch) in self.exit.chunks_mut(many).enumerate() {
+            let first = k * many;
             let here = &corners[first..first + batch.len()];
             let work: Vec<(&mut Vec<C<T>>, [f64; 4])> = batch.iter_mut().map(|b| (b, [0.0; 4])).collect();
             let results = std::sync::Mutex::new(vec![[0.0; 4]; here.len()]);
@@ -271,12 +270,19 @@ fn fourier<T: Real>(
         let mut photons = 0.0;
         if terms.photons {
             for (k, (p, o)) in model.pods().enumerate() {
-                exit_wave(&mut waves[0], &model.probe.modes[p], &model.object.modes[o], columns, corner);
-                propagator.forward(&mut waves[0], fft);
-                match k {
-                    0 => simd::intensity(power, &waves[0], square),
-                    _ => simd::intensity_add(power, &waves[0], square),
-                }
+                let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+                let fill = |first: usize, rows: &mut [C<T>]| {
+                    let at = first * n..first * n + rows.len();
+                    simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
+                };
+                let done = |first: usize, rows: &mut [C<T>]| {
+                    let power = &mut power[first * n..first * n + rows.len()];
+                    match k {
+                        0 => simd::intensity(power, rows, square),
+                        _ => simd::intensity_add(power, rows, square),
+                    }
+                };
+                propagator.forward_through(&mut waves[0], fft, fill, done);
             }
             photons = simd::photon_error(power, amplitude) / (n * n) as f64;
         }
@@ -287,6 +293,10 @@ fn fourier<T: Real>(
             let fill = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
                 let object = &object[first * columns..];
+                // Exit waves and amplitudes come from far away: the next rows are on their way while these are transformed.
+                let next = at.end..(at.end + rows.len()).min(n * n);
+                simd::ahead(&psi[next.clone()]);
+                simd::ahead(&amplitude[next]);
                 simd::window_mixed(rows, &psi[at.clone()], &probe[at], object, columns, n, terms.c);
             };
             let done = |first: usize, rows: &mut [C<T>]| {
@@ -327,14 +337,14 @@ fn fourier<T: Real>(
                 done(0, &mut waves[k]);
                 continue;
             }
-            let fill = |first: usize, rows: &mut [C<T>]| {
+            let fill = |first: usize, wave: &[C<T>], rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
                 match pods {
-                    1 => simd::factor_scale(rows, &power[at.clone()], &amplitude[at], slack, square),
-                    _ => simd::scale_by(rows, &power[at]),
+                    1 => simd::factor_scale(rows, wave, &power[at.clone()], &amplitude[at], slack, square),
+                    _ => simd::scaled(rows, wave, &power[at]),
                 }
             };
-            propagator.backward_with(&mut waves[k], fft, fill, done);
+            propagator.backward_through(&mut waves[k], fft, fill, done);
         }
         [error, photons, moved / (n * n) as f64, f64::from(u8::from(!outside))]
     })

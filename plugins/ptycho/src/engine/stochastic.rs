@@ -11,8 +11,8 @@ use super::Told;
 use super::projection::products;
 use super::settings::{Method, Settings};
 use crate::model::{Corner, Frame, Model, Room, exit_wave, rows};
-use crate::num::{Complex, Par, Real, each};
-use crate::overlap::{Sums, onto_object, onto_probe};
+use crate::num::{Complex, Par, Real, Shelf, each};
+use crate::overlap::{Sums, onto_probe, step_object};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -27,6 +27,9 @@ pub struct Stochastic<T> {
     /// Iterations done.
     pub(super) iteration: u64,
     seed: u64,
+    /// What a batch works in, kept from one to the next.
+    waves: Vec<Vec<C<T>>>,
+    shelf: Shelf<Sums<T>>,
     /// Frames in order of their numbers, and steps of exit waves told as other programs do, to compare with them.
     reference: bool,
 }
@@ -59,7 +62,16 @@ impl<T: Real> Stochastic<T> {
                 global: s.object_norm_is_global.unwrap_or(false),
             },
         };
-        Stochastic { settings: s.clone(), steps, exit: vec![], iteration: 0, seed, reference: false }
+        Stochastic {
+            settings: s.clone(),
+            steps,
+            exit: vec![],
+            iteration: 0,
+            seed,
+            waves: vec![],
+            shelf: Shelf::default(),
+            reference: false,
+        }
     }
 
     /// Takes frames in the order of their numbers and tells steps of exit waves as other programs do.
@@ -147,35 +159,32 @@ impl<T: Real> Stochastic<T> {
         most: &mut Option<f64>,
     ) -> [f64; 3] {
         let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
-        let mut room = model.take_room(1, 1);
+        let mut room = model.take_room(1, 0);
         let Model { propagator, frames, probe, object, .. } = &mut *model;
         let (probe, object) = (&mut probe.modes[0], &mut object.modes[0]);
         let Frame { amplitude, good, .. } = &frames[frame];
-        let Room { fft, waves, reals } = &mut room;
-        let (wave, power) = (&mut waves[0], &mut reals[0]);
-        let from = corner.y * columns + corner.x;
+        let Room { fft, waves, .. } = &mut room;
+        let wave = &mut waves[0];
+        let corner = corner.y * columns + corner.x;
         let square = propagator.scale() * propagator.scale();
         let over = |length: f64, most: f64| T::of(if most > 0.0 { length / most } else { 0.0 });
         let light = most.unwrap_or_else(|| simd::largest_abs2(probe).wide());
         let mut errors = [0.0; 2];
         let fill = |first: usize, rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
-            simd::window_product(rows, &probe[at], &object[from + first * columns..], columns, n);
+            simd::ahead(&amplitude[at.clone()]);
+            simd::window_product(rows, &probe[at], &object[corner + first * columns..], columns, n);
         };
-        let done = |first: usize, rows: &mut [C<T>]| {
+        propagator.forward_with(wave, fft, fill, |_, _| ());
+        let fill = |first: usize, from: &[C<T>], rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
-            let [fourier, counted] = simd::power_errors(&mut power[at.clone()], rows, &amplitude[at], square);
+            let [fourier, counted] = simd::measured_scale(rows, from, &amplitude[at], square);
             errors = [errors[0] + fourier, errors[1] + counted];
-        };
-        propagator.forward_with(wave, fft, fill, done);
-        let fill = |first: usize, rows: &mut [C<T>]| {
-            let at = first * n..first * n + rows.len();
-            simd::factor_scale(rows, &power[at.clone()], &amplitude[at], T::zero(), square);
         };
         let (mut moved, mut shown, k) = (0.0, 0.0f64, over(self.steps.length[0], light));
         let done = |first: usize, rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
-            let window = &mut object[from + first * columns..];
+            let window = &mut object[corner + first * columns..];
             let [left, top] = simd::window_step(rows, &probe[at], window, columns, n, k);
             (moved, shown) = (moved + left, shown.max(top));
         };
@@ -183,7 +192,7 @@ impl<T: Real> Stochastic<T> {
         *most = Some(light);
         if probe_too {
             let k = over(self.steps.length[1], shown);
-            *most = Some(simd::window_probe_step(probe, &object[from..], wave, columns, n, k));
+            *most = Some(simd::window_probe_step(probe, &object[corner..], wave, columns, n, k));
         }
         let pixels = (n * n) as f64;
         let told = [errors[0] / (*good).max(1) as f64, errors[1] / pixels, moved / pixels];
@@ -256,19 +265,26 @@ impl<T: Real> Stochastic<T> {
         let corners: Vec<Corner> = batch.iter().map(|k| model.corner(*k)).collect();
         let mut exits: Vec<Vec<C<T>>> =
             batch.iter().map(|k| self.exit.get_mut(*k).map(std::mem::take).unwrap_or_default()).collect();
-        let mut waves: Vec<Vec<C<T>>> = vec![vec![C::default(); pods.len() * n * n]; batch.len()];
+        let mut kept = std::mem::take(&mut self.waves);
+        kept.resize_with(kept.len().max(batch.len()), Vec::new);
+        let waves = &mut kept[..batch.len()];
+        waves.iter_mut().for_each(|w| w.resize(pods.len() * n * n, C::default()));
         let results = Mutex::new(vec![[0.0; 3]; batch.len()]);
         let steps = self.steps;
         let work: Vec<_> = exits.iter_mut().zip(waves.iter_mut()).collect();
         each(par, work, |i, (exit, out)| {
-            let exit = (!exit.is_empty()).then_some(&mut **exit);
-            let told = model.room(pods.len(), 1, |room| {
-                let told = project(model, batch[i], corners[i], exit, steps.abc, room);
-                for (out, wave) in out.chunks_exact_mut(n * n).zip(&room.waves) {
-                    out.copy_from_slice(wave);
-                }
-                told
-            });
+            let told = if exit.is_empty() && pods.len() == 1 {
+                difference(model, batch[i], corners[i], out)
+            } else {
+                let exit = (!exit.is_empty()).then_some(&mut **exit);
+                model.room(pods.len(), 1, |room| {
+                    let told = project(model, batch[i], corners[i], exit, steps.abc, room);
+                    for (out, wave) in out.chunks_exact_mut(n * n).zip(&room.waves) {
+                        out.copy_from_slice(wave);
+                    }
+                    told
+                })
+            };
             results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[i] = told;
             Ok(())
         })?;
@@ -279,41 +295,56 @@ impl<T: Real> Stochastic<T> {
         }
         let most = simd::largest(&model.probe.intensity());
         let [length, local] = [steps.length[0], steps.local[0]];
-        // Only the rows that the batch touches.
-        let top = corners.iter().map(|c| c.y).min().unwrap_or(0);
-        let end = corners.iter().map(|c| c.y + n).max().unwrap_or(0);
-        let lower: Vec<Corner> = corners.iter().map(|c| Corner { y: c.y - top, x: c.x }).collect();
-        let mut sums = Sums::new(model.object.modes.len(), (end - top) * columns);
-        let probe = &model.probe.modes;
-        onto_object(par, probe, columns, &lower, &waves, &mut sums.waves, Some(&mut sums.norm))?;
         // Where windows overlap their light adds up: steps are divided by what is larger, that or the most of one.
         let floor = T::of((1.0 - local) * most.wide());
-        for (mode, sum) in model.object.modes.iter_mut().zip(&sums.waves) {
-            together(&mut mode[top * columns..end * columns], sum, &sums.norm, floor, T::of(length));
+        let (probe, object) = (&model.probe.modes, &mut model.object.modes);
+        step_object(par, probe, columns, &corners, waves, object, &self.shelf, |mode, sum, norm| {
+            simd::add_over(mode, sum, norm, [floor, T::of(length)]);
+        })?;
+        if probe_too {
+            let mut sums = self.shelf.take().unwrap_or_default();
+            sums.clear(model.probe.modes.len(), n * n);
+            let object = &model.object.modes;
+            onto_probe(par, object, columns, &corners, waves, &mut sums.waves, Some(&mut sums.norm))?;
+            let most = simd::largest(&sums.norm);
+            let floor = T::of((1.0 - steps.local[1]) * most.wide());
+            for (mode, sum) in model.probe.modes.iter_mut().zip(&sums.waves) {
+                simd::add_over(mode, sum, &sums.norm, [floor, T::of(steps.length[1])]);
+            }
+            self.shelf.put(sums);
         }
-        if !probe_too {
-            return Ok(());
-        }
-        let mut sums = Sums::new(model.probe.modes.len(), n * n);
-        let object = &model.object.modes;
-        onto_probe(par, object, columns, &corners, &waves, &mut sums.waves, Some(&mut sums.norm))?;
-        let most = simd::largest(&sums.norm);
-        let floor = T::of((1.0 - steps.local[1]) * most.wide());
-        for (mode, sum) in model.probe.modes.iter_mut().zip(&sums.waves) {
-            together(mode, sum, &sums.norm, floor, T::of(steps.length[1]));
-        }
+        self.waves = kept;
         Ok(())
     }
 }
 
-fn together<T: Real>(mode: &mut [C<T>], sum: &[C<T>], norm: &[T], floor: T, length: T) {
-    for ((z, sum), norm) in mode.iter_mut().zip(sum).zip(norm) {
-        let under = if *norm > floor { *norm } else { floor };
-        if under > T::zero() {
-            let k = length / under;
-            *z = C::new(z.re + k * sum.re, z.im + k * sum.im);
-        }
-    }
+/// Projects a frame of one mode; leaves what its exit wave differs from the product.
+fn difference<T: Real>(model: &Model<T>, frame: usize, corner: Corner, out: &mut [C<T>]) -> [f64; 3] {
+    let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
+    let Frame { amplitude, good, .. } = &model.frames[frame];
+    let square = propagator.scale() * propagator.scale();
+    let (probe, object) = (&model.probe.modes[0], &model.object.modes[0][corner.y * columns + corner.x..]);
+    let (mut errors, mut moved) = ([0.0; 2], 0.0);
+    model.room(0, 0, |room| {
+        let fill = |first: usize, rows: &mut [C<T>]| {
+            let at = first * n..first * n + rows.len();
+            simd::ahead(&amplitude[at.clone()]);
+            simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
+        };
+        propagator.forward_with(out, &mut room.fft, fill, |_, _| ());
+        let fill = |first: usize, from: &[C<T>], rows: &mut [C<T>]| {
+            let at = first * n..first * n + rows.len();
+            let [fourier, counted] = simd::measured_scale(rows, from, &amplitude[at], square);
+            errors = [errors[0] + fourier, errors[1] + counted];
+        };
+        let done = |first: usize, rows: &mut [C<T>]| {
+            let at = first * n..first * n + rows.len();
+            moved += simd::window_minus(rows, &probe[at], &object[first * columns..], columns, n);
+        };
+        propagator.backward_with(out, &mut room.fft, fill, done);
+    });
+    let pixels = (n * n) as f64;
+    [errors[0] / (*good).max(1) as f64, errors[1] / pixels, moved / pixels]
 }
 
 /// The most of the whole object.

@@ -33,8 +33,8 @@ pub struct Detector {
     pub psize: f64,
     /// The optical axis, row and column, pixels.
     pub center: [f64; 2],
-    /// The file and the dataset of the frames, if they are kept.
-    pub frames: Option<[String; 2]>,
+    /// The file and the dataset of the frames.
+    pub frames: [String; 2],
 }
 
 /// An object or a probe.
@@ -100,7 +100,7 @@ pub fn result(outcome: &Outcome) -> Result<Vec<u8>> {
     }
     e.instrument(outcome)?;
     e.sample(outcome)?;
-    e.data(outcome)?;
+    e.data()?;
     e.pictures(outcome)?;
     e.process(outcome)?;
     e.image.into_bytes().map_err(h5)
@@ -182,10 +182,8 @@ impl Entry {
             &[indices.len()],
             bytemuck::cast_slice(&indices),
         )?;
-        if let Some([file, dataset]) = &detector.frames {
-            self.image.link(&format!("{at}/data"), file, dataset).map_err(h5)?;
-        }
-        Ok(())
+        let [file, dataset] = &detector.frames;
+        self.image.link(&format!("{at}/data"), file, dataset).map_err(h5)
     }
 
     fn sample(&mut self, outcome: &Outcome) -> Result<()> {
@@ -210,7 +208,7 @@ impl Entry {
         self.image.alias("/entry_1/sample_1/geometry_1/translation", target).map_err(h5)
     }
 
-    fn data(&mut self, outcome: &Outcome) -> Result<()> {
+    fn data(&mut self) -> Result<()> {
         self.class("/entry_1/data", "NXdata")?;
         self.image.attribute("/entry_1/data", "signal", "data").map_err(h5)?;
         self.image.attribute("/entry_1/data", "axes", &["x", ".", "."][..]).map_err(h5)?;
@@ -223,10 +221,8 @@ impl Entry {
         self.class("/entry_1/data_1", "NXcollection")?;
         let detector = "/entry_1/instrument_1/detector_1";
         self.image.alias("/entry_1/data_1/translation", &format!("{detector}/translation")).map_err(h5)?;
-        if outcome.detector.frames.is_some() {
-            for at in ["/entry_1/data/data", "/entry_1/data_1/data"] {
-                self.image.alias(at, &format!("{detector}/data")).map_err(h5)?;
-            }
+        for at in ["/entry_1/data/data", "/entry_1/data_1/data"] {
+            self.image.alias(at, &format!("{detector}/data")).map_err(h5)?;
         }
         Ok(())
     }

@@ -6,6 +6,28 @@ use isard_h5::{Dtype, Image};
 use super::tree::{self, Block, Node, h5};
 use crate::num::Complex;
 
+/// How much a result file says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// What is needed to go on from it.
+    #[default]
+    Minimal,
+    /// The coordinates of all pixels too.
+    Dls,
+    /// The same, but of the iterations the last one only: for files that are written again and again.
+    Dump,
+}
+
+impl Extent {
+    fn word(self) -> &'static str {
+        match self {
+            Extent::Minimal => "minimal",
+            Extent::Dls => "dls",
+            Extent::Dump => "dump",
+        }
+    }
+}
+
 /// A probe or an object.
 pub struct Storage<'a> {
     /// Its name.
@@ -54,10 +76,12 @@ pub struct Outcome<'a> {
     pub positions: Option<Vec<[f64; 2]>>,
     /// When the run began and when it ended, as C writes times.
     pub times: [&'a str; 2],
+    /// How much of it the file says.
+    pub extent: Extent,
 }
 
 impl Storage<'_> {
-    fn node(&self) -> Node {
+    fn node(&self, extent: Extent) -> Node {
         let [modes, rows, columns] = self.shape;
         let whole: Vec<i64> = self.shape.iter().map(|n| *n as i64).collect();
         let layers: Vec<i64> = (0..modes as i64).collect();
@@ -67,7 +91,7 @@ impl Storage<'_> {
             Some(fill) => Node::Scalar(Block::of(Dtype::C32, &[], bytemuck::bytes_of(fill))),
             None => Node::float(0.0),
         };
-        Node::dict(vec![
+        let mut members = vec![
             ("DataTooSmall", Node::Bool(false)),
             ("ID", Node::Text(self.id.to_owned())),
             ("_center", Node::floats(&self.center)),
@@ -79,6 +103,7 @@ impl Storage<'_> {
             ("_recs", Node::dict(vec![])),
             ("data", Node::Array(data)),
             ("fill_value", fill),
+            ("grids", self.grids()),
             ("layermap", Node::ArrayList(Block::ints(&[modes], &layers))),
             ("model_initialized", Node::Bool(true)),
             ("nlayers", Node::int(modes as i64)),
@@ -86,7 +111,23 @@ impl Storage<'_> {
             ("padding", Node::int(0)),
             ("padonly", Node::Bool(false)),
             ("shape", Node::ArrayTuple(Block::ints(&[3], &whole))),
-        ])
+        ];
+        members.retain(|(name, _)| *name != "grids" || extent != Extent::Minimal);
+        Node::dict(members)
+    }
+
+    /// The coordinates of all pixels, along the rows and along the columns, m.
+    fn grids(&self) -> Node {
+        let [modes, rows, columns] = self.shape;
+        let place = |axis: usize, k: usize| (k as f64 - self.center[axis]) * self.psize;
+        let pixel = |axis: usize| {
+            (0..modes * rows * columns).map(move |k| match axis {
+                0 => place(0, k / columns % rows),
+                _ => place(1, k % columns),
+            })
+        };
+        let all: Vec<f64> = pixel(0).chain(pixel(1)).collect();
+        Node::ArrayTuple(Block::floats(&[2, modes, rows, columns], &all))
     }
 }
 
@@ -96,9 +137,13 @@ pub fn result(outcome: &Outcome) -> Result<Vec<u8>> {
     tree::stamp(&mut image, outcome.times[1])?;
     let header = Node::dict(vec![
         ("description", Node::Text("Ptypy .h5 compatible storage format".into())),
-        ("kind", Node::Text("minimal".into())),
+        ("kind", Node::Text(outcome.extent.word().into())),
     ]);
-    let info = outcome.iterations.iter().map(|i| {
+    let first = match outcome.extent {
+        Extent::Dump => outcome.iterations.len().saturating_sub(1),
+        _ => 0,
+    };
+    let info = outcome.iterations[first..].iter().map(|i| {
         Node::dict(vec![
             ("duration", Node::float(0.0)),
             ("engine", Node::Text(i.engine.clone())),
@@ -120,9 +165,9 @@ pub fn result(outcome: &Outcome) -> Result<Vec<u8>> {
         ("stop", Node::Text(outcome.times[1].into())),
     ]);
     let mut content = vec![
-        ("obj", Node::dict(vec![(outcome.object.id, outcome.object.node())])),
+        ("obj", Node::dict(vec![(outcome.object.id, outcome.object.node(outcome.extent))])),
         ("pars", outcome.pars.clone()),
-        ("probe", Node::dict(vec![(outcome.probe.id, outcome.probe.node())])),
+        ("probe", Node::dict(vec![(outcome.probe.id, outcome.probe.node(outcome.extent))])),
         ("runtime", runtime),
     ];
     if let Some(positions) = &outcome.positions {

@@ -1,5 +1,6 @@
 //! Parameter trees of PtyPy as recipes.
 
+mod raw;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -40,8 +41,8 @@ pub fn import(text: &str) -> Result<Imported> {
     let mut leaves = BTreeMap::new();
     flatten("", tree, &mut leaves);
     let name = text_of(leaves.remove("run")).unwrap_or_else(|| "imported".into());
-    let (source, wires) = source(&mut leaves)?;
-    let fit = fit(tree, &mut leaves)?;
+    let (source, wires, experiment) = source(&mut leaves)?;
+    let fit = experiment + &fit(tree, &mut leaves)?;
     let recipe = format!(
         "# Made from a parameter tree of PtyPy.\nisard = \"0.1\"\nname = {name:?}\n\n{source}\n\
          [stage.fit]\nuse = \"ptycho.reconstruct\"\nfrom = \"frames\"\nin = {{ {wires} }}\n\n\
@@ -79,8 +80,8 @@ fn toml(value: &Value) -> String {
     }
 }
 
-/// The scan that the recipe reads or plays, and how it is wired.
-fn source(leaves: &mut BTreeMap<String, Value>) -> Result<(String, String)> {
+/// The scan that the recipe reads or plays, how it is wired, and what the tree says of the experiment beside it.
+fn source(leaves: &mut BTreeMap<String, Value>) -> Result<(String, String, String)> {
     let mut scans: Vec<String> = leaves
         .keys()
         .filter_map(|k| k.strip_prefix("scans.")?.split('.').next().map(str::to_owned))
@@ -99,7 +100,7 @@ fn source(leaves: &mut BTreeMap<String, Value>) -> Result<(String, String)> {
             let path =
                 from.or(dfile).ok_or_else(|| Error::data("`PtydScan` names neither `dfile` nor `source`"))?;
             let stage = format!("[stage.frames]\nuse = \"ptyd.read\"\nset = {{ path = {path:?} }}\n");
-            Ok((stage, format!("mask = \"frames.mask\", {wires}")))
+            Ok((stage, format!("mask = \"frames.mask\", {wires}"), String::new()))
         }
         "MoonFlowerScan" => {
             let keys = [
@@ -119,10 +120,16 @@ fn source(leaves: &mut BTreeMap<String, Value>) -> Result<(String, String)> {
             Ok((
                 format!("[stage.frames]\nuse = \"ptycho.simulate\"\n\n[stage.frames.set]\n{set}\n"),
                 wires.into(),
+                String::new(),
             ))
         }
-        other => Err(Error::data(format!("data of `{other}` cannot be taken over"))
-            .help("save the scan as a .ptyd file there and read that with `PtydScan`")),
+        "Hdf5Loader" | "Hdf5LoaderFast" => {
+            let made = raw::stages(leaves, scan)?;
+            Ok((made.stages, made.wires, made.experiment))
+        }
+        other => Err(Error::data(format!("data of `{other}` cannot be taken over")).help(
+            "save the scan as a .ptyd file there and read that with `PtydScan`; `Hdf5Loader` is known too",
+        )),
     }
 }
 
@@ -170,6 +177,11 @@ fn fit(tree: &Map<String, Value>, leaves: &mut BTreeMap<String, Value>) -> Resul
     let scan = leaves.keys().find_map(|k| k.strip_prefix("scans.")?.split('.').next().map(str::to_owned));
     let prefix = scan.map(|s| format!("scans.{s}.")).unwrap_or_default();
     let mut light = vec![];
+    let model = format!("{prefix}illumination.model");
+    if leaves.get(&model) == Some(&Value::from("stxm")) {
+        light.push("model = \"stxm\"".into());
+        leaves.remove(&model);
+    }
     let places = [
         ("illumination.aperture.form", "form"),
         ("illumination.aperture.size", "size"),
@@ -190,6 +202,11 @@ fn fit(tree: &Map<String, Value>, leaves: &mut BTreeMap<String, Value>) -> Resul
     }
     if !light.is_empty() {
         out.push_str(&format!("illumination = {{ {} }}\n", light.join(", ")));
+    }
+    let model = format!("{prefix}sample.model");
+    if leaves.get(&model) == Some(&Value::from("stxm")) {
+        out.push_str("object_start = \"stxm\"\n");
+        leaves.remove(&model);
     }
     let places = [
         (format!("{prefix}coherence.num_object_modes"), "object_modes"),
@@ -258,6 +275,47 @@ engines:
             left,
             "engines.e01.fft_lib = \"cuda\"\nio.home = \"/tmp\"\nscans.S00.name = \"BlockFull\""
         );
+    }
+
+    #[test]
+    fn raw_frames_become_stages_that_prepare_them() {
+        let tree = r#"{
+            "scans": { "a": { "data": {
+                "name": "Hdf5Loader",
+                "intensities": { "file": "scan.h5", "key": "entry/data" },
+                "positions": { "file": "scan.h5", "slow_key": "/entry/y", "fast_key": "entry/x",
+                               "slow_multiplier": 1e-6, "fast_multiplier": -1e-6, "bounding_box": [0, 1] },
+                "mask": { "file": "mask.h5", "key": "mask" },
+                "darkfield": { "file": "dark.h5", "key": "dark" },
+                "energy": 6.2, "distance": 7, "psize": 1e-4, "shape": [64, 64], "center": [60.5, 61],
+                "orientation": [true, false, true], "rebin": 2, "num_frames": 30,
+                "save": "append", "dfile": "/tmp/out.ptyd", "electron_data": false
+            } } },
+            "engines": { "e": { "name": "DM" } }
+        }"#;
+        let made = import(tree).unwrap();
+        let recipe: Value = serde_json::to_value(made.recipe.parse::<::toml::Table>().unwrap()).unwrap();
+        let stage = &recipe["stage"];
+        assert_eq!(stage["raw"]["set"]["path"], "scan.h5::/entry/data");
+        let places = serde_json::json!(
+            { "slow": "scan.h5::/entry/y", "fast": "scan.h5::/entry/x", "scale": [1e-6, -1e-6] }
+        );
+        assert_eq!(stage["places"]["set"], places);
+        assert_eq!(stage["corrected"]["in"]["dark"], "dark.h5::/dark");
+        assert_eq!(stage["frames"]["from"], "corrected");
+        assert_eq!(stage["frames"]["in"]["mask"], "mask.h5::/mask");
+        // Transposed and mirrored in columns: 4 + 1.
+        let set = serde_json::json!({ "shape": 64, "num_frames": 30, "rebin": 2, "orientation": 5,
+                                      "center": [60.5, 61], "mask_good": true });
+        assert_eq!(stage["frames"]["set"], set);
+        assert_eq!(stage["fit"]["set"]["psize"], 2e-4);
+        assert_eq!(stage["save"]["set"]["path"], "out.ptyd");
+        let left = "scans.a.data.electron_data = false\nscans.a.data.positions.bounding_box = [0,1]\n\
+                    scans.a.data.positions.file = \"scan.h5\"";
+        assert_eq!(made.left.join("\n"), left);
+        let path = std::path::Path::new("made.toml");
+        let parsed = isard_core::recipe::parse(&made.recipe, path).unwrap_or_else(|f| panic!("{f}"));
+        assert_eq!(parsed.stages.len(), 7);
     }
 
     #[test]

@@ -2,27 +2,55 @@
 //!
 //! Both forms come from one body, so that they give the same bits; a test compares them.
 
+mod ahead;
 mod plain;
 mod turn;
 mod window;
 
 use crate::num::{Complex, Real};
 
+pub use ahead::ahead;
 pub use turn::transpose_rows;
 
 type C<T> = Complex<T>;
 
-/// Whether the processor has 256-bit instructions.
+/// What instructions loops are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// Those that every processor has.
+    Plain,
+    /// 256 bits.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// The same width, with permutations of two registers, which waves of real and imaginary parts need much.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The highest level that tests want.
+    static MOST: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
+}
+
+/// The best that the processor has.
 #[inline(always)]
-fn wide() -> bool {
+fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = MOST.get() {
+        return level;
+    }
     #[cfg(target_arch = "x86_64")]
     {
-        std::arch::is_x86_feature_detected!("avx2")
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+            return Level::Avx512;
+        }
+        if has!("avx2") {
+            return Level::Avx2;
+        }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+    Level::Plain
 }
 
 macro_rules! kernels {
@@ -36,9 +64,16 @@ macro_rules! kernels {
                     fn with_avx2<T: Real>($($arg: $type),*) $(-> $out)? {
                         $from::$name($($arg),*)
                     }
-                    if wide() {
+                    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                    fn with_avx512<T: Real>($($arg: $type),*) $(-> $out)? {
+                        $from::$name($($arg),*)
+                    }
+                    match level() {
                         // SAFETY: the processor has the instructions the function was compiled for.
-                        return unsafe { with_avx2($($arg),*) };
+                        Level::Avx512 => return unsafe { with_avx512($($arg),*) },
+                        // SAFETY: the processor has the instructions the function was compiled for.
+                        Level::Avx2 => return unsafe { with_avx2($($arg),*) },
+                        Level::Plain => (),
                     }
                 }
                 $from::$name($($arg),*)
@@ -70,6 +105,8 @@ kernels! { plain:
     factor(model: &mut [T], amp: &[T], slack: T, scale: T);
     /// `f = f g`.
     scale_by(f: &mut [C<T>], g: &[T]);
+    /// `out = f g`.
+    scaled(out: &mut [C<T>], f: &[C<T>], g: &[T]);
     /// Moves an exit wave by `w0 f + w1 a b + w2 psi`; gives the sum of squared moves.
     relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], b: &[C<T>], weights: [T; 3]) -> f64;
     /// `out += a`.
@@ -78,6 +115,8 @@ kernels! { plain:
     add_conj_scaled(out: &mut [C<T>], a: &[C<T>], b: &[C<T>], k: T);
     /// `out += k conj(a) b / (base + share norm)`, with `[k, base, share]`.
     add_conj_over(out: &mut [C<T>], a: &[C<T>], b: &[C<T>], norm: &[T], weights: [T; 3]);
+    /// `out += length sum / max(floor, norm)`, with `[floor, length]`; nothing where that is no number.
+    add_over(out: &mut [C<T>], sum: &[C<T>], norm: &[T], weights: [T; 2]);
     /// `out -= a b`; gives the sum of squares of what is left.
     minus_product(out: &mut [C<T>], a: &[C<T>], b: &[C<T>]) -> f64;
     /// The largest value, at least 0.
@@ -103,10 +142,12 @@ kernels! { window:
     window_relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, weights: [T; 3]) -> f64;
     /// Amplitudes of waves; gives the sum of squared differences to the measured ones.
     power_error(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> f64;
-    /// The same with the error in counts beside it.
-    power_errors(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2];
+    /// Gives waves the measured amplitudes; the sums of squared differences in amplitude and in counts before.
+    measured_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2];
     /// Gives waves of model amplitudes the measured ones, up to `slack` of the difference.
-    factor_scale(f: &mut [C<T>], model: &[T], amp: &[T], slack: T, scale: T);
+    factor_scale(out: &mut [C<T>], f: &[C<T>], model: &[T], amp: &[T], slack: T, scale: T);
+    /// `f -= a window`; gives the sum of squares of what is left.
+    window_minus(f: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize) -> f64;
     /// `f -= a window`, then `window += k conj(a) f`; gives the sum of `|f|²` and the window's largest `|z|²`.
     window_step(f: &mut [C<T>], a: &[C<T>], wide: &mut [C<T>], columns: usize, n: usize, k: T) -> [f64; 2];
     /// `out += k conj(window) f`; gives the largest `|out|²`.
@@ -115,8 +156,8 @@ kernels! { window:
     onto_window(wide: &mut [C<T>], norm: Option<&mut [T]>, columns: usize, a: &[C<T>], b: &[C<T>], n: usize);
     /// `out += conj(window) b`, and `norm += |window|²`.
     from_window(out: &mut [C<T>], norm: Option<&mut [T]>, wide: &[C<T>], columns: usize, b: &[C<T>], n: usize);
-    /// The Gaussian likelihood of waves, which become residuals.
-    gaussian_scale(f: &mut [C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64;
+    /// The Gaussian likelihood of waves, and their residuals.
+    gaussian_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64;
     /// First and second coefficient of the Gaussian likelihood along a ray, from waves.
     wave_ray(of: [&[C<T>]; 3], amp: &[T], renorm: T, scale: T) -> [f64; 2];
 }

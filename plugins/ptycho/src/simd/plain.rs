@@ -163,6 +163,13 @@ pub fn scale_by<T: Real>(f: &mut [Complex<T>], g: &[T]) {
     }
 }
 
+#[inline(always)]
+pub fn scaled<T: Real>(out: &mut [Complex<T>], f: &[Complex<T>], g: &[T]) {
+    for ((o, f), g) in out.iter_mut().zip(f).zip(g) {
+        *o = Complex::new(f.re * *g, f.im * *g);
+    }
+}
+
 /// A step of an exit wave by a combination of its parts; the sum of the squared step.
 #[inline(always)]
 pub fn relax<T: Real>(
@@ -226,6 +233,16 @@ pub fn add_conj_over<T: Real>(
     for (((o, a), b), norm) in out.iter_mut().zip(a).zip(b).zip(norm) {
         let (p, k) = (mulc(*a, *b), k / (base + share * *norm));
         *o = Complex::new(o.re + k * p.re, o.im + k * p.im);
+    }
+}
+
+/// `out += length sum / max(floor, norm)`; nothing where that is no number.
+#[inline(always)]
+pub fn add_over<T: Real>(out: &mut [Complex<T>], sum: &[Complex<T>], norm: &[T], [floor, length]: [T; 2]) {
+    for ((z, sum), norm) in out.iter_mut().zip(sum).zip(norm) {
+        let under = if *norm > floor { *norm } else { floor };
+        let k = if under > T::zero() { length / under } else { T::zero() };
+        *z = Complex::new(z.re + k * sum.re, z.im + k * sum.im);
     }
 }
 
@@ -356,9 +373,14 @@ pub fn gaussian_ray<T: Real>([a0, a1, a2]: [&[T]; 3], amp: &[T], renorm: T) -> [
     sums
 }
 
-/// Rows become columns.
+/// Rows become columns of `out`, `stride` elements from one of its rows to the next.
 #[inline(always)]
-pub fn transpose_rows<T: Real>(rows: &[Complex<T>], first: usize, out: &mut [Complex<T>], n: usize) {
+pub fn transpose_rows<T: Real>(
+    rows: &[Complex<T>],
+    first: usize,
+    out: &mut [Complex<T>],
+    [n, stride]: [usize; 2],
+) {
     const TILE: usize = 8;
     let count = rows.len() / n;
     let mut j0 = 0;
@@ -372,7 +394,7 @@ pub fn transpose_rows<T: Real>(rows: &[Complex<T>], first: usize, out: &mut [Com
                 for (i, line) in tile.iter_mut().enumerate() {
                     line.copy_from_slice(&rows[(i0 + i) * n + j0..(i0 + i) * n + j0 + TILE]);
                 }
-                for (j, to) in (j0..j1).map(|j| j * n + first + i0).enumerate() {
+                for (j, to) in (j0..j1).map(|j| j * stride + first + i0).enumerate() {
                     let line: &mut [Complex<T>; TILE] =
                         (&mut out[to..to + TILE]).try_into().expect("eight elements were cut");
                     for (z, from) in line.iter_mut().zip(&tile) {
@@ -382,7 +404,7 @@ pub fn transpose_rows<T: Real>(rows: &[Complex<T>], first: usize, out: &mut [Com
             } else {
                 for j in j0..j1 {
                     for i in i0..i1 {
-                        out[j * n + first + i] = rows[i * n + j];
+                        out[j * stride + first + i] = rows[i * n + j];
                     }
                 }
             }

@@ -56,10 +56,12 @@ fn same<T: Real>() {
         check!(|_w, r| both_errors(r, &y));
         check!(|_w, r| factor(r, &y, k, k));
         check!(|w, _r| scale_by(w, &y));
+        check!(|w, _r| scaled(w, &a, &y));
         check!(|w, _r| relax(w, &a, &b, &c, [k, k, k]));
         check!(|_w, r| add(r, &y));
         check!(|w, _r| add_conj_scaled(w, &a, &b, k));
         check!(|w, _r| add_conj_over(w, &a, &b, &y, [k, T::of(5.0), k]));
+        check!(|w, _r| add_over(w, &a, &y, [k, k]));
         check!(|w, _r| minus_product(w, &a, &b));
         check!(|_w, r| largest(r));
         check!(|w, _r| largest_abs2(w));
@@ -76,24 +78,26 @@ fn same<T: Real>() {
             p.iter().chain(&q).map(|v| v.wide()).collect()
         });
     }
-    for n in [5usize, 16, 33] {
+    for (n, stride) in [(5usize, 5usize), (16, 16), (16, 24), (33, 40)] {
         let rows = Noise(3).waves::<T>(n * n);
-        let (mut p, mut q) = (rows.clone(), rows.clone());
-        transpose_rows(&rows, 0, &mut p, n);
-        plain::transpose_rows(&rows, 0, &mut q, n);
+        let (mut p, mut q) = (Noise(4).waves::<T>(n * stride), Noise(4).waves::<T>(n * stride));
+        transpose_rows(&rows, 0, &mut p, [n, stride]);
+        plain::transpose_rows(&rows, 0, &mut q, [n, stride]);
         assert_eq!(p, q);
         // A few rows into the middle leave the other columns alone.
-        let rows = &rows[..4.min(n) * n];
-        transpose_rows(rows, 1, &mut p, n);
-        plain::transpose_rows(rows, 1, &mut q, n);
+        let few = &rows[..4.min(n) * n];
+        transpose_rows(few, 1, &mut p, [n, stride]);
+        plain::transpose_rows(few, 1, &mut q, [n, stride]);
         assert_eq!(p, q);
-        let rows = Noise(3).waves::<T>(n * n);
-        transpose_rows(&rows, 0, &mut p, n);
+        transpose_rows(&rows, 0, &mut p, [n, stride]);
         for i in 0..n {
             for j in 0..n {
-                assert_eq!(p[j * n + i], rows[i * n + j]);
+                assert_eq!(p[j * stride + i], rows[i * n + j]);
             }
         }
+        // What parts the rows is left alone.
+        let between = Noise(4).waves::<T>(n * stride);
+        assert!((0..n * stride).filter(|k| k % stride >= n).all(|k| p[k] == between[k]));
     }
 }
 
@@ -127,15 +131,16 @@ fn same_windows<T: Real>() {
         check!(|w, _g, _r| window_mixed(w, &a, &b, &big, columns, n, k));
         check!(|w, _g, _r| window_relax(w, &a, &b, &big, columns, n, [k, k, k]));
         check!(|w, _g, r| power_error(&mut r[..8 * n], w, &amp, k));
-        check!(|w, _g, r| power_errors(&mut r[..8 * n], w, &amp, k));
-        check!(|w, _g, r| factor_scale(w, &r[..8 * n], &amp, k, k));
+        check!(|w, _g, _r| measured_scale(w, &a, &amp, k));
+        check!(|w, _g, r| factor_scale(w, &a, &r[..8 * n], &amp, k, k));
+        check!(|w, g, _r| window_minus(w, &a, g, columns, n));
         check!(|w, g, _r| window_step(w, &a, g, columns, n, k));
         check!(|w, g, _r| window_probe_step(w, g, &a, columns, n, k));
         check!(|_w, g, _r| onto_window(g, None, columns, &a, &b, n));
         check!(|_w, g, r| onto_window(g, Some(r), columns, &a, &b, n));
         check!(|w, g, _r| from_window(w, None, g, columns, &a, n));
         check!(|w, g, r| from_window(w, Some(&mut r[..8 * n]), g, columns, &a, n));
-        check!(|w, _g, _r| gaussian_scale(w, &amp, k, k, k));
+        check!(|w, _g, _r| gaussian_scale(w, &a, &amp, k, k, k));
         check!(|w, _g, _r| wave_ray([&w[..], &a, &b], &amp, k, k));
         // What stands beside the window is left alone.
         let (mut wave, mut grown) = (f.clone(), big.clone());
@@ -171,14 +176,30 @@ fn flat<F: Flat>(value: &F) -> Vec<f64> {
     value.flat()
 }
 
+/// At each level that the processor has.
+fn levels(test: fn()) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let best = level();
+        for wanted in [Level::Avx2, Level::Avx512] {
+            if wanted == best || (best == Level::Avx512 && wanted == Level::Avx2) {
+                MOST.set(Some(wanted));
+                test();
+            }
+        }
+        MOST.set(None);
+    }
+    test();
+}
+
 #[test]
 fn wide_and_plain_loops_agree_in_single_precision() {
-    same::<f32>();
-    same_windows::<f32>();
+    levels(same::<f32>);
+    levels(same_windows::<f32>);
 }
 
 #[test]
 fn wide_and_plain_loops_agree_in_double_precision() {
-    same::<f64>();
-    same_windows::<f64>();
+    levels(same::<f64>);
+    levels(same_windows::<f64>);
 }

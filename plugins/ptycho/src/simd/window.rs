@@ -2,7 +2,7 @@
 //!
 //! `wide` is the larger image from the window's first pixel of these rows on, `columns` how many pixels its rows have.
 
-use super::plain::{LANES, abs2, mixed, mul, mulc, product, relax, sum};
+use super::plain::{LANES, abs2, minus_product, mixed, mul, mulc, product, relax, sum};
 use crate::num::{Complex, Real};
 
 type C<T> = Complex<T>;
@@ -98,29 +98,32 @@ pub fn power_error<T: Real>(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) ->
     sum(lanes)
 }
 
-/// The same with the error in counts beside it.
+/// Gives waves the measured amplitudes; the sums of squared differences in amplitude and in counts before.
 #[inline(always)]
-pub fn power_errors<T: Real>(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2] {
+pub fn measured_scale<T: Real>(out: &mut [C<T>], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2] {
     let mut lanes = [[T::zero(); LANES]; 2];
-    let one = |m: &mut T, f: C<T>, a: T| {
+    let (zero, tiny) = (T::zero(), T::of(1e-10));
+    let one = |out: &mut C<T>, f: C<T>, a: T| {
         let (im, ia) = (scale * abs2(f), a * a);
-        *m = im.sqrt();
-        let bad = a < T::zero();
-        let d = if bad { T::zero() } else { *m - a };
-        let e = if bad { T::zero() } else { im - ia };
+        let m = im.sqrt();
+        let bad = a < zero;
+        let d = if bad { zero } else { m - a };
+        let e = if bad { zero } else { im - ia };
+        let g = scale * if bad { T::one() } else { a / (m + tiny) };
+        *out = C::new(f.re * g, f.im * g);
         (d * d, e * e / (ia + T::one()))
     };
-    let (m, mr) = power.as_chunks_mut::<LANES>();
+    let (o, or) = out.as_chunks_mut::<LANES>();
     let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
-    for ((m, f), a) in m.iter_mut().zip(f).zip(a) {
+    for ((o, f), a) in o.iter_mut().zip(f).zip(a) {
         for i in 0..LANES {
-            let (d, e) = one(&mut m[i], f[i], a[i]);
+            let (d, e) = one(&mut o[i], f[i], a[i]);
             lanes[0][i] += d;
             lanes[1][i] += e;
         }
     }
-    for (i, ((m, f), a)) in mr.iter_mut().zip(fr).zip(ar).enumerate() {
-        let (d, e) = one(m, *f, *a);
+    for (i, ((o, f), a)) in or.iter_mut().zip(fr).zip(ar).enumerate() {
+        let (d, e) = one(o, *f, *a);
         lanes[0][i] += d;
         lanes[1][i] += e;
     }
@@ -129,13 +132,23 @@ pub fn power_errors<T: Real>(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -
 
 /// Gives waves of model amplitudes the measured ones, up to `slack` of the difference.
 #[inline(always)]
-pub fn factor_scale<T: Real>(f: &mut [C<T>], model: &[T], amp: &[T], slack: T, scale: T) {
+pub fn factor_scale<T: Real>(out: &mut [C<T>], f: &[C<T>], model: &[T], amp: &[T], slack: T, scale: T) {
     let (zero, tiny) = (T::zero(), T::of(1e-10));
-    for ((f, m), a) in f.iter_mut().zip(model).zip(amp) {
+    for (((o, f), m), a) in out.iter_mut().zip(f).zip(model).zip(amp) {
         let g = (*a + (*m - *a) * slack) / (*m + tiny);
         let g = scale * if *a < zero { T::one() } else { g };
-        *f = C::new(f.re * g, f.im * g);
+        *o = C::new(f.re * g, f.im * g);
     }
+}
+
+/// Takes the product out of `f`; the sum of squares of what is left.
+#[inline(always)]
+pub fn window_minus<T: Real>(f: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize) -> f64 {
+    let mut moved = 0.0;
+    for ((f, a), b) in f.chunks_exact_mut(n).zip(a.chunks_exact(n)).zip(rows(wide, columns, n)) {
+        moved += minus_product(f, a, b);
+    }
+    moved
 }
 
 /// Takes the product out of `f`, moves the window by `k conj(a) f`; the sum of squares, and the window's largest `|z|²`.
@@ -269,27 +282,35 @@ pub fn from_window<T: Real>(
     }
 }
 
-/// The Gaussian likelihood of waves, which become residuals.
+/// The Gaussian likelihood of waves, and their residuals.
 #[inline(always)]
-pub fn gaussian_scale<T: Real>(f: &mut [C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64 {
+pub fn gaussian_scale<T: Real>(
+    out: &mut [C<T>],
+    f: &[C<T>],
+    amp: &[T],
+    renorm: T,
+    scale: T,
+    outer: T,
+) -> f64 {
     let mut lanes = [T::zero(); LANES];
     let (zero, floor) = (T::zero(), T::one() / renorm);
-    let one = |f: &mut C<T>, a: T| {
+    let one = |out: &mut C<T>, f: C<T>, a: T| {
         let i = a * a;
         let w = if a < zero { zero } else { renorm / (floor + i) };
-        let d = scale * abs2(*f) - i;
+        let d = scale * abs2(f) - i;
         let g = outer * (w * d);
-        *f = C::new(f.re * g, f.im * g);
+        *out = C::new(f.re * g, f.im * g);
         w * d * d
     };
-    let ((f, fr), (a, ar)) = (f.as_chunks_mut::<LANES>(), amp.as_chunks::<LANES>());
-    for (f, a) in f.iter_mut().zip(a) {
+    let (o, or) = out.as_chunks_mut::<LANES>();
+    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
+    for ((o, f), a) in o.iter_mut().zip(f).zip(a) {
         for i in 0..LANES {
-            lanes[i] += one(&mut f[i], a[i]);
+            lanes[i] += one(&mut o[i], f[i], a[i]);
         }
     }
-    for (i, (f, a)) in fr.iter_mut().zip(ar).enumerate() {
-        lanes[i] += one(f, *a);
+    for (i, ((o, f), a)) in or.iter_mut().zip(fr).zip(ar).enumerate() {
+        lanes[i] += one(o, *f, *a);
     }
     sum(lanes)
 }

@@ -45,7 +45,7 @@ fn the_family_is_complete() {
 #[test]
 fn faults_are_named() {
     let wrong = [
-        ("cxi.write", "path = \"a.txt\"", "path"),
+        ("cxi.write", "path = \"a.txt\"\nframes = \"scan.h5::/data\"", "path"),
         ("cxi.write", "path = \"a.cxi\"\nframes = \"scan.h5\"", "frames"),
         ("ptycho.reconstruct", "", "engines"),
         ("ptycho.reconstruct", "engines = [{ name = \"DM\", ML_type = \"poisson\" }]", "engines"),
@@ -189,4 +189,32 @@ fn weights_of_each_frame_become_its_own_mask() {
         })
         .collect();
     assert_eq!(masks, [0, 0, 0, 0, 0, 1, 0, 0]);
+}
+
+#[test]
+fn frames_come_in_the_numbers_that_were_asked_for() {
+    let Built::Fold(mut fold) = built("scan.prepare", "shape = 4\nnum_frames = 5\nmin_frames = 3").unwrap()
+    else {
+        panic!("a fold was built")
+    };
+    let run = RunCx::default();
+    let cx = Cx::new(&run, "tested");
+    let mut emit = Emit::default();
+    let mut seen = vec![];
+    let mut left = vec![];
+    let mut take = |emit: &mut Emit<Dict>| {
+        let (items, gaps) = emit.take();
+        seen.push(items.iter().map(|(span, _)| span.len).sum::<u64>());
+        left.extend(gaps.iter().map(|g| (g.span.range(), g.reason)));
+    };
+    // Two at a time: the first two wait for the third, and of the sixth on none is wanted.
+    for start in [0, 2, 4, 6] {
+        let input = Dict::new().with("image", Array::of(&[2, 4, 4], &[8u16; 32]).unwrap());
+        fold.push(&cx, &Span::frames(start, 2), input, &mut emit).unwrap();
+        take(&mut emit);
+    }
+    fold.finish(&cx, &mut emit).unwrap();
+    take(&mut emit);
+    assert_eq!(seen, [0, 4, 0, 0, 1]);
+    assert_eq!(left, [(5..6, Reason::Skipped), (6..8, Reason::Skipped)]);
 }

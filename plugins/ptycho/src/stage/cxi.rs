@@ -6,17 +6,16 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 
 use super::experiment::{pair, positive};
-use super::result::{example_tables, wave};
+use super::shown::{self, Given, Waves};
 use crate::file::cxi::{self, Detector, KEV, Light, Outcome, Picture};
 use crate::file::tree::iso;
-use crate::num::Complex;
 
 /// Writes a reconstruction as a NeXus file of the definition `NXcxi_ptycho`.
 ///
 /// The file holds the latest object and probe (`image_1` and `image_2` in the names of CXI, also as amplitude and phase
 /// on axes in metres), the positions, source, beam and detector, the errors of all iterations, the engines and the record
-/// of the run. `frames` names the dataset of the frames, to which the file then links: the definition wants it. Energies
-/// are joules, lengths metres, as CXI asks. The file is replaced in one step: once at the end, or behind
+/// of the run. The file links to the dataset of the frames that `frames` names, since the definition wants them: one that
+/// `hdf5.write` makes, or `scan.ptyd::/chunks/0/data` of `ptyd.write` with `save = "merge"`. Energies are joules, lengths metres, as CXI asks. The file is replaced in one step: once at the end, or behind
 /// `run.take = "every"` at each snapshot.
 ///
 /// Changes neither order nor count; keeps the last of many records. Deflating takes some 100 ns a pixel.
@@ -31,8 +30,7 @@ pub struct CxiWrite {
     #[schemars(extend("x-path" = "output"))]
     path: String,
     /// The dataset of the frames, relative to this file, as `scan.h5::/entry/data`.
-    #[serde(default)]
-    frames: Option<String>,
+    frames: String,
     /// A title.
     #[serde(default = "title")]
     title: String,
@@ -117,19 +115,9 @@ impl Stage for CxiWrite {
     type Out = ();
 
     fn example() -> Example {
-        let one = |n: usize| vec![Complex::<f32>::new(1.0, 0.5); n];
-        let (errors, positions) = example_tables();
-        Example::new(
+        shown::example(
             "path = \"result.cxi\"\nframes = \"scan.h5::/entry/data\"\ndistance = 7.0\npsize = 172e-6",
         )
-        .frames("object", Array::of(&[1, 1, 12, 10], &one(120)).expect("120 pixels"))
-        .frames("probe", Array::of(&[1, 1, 8, 8], &one(64)).expect("64 pixels"))
-        .frames("resolution", Array::from_slice(&[6e-8]))
-        .frames("center", Array::of(&[1, 2], &[6.0, 5.0]).expect("a pair"))
-        .frames("energy", Array::from_slice(&[6.2]))
-        .frames("errors", errors)
-        .frames("positions", positions)
-        .frames("engines", vec![Value::from("[{\"name\": \"DM\", \"numiter\": 1}]")])
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -142,7 +130,8 @@ impl Stage for CxiWrite {
                 "write `result.cxi`",
             );
         }
-        if let Some(found) = self.frames.as_ref().filter(|f| split(f).is_none()) {
+        if split(&self.frames).is_none() {
+            let found = &self.frames;
             faults.add_with_help(
                 "frames",
                 format!("`{found}` names no dataset of a file beside this one"),
@@ -163,6 +152,10 @@ impl Stage for CxiWrite {
     }
 }
 
+fn picture(of: &Waves, psize: f64) -> Picture<'_> {
+    Picture { shape: of.shape, data: &of.data, psize, center: of.center }
+}
+
 /// File and dataset of `file.h5::/path`, if the file is named from this one's folder.
 fn split(text: &str) -> Option<[String; 2]> {
     let (file, dataset) = text.split_once("::")?;
@@ -177,39 +170,26 @@ impl Writer for CxiWrite {
     }
 
     fn write(&mut self, _: &Cx, span: &Span, input: CxiIn) -> Result<()> {
-        let Some(last) = input.object.shape()[0].checked_sub(1) else { return Ok(()) };
+        let given = Given {
+            object: &input.object,
+            probe: &input.probe,
+            resolution: &input.resolution,
+            center: &input.center,
+            energy: &input.energy,
+            errors: &input.errors,
+            positions: &input.positions,
+            engines: &input.engines,
+        };
+        let Some(shown) = given.latest(span)? else { return Ok(()) };
         let (out, begun) =
             self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
-        let record = span.start + last as u64;
-        let number = |array: &Array| -> Result<f64> {
-            let all = array.to_f64()?;
-            all.get(last).copied().ok_or_else(|| Error::data(format!("{span}: a number is missing")))
-        };
         let need = |what: &str, value: Option<f64>| {
             value.ok_or_else(|| {
                 Error::recipe(format!("the {what} is not given"))
                     .help(format!("set `{what}`, or wire the input `{what}`"))
             })
         };
-        let (object_shape, object) = wave(span, &input.object, last)?;
-        let (probe_shape, probe) = wave(span, &input.probe, last)?;
-        let center = pair(&Some(input.center.record(last)?))?.unwrap_or_default();
-        let middle = [(probe_shape[1] / 2) as f64, (probe_shape[2] / 2) as f64];
-        let psize = number(&input.resolution)?;
-        let energy = number(&input.energy)? * KEV;
-        // A single record owns all rows, whatever number the snapshot has.
-        let table = |t: &Table| if last == 0 { Ok(t.clone()) } else { t.between(record, record + 1) };
-        let (errors, positions) = (table(&input.errors)?, table(&input.positions)?);
-        let columns = [
-            errors.numbers::<f64>("fourier")?,
-            errors.numbers::<f64>("photons")?,
-            errors.numbers::<f64>("exit")?,
-        ];
-        let (y, x) = (positions.numbers::<f64>("y")?, positions.numbers::<f64>("x")?);
-        let engines = match &input.engines {
-            Value::List(list) => list.get(last).and_then(Value::text).unwrap_or_default(),
-            other => other.text().unwrap_or_default(),
-        };
+        let [positions, _] = shown.places()?;
         let outcome = Outcome {
             title: &self.title,
             sample: &self.sample,
@@ -218,21 +198,22 @@ impl Writer for CxiWrite {
                 name: self.source.clone(),
                 kind: self.source_type.clone(),
                 machine: self.machine_energy.map_or(f64::NAN, |e| e * 1e6 * KEV),
-                energy,
+                energy: shown.energy * KEV,
                 spread: self.energy_spread.map_or(f64::NAN, |e| e * KEV),
             },
             detector: Detector {
                 distance: need("distance", self.distance.or(input.distance))?,
                 psize: need("psize", self.psize.or(input.psize))?,
-                center: pair(&input.axis)?.unwrap_or(middle),
-                frames: self.frames.as_deref().and_then(split),
+                center: pair(&input.axis)?.unwrap_or(shown.probe.center),
+                frames: split(&self.frames)
+                    .ok_or_else(|| Error::recipe(format!("`{}` names no dataset", self.frames)))?,
             },
-            object: Picture { shape: object_shape, data: &object, psize, center },
-            probe: Picture { shape: probe_shape, data: &probe, psize, center: middle },
-            indices: positions.numbers::<u64>("index")?.to_vec(),
-            positions: y.iter().zip(x).map(|(y, x)| [*y, *x]).collect(),
-            errors: (0..errors.rows()).map(|k| [columns[0][k], columns[1][k], columns[2][k]]).collect(),
-            engines,
+            object: picture(&shown.object, shown.psize),
+            probe: picture(&shown.probe, shown.psize),
+            indices: shown.positions.numbers::<u64>("index")?.to_vec(),
+            positions,
+            errors: shown.errors()?,
+            engines: &shown.engines,
             record: &out.record(),
         };
         out.replace(&self.path, &cxi::result(&outcome)?)

@@ -9,6 +9,7 @@ mod write;
 mod cxi;
 mod reconstruct;
 mod result;
+mod shown;
 mod work;
 
 mod metrics;

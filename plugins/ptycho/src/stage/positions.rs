@@ -15,7 +15,7 @@ use crate::scan::pattern::{Model, Pattern};
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Positions {
-    /// The scan pattern; none if positions are listed or read.
+    /// The scan pattern, unless positions are listed or read.
     model: Option<Model>,
     /// The step, along the rows and along the columns.
     #[schemars(extend("x-unit" = "m"))]
@@ -36,8 +36,30 @@ pub struct Positions {
     /// An array of positions [n, 2] in a file, as `file.h5::/path`.
     #[schemars(extend("x-path" = "input"))]
     path: Option<String>,
-    /// What positions of the file are multiplied by to be metres.
-    scale: Option<f64>,
+    /// The positions along the rows, in a file; wants `fast` beside it.
+    ///
+    /// One for each frame, or one for each line of a raster.
+    #[schemars(extend("x-path" = "input"))]
+    slow: Option<String>,
+    /// The positions along the columns, in a file; wants `slow` beside it.
+    ///
+    /// As many as `slow` has, one for each frame, or else one for each point of a line of a raster.
+    #[schemars(extend("x-path" = "input"))]
+    fast: Option<String>,
+    /// What positions of files are multiplied by to be metres.
+    ///
+    /// One factor, or one along the rows and one along the columns.
+    scale: Option<Scale>,
+}
+
+/// A factor for both axes, or one for each.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Scale {
+    /// The same along both.
+    Both(f64),
+    /// Along the rows and along the columns.
+    Each([f64; 2]),
 }
 
 /// The input of [`Positions`].
@@ -66,9 +88,18 @@ impl Stage for Positions {
     }
 
     fn check(&self, faults: &mut Faults) {
-        let ways = [self.model.is_some(), !self.list.is_empty(), self.path.is_some()];
+        let axes = self.slow.is_some() || self.fast.is_some();
+        let ways = [self.model.is_some(), !self.list.is_empty(), self.path.is_some(), axes];
         if ways.iter().filter(|w| **w).count() != 1 {
-            faults.add("model", "found none or several of `model`, `list` and `path`, wanted one");
+            faults.add("model", "found none or several of `model`, `list`, `path` and `slow`, wanted one");
+        }
+        if axes && (self.slow.is_none() || self.fast.is_none()) {
+            let (here, other) = if self.slow.is_some() { ("slow", "fast") } else { ("fast", "slow") };
+            faults.add(here, format!("wants `{other}` beside it"));
+        }
+        let [y, x] = self.scales();
+        if !(y.is_finite() && x.is_finite() && y * x != 0.0) {
+            faults.add("scale", format!("found {y} and {x}, wanted numbers other than 0"));
         }
         if self.model.is_some()
             && [self.spacing.is_none(), self.extent.is_none(), self.steps.is_none()]
@@ -113,6 +144,14 @@ impl Map for Positions {
 declare!(Map, "scan.positions", Kind::Tool, Positions);
 
 impl Positions {
+    fn scales(&self) -> [f64; 2] {
+        match self.scale {
+            None => [1.0; 2],
+            Some(Scale::Both(both)) => [both; 2],
+            Some(Scale::Each(each)) => each,
+        }
+    }
+
     fn all(&self, cx: &Cx) -> Result<Vec<[f64; 2]>> {
         if let Some(model) = self.model {
             let pattern = Pattern {
@@ -132,8 +171,19 @@ impl Positions {
                 let found = array.shape();
                 return Err(Error::data(format!("`{path}` has the shape {found:?}, wanted [n, 2]")));
             }
-            let scale = self.scale.unwrap_or(1.0);
-            all = array.to_f64()?.chunks_exact(2).map(|p| [p[0] * scale, p[1] * scale]).collect();
+            all = array.to_f64()?.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
+        }
+        if let (Some(slow), Some(fast)) = (&self.slow, &self.fast) {
+            let (y, x) = (cx.read_array(slow)?.to_f64()?, cx.read_array(fast)?.to_f64()?);
+            all = if y.len() == x.len() {
+                y.into_iter().zip(x).map(|(y, x)| [y, x]).collect()
+            } else {
+                y.iter().flat_map(|y| x.iter().map(|x| [*y, *x])).collect()
+            };
+        }
+        if self.list.is_empty() {
+            let [y, x] = self.scales();
+            all.iter_mut().for_each(|p| *p = [p[0] * y, p[1] * x]);
         }
         all.truncate(self.count.unwrap_or(usize::MAX));
         Ok(all.into_iter().map(|[y, x]| [y + self.offset, x + self.offset]).collect())

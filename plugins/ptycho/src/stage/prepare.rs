@@ -14,7 +14,8 @@ use crate::scan::prepare::{Count, Grid, Orientation, Preparation, RebinMode, Res
 /// length, divided by `rebin`; pixels are `rebin` times as large. Bins are means, as other programs have them, or sums,
 /// which stay counts. A bin is good where all its pixels are; padded pixels are bad.
 ///
-/// Keeps order and count; with `auto` it holds the first `center_frames` back. Some 2 ns a pixel.
+/// Keeps order and count but for frames from `num_frames` on, which are skipped. With `auto` it holds the first
+/// `center_frames` back, and never lets fewer than `min_frames` go before the end. Some 2 ns a pixel.
 ///
 /// Source: the preparation of PtyPy's PtyScan (Enders and Thibault, Proc. R. Soc. A 472, 2016, 20160640).
 #[derive(Deserialize, JsonSchema)]
@@ -40,6 +41,14 @@ pub struct Prepare {
     rebin: usize,
     /// Whether bins are means or sums.
     rebin_mode: RebinMode,
+    /// Whether `mask` marks good pixels, as in other programs: 0 is bad then.
+    mask_good: bool,
+    /// Frames of this number and above are left out.
+    #[schemars(range(min = 1), extend("x-unit" = "frame"))]
+    num_frames: Option<u64>,
+    /// Frames that are let go together at least, but for the last ones.
+    #[schemars(range(min = 1), extend("x-unit" = "frame", "x-level" = "expert"))]
+    min_frames: usize,
     #[serde(skip)]
     #[schemars(skip)]
     known: Option<Resolved>,
@@ -87,6 +96,9 @@ impl Default for Prepare {
             orientation: 0,
             rebin: 1,
             rebin_mode: RebinMode::Mean,
+            mask_good: false,
+            num_frames: None,
+            min_frames: 1,
             known: None,
             held: vec![],
         }
@@ -99,7 +111,7 @@ pub struct PrepareIn {
     /// Raw frames.
     #[port(dtype = "number", axes = "y x", unit = "count")]
     image: Array,
-    /// Bad pixels: 0 is good, anything else bad.
+    /// Bad pixels: 0 is good, anything else bad, unless `mask_good` turns it round.
     #[port(fixed, dtype = "number", axes = "y x")]
     mask: Option<Array>,
     /// Weights of the pixels of each frame: more than 0 is good.
@@ -142,15 +154,20 @@ impl Stage for Prepare {
                 "choose another `shape`",
             );
         }
-        if self.center_frames == 0 {
-            faults.add("center_frames", "found 0, wanted 1 or more");
+        let counts = [
+            ("center_frames", self.center_frames as u64),
+            ("min_frames", self.min_frames as u64),
+            ("num_frames", self.num_frames.unwrap_or(1)),
+        ];
+        for (name, _) in counts.iter().filter(|(_, count)| *count == 0) {
+            faults.add(name, "found 0, wanted 1 or more");
         }
     }
 
     fn cost(&self, input: &Shapes) -> Cost {
         let bytes = input.bytes() as u64;
         Cost {
-            memory: self.center_frames as u64 * bytes,
+            memory: self.center_frames.max(self.min_frames) as u64 * bytes,
             seconds_per_record: 2e-9 * bytes as f64,
             ..Cost::default()
         }
@@ -159,18 +176,29 @@ impl Stage for Prepare {
 
 impl Fold for Prepare {
     fn lag(&self) -> Lag {
-        let auto = self.center == Axis::Named(Rule::Auto);
-        Lag::Kept { lag: if auto { self.center_frames as u64 } else { 0 } }
+        // Of the frames that are let go together the first has waited for all others.
+        Lag::Kept { lag: self.least(false).saturating_sub(1) }
     }
 
     fn push(&mut self, cx: &Cx, span: &Span, input: PrepareIn, emit: &mut Emit<PrepareOut>) -> Result<()> {
+        let (mut span, mut input) = (span.clone(), input);
+        if let Some(end) = self.num_frames.filter(|end| *end < span.end()) {
+            let first = end.max(span.start);
+            let why = format!("only frames below {end} are prepared").into();
+            let left = Span::frames(first, span.end() - first);
+            emit.give_up(Gap { span: left, reason: Reason::Skipped, why });
+            let kept = (first - span.start) as usize;
+            if kept == 0 {
+                return Ok(());
+            }
+            span = Span::frames(span.start, kept as u64);
+            input.image = input.image.records(0..kept)?;
+            input.weight = input.weight.map(|w| w.records(0..kept)).transpose()?;
+        }
         let weight = input.weight.map(|w| w.detach()).transpose()?;
-        self.held.push(Held { span: span.clone(), image: input.image.detach()?, mask: input.mask, weight });
+        self.held.push(Held { span, image: input.image.detach()?, mask: input.mask, weight });
         let count: u64 = self.held.iter().map(|h| h.span.len).sum();
-        if self.known.is_some()
-            || self.center != Axis::Named(Rule::Auto)
-            || count >= self.center_frames as u64
-        {
+        if count >= self.least(self.known.is_some()) {
             self.let_go(cx, emit)?;
         }
         Ok(())
@@ -242,6 +270,12 @@ impl Fold for Prepare {
 declare!(Fold, "scan.prepare", Kind::Reducer, Prepare);
 
 impl Prepare {
+    /// Frames that must be there before any is let go; `settled` where the axis is known.
+    fn least(&self, settled: bool) -> u64 {
+        let auto = self.center == Axis::Named(Rule::Auto) && !settled;
+        self.min_frames.max(if auto { self.center_frames } else { 1 }) as u64
+    }
+
     fn preparation(&self) -> Preparation {
         let centre = match self.center {
             Axis::At(c) => Some(c.map(Centre::At)),
@@ -278,7 +312,7 @@ impl Prepare {
                     let grid = Grid { shape: [rows, columns], data: held.image.record(k)?.to_f64()? };
                     let weight = held.weight.as_ref().map(|w| w.record(k)?.to_f64()).transpose()?;
                     let good = |i: usize| {
-                        bad.as_ref().is_none_or(|b| b[i] == 0.0)
+                        bad.as_ref().is_none_or(|b| (b[i] == 0.0) != self.mask_good)
                             && weight.as_ref().is_none_or(|w| w.get(i).is_some_and(|w| *w > 0.0))
                     };
                     if let Some(c) = mass_centre(&grid, good) {
@@ -302,14 +336,20 @@ impl Prepare {
                     "{span}: raw frames of {found:?} pixels, wanted {wanted:?} as before"
                 )));
             }
-            let out = prepared(cx, &prep, &known, &held)?;
+            let out = prepared(cx, &prep, &known, &held, self.mask_good)?;
             emit.put(held.span, out);
         }
         Ok(())
     }
 }
 
-fn prepared(cx: &Cx, prep: &Preparation, known: &Resolved, held: &Held) -> Result<PrepareOut> {
+fn prepared(
+    cx: &Cx,
+    prep: &Preparation,
+    known: &Resolved,
+    held: &Held,
+    mask_good: bool,
+) -> Result<PrepareOut> {
     let image = &held.image;
     let (count, [h, w], raw) = (image.shape()[0], known.shape, known.raw);
     let out = isard_core::dispatch!(image.dtype(), T => frames::<T>(prep, known, image)?,
@@ -327,7 +367,8 @@ fn prepared(cx: &Cx, prep: &Preparation, known: &Resolved, held: &Held) -> Resul
     // Without weights of its own every frame has the same mask.
     let one = |k: usize| -> Vec<u8> {
         let good = |i: usize| {
-            bad.as_ref().is_none_or(|b| b[i] == 0.0) && each.as_ref().is_none_or(|e| e[k * pixels + i] > 0.0)
+            bad.as_ref().is_none_or(|b| (b[i] == 0.0) != mask_good)
+                && each.as_ref().is_none_or(|e| e[k * pixels + i] > 0.0)
         };
         let weights = (0..pixels).map(|i| f64::from(u8::from(good(i)))).collect();
         let weights = prep.weights(&Grid { shape: raw, data: weights }, known);

@@ -7,7 +7,7 @@ use super::experiment::{Given, pair, positive};
 use super::work::{Work, complex};
 use crate::engine::Settings;
 use crate::geometry::Propagation;
-use crate::illumination::Illumination;
+use crate::illumination::{Illumination, Light};
 use crate::model::Frame;
 use crate::num::Complex;
 use crate::session::{Session, Task};
@@ -219,6 +219,9 @@ impl Stage for Reconstruct {
         positive(&numbers, faults);
         if self.object_modes == 0 || self.illumination.modes == 0 {
             faults.add("object_modes", "probe and object want at least one mode");
+        }
+        if self.illumination.model == Light::Stxm && self.illumination.focussed.is_some() {
+            faults.add("illumination", "a lens (`focussed`) is lit evenly, not by `stxm`");
         }
         if !(self.fill.is_finite() && self.fill > 0.0) {
             faults.add("fill", format!("found {}, wanted more than 0", self.fill));

@@ -6,17 +6,17 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 
 use super::read::check_ending;
-use super::work::complex;
+use super::shown::{self, Given, Shown};
 use crate::engine::{Method, Settings};
-use crate::file::ptyr::{self, Iteration, Outcome, Storage};
+use crate::file::ptyr::{self, Extent, Iteration, Outcome, Storage};
 use crate::file::tree::{Node, asctime};
-use crate::num::{Complex, narrow};
+use crate::num::Complex;
 
 /// Writes a reconstruction as a `.ptyr` file.
 ///
 /// The file holds the latest object and probe with their pixel sizes, the engines with their options, the errors of all
 /// iterations and, where positions were refined, the refined ones. It is replaced in one step: once at the end, or behind
-/// `run.take = "every"` at each snapshot. The kind is `minimal`.
+/// `run.take = "every"` at each snapshot. `kind` says how much it holds.
 ///
 /// Changes neither order nor count; keeps the last of many records. Deflating takes some 50 ns a pixel.
 ///
@@ -30,9 +30,26 @@ pub struct PtyrWrite {
     /// The scan's label, of which names in the file are made.
     #[serde(default = "label")]
     label: String,
+    /// How much the file holds.
+    #[serde(default)]
+    #[schemars(extend("x-level" = "expert"))]
+    kind: Holds,
     #[serde(skip)]
     #[schemars(skip)]
     out: Option<(Arc<dyn Output>, String)>,
+}
+
+/// How much a `.ptyr` file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// What a reconstruction can go on from.
+    #[default]
+    Minimal,
+    /// The coordinates of all pixels too.
+    Dls,
+    /// The same with the last iteration alone: for snapshots.
+    Dump,
 }
 
 fn label() -> String {
@@ -72,17 +89,7 @@ impl Stage for PtyrWrite {
     type Out = ();
 
     fn example() -> Example {
-        let one = |n: usize| vec![Complex::<f32>::new(1.0, 0.5); n];
-        let (errors, positions) = example_tables();
-        Example::new("path = \"result.ptyr\"")
-            .frames("object", Array::of(&[1, 1, 12, 10], &one(120)).expect("120 pixels"))
-            .frames("probe", Array::of(&[1, 1, 8, 8], &one(64)).expect("64 pixels"))
-            .frames("resolution", Array::from_slice(&[6e-8]))
-            .frames("center", Array::of(&[1, 2], &[6.0, 5.0]).expect("a pair"))
-            .frames("energy", Array::from_slice(&[6.2]))
-            .frames("errors", errors)
-            .frames("positions", positions)
-            .frames("engines", vec![Value::from("[{\"name\": \"DM\", \"numiter\": 1}]")])
+        shown::example("path = \"result.ptyr\"")
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -104,40 +111,42 @@ impl Writer for PtyrWrite {
     }
 
     fn write(&mut self, _: &Cx, span: &Span, input: PtyrIn) -> Result<()> {
-        let Some(last) = input.object.shape()[0].checked_sub(1) else { return Ok(()) };
+        let given = Given {
+            object: &input.object,
+            probe: &input.probe,
+            resolution: &input.resolution,
+            center: &input.center,
+            energy: &input.energy,
+            errors: &input.errors,
+            positions: &input.positions,
+            engines: &input.engines,
+        };
+        let Some(shown) = given.latest(span)? else { return Ok(()) };
         let (out, begun) =
             self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
-        let record = span.start + last as u64;
-        let number = |array: &Array| -> Result<f64> {
-            let all = array.to_f64()?;
-            all.get(last).copied().ok_or_else(|| Error::data(format!("{span}: a number is missing")))
-        };
-        let (object_shape, object) = wave(span, &input.object, last)?;
-        let (probe_shape, probe) = wave(span, &input.probe, last)?;
-        let center = input.center.record(last)?.to_f64()?;
-        let (psize, energy) = (number(&input.resolution)?, number(&input.energy)?);
-        let text = match &input.engines {
-            Value::List(list) => list.get(last).and_then(Value::text).unwrap_or_default(),
-            other => other.text().unwrap_or_default(),
-        };
-        let engines: Vec<Settings> = serde_json::from_str(text)
-            .map_err(|e| Error::data(format!("{span}: `engines` are no engines: {e}")))?;
+        let engines = shown.settings(span)?;
         let id = format!("S{}G00", self.label);
-        let fill = object.iter().sum::<Complex<f32>>() / object.len().max(1) as f32;
-        // A single record owns all rows, whatever number the snapshot has.
-        let table = |t: &Table| if last == 0 { Ok(t.clone()) } else { t.between(record, record + 1) };
-        let (errors, positions) = (table(&input.errors)?, table(&input.positions)?);
+        let pixels = &shown.object.data;
+        let fill = pixels.iter().sum::<Complex<f32>>() / pixels.len().max(1) as f32;
+        let (psize, energy) = (shown.psize, shown.energy);
         let storage =
             |shape, data, center, fill| Storage { id: &id, shape, data, psize, center, energy, fill };
-        let middle = [(probe_shape[1] / 2) as f64, (probe_shape[2] / 2) as f64];
+        let Shown { object, probe, .. } = &shown;
+        // Positions, if any was moved.
+        let [found, measured] = shown.places()?;
         let outcome = Outcome {
             run: &self.label,
-            probe: storage(probe_shape, &probe, middle, None),
-            object: storage(object_shape, &object, [center[0], center[1]], Some(fill)),
+            probe: storage(probe.shape, &probe.data, probe.center, None),
+            object: storage(object.shape, &object.data, object.center, Some(fill)),
             pars: pars(&self.label, &engines)?,
-            iterations: iterations(&errors, &engines)?,
-            positions: refined(&positions)?,
+            iterations: iterations(&shown, &engines)?,
+            positions: (found != measured).then_some(found),
             times: [begun, &asctime()],
+            extent: match self.kind {
+                Holds::Minimal => Extent::Minimal,
+                Holds::Dls => Extent::Dls,
+                Holds::Dump => Extent::Dump,
+            },
         };
         out.replace(&self.path, &ptyr::result(&outcome)?)
     }
@@ -157,36 +166,6 @@ impl Writer for PtyrWrite {
 }
 declare!(Writer, "ptyr.write", Kind::Writer, PtyrWrite);
 
-/// One of many records of modes, with its shape.
-pub(super) fn wave(span: &Span, array: &Array, k: usize) -> Result<([usize; 3], Vec<Complex<f32>>)> {
-    let one = array.record(k)?;
-    let &[modes, rows, columns] = one.shape() else {
-        let found = one.shape();
-        return Err(Error::data(format!("{span}: found an image of shape {found:?}, wanted [mode y x]")));
-    };
-    Ok(([modes, rows, columns], complex(&one)?.into_iter().map(narrow).collect()))
-}
-
-/// Errors of one iteration and positions of one frame.
-pub(super) fn example_tables() -> (Table, Table) {
-    let errors = Table::new(1)
-        .with("iteration", &[1u32])
-        .and_then(|t| t.with("engine", &[0i32]))
-        .and_then(|t| t.with("frames", &[4u32]))
-        .and_then(|t| t.with("fourier", &[3.0]))
-        .and_then(|t| t.with("photons", &[2.0]))
-        .and_then(|t| t.with("exit", &[1.0]))
-        .map(|t| t.with_record(0));
-    let positions = Table::new(1)
-        .with("index", &[0u64])
-        .and_then(|t| t.with("y", &[0.0]))
-        .and_then(|t| t.with("x", &[0.0]))
-        .and_then(|t| t.with("measured_y", &[0.0]))
-        .and_then(|t| t.with("measured_x", &[0.0]))
-        .map(|t| t.with_record(0));
-    (errors.expect("one row"), positions.expect("one row"))
-}
-
 fn pars(run: &str, engines: &[Settings]) -> Result<Node> {
     let mut tree = vec![];
     for (k, engine) in engines.iter().enumerate() {
@@ -200,35 +179,23 @@ fn pars(run: &str, engines: &[Settings]) -> Result<Node> {
     Ok(Node::param(vec![("engines", Node::Param(tree)), ("run", Node::Text(run.to_owned()))]))
 }
 
-fn iterations(errors: &Table, engines: &[Settings]) -> Result<Vec<Iteration>> {
-    let (total, engine) = (errors.numbers::<u32>("iteration")?, errors.numbers::<i32>("engine")?);
-    let columns = [
-        errors.numbers::<f64>("fourier")?,
-        errors.numbers::<f64>("photons")?,
-        errors.numbers::<f64>("exit")?,
-    ];
+fn iterations(shown: &Shown, engines: &[Settings]) -> Result<Vec<Iteration>> {
+    let total = shown.errors.numbers::<u32>("iteration")?;
+    let engine = shown.errors.numbers::<i32>("engine")?;
     let mut count = 0;
     let mut out = vec![];
-    for k in 0..errors.rows() {
+    for (k, errors) in shown.errors()?.into_iter().enumerate() {
         count = if k > 0 && engine[k] == engine[k - 1] { count + 1 } else { 1 };
         let settings = usize::try_from(engine[k]).ok().and_then(|e| engines.get(e));
         // Other programs write 0 for the errors that maximum likelihood does not have.
         let none = settings.is_some_and(|s| s.name == Method::ML);
-        let error = columns.map(|c| if none && c[k].is_nan() { 0.0 } else { c[k] });
         out.push(Iteration {
             iteration: count,
             iterations: i64::from(total[k]),
             numiter: settings.map_or(count, |s| s.numiter as i64),
             engine: settings.map_or("EPIE".into(), |s| format!("{:?}", s.name)),
-            error,
+            error: errors.map(|e| if none && e.is_nan() { 0.0 } else { e }),
         });
     }
     Ok(out)
-}
-
-/// Positions, if any was moved.
-fn refined(table: &Table) -> Result<Option<Vec<[f64; 2]>>> {
-    let (y, x) = (table.numbers::<f64>("y")?, table.numbers::<f64>("x")?);
-    let same = y == table.numbers::<f64>("measured_y")? && x == table.numbers::<f64>("measured_x")?;
-    Ok((!same).then(|| y.iter().zip(x).map(|(y, x)| [*y, *x]).collect()))
 }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::experiment::positive;
 use crate::geometry::{Centre, Geometry, Propagation};
-use crate::illumination::Illumination;
+use crate::illumination::{Illumination, Light};
 use crate::scan::pattern::{Model, Pattern};
 use crate::simulate::{Truth, count};
 
@@ -127,6 +127,9 @@ impl Stage for Simulate {
             ("photons", Some(self.photons)),
         ];
         positive(&numbers, faults);
+        if self.illumination.model == Light::Stxm {
+            faults.add("illumination", "`model` is made of frames, of which a simulation has none yet");
+        }
         for (name, found) in [("num_frames", self.num_frames), ("shuffle", self.shuffle)] {
             if found == 0 {
                 faults.add(name, "found 0, wanted 1 or more");

@@ -79,6 +79,15 @@ pub fn session(scan: &Scan, engines: Vec<Settings>, seed: u64) -> Session {
 
 /// How good a reconstruction is where the true probe lights more than 15 %.
 pub fn quality(scan: &Scan, session: &Session) -> Quality {
+    judged(scan, session, compare)
+}
+
+/// The same, with a comparison of one's own.
+pub fn judged(
+    scan: &Scan,
+    session: &Session,
+    compare: fn(&Field, &Field, &[f64]) -> isard_core::Result<Quality>,
+) -> Quality {
     let (model, n) = (&session.model, scan.geometry.n);
     // The first window of the reconstruction and of the truth are of one frame, where it was measured.
     let first = model.frames[0].measured;

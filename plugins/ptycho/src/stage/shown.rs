@@ -1,0 +1,136 @@
+//! What writers of results take of a reconstruction: the latest of many records.
+
+use isard_core::prelude::*;
+
+use super::experiment::pair;
+use super::work::complex;
+use crate::engine::Settings;
+use crate::num::{Complex, narrow};
+
+/// The inputs of a writer, as [`super::reconstruct`] gives them.
+pub(super) struct Given<'a> {
+    pub object: &'a Array,
+    pub probe: &'a Array,
+    pub resolution: &'a Array,
+    pub center: &'a Array,
+    pub energy: &'a Array,
+    pub errors: &'a Table,
+    pub positions: &'a Table,
+    pub engines: &'a Value,
+}
+
+/// Modes with their shape.
+pub(super) struct Waves {
+    pub shape: [usize; 3],
+    pub data: Vec<Complex<f32>>,
+    /// The pixel where position 0 lies.
+    pub center: [f64; 2],
+}
+
+/// The latest record.
+pub(super) struct Shown {
+    pub object: Waves,
+    pub probe: Waves,
+    /// The edge of a pixel, m.
+    pub psize: f64,
+    /// keV.
+    pub energy: f64,
+    pub errors: Table,
+    pub positions: Table,
+    /// The engines, as JSON text.
+    pub engines: String,
+}
+
+impl Given<'_> {
+    /// The latest record, if there is any.
+    pub fn latest(&self, span: &Span) -> Result<Option<Shown>> {
+        let Some(last) = self.object.shape()[0].checked_sub(1) else { return Ok(None) };
+        let record = span.start + last as u64;
+        let number = |array: &Array| -> Result<f64> {
+            let all = array.to_f64()?;
+            all.get(last).copied().ok_or_else(|| Error::data(format!("{span}: a number is missing")))
+        };
+        let center = pair(&Some(self.center.record(last)?))?.unwrap_or_default();
+        let (shape, data) = wave(span, self.object, last)?;
+        let object = Waves { shape, data, center };
+        let (shape, data) = wave(span, self.probe, last)?;
+        let probe = Waves { shape, data, center: [(shape[1] / 2) as f64, (shape[2] / 2) as f64] };
+        let engines = match self.engines {
+            Value::List(list) => list.get(last).and_then(Value::text).unwrap_or_default(),
+            other => other.text().unwrap_or_default(),
+        };
+        // A single record owns all rows, whatever number the snapshot has.
+        let table = |t: &Table| if last == 0 { Ok(t.clone()) } else { t.between(record, record + 1) };
+        Ok(Some(Shown {
+            object,
+            probe,
+            psize: number(self.resolution)?,
+            energy: number(self.energy)?,
+            errors: table(self.errors)?,
+            positions: table(self.positions)?,
+            engines: engines.to_owned(),
+        }))
+    }
+}
+
+impl Shown {
+    /// Errors in amplitude, in counts and of exit waves, iteration by iteration.
+    pub fn errors(&self) -> Result<Vec<[f64; 3]>> {
+        let column = |name: &str| self.errors.numbers::<f64>(name);
+        let all = [column("fourier")?, column("photons")?, column("exit")?];
+        Ok((0..self.errors.rows()).map(|k| all.map(|c| c[k])).collect())
+    }
+
+    /// Where frames were taken, row and column, m: as found, and as measured.
+    pub fn places(&self) -> Result<[Vec<[f64; 2]>; 2]> {
+        let column = |name: &str| self.positions.numbers::<f64>(name);
+        let pairs = |y: &[f64], x: &[f64]| y.iter().zip(x).map(|(y, x)| [*y, *x]).collect();
+        let found = pairs(column("y")?, column("x")?);
+        Ok([found, pairs(column("measured_y")?, column("measured_x")?)])
+    }
+
+    /// The engines with their options.
+    pub fn settings(&self, span: &Span) -> Result<Vec<Settings>> {
+        serde_json::from_str(&self.engines)
+            .map_err(|e| Error::data(format!("{span}: `engines` are no engines: {e}")))
+    }
+}
+
+/// One of many records of modes, with its shape.
+fn wave(span: &Span, array: &Array, k: usize) -> Result<([usize; 3], Vec<Complex<f32>>)> {
+    let one = array.record(k)?;
+    let &[modes, rows, columns] = one.shape() else {
+        let found = one.shape();
+        return Err(Error::data(format!("{span}: found an image of shape {found:?}, wanted [mode y x]")));
+    };
+    Ok(([modes, rows, columns], complex(&one)?.into_iter().map(narrow).collect()))
+}
+
+/// A small reconstruction of one iteration, as writers take it.
+pub(super) fn example(set: &str) -> Example {
+    let one = |n: usize| vec![Complex::<f32>::new(1.0, 0.5); n];
+    let errors = Table::new(1)
+        .with("iteration", &[1u32])
+        .and_then(|t| t.with("engine", &[0i32]))
+        .and_then(|t| t.with("frames", &[4u32]))
+        .and_then(|t| t.with("fourier", &[3.0]))
+        .and_then(|t| t.with("photons", &[2.0]))
+        .and_then(|t| t.with("exit", &[1.0]))
+        .map(|t| t.with_record(0));
+    let positions = Table::new(1)
+        .with("index", &[0u64])
+        .and_then(|t| t.with("y", &[0.0]))
+        .and_then(|t| t.with("x", &[0.0]))
+        .and_then(|t| t.with("measured_y", &[0.0]))
+        .and_then(|t| t.with("measured_x", &[0.0]))
+        .map(|t| t.with_record(0));
+    Example::new(set)
+        .frames("object", Array::of(&[1, 1, 12, 10], &one(120)).expect("120 pixels"))
+        .frames("probe", Array::of(&[1, 1, 8, 8], &one(64)).expect("64 pixels"))
+        .frames("resolution", Array::from_slice(&[6e-8]))
+        .frames("center", Array::of(&[1, 2], &[6.0, 5.0]).expect("a pair"))
+        .frames("energy", Array::from_slice(&[6.2]))
+        .frames("errors", errors.expect("one row"))
+        .frames("positions", positions.expect("one row"))
+        .frames("engines", vec![Value::from("[{\"name\": \"DM\", \"numiter\": 1}]")])
+}
