@@ -155,31 +155,6 @@ fn difspots_are_laid_out_as_specified() {
 }
 
 #[test]
-fn many_spots_in_one_file_stand_in_parts_of_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let [whole, parted] = ["whole", "parted"].map(|name| folder.path().join(name));
-    for (out, set) in [
-        (&whole, vec!["spots.output=single"]),
-        (&parted, vec!["spots.output=single", "spots.part_bytes=60000"]),
-    ] {
-        let report = run::run(&shipped("small/dct.toml", &set), options(out)).unwrap();
-        assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
-    }
-    assert!(!whole.join("difspots.parts").exists());
-    let parts = std::fs::read_dir(parted.join("difspots.parts")).unwrap().count();
-    let [whole, parted] = [whole, parted].map(|out| File::open(out.join("difspots.h5")).unwrap());
-    let ids = numbers(&whole, "summary/difspotID");
-    assert!(parts > 1 && parts < ids.len(), "{parts} parts of {} spots", ids.len());
-    assert_eq!(numbers(&parted, "summary/difspotID"), ids);
-    for id in ids {
-        for (path, ..) in LAYOUT {
-            let path = format!("{id:06}/{path}");
-            assert_eq!(numbers(&parted, &path), numbers(&whole, &path), "{path}");
-        }
-    }
-}
-
-#[test]
 fn chunks_and_a_stop_change_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut first: Option<BTreeMap<String, Vec<u8>>> = None;

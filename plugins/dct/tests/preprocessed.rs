@@ -51,7 +51,7 @@ fn scan(dtype: &str, compact: &str, compression: &str, lose: &str) -> String {
         [stage.stack]
         use = "dct.preprocessed"
         from = "background"
-        in = {{ image = "background.image", omega = "frames.omega"{factors}, background = "background.background", dark = "frames.head.dark" }}
+        in = {{ image = "background.image", omega = "frames.omega"{factors}, backgrounds = "background.background", dark = "frames.head.dark" }}
         set = {{ path = "made/stack.h5", preprocessed_dtype = "{dtype}", compression = "{compression}", save_backgrounds_every = 7 }}
         "#
     )
@@ -169,4 +169,30 @@ fn words_hold_whole_numbers_and_nothing_else() {
         message.contains("which is no 16-bit integer") && message.contains("preprocessed_dtype"),
         "{message}"
     );
+}
+
+#[test]
+fn many_spots_in_one_file_stand_in_parts_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/small/dct.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let [whole, parted] = ["", ", part_bytes = 60000"].map(|more| {
+        let out = folder.path().join(format!("out{}", more.len()));
+        let text = text.replace("output = \"both\"", &format!("output = \"single\"{more}"));
+        let report = run::run(&made(&text), options(&out)).unwrap();
+        assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
+        out
+    });
+    assert!(!whole.join("difspots.parts").exists());
+    let parts = std::fs::read_dir(parted.join("difspots.parts")).unwrap().count();
+    let [whole, parted] = [whole, parted].map(|out| File::open(out.join("difspots.h5")).unwrap());
+    let ids = read::<i64>(&whole, "/summary/difspotID");
+    assert!(parts > 1 && parts < ids.len(), "{parts} parts of {} spots", ids.len());
+    assert_eq!(read::<i64>(&parted, "/summary/difspotID"), ids);
+    for id in ids {
+        for name in ["Data", "Mask", "Projection", "BoundingBox", "CentroidIndex", "difspotID"] {
+            let path = format!("/{id:06}/{name}");
+            assert_eq!(read::<u8>(&parted, &path), read::<u8>(&whole, &path), "{path}");
+        }
+    }
 }

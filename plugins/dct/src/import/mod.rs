@@ -109,7 +109,7 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
             more += ", dark = \"dark.dark\"";
         }
         if backgrounds {
-            more += ", background = \"background.background\"";
+            more += ", backgrounds = \"background.background\"";
         }
         line(&format!(
             "\n[stage.preprocessed]\nuse = \"dct.preprocessed\"\nfrom = \"{clean}\"\nin = {{ image = \"{clean}.image\"{more} }}"

@@ -42,7 +42,7 @@ pub(crate) enum Stored {
 ///
 /// `NAME.h5` shows the scan by position: `/entry/data/preprocessed`, and beside it `omega`, `frame_number`, `valid`,
 /// `margin_mean` and `factor`, one for each frame. A frame that is missing is 0 there, with `valid` = 0 and no number for
-/// what is not known. `/entry/process` holds `dark`, `parameters` (the recipe and versions, as JSON), and of `background`
+/// what is not known. `/entry/process` holds `dark`, `parameters` (the recipe and versions, as JSON), and of `backgrounds`
 /// one frame of many in `backgrounds`, whose numbers are in `background_frame`. The frames stand in `NAME.parts/`, some
 /// 64 MiB to a file, in chunks of one frame; the master is replaced at checkpoints and at the end. The folder may be
 /// moved as a whole.
@@ -114,7 +114,7 @@ pub struct PreprocessedIn {
     factor: Option<Array>,
     /// The background of each frame, of which one in many is kept.
     #[port(dtype = "f32", axes = "y x")]
-    background: Option<Array>,
+    backgrounds: Option<Array>,
     /// The dark image.
     #[port(dtype = "number", fixed, axes = "y x")]
     dark: Option<Array>,
@@ -186,7 +186,7 @@ impl Writer for Preprocessed {
             }
             let open = self.state.open.as_mut().expect("made above");
             open.add(cx, &input.image.record(k)?)?;
-            if let Some(background) = &input.background
+            if let Some(background) = &input.backgrounds
                 && frame.is_multiple_of(self.save_backgrounds_every)
             {
                 open.background(cx, &background.record(k)?)?;
