@@ -1,8 +1,8 @@
 //! How fast are the fit and the reduction of the gold example, on one core and on two?
 //!
-//!     cargo bench -p isard-hedm --bench speed -- [fit] [noise] [pairs] [reduce] [cores]
+//!     cargo bench -p isard-hedm --bench speed -- [fit] [noise] [pairs] [reduce] [cores] [search]
 //!
-//! Rows in CPU seconds but for `cores`, which wants two free cores. The existing C program: 46.5 CPU seconds for the
+//! Rows in CPU seconds but for `cores` and `search`, which want two free cores. The existing C program: 46.5 CPU seconds for the
 //! fit, 34 to 37 us a screened pair, 18 Mpixel/s for the reduction.
 
 #![allow(clippy::unwrap_used, reason = "a bench has no caller to tell")]
@@ -25,7 +25,7 @@ use isard_core::stage::{Arrival, Built, RunCx};
 use isard_files as _;
 use isard_hedm::bits::Volume;
 use isard_hedm::files::{Fitted, read_grid, read_seeds};
-use isard_hedm::fit::{LayerFit, Limits};
+use isard_hedm::fit::{LayerFit, Limits, SearchLimits};
 use isard_hedm::model::{Projector, Rules, Voxel};
 use isard_hedm::reduce::{Cleaner, Settings, Worker, median_of_frames};
 use isard_orientation::{Quat, Symmetry, covering};
@@ -203,6 +203,17 @@ fn cores(gold: &Gold) {
     );
 }
 
+/// The whole layer without a seed, on two threads.
+fn search(gold: &Gold) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let both = |n: usize, work: Work| pool.install(|| (0..n).into_par_iter().try_for_each(work));
+    let (before, begun) = (cpu(), Instant::now());
+    let found = gold.layer(&gold.volume).search(&gold.voxels, &[], &SearchLimits::default(), &both).unwrap();
+    let (took, wall) = (cpu() - before, begun.elapsed().as_secs_f64());
+    let q = quality(&gold.truth, &gold.voxels, &found);
+    println!("search {wall:.0} s on two threads (wanted 600), {took:.0} CPU s, no seed; {q:.4?}");
+}
+
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted = |what: &str| asked.is_empty() || asked.iter().any(|a| a == what);
@@ -244,6 +255,9 @@ fn main() {
     }
     if wanted("cores") {
         cores(&gold);
+    }
+    if wanted("search") {
+        search(&gold);
     }
     std::io::stdout().flush().unwrap();
 }
