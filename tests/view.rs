@@ -182,7 +182,7 @@ struct Ages(Arc<Mutex<Vec<f64>>>);
 
 impl Viewer for Ages {
     fn see(&mut self, news: &[Sight]) {
-        let seen = news.iter().filter(|s| !s.last).filter_map(|s| match &s.value {
+        let seen = news.iter().filter(|s| s.span.is_frames() || !s.last).filter_map(|s| match &s.value {
             Value::Array(a) => a.to_f64().unwrap().into_iter().reduce(f64::max),
             _ => None,
         });

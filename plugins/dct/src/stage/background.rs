@@ -161,10 +161,14 @@ pub struct BackgroundOut {
     /// Pixels of the frame at the largest value of their dtype; none of floats.
     #[port(dtype = "u32", axes = "")]
     saturated: Array,
-    /// Where those pixels are, for `dct.segment`: runs from one column to before another.
+    /// Where those pixels are, for `dct.segment`.
+    ///
+    /// Runs from one column to before another.
     #[port(columns = "row: u32, from: u32, to: u32")]
     full: Table,
-    /// How many frames the window covers: spots longer than half of it lose intensity to the background.
+    /// How many frames the window covers.
+    ///
+    /// Spots longer than half of it lose intensity to the background.
     #[port(dtype = "u32", axes = "", unit = "frame")]
     covered: Array,
     /// The background, with `save_backgrounds`.

@@ -72,7 +72,9 @@ pub struct OffsetOut {
     /// Pixels at the largest value of their dtype.
     #[port(dtype = "u32", axes = "")]
     saturated: Array,
-    /// Where those pixels are, for `dct.segment`: runs from one column to before another.
+    /// Where those pixels are, for `dct.segment`.
+    ///
+    /// Runs from one column to before another.
     #[port(columns = "row: u32, from: u32, to: u32")]
     full: Table,
 }

@@ -38,7 +38,7 @@ pub(crate) enum Stored {
     I16,
 }
 
-/// Writes preprocessed frames as one stack, with their background, dark and factors.
+/// Writes preprocessed frames as one stack, with all that made them.
 ///
 /// `NAME.h5` shows the scan by position: `/entry/data/preprocessed`, and beside it `omega`, `frame_number`, `valid`,
 /// `margin_mean` and `factor`, one for each frame. A frame that is missing is 0 there, with `valid` = 0 and no number for
@@ -56,7 +56,7 @@ pub(crate) enum Stored {
 pub struct Preprocessed {
     /// The master, relative to the run's folder; must end in `.h5`.
     #[serde(default = "path")]
-    #[schemars(extend("x-path" = "output", "x-endings" = [".h5"]))]
+    #[schemars(extend("x-path" = "output"))]
     path: String,
     /// How chunks are compressed.
     #[serde(default)]

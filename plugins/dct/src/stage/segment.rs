@@ -179,12 +179,14 @@ pub struct SegmentIn {
     /// The angle of each frame.
     #[port(dtype = "number", axes = "", unit = "degree")]
     omega: Option<Array>,
-    /// Saturated pixels, as `dct.background` and `dct.offset` give them: they are counted in each spot.
+    /// Saturated pixels, which are counted in each spot.
+    ///
+    /// As `dct.background` and `dct.offset` give them.
     #[port(columns = "row: u32, from: u32, to: u32")]
     full: Option<Table>,
-    /// How many frames the window of the background covers, as `dct.background` gives it.
+    /// How many frames the window of the background covers.
     ///
-    /// Spots longer than half of it are flagged and stated.
+    /// `dct.background` gives it. Spots longer than half of it are flagged and stated.
     #[port(dtype = "u32", axes = "", unit = "frame")]
     covered: Option<Array>,
     /// Invalid pixels, for `bridge_mask`: 0 is good.
