@@ -138,6 +138,7 @@ fn difspots_are_laid_out_as_specified() {
         assert!(over || !(start..=end).contains(&18.0), "no spot goes over the missing frame 17");
     }
     let all = File::open(out.join("difspots.h5")).unwrap();
+    assert!(all.texts("parameters").unwrap()[0].contains("dct.segment"), "the recipe goes with its spots");
     let ids = numbers(&all, "summary/difspotID");
     assert_eq!(ids.len(), files.len());
     let places: Vec<_> = ["peak_frame", "peak_row", "peak_column"]
@@ -220,4 +221,137 @@ fn the_dense_series_has_the_components_that_others_count() {
         let found = overview.results.get("spots").and_then(|v| v.number());
         assert_eq!(found, Some(f64::from(wanted)), "above {threshold}, {neighbours} neighbours");
     }
+}
+
+/// The chain behind any source of 60 frames of 160 x 200 that says no angles.
+const CHAIN: &str = r#"
+    [stage.turn]
+    use = "dct.omega"
+    from = "frames"
+    set = { start = 10.0, step = 6.0 }
+    [stage.background]
+    use = "dct.background"
+    from = "frames"
+    set = { window = 21, edge = "wrap", dtype = "compact" }
+    [stage.clean]
+    use = "image.median"
+    from = "background"
+    [stage.segment]
+    use = "dct.segment"
+    from = "clean"
+    in = { image = "clean.image", omega = "turn.omega", full = "background.full" }
+    set = { threshold = 60, t_low = 20, bb_max = [10, 30, 30], wrap = true, min_seed_voxels = 10, exclude_box = { x = [50, 150], y = [40, 120] } }
+    [stage.spots]
+    use = "dct.difspots"
+    from = "segment"
+    "#;
+
+#[test]
+fn frames_of_every_format_give_the_same_spots() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw");
+    let made = r#"
+        isard = "0.1"
+        name = "frames"
+        [run]
+        seed = 3
+        [stage.frames]
+        use = "dct.simulate"
+        set = { frames = 60, shape = [160, 200], drift = 0.0, blobs = 30 }
+        [stage.h5]
+        use = "hdf5.write"
+        from = "frames"
+        in = { image = "frames.image" }
+        set = { path = "a.h5" }
+        [stage.edf]
+        use = "edf.write"
+        from = "frames"
+        set = { path = "b.edf", frames = 7 }
+        [stage.tif]
+        use = "tiff.write"
+        from = "frames"
+        set = { path = "c.tif", pages = 60, compress = true }
+        "#;
+    let report = run::run(&planned(made), options(&raw)).unwrap();
+    assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
+    let mut first: Option<BTreeMap<String, Vec<u8>>> = None;
+    for (k, (reader, path)) in [
+        ("hdf5.dataset", "RAW/a.h5::/entry/data/image"),
+        ("hdf5.dataset", "silx:RAW/a.h5?path=/entry/data/image&slice=0:60"),
+        ("edf.sequence", "RAW/b.parts"),
+        ("tiff.sequence", "RAW/c.parts/*.tif"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = path.replace("RAW", &raw.display().to_string());
+        let text = format!(
+            "isard = \"0.1\"\nname = \"read\"\n[stage.frames]\nuse = \"{reader}\"\nset = {{ path = \"{path}\" }}\n{CHAIN}"
+        );
+        let out = folder.path().join(format!("read{k}"));
+        let report = run::run(&planned(&text), options(&out)).unwrap();
+        assert_eq!(report.outcome, Outcome::Done, "{path}: {:?}", report.outcome.message());
+        let found = files(&out);
+        assert!(found.len() > 8, "{:?}", found.keys());
+        same(first.get_or_insert_with(|| found.clone()), &found, &path);
+        // The angle of a spot is that of its frames: 10 degrees and 6 more for each.
+        let all = File::open(out.join("difspots.h5")).unwrap();
+        let [omega, frame, centroid] =
+            ["omega", "first_frame", "centroid_frame"].map(|name| numbers(&all, &format!("summary/{name}")));
+        for k in 0..omega.len() {
+            let turned = (10.0 + 6.0 * (frame[k] + centroid[k]) - omega[k]).rem_euclid(360.0);
+            assert!(turned.min(360.0 - turned) < 1e-6, "{} of frame {}", omega[k], frame[k]);
+        }
+    }
+}
+
+/// A scan whose frames 20 to 22 hold full pixels, and whose frame 31 has no beam.
+#[test]
+fn saturated_frames_and_a_lost_beam_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let pixel = |k: usize, p: usize| match (k, p) {
+        (20..=22, 5) => 65535u16,
+        (31, _) => 1,
+        _ => 400 + (k * 31 + p * 17) as u16 % 50,
+    };
+    let pixels: Vec<u16> = (0..40).flat_map(|k| (0..16 * 16).map(move |p| pixel(k, p))).collect();
+    let stack = isard_core::value::Array::of(&[40, 16, 16], &pixels).unwrap();
+    std::fs::write(folder.path().join("a.npy"), isard_files::output::npy_bytes(&stack)).unwrap();
+    let recipe = r#"
+        isard = "0.1"
+        name = "said"
+        [stage.frames]
+        use = "npy.stack"
+        set = { path = "a.npy" }
+        [stage.even]
+        use = "dct.normalize"
+        from = "frames"
+        set = { margin_boxes = [{ x = [0, 4], y = [4, 16] }], apply = false }
+        [stage.background]
+        use = "dct.background"
+        from = "even"
+        in = { image = "frames.image", factor = "even.factor" }
+        set = { window = 5 }
+        [stage.segment]
+        use = "dct.segment"
+        from = "background"
+        in = { image = "background.image", full = "background.full" }
+        set = { threshold = 1000, t_low = 500, bb_max = [4, 4, 4] }
+        [stage.spots]
+        use = "dct.difspots"
+        from = "segment"
+        "#;
+    std::fs::write(folder.path().join("said.toml"), recipe).unwrap();
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_isard"))
+        .args(["run", "said.toml", "--out", "out"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    // What is lost is within no limit that the recipe gives: the run says so and its code is not 0.
+    assert_ne!(run.status.code(), Some(0), "{told}");
+    assert!(told.contains("Pixels are saturated") && told.contains("frames=3 first=20"), "{told}");
+    assert!(told.contains("no beam") && told.contains("31"), "{told}");
+    let all = File::open(folder.path().join("out/difspots.h5")).unwrap();
+    assert_eq!(numbers(&all, "summary/saturated_voxels"), [3.0]);
 }

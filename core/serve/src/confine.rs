@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use isard_core::error::{Error, Result};
+use isard_core::plan::plain;
 use isard_core::value::{Dict, Value};
 
 /// The folders that jobs may read and write below.
@@ -43,6 +44,7 @@ impl Confine {
 
     /// The full form of a path of an input, with what stands behind `::`; one that leads outside is refused.
     pub fn path(&self, text: &str) -> Result<String> {
+        let text = &*plain(text);
         if self.roots.is_empty() || is_address(text) {
             return Ok(text.to_owned());
         }
@@ -81,7 +83,8 @@ impl Confine {
     }
 
     fn text(&self, text: &str) -> Result<()> {
-        let trimmed = text.trim();
+        let plain = plain(text);
+        let trimmed = plain.trim();
         if trimmed.starts_with('~') || trimmed.starts_with("file:") || trimmed.contains('\0') {
             return Err(self.refused(text));
         }
@@ -152,14 +155,17 @@ mod tests {
         std::os::unix::fs::symlink(other, root.join("away")).unwrap();
         std::os::unix::fs::symlink(other.join("none"), root.join("nowhere")).unwrap();
         let confine = Confine::to(&[root.to_owned()]).unwrap();
-        for good in ["a.npy", "a.npy::/x", "new/b.npy", "./a.npy", "new/frame_####.tif"] {
+        for good in ["a.npy", "a.npy::/x", "silx:a.npy?path=/x", "new/b.npy", "./a.npy", "new/frame_####.tif"]
+        {
             let full = confine.path(good).unwrap();
             assert!(full.starts_with('/'), "{full}");
         }
         let absolute = other.join("b.npy").display().to_string();
         let relative = format!("../{}/b.npy", other.file_name().unwrap().to_string_lossy());
+        let silx = format!("silx:{absolute}?path=/x");
         let bad =
             ["away/b.npy", "nowhere", "../a.npy", "new/../../a.npy", "/etc/passwd", &absolute, &relative];
+        let bad = bad.into_iter().chain([&*silx, "silx:///etc/passwd?path=/x", "silx:../a.h5?path=/x"]);
         for bad in bad {
             let error = confine.path(bad).unwrap_err().to_string();
             assert!(error.contains("leads outside"), "{bad}: {error}");

@@ -45,7 +45,7 @@ fn faults_are_told_before_the_first_frame() {
     let mut names: Vec<_> = std::fs::read_dir(&cases).unwrap().map(|e| e.unwrap().path()).collect();
     names.retain(|p| p.extension().is_some_and(|e| e == "toml"));
     names.sort();
-    assert!(names.len() >= 9, "{names:?}");
+    assert!(names.len() >= 13, "{names:?}");
     for path in names {
         let name = path.file_name().unwrap();
         let text = std::fs::read_to_string(&path).unwrap().replace("FOLDER", &scratch);

@@ -71,6 +71,8 @@ def typed(rng, vol):
         raw = np.clip(vol, -1000, 65535).astype({"f32": np.float32, "f64": np.float64}[name]) + 0.25
         raw[rng.random(raw.shape) < 0.01] = np.nan
         raw[rng.random(raw.shape) < 0.002] = np.inf
+        if rng.random() < 0.3:
+            raw[rng.integers(len(raw))] = np.nan                                # a frame of nothing
         return name, raw
     kind = {"u8": np.uint8, "i16": np.int16, "u32": np.uint32, "i32": np.int32}[name]
     vol = vol - 280 if name == "u8" else vol

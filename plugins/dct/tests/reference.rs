@@ -8,6 +8,8 @@
 
 #[path = "reference/case.rs"]
 mod case;
+#[path = "reference/covered.rs"]
+mod covered;
 #[path = "reference/engine.rs"]
 mod engine;
 #[path = "reference/stages.rs"]
@@ -24,6 +26,7 @@ use isard_dct as _;
 use isard_image as _;
 
 use case::Case;
+use covered::Covered;
 use stages::Chain;
 
 fn skipped(why: &str) {
@@ -33,7 +36,7 @@ fn skipped(why: &str) {
 
 /// The scans to look at.
 fn cases() -> Range<usize> {
-    let Ok(text) = std::env::var("ISARD_CASES") else { return 0..252 };
+    let Ok(text) = std::env::var("ISARD_CASES") else { return 0..300 };
     match text.split_once("..") {
         Some((first, end)) => first.parse().unwrap()..end.parse().unwrap(),
         None => 0..text.parse().unwrap(),
@@ -41,8 +44,9 @@ fn cases() -> Range<usize> {
 }
 
 /// Every way that a scan of this kind may go, held against the reference; gives the spots of one of them.
-fn check(cx: &Cx, folder: &Path, k: usize) -> usize {
+fn check(cx: &Cx, folder: &Path, k: usize, covered: &mut Covered) -> usize {
     let case = Case::load(folder, k);
+    covered.note(&case);
     let chunk = [1, 3, 16][k % 3];
     let chain = Chain { cx, case: &case, chunk };
     let mut spots = vec![];
@@ -89,6 +93,11 @@ fn the_chain_is_that_of_the_reference() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let run = RunCx::default();
     let cx = Cx::new(&run, "tested");
-    let spots: usize = cases.clone().map(|k| check(&cx, folder.path(), k)).sum();
+    let mut covered = Covered::default();
+    let spots: usize = cases.clone().map(|k| check(&cx, folder.path(), k, &mut covered)).sum();
     assert!(spots > 3 * cases.len(), "{spots} spots are too few to mean much");
+    eprintln!("{} scans, {spots} spots", cases.len());
+    if cases.len() >= 300 {
+        covered.check();
+    }
 }

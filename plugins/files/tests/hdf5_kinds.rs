@@ -92,3 +92,52 @@ fn of_several_thresholds_one_is_read() {
         assert!(error.contains("there is no channel 3, each frame has 2"), "{error}");
     }
 }
+
+/// What numpy gives for the same slices of the same datasets, plain, in chunks of several frames, virtual and of two axes.
+#[test]
+fn a_slice_is_a_series_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "
+import h5py, numpy as np
+data = np.arange(10 * 2 * 3, dtype='u2').reshape(10, 2, 3)
+with h5py.File('part.h5', 'w') as f: f['x'] = data[4:]
+with h5py.File('a.h5', 'w') as f:
+    f['plain'] = data
+    f.create_dataset('packed', data=data, chunks=(4, 2, 3), compression='gzip')
+    layout = h5py.VirtualLayout(shape=data.shape, dtype='u2')
+    layout[:4] = h5py.VirtualSource('a.h5', 'plain', shape=data.shape)[:4]
+    layout[4:] = h5py.VirtualSource('part.h5', 'x', shape=(6, 2, 3))
+    f.create_virtual_dataset('virtual', layout)
+    f['grid'] = data.reshape(5, 2, 2, 3)
+    f['omega'] = np.arange(10) / 4
+data[3:8].tofile('wanted')
+data[2:8].tofile('rows')
+";
+    let Some(_) = h5py("a_slice_is_a_series_of_its_own", folder.path(), script) else { return };
+    let file = folder.path().join("a.h5");
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    for name in ["/plain[3:8]", "/packed[3:8]", "/virtual[3:8]"] {
+        let more = "columns = { omega = \"/omega\" }";
+        let mut source = source("hdf5.dataset", &dataset(&file, name, more));
+        let (opened, pulled) = pull(&mut *source, 0, 2).unwrap();
+        assert_eq!(opened.frames, Some(5), "{name}");
+        assert_eq!(bytes(&pulled, "image"), read("wanted"), "{name}");
+        let omega: Vec<u8> = (3..8).flat_map(|k| (f64::from(k) / 4.0).to_ne_bytes()).collect();
+        assert_eq!(bytes(&pulled, "omega"), omega, "{name}");
+    }
+    // The slice is one of the first axis.
+    let mut source = source("hdf5.dataset", &dataset(&file, "/grid[1:4]", "scan = [\"y\", \"x\"]"));
+    let (opened, pulled) = pull(&mut *source, 0, 4).unwrap();
+    assert_eq!(opened.scan, [("y".to_owned(), 3), ("x".to_owned(), 2)]);
+    assert_eq!(bytes(&pulled, "image"), read("rows"));
+    let error = all("hdf5.dataset", &dataset(&file, "/plain[3:11]", ""), 2).unwrap_err().to_string();
+    assert!(error.contains("the slice [3:11] of 10 records, wanted a part of [0:10]"), "{error}");
+    // A static input is sliced too.
+    let run = isard_core::stage::RunCx::default();
+    let path = |slice: &str| format!("{}::/omega{slice}", file.display());
+    let Value::Array(some) = isard_files::input::read_path(&run, &path("[8:]")).unwrap() else {
+        panic!("an array")
+    };
+    assert_eq!(some.as_slice::<f64>().unwrap(), [2.0, 2.25]);
+    assert!(isard_files::input::read_path(&run, &path("[8:12]")).is_err());
+}

@@ -1,11 +1,13 @@
 //! Each pixel replaced by the median of its neighbourhood.
 
+use std::ops::Range;
+
 use isard_core::dispatch;
 use isard_core::prelude::*;
 
 use crate::frames::{Size, complex, cost, kept, known, mask_bytes};
 use crate::pixel::Pixel;
-use crate::simd::{Level, Middle, Scratch, any_missing, median_row};
+use crate::simd::{Level, Middle, Rows, Scratch, any_missing, median_row};
 
 /// The largest rectangle, along either axis.
 const MOST: usize = 31;
@@ -174,22 +176,44 @@ impl<'a, T: Keyed> Filter<'a, T> {
             return;
         }
         let half = (height / 2) as i64;
-        for (y, to) in to.chunks_exact_mut(columns).enumerate() {
-            let line = y * columns..(y + 1) * columns;
-            // Looked at while it is in the cache: most rows have no marked pixel, and whole rows are quick.
+        let row = |r: i64| &from[r.clamp(0, rows as i64 - 1) as usize * columns..][..columns];
+        let mut start = 0;
+        while start < rows {
+            let y = start as i64;
+            let end = match rows - start > 1 && [height, width] == [3, 3] {
+                true => start + 2,
+                false => start + 1,
+            };
+            let (first, second) = to[start * columns..end * columns].split_at_mut(columns);
+            let near = Rows { four: [-1, 0, 1, 2].map(|k| row(y + k)), ahead: [row(y + 3), row(y + 4)] };
+            if end - start == 2 && T::two(self.level, &near, [&mut *first, &mut *second]) {
+                self.look(start..end, from, mask);
+                start = end;
+                continue;
+            }
+            self.look(start..start + 1, from, mask);
+            match height * width {
+                1 => first.copy_from_slice(row(y)),
+                _ => {
+                    let near: Vec<&[T]> = (y - half..=y + half).map(row).collect();
+                    median_row(self.level, &near, width, first, &mut self.scratch);
+                }
+            }
+            start += 1;
+        }
+    }
+
+    /// Notes which of some rows have a marked pixel.
+    ///
+    /// They are looked at while they are in the cache: most rows have no marked pixel, and whole rows are quick.
+    fn look(&mut self, rows: Range<usize>, from: &[T], mask: Option<&[u8]>) {
+        for y in rows {
+            let line = y * self.size.columns..(y + 1) * self.size.columns;
             if any_missing(self.level, &from[line.clone()])
-                || mask.is_some_and(|m| m[line.clone()].iter().any(|m| *m != 0))
+                || mask.is_some_and(|m| m[line].iter().any(|m| *m != 0))
             {
                 self.marked.push(y);
             }
-            if height * width == 1 {
-                to.copy_from_slice(&from[line]);
-                continue;
-            }
-            let row = |r: i64| r.clamp(0, rows as i64 - 1) as usize * columns;
-            let near: Vec<&[T]> =
-                (y as i64 - half..=y as i64 + half).map(|r| &from[row(r)..][..columns]).collect();
-            median_row(self.level, &near, width, to, &mut self.scratch);
         }
     }
 

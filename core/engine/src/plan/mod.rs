@@ -33,6 +33,7 @@ pub use budget::{Budget, Share, budget};
 pub use document::recipe_schema;
 pub use make::make;
 pub(crate) use path::nearest_file;
+pub use path::plain;
 
 use crate::diagnostic::{Files, Place};
 use crate::recipe::TestText;

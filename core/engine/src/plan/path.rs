@@ -1,5 +1,6 @@
 //! Paths in recipes: inputs must be there, outputs know a closed set of placeholders.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Files, Place};
@@ -49,6 +50,29 @@ pub(crate) fn placeholders(
     }
 }
 
+/// An address as silx writes it, `silx:FILE?path=/PATH&slice=0:100`, in the form `FILE::/PATH[0:100]`.
+///
+/// Everything else is given back as it is, so that whoever looks for the file says what is wrong.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let Some(rest) = text.trim().strip_prefix("silx:") else { return text.into() };
+    // Behind two slashes stands an absolute path.
+    let rest = rest.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(rest);
+    let Some((file, query)) = rest.split_once('?') else { return rest.into() };
+    let (mut path, mut slice) = ("", String::new());
+    for part in query.split('&') {
+        match part.split_once('=') {
+            Some(("path", value)) => path = value,
+            // What is said of the other axes has to be all of them.
+            Some(("slice", value)) => {
+                slice = format!("[{}]", value.trim_end_matches(",...").trim_end_matches(",:"));
+            }
+            None if path.is_empty() => path = part,
+            _ => return text.into(),
+        }
+    }
+    format!("{file}::{path}{slice}").into()
+}
+
 /// The folder of the file that a place is in.
 pub(crate) fn folder(files: &Files, at: Place) -> PathBuf {
     files.get(at.file).map(|f| f.folder.clone()).unwrap_or_default()
@@ -56,6 +80,7 @@ pub(crate) fn folder(files: &Files, at: Place) -> PathBuf {
 
 /// The full path of an input, relative to a folder; what is not there is a fault.
 pub(crate) fn input(text: &str, at: Place, folder: &Path, faults: &mut Vec<Diagnostic>) -> String {
+    let text = &*plain(text);
     // Addresses of network sources are no paths.
     if text.contains("://") {
         return text.to_owned();
@@ -109,4 +134,26 @@ pub(crate) fn nearest_file(path: &Path) -> Option<String> {
     let mut names: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != wanted).collect();
     names.sort_unstable();
     nearest(&wanted, names).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_silx_are_written_as_here() {
+        // The forms that silx.io.url.DataUrl documents.
+        for (text, wanted) in [
+            ("silx:scan.h5?path=/2.3/measurement/marana", "scan.h5::/2.3/measurement/marana"),
+            ("silx:../scan.h5?path=/a&slice=0:100", "../scan.h5::/a[0:100]"),
+            ("silx:/data/scan.h5?path=/a&slice=5:,:,:", "/data/scan.h5::/a[5:]"),
+            ("silx:///data/scan.h5?slice=:9,...&path=/a", "/data/scan.h5::/a[:9]"),
+            ("silx:scan.h5?/a", "scan.h5::/a"),
+            ("silx:scan.h5::/a", "scan.h5::/a"),
+            ("silx:scan.h5?path=/a&sliced=1", "silx:scan.h5?path=/a&sliced=1"),
+            ("scan.h5::/a?path=/b", "scan.h5::/a?path=/b"),
+        ] {
+            assert_eq!(plain(text), wanted);
+        }
+    }
 }

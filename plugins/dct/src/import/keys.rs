@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use isard_core::plan::plain;
 use isard_core::prelude::*;
 
 use super::yaml::{Node, parse};
@@ -32,7 +33,7 @@ pub(super) const SEGMENT: [&str; 20] = [
 ];
 
 /// Other keys as they are called here, and their other names.
-const OTHERS: [(&str, &[&str]); 31] = [
+const OTHERS: [(&str, &[&str]); 33] = [
     ("data_filepath", &["data.filepath"]),
     ("data_datalink", &["data.datalink"]),
     ("data_input_format", &["data.input_format"]),
@@ -41,6 +42,8 @@ const OTHERS: [(&str, &[&str]); 31] = [
     ("dark_input_format", &["dark.input_format"]),
     ("dark_zwise_reduction", &["dark.zwise_reduction"]),
     ("omega_datalink", &["omega.datalink"]),
+    ("omega_start", &["omega.start"]),
+    ("omega_step", &["omega.step"]),
     ("pixel_mask", &[]),
     ("normalization", &[]),
     ("margin_boxes", &["margin_bounding_box_2d"]),
@@ -151,14 +154,7 @@ impl Found {
     pub(super) fn path(&self, key: &str) -> Option<String> {
         let (_, from) = self.values.get(key)?;
         let text = self.text(key)?;
-        // The form of silx names its file behind a scheme.
-        let file = match text.strip_prefix("silx:") {
-            Some(rest) => match rest.split_once("?path=") {
-                Some((file, link)) => format!("{file}::{}", link.split('&').next().unwrap_or(link)),
-                None => rest.to_owned(),
-            },
-            None => text,
-        };
+        let file = &*plain(&text);
         Some(from.parent().unwrap_or(Path::new("")).join(file).display().to_string())
     }
 

@@ -43,6 +43,10 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
     if let Some(link) = &omega {
         line(&format!("columns = {{ omega = {link:?} }}"));
     }
+    let turn = turn(&found, omega.is_some())?;
+    if let Some(set) = &turn {
+        line(&format!("\n[stage.omega]\nuse = \"dct.omega\"\nfrom = \"frames\"\nset = {set}"));
+    }
     let mut from = "frames";
     let dark = found.source("dark");
     let method = found.text("normalization").unwrap_or_else(|| "none".into());
@@ -97,7 +101,11 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
         );
         line("set = { path = \"backgrounds.h5\", signal = \"background\" }");
     }
-    let wired_omega = if omega.is_some() { ", omega = \"frames.omega\"" } else { "" };
+    let wired_omega = match (omega.is_some(), turn.is_some()) {
+        (true, _) => ", omega = \"frames.omega\"",
+        (_, true) => ", omega = \"omega.omega\"",
+        _ => "",
+    };
     if preprocessed {
         let path = found.text("preprocessed_filepath").unwrap_or_else(|| "preprocessed.h5".into());
         let name = Path::new(&path).file_name().map_or(path.clone(), |n| n.to_string_lossy().into_owned());
@@ -138,6 +146,20 @@ pub fn recipe(files: &[(&Path, String)]) -> Result<Imported> {
         found.set(&mut line, "spots", &["output", "dir"]);
     }
     Ok(Imported { recipe: out, notes: found.notes })
+}
+
+/// The parameters of `dct.omega`, where angles are said by their start and step.
+fn turn(found: &Found, linked: bool) -> Result<Option<String>> {
+    match (found.text("omega_start"), found.text("omega_step")) {
+        (None, None) => Ok(None),
+        (_, Some(_)) if linked => Err(Error::recipe("found `omega.datalink` and `omega.step`")
+            .help("angles come from a dataset, or from `start` and `step`")),
+        (start, Some(step)) => {
+            Ok(Some(format!("{{ start = {}, step = {step} }}", start.as_deref().unwrap_or("0.0"))))
+        }
+        (Some(_), None) => Err(Error::recipe("found `omega.start` without `omega.step`")
+            .help("the angle of a frame is `start` plus its number times `step`")),
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +274,23 @@ scan: 2.3
         ] {
             let error = recipe(&[(Path::new("p.yml"), format!("data_filepath: '{path}'\n"))]).unwrap_err();
             assert!(error.message().contains(wanted), "{}", error.message());
+        }
+    }
+
+    #[test]
+    fn angles_come_from_a_dataset_or_from_start_and_step() {
+        let read = |more: &str| {
+            let text =
+                format!("data: {{filepath: 'silx:a.h5?path=/d&slice=0:100'}}\nthreshold: 60\n{more}\n");
+            recipe(&[(Path::new("/data/p.yml"), text)])
+        };
+        let table: toml::Table = read("omega: {start: 90, step: -0.1}").unwrap().recipe.parse().unwrap();
+        let stage = |name: &str| table["stage"][name].clone();
+        assert_eq!(stage("frames")["set"]["path"].as_str(), Some("/data/a.h5::/d[0:100]"));
+        assert_eq!(stage("omega")["set"]["step"].as_float(), Some(-0.1));
+        assert_eq!(stage("segment")["in"]["omega"].as_str(), Some("omega.omega"));
+        for wrong in ["omega: {datalink: /w, step: 0.1}", "omega: {start: 90}"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -200,6 +200,41 @@ fn sums_are_those_of_the_masked_values() {
     }
 }
 
+/// Every voxel has one owner, so that what the spots sum to is what their voxels do.
+#[test]
+fn in_exclusive_no_voxel_counts_twice() {
+    let mut shared = 0;
+    for seed in 0..1500 {
+        let mut case = case(seed);
+        case.rules.overlap = Overlap::Exclusive;
+        let [nz, ny, nx] = case.volume.shape;
+        let mut owners = vec![0u32; nz * ny * nx];
+        let mut sum = 0.0;
+        let frames = seen(&case).1;
+        for blob in stream(&case, None).iter().map(|b| (plain(b, &frames), b.integral)) {
+            let (blob, integral) = blob;
+            sum += integral;
+            for k in (0..blob.mask.len()).filter(|k| blob.mask[*k] != 0) {
+                let [z, y, x] =
+                    [k / (blob.size[1] * blob.size[2]), k / blob.size[2] % blob.size[1], k % blob.size[2]];
+                let z = frames[(blob.origin[0] + z as i64).rem_euclid(frames.len() as i64) as usize];
+                owners[(z * ny + blob.origin[1] as usize + y) * nx + blob.origin[2] as usize + x] += 1;
+            }
+        }
+        assert!(owners.iter().all(|n| *n <= 1), "case {seed}: a voxel is in two spots");
+        let owned: f64 = owners
+            .iter()
+            .zip(&case.volume.values)
+            .filter(|(n, _)| **n == 1)
+            .map(|(_, v)| f64::from(*v))
+            .sum();
+        assert!((owned - sum).abs() < 1e-6 * owned.abs().max(1.0), "case {seed}: {sum}, wanted {owned}");
+        case.rules.overlap = Overlap::Keep;
+        shared += usize::from(stream(&case, None).iter().map(|b| b.integral).sum::<f64>() > 1.001 * owned);
+    }
+    assert!(shared > 50, "{shared} volumes have spots that share voxels otherwise");
+}
+
 #[test]
 fn a_jump_of_the_angle_parts_what_it_cuts() {
     let rules = Rules {

@@ -1,17 +1,14 @@
 //! `dct.background`: frames less the moving median of their neighbours.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+mod fold;
+mod make;
+mod window;
 
 use isard_core::prelude::*;
 
-use super::frames::{lost, pixels, same_shape, size};
-use super::full;
-use super::raw::Frames;
-use crate::moving::{Batch, Edge, Even, Into, Told, Window};
-use crate::simd::Level;
-
-mod make;
+use super::frames::{pixels, same_shape};
+use crate::moving::{Edge, Window};
+use fold::State;
 
 /// The longest window.
 const MOST: usize = 501;
@@ -118,21 +115,6 @@ fn interval() -> usize {
 }
 fn range() -> usize {
     500
-}
-
-#[derive(Default)]
-struct State {
-    frames: Frames,
-    /// The factor of each frame that is kept.
-    factors: BTreeMap<u64, f32>,
-    /// What each pixel loses, when frames come raw; no number where it is invalid.
-    dark: Option<Array>,
-    /// The next frame in turn.
-    next: u64,
-    /// Frames with full pixels, and the first of them.
-    full: Option<(u64, u64)>,
-    /// The largest value of the dtype that frames come in; none before the first.
-    most: Option<f32>,
 }
 
 /// The input of [`Background`].
@@ -248,117 +230,6 @@ impl Stage for Background {
     }
 }
 
-impl Fold for Background {
-    fn lag(&self) -> Lag {
-        let reach = self.span().reach() as u64;
-        match self.edge {
-            Edge::Wrap => Lag::Rotated,
-            _ => Lag::Kept { lag: 2 * reach + (self.batch.unwrap_or(MOST_BATCH) + self.interval) as u64 },
-        }
-    }
-
-    fn push(
-        &mut self,
-        cx: &Cx,
-        span: &Span,
-        input: BackgroundIn,
-        emit: &mut Emit<BackgroundOut>,
-    ) -> Result<()> {
-        self.begin_raw(&input)?;
-        if let Some(factor) = &input.factor {
-            for (k, factor) in factor.to_f64()?.into_iter().enumerate() {
-                self.state.factors.insert(span.start + k as u64, factor as f32);
-            }
-        }
-        self.state.most = Some(full::most(input.image.dtype()));
-        self.state.frames.take(span.start, &input.image)?;
-        let batch = self.batch(self.state.frames.bytes()) as u64;
-        loop {
-            let ready = self.ready(batch);
-            if ready.end.saturating_sub(ready.start) < batch {
-                return Ok(());
-            }
-            let end = ready.start + batch;
-            self.emit(cx, ready.start..end, None, emit)?;
-            self.state.next = end;
-            self.forget(cx)?;
-        }
-    }
-
-    fn gap(&mut self, _: &Cx, gap: &Gap, _: &mut Emit<BackgroundOut>) -> Result<()> {
-        self.state.frames.end = self.state.frames.end.max(gap.span.end());
-        Ok(())
-    }
-
-    fn finish(&mut self, cx: &Cx, emit: &mut Emit<BackgroundOut>) -> Result<()> {
-        let frames = self.state.frames.end;
-        if self.state.frames.held.is_empty() && self.state.frames.awake() {
-            return Ok(());
-        }
-        self.fits(frames)?;
-        let from = self.state.next.max(self.begin());
-        let batch = self.batch(self.state.frames.bytes()) as u64;
-        // The first frames of a ring come last.
-        let wrapped = if self.edge == Edge::Wrap { self.begin().min(frames) } else { 0 };
-        for part in [from..frames, 0..wrapped] {
-            let mut at = part.start;
-            while at < part.end {
-                let end = part.end.min(at + batch);
-                self.emit(cx, at..end, Some(frames), emit)?;
-                at = end;
-                self.let_go(cx, at, part.end == frames)?;
-            }
-        }
-        if let Some((full, first)) = self.state.full {
-            tracing::warn!(
-                stage = cx.stage(),
-                frames = full,
-                first,
-                "Pixels are saturated: the intensity of spots there is too low; `saturated` counts them."
-            );
-        }
-        self.state = State::default();
-        Ok(())
-    }
-
-    fn save(&self) -> Result<Dict> {
-        let factors: Vec<f64> =
-            self.state.factors.iter().flat_map(|(n, f)| [*n as f64, f64::from(*f)]).collect();
-        let state = self.state.frames.save().with("next", self.state.next as i64);
-        let (full, first) = self.state.full.unwrap_or_default();
-        let state = state.with("factors", Array::from_slice(&factors));
-        let state = state.with("full", Array::from_slice(&[full, first]));
-        let state = state.with("most", f64::from(self.state.most.unwrap_or(f32::NAN)));
-        Ok(match &self.state.dark {
-            Some(dark) => state.with("dark", dark.clone()),
-            None => state,
-        })
-    }
-
-    fn load(&mut self, state: Dict) -> Result<()> {
-        self.state.frames.load(&state)?;
-        self.state.factors.clear();
-        if let Value::Array(factors) = state.need("factors")? {
-            let pairs = factors.as_slice::<f64>()?.chunks_exact(2);
-            self.state.factors = pairs.map(|p| (p[0] as u64, p[1] as f32)).collect();
-        }
-        self.state.full = match state.need("full")? {
-            Value::Array(full) => match full.as_slice::<u64>()? {
-                [0, _] => None,
-                [frames, first] => Some((*frames, *first)),
-                _ => return Err(Error::internal("counts of full frames were saved as other values")),
-            },
-            _ => None,
-        };
-        self.state.most = state.need("most")?.number().map(|most| most as f32);
-        self.state.dark = match state.get("dark") {
-            Some(Value::Array(dark)) => Some(dark.clone()),
-            _ => None,
-        };
-        self.state.next = state.need("next")?.number().unwrap_or(0.0) as u64;
-        Ok(())
-    }
-}
 declare!(Fold, "dct.background", Kind::Reducer, Background);
 
 impl Background {
@@ -377,124 +248,5 @@ impl Background {
                     .help("leave out `dtype`, or the inputs: without a factor the dark cancels"))
             }
         }
-    }
-
-    /// Puts dark and mask together, when frames come raw.
-    fn begin_raw(&mut self, input: &BackgroundIn) -> Result<()> {
-        if self.state.dark.is_some()
-            || !(input.factor.is_some() || input.dark.is_some() || input.mask.is_some())
-        {
-            return Ok(());
-        }
-        self.floats_only()?;
-        let [_, rows, columns] = size(&input.image)?;
-        let lost = lost(input.dark.as_ref(), input.mask.as_ref(), 0.0, rows, columns)?;
-        self.state.dark = Some(Array::from_slice(&lost));
-        Ok(())
-    }
-
-    /// The window, whichever method it belongs to.
-    fn span(&self) -> Window {
-        match self.method {
-            Method::Moving => Window { length: self.window, stride: self.stride, edge: self.edge },
-            Method::Interval => {
-                let interval = self.interval.max(1);
-                Window { length: self.range / interval + 1, stride: interval, edge: self.edge }
-            }
-        }
-    }
-
-    /// How many frames a window covers.
-    fn covered(&self) -> u32 {
-        let window = self.span();
-        (window.length * window.stride) as u32
-    }
-
-    /// The frame that the window of another is centred on.
-    fn centre(&self, frame: u64) -> u64 {
-        match self.method {
-            Method::Moving => frame,
-            Method::Interval => {
-                let interval = self.interval.max(1) as u64;
-                frame / interval * interval + interval / 2
-            }
-        }
-    }
-
-    /// An error when the window is longer than a scan that is a ring.
-    fn fits(&self, frames: u64) -> Result<()> {
-        let window = self.span();
-        let all = ((window.length - 1) * window.stride + 1) as u64;
-        if self.edge == Edge::Wrap && all > frames {
-            let error = Error::recipe(format!(
-                "the window covers {all} frames, and the scan that wraps around has {frames}"
-            ));
-            return Err(error.help("make `window` or `stride` smaller, or choose `edge = \"shift\"`"));
-        }
-        if self.method == Method::Interval && !frames.is_multiple_of(self.interval.max(1) as u64) {
-            let text = format!("{frames} frames are no whole number of intervals of {}", self.interval);
-            return Err(Error::recipe(text).help("choose an `interval` that divides the number of frames"));
-        }
-        Ok(())
-    }
-
-    /// The first frame whose window begins within the scan, with `wrap`; the first of all otherwise.
-    fn begin(&self) -> u64 {
-        if self.edge != Edge::Wrap {
-            return 0;
-        }
-        let reach = self.span().reach() as u64;
-        match self.method {
-            Method::Moving => reach,
-            Method::Interval => (0..).find(|k| self.centre(*k) >= reach).unwrap_or(0),
-        }
-    }
-
-    /// The frames from the next in turn whose windows are there, whatever comes.
-    fn ready(&self, batch: u64) -> Range<u64> {
-        let window = self.span();
-        let (reach, stride) = (window.reach() as u64, window.stride as u64);
-        let from = self.state.next.max(self.begin());
-        let newest = self.state.frames.end.saturating_sub(1);
-        let there = |k: u64| {
-            let centre = self.centre(k);
-            // A window that is moved inwards ends where the first that fits does.
-            let last = match self.edge {
-                Edge::Shift if centre < reach => 2 * reach + centre % stride,
-                _ => centre + reach,
-            };
-            // A background of one frame may lie before the frame itself.
-            last.max(k) <= newest
-        };
-        let end = (from..from + batch).take_while(|k| there(*k)).count() as u64;
-        from..from + end
-    }
-
-    /// Lets go of frames that no window takes any more.
-    fn forget(&mut self, cx: &Cx) -> Result<()> {
-        let window = self.span();
-        let before = self.centre(self.state.next).saturating_sub((window.reach() + window.stride) as u64);
-        // The first windows of a ring come last, and with them those that reach over its end.
-        let more = if self.method == Method::Interval { self.interval } else { 0 };
-        let head = if self.edge == Edge::Wrap { (2 * window.reach() + more) as u64 } else { 0 };
-        self.state.factors.retain(|number, _| *number >= before || *number < head);
-        self.state.frames.forget(cx, |number| number >= before, |number| number < head)
-    }
-
-    /// At the end of a ring: lets go of frames that only windows before the given frame take.
-    fn let_go(&mut self, cx: &Cx, next: u64, tail: bool) -> Result<()> {
-        let window = self.span();
-        if window.edge != Edge::Wrap || self.method == Method::Interval {
-            return Ok(());
-        }
-        let reach = window.reach() as u64;
-        // The windows of the last frames reach over the end; then those of the first ones, which come last.
-        let end = self.state.frames.end;
-        let kept = move |number: u64| match tail {
-            true => number + reach >= next || number < 2 * reach,
-            false => number + reach >= next && number < 2 * reach || number + reach >= end + next,
-        };
-        // What sleeps is woken when its turn comes; what is awake is not packed again.
-        self.state.frames.forget(cx, kept, |_| false)
     }
 }

@@ -46,7 +46,7 @@ enum Numbers {
 /// `DIR/000000.h5`, ... with `files`; `DIR.h5` with a group `/000000`, ... for each spot and the table `/summary`, which
 /// with `files` holds the summary alone. Where the spots are more than `part_bytes`, they stand in `DIR.parts/` and the
 /// groups are links to them: the memory stays bounded, and the folder may be moved as a whole. Only those are output. In the summary everything counts from 0, and `same_as`
-/// names the better-ranked spot that has the very same voxels.
+/// names the better-ranked spot that has the very same voxels; beside it stand the `/parameters` of the run, as JSON.
 ///
 /// Changes neither order nor count. Some 0.5 ms a spot while the scan runs, and some 0.2 ms at its end; keeps 0.3 kB a
 /// spot, and with `single` a part of `part_bytes` at the end.
@@ -238,6 +238,7 @@ impl Writer for Difspots {
                 }
             }
             write_summary(&mut image, spots)?;
+            image.text("/parameters", &out.record()).map_err(h5)?;
             Ok((format!("{dir}.h5"), image.into_bytes().map_err(h5)?))
         };
         let each = match self.output {

@@ -5,6 +5,7 @@ mod full;
 
 mod dark;
 mod offset;
+mod omega;
 
 mod boxes;
 mod normalize;

@@ -5,11 +5,12 @@ mod reader;
 mod value;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use isard_core::prelude::*;
 use isard_core::schemars;
-use isard_h5::{Address, File, Piece};
+use isard_h5::{Address, File, Piece, Slice};
 
 use crate::convert::{extents, h5};
 use crate::input::folder::{fits, missing, natural};
@@ -21,7 +22,7 @@ pub(crate) use frames::Frames;
 pub use frames::Unwritten;
 pub(crate) use reader::{Found, Look, Reader};
 use value::whole;
-pub(crate) use value::{constant, open};
+pub(crate) use value::{constant, read};
 
 /// Frames from an HDF5 dataset, with constants and columns of the same file.
 ///
@@ -50,6 +51,9 @@ pub(crate) use value::{constant, open};
 #[serde(deny_unknown_fields)]
 pub struct Hdf5Dataset {
     /// The file and the dataset in it, as `file.h5::/path/of/dataset`.
+    ///
+    /// With `[20:100]` behind it that part of the first axis is a series of its own. The form of silx is taken too:
+    /// `silx:file.h5?path=/path/of/dataset&slice=20:100`.
     #[schemars(extend("x-path" = "input", "x-endings" = crate::input::HDF5, "x-series" = true))]
     path: String,
     /// How many of the last axes make up one frame.
@@ -100,7 +104,8 @@ pub fn datasets(path: &str) -> Result<Vec<String>> {
     let listing = File::open(&address.file).and_then(|file| file.list()).map_err(h5)?;
     let mut found: Vec<String> = listing.datasets.into_iter().map(|d| d.path).filter(|p| fit(p)).collect();
     found.sort_by(|a, b| natural(a, b));
-    Ok(found.iter().map(|found| format!("{}::{found}", address.file.display())).collect())
+    let whole = |found: String| Address { dataset: found, ..address.clone() }.to_string();
+    Ok(found.into_iter().map(whole).collect())
 }
 
 /// What [`Hdf5Dataset`] gives.
@@ -184,8 +189,15 @@ impl Source for Hdf5Dataset {
             let dtype = Dtype::from(dataset.dtype().map_err(h5)?);
             let shape = extents(dataset.shape());
             let watched = watched(&place.file, &pieces);
+            let part = part(&place, &shape[..shape.len() - axes], growing)?;
+            let first = part.start;
+            let pieces = Piece::cut(pieces, part);
             let frames = Frames::new(dtype, &shape[shape.len() - axes..], pieces, unwritten, growing);
-            Ok(Found { frames: frames.shown_by(place.file.clone(), &wanted), watched, announced: None })
+            Ok(Found {
+                frames: frames.shown_by(place.file.clone(), &wanted, first),
+                watched,
+                announced: None,
+            })
         };
         let beside = address.file.parent().unwrap_or(Path::new(""));
         let reader = Reader::new(cx, Box::new(pieces), self.follow.as_ref(), beside, from.next)?;
@@ -194,7 +206,8 @@ impl Source for Hdf5Dataset {
         let file = file.map_err(h5)?;
         let shape = extents(file.dataset(&address.dataset).map_err(h5)?.shape());
         let leading = &shape[..shape.len() - axes];
-        let scan = self.axes(leading)?;
+        let part = part(&address, leading, growing)?;
+        let scan = self.axes(&address, leading)?;
         let mut head = Dict::new();
         for (name, path) in &self.head {
             cx.check()?;
@@ -206,7 +219,7 @@ impl Source for Hdf5Dataset {
         for (name, path) in &self.columns {
             cx.check()?;
             let column =
-                self.column(&file, path, frames, leading).map_err(|e| e.at(format!("column `{name}`")))?;
+                self.column(&file, path, leading, &part).map_err(|e| e.at(format!("column `{name}`")))?;
             columns.push((Key::from(name.clone()), column));
         }
         let mut shapes = Shapes::default().with("image", Shape::array(dtype, &dims));
@@ -215,6 +228,10 @@ impl Source for Hdf5Dataset {
         }
         // A recording that still grows gets its marks when it is closed.
         let corrupt = if growing { vec![] } else { verdict::read(&file, &address.dataset)? };
+        let corrupt: Vec<u64> = match address.slice {
+            Some(_) => corrupt.into_iter().filter(|n| part.contains(n)).map(|n| n - part.start).collect(),
+            None => corrupt,
+        };
         if let Some(strange) = corrupt.last().filter(|last| **last >= frames) {
             let path = &self.path;
             return Err(Error::data(format!("{path}: frame {strange} of {frames} is marked as corrupt")));
@@ -319,9 +336,29 @@ pub(crate) fn watched(file: &Path, pieces: &[Piece]) -> Vec<std::path::PathBuf> 
     files
 }
 
+/// The frames that an address means: all, or those of its slice; of a file that grows those that are there.
+fn part(address: &Address, leading: &[usize], growing: bool) -> Result<Range<u64>> {
+    let frames = leading.iter().product::<usize>() as u64;
+    let Some(slice) = address.slice else { return Ok(0..frames) };
+    let [first, rest @ ..] = leading else {
+        return Err(Error::recipe(format!("{address}: the dataset is a single frame, which has no slices")));
+    };
+    let there = *first as u64;
+    let slice = match growing {
+        true => Slice { from: slice.from.min(there), to: slice.to.map(|to| to.min(there)) },
+        false => slice,
+    };
+    let range = match growing && slice.from == slice.to.unwrap_or(there) {
+        true => slice.from..slice.from,
+        false => slice.within(there).map_err(|error| Error::recipe(format!("{address}: {error}")))?,
+    };
+    let each = rest.iter().product::<usize>() as u64;
+    Ok(range.start * each..range.end * each)
+}
+
 impl Hdf5Dataset {
     /// The named leading axes.
-    fn axes(&self, leading: &[usize]) -> Result<Vec<(String, u64)>> {
+    fn axes(&self, address: &Address, leading: &[usize]) -> Result<Vec<(String, u64)>> {
         if self.scan.is_empty() {
             return Ok(vec![]);
         }
@@ -332,11 +369,17 @@ impl Hdf5Dataset {
                 self.frame_axes
             )));
         }
-        Ok(self.scan.iter().cloned().zip(leading.iter().map(|n| *n as u64)).collect())
+        let mut extents: Vec<u64> = leading.iter().map(|n| *n as u64).collect();
+        if let (Some(slice), Some(first)) = (address.slice, extents.first_mut()) {
+            let part = slice.within(*first).map_err(h5)?;
+            *first = part.end - part.start;
+        }
+        Ok(self.scan.iter().cloned().zip(extents).collect())
     }
 
-    /// One record for each frame.
-    fn column(&self, file: &File, path: &str, frames: u64, leading: &[usize]) -> Result<Array> {
+    /// One record for each frame of a part of the dataset.
+    fn column(&self, file: &File, path: &str, leading: &[usize], part: &Range<u64>) -> Result<Array> {
+        let frames = leading.iter().product::<usize>() as u64;
         let dataset = file.dataset(path).map_err(h5)?;
         let shape = extents(dataset.shape());
         let flat = shape.first().is_some_and(|n| *n as u64 == frames);
@@ -348,8 +391,8 @@ impl Hdf5Dataset {
                     .help("a value for the whole series belongs under `head`"));
             }
         };
-        let array = whole(&dataset)?;
-        array.reshape(&[&[frames as usize], rest].concat())
+        let array = whole(&dataset)?.reshape(&[&[frames as usize], rest].concat())?;
+        array.records(part.start as usize..part.end as usize)
     }
 }
 

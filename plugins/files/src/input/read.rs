@@ -21,14 +21,13 @@ pub(crate) const HDF5: [&str; 6] = [".h5", ".hdf5", ".nxs", ".cxi", ".nx5", ".em
 ///
 /// An NPY file gives its array; a TIFF, EDF, CBF or NPZ file its image, or `[n y x]` when it has several frames; an array of
 /// an archive is `file.npz::name`; an HDF5 dataset gives its array, number or text, and `file.h5::/path@name` an attribute;
-/// columns of text give a table. A loaded run hands this to [`RunCx::reader`].
+/// columns of text give a table. `file.h5::/path[0:20]` is a part of the first axis. A loaded run hands this to [`RunCx::reader`].
 pub fn read_path(run: &RunCx, path: &str) -> Result<Value> {
     if let Some((file, key)) = path.split_once("::") {
         if has_ending(file, &npz::ENDINGS) {
             return archived(Path::new(file), key).map(Value::Array);
         }
-        let (file, dataset) = hdf5::open(path)?;
-        return hdf5::constant(&file, &dataset);
+        return hdf5::read(path);
     }
     let at = Path::new(path);
     if !at.exists() {

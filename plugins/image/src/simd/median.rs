@@ -9,6 +9,18 @@ pub(crate) trait Middle: Copy {
     fn low(self, other: Self) -> Self;
     /// The higher of two; either where one is no number.
     fn high(self, other: Self) -> Self;
+    /// Medians of three by three of two rows at once; tells whether there is a way to do it.
+    fn two(_: Level, _: &Rows<Self>, _: [&mut [Self]; 2]) -> bool {
+        false
+    }
+}
+
+/// Four rows, of which the second and third are filtered, and the two that come after them.
+pub(crate) struct Rows<'a, T> {
+    /// The rows, all as long as the outputs.
+    pub(crate) four: [&'a [T]; 4],
+    /// Rows that will be wanted next.
+    pub(crate) ahead: [&'a [T]; 2],
 }
 
 macro_rules! middle {
@@ -25,7 +37,10 @@ macro_rules! middle {
         }
     )*};
 }
-middle!(u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
+middle!(u8, u32, u64, i8, i32, i64, f32, f64);
+// Words have vectors of their own elsewhere.
+#[cfg(not(target_arch = "x86_64"))]
+middle!(u16, i16);
 
 /// Pixels that are worked on at once where the rectangle has any size.
 const LANES: usize = 32;

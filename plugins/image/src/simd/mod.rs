@@ -1,11 +1,13 @@
 //! Loops compiled once more for wider vectors, and chosen at run time.
 
 mod median;
+#[cfg(target_arch = "x86_64")]
+mod three;
 mod total;
 
 use std::sync::OnceLock;
 
-pub(crate) use median::{Middle, Scratch, any_missing, median_row};
+pub(crate) use median::{Middle, Rows, Scratch, any_missing, median_row};
 pub(crate) use total::totals;
 
 /// What the processor offers.

@@ -30,7 +30,7 @@ mod walk;
 
 mod ffi;
 
-pub use address::Address;
+pub use address::{Address, Slice};
 pub use attr::Attr;
 pub use chunks::{Buffers, Chunks};
 pub use dtype::{Dtype, Element};

@@ -1,5 +1,6 @@
 //! Through virtual datasets to where the records really are.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::read::DEEPEST;
@@ -14,6 +15,20 @@ pub struct Piece {
     pub count: u64,
     /// What holds them; none where nothing is mapped.
     pub source: Option<Source>,
+}
+
+impl Piece {
+    /// The part of pieces that is in a range of records, which then count from 0.
+    pub fn cut(pieces: Vec<Piece>, range: Range<u64>) -> Vec<Piece> {
+        let part = |piece: Piece| {
+            let from = piece.first.max(range.start);
+            let to = (piece.first + piece.count).min(range.end);
+            let source =
+                piece.source.map(|s| Source { first: s.first + from.saturating_sub(piece.first), ..s });
+            (from < to).then(|| Piece { first: from - range.start, count: to - from, source })
+        };
+        pieces.into_iter().filter_map(part).collect()
+    }
 }
 
 /// A dataset by name, and the record of it that is meant.
@@ -264,5 +279,17 @@ mod tests {
         assert_eq!(named("100%%_%b", Some(0)).unwrap(), "100%_0");
         assert_eq!(named("plain", None).unwrap(), "plain");
         assert!(named("f_%d", Some(1)).is_err() && named("f_%b", None).is_err());
+    }
+
+    #[test]
+    fn pieces_are_cut_at_both_ends_and_count_anew() {
+        let at = |first| Some(Source { file: "a.h5".into(), dataset: "/x".into(), first });
+        let piece = |first, count, source| Piece { first, count, source };
+        let all = || vec![piece(0, 4, at(10)), piece(4, 2, None), piece(6, 5, at(0))];
+        assert_eq!(Piece::cut(all(), 0..11), all());
+        let wanted = [piece(0, 2, at(12)), piece(2, 2, None), piece(4, 1, at(0))];
+        assert_eq!(Piece::cut(all(), 2..7), wanted);
+        assert_eq!(Piece::cut(all(), 8..9), [piece(0, 1, at(2))]);
+        assert_eq!(Piece::cut(all(), 3..3), []);
     }
 }

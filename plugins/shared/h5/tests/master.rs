@@ -102,7 +102,7 @@ fn absent_things_are_told_with_what_exists() {
     let folder = tempfile::tempdir().unwrap();
     series(folder.path());
     let at = folder.path().join("scan.h5");
-    let open = |path: &str| Dataset::open(&Address { file: at.clone(), dataset: path.into() });
+    let open = |path: &str| Dataset::open(&Address { file: at.clone(), dataset: path.into(), slice: None });
     let error = open("/entry/data/frame").unwrap_err();
     assert_eq!(error.kind(), Kind::Absent);
     assert!(error.to_string().contains("no such dataset, similar names: `/entry/data/frames`"), "{error}");

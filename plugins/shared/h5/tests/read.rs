@@ -125,7 +125,7 @@ fn places_of_records_hold_the_records() {
     let at = folder.path().join("scan.h5");
     let (file, bytes) = scan();
     fs::write(&at, file).unwrap();
-    let scan = Dataset::open(&Address { file: at.clone(), dataset: "/scan".into() }).unwrap();
+    let scan = Dataset::open(&Address { file: at.clone(), dataset: "/scan".into(), slice: None }).unwrap();
     for axes in [1, 2, 3] {
         let layout = scan.layout(axes).unwrap().unwrap();
         assert_eq!(layout.file, at);

@@ -1,6 +1,11 @@
 //! Differences of a batch of frames, from the frames that are held.
 
+use std::ops::Range;
+
+use super::super::full;
 use super::*;
+use crate::moving::{Batch, Even, Into, Told};
+use crate::simd::Level;
 
 impl Background {
     /// Emits the frames of a range that are there; `frames` is the length of the scan at its end.

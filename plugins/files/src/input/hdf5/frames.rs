@@ -35,8 +35,8 @@ pub(crate) struct Frames {
     pieces: Vec<Piece>,
     /// Records that belong to one frame, and which of them is it: channels of a detector.
     channels: (u64, u64),
-    /// The dataset that was asked for, for the fill value of what no piece holds.
-    whole: Option<(PathBuf, String)>,
+    /// The dataset that was asked for, for the fill value of what no piece holds, and its record that comes first.
+    whole: Option<(PathBuf, String, u64)>,
     unwritten: Unwritten,
     /// Files may be open for writing.
     growing: bool,
@@ -92,9 +92,9 @@ impl Frames {
         }
     }
 
-    /// Says which dataset shows the fill value where no piece holds anything.
-    pub fn shown_by(mut self, file: PathBuf, dataset: &str) -> Frames {
-        self.whole = Some((file, dataset.to_owned()));
+    /// Says which dataset shows the fill value where no piece holds anything, and which of its records comes first.
+    pub fn shown_by(mut self, file: PathBuf, dataset: &str, first: u64) -> Frames {
+        self.whole = Some((file, dataset.to_owned(), first));
         self
     }
 
@@ -175,13 +175,13 @@ impl Frames {
                 let why: Arc<str> = why.into();
                 Ok((next..next + n).map(|i| Given::Lost(i, Reason::Missing, why.clone())).collect())
             }
-            (Unwritten::Fill, Some((file, dataset))) => {
+            (Unwritten::Fill, Some((file, dataset, first))) => {
                 let dataset = File::open(file).and_then(|f| f.dataset(dataset)).map_err(h5)?;
-                Ok(vec![Given::Frames(next, self.library(cx, &dataset, next, n)?)])
+                Ok(vec![Given::Frames(next, self.library(cx, &dataset, first + next, n)?)])
             }
             (Unwritten::Error, _) | (Unwritten::Fill, None) => {
                 let place =
-                    self.whole.as_ref().map_or(String::new(), |(f, d)| format!("{}::{d}: ", f.display()));
+                    self.whole.as_ref().map_or(String::new(), |(f, d, _)| format!("{}::{d}: ", f.display()));
                 Err(Error::data(format!("{place}frame {next}: {why}"))
                     .help("`unwritten = \"missing\"` makes gaps of such frames"))
             }

@@ -1,7 +1,5 @@
 //! Constants and static inputs out of HDF5 files.
 
-use std::sync::Arc;
-
 use isard_core::prelude::*;
 use isard_h5::{Address, Attr, Dataset, Element as Kept, File};
 
@@ -74,11 +72,21 @@ fn value(attr: Attr, path: &str) -> Result<Value> {
     })
 }
 
-/// A file, opened for a static input.
-pub(crate) fn open(path: &str) -> Result<(File, Arc<str>)> {
+/// What a static input `file.h5::/path`, or a slice of it, holds.
+pub(crate) fn read(path: &str) -> Result<Value> {
     let address = Address::parse(path).map_err(|e| Error::recipe(e.to_string()))?;
     if !address.file.exists() {
         return Err(missing(&address.file));
     }
-    Ok((File::open(&address.file).map_err(h5)?, address.dataset.into()))
+    let file = File::open(&address.file).map_err(h5)?;
+    let value = constant(&file, &address.dataset)?;
+    let Some(slice) = address.slice else { return Ok(value) };
+    match &value {
+        Value::Array(array) if !array.shape().is_empty() => {
+            let records = array.shape()[0] as u64;
+            let part = slice.within(records).map_err(|e| Error::recipe(format!("{path}: {e}")))?;
+            Ok(array.records(part.start as usize..part.end as usize)?.into())
+        }
+        _ => Err(Error::recipe(format!("{path}: what stands there has no axis to take a slice of"))),
+    }
 }
