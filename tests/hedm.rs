@@ -54,14 +54,38 @@ fn every_named_pass_can_be_begun_again() {
     let at = folder.path();
     well(at, &["run", &recipe(), "--out", "whole", "--quiet"]);
     let wanted = content(at, "whole");
-    let points = ["coarse", "refine.1.seeded", "refine.1.unseeded", "refine.2.seeded", "refine.2.merged"];
-    for point in points {
+    let turns =
+        ["1", "2"].iter().flat_map(|n| ["seeded", "unseeded", "merged"].map(|p| format!("refine.{n}.{p}")));
+    for point in std::iter::once("coarse".to_owned()).chain(turns) {
+        let point = point.as_str();
         well(at, &["resume", "whole", "--restart-from", point, "--quiet"]);
         assert_eq!(content(at, "whole"), wanted, "{point}");
     }
     let unknown = isard(at, &["resume", "whole", "--restart-from", "refine.3.seeded"]);
     let printed = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(unknown.status.code() == Some(2) && printed.contains("refine.2.merged"), "{printed}");
+}
+
+#[test]
+fn reduced_frames_are_taken_again_by_another_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let text = format!(
+        "isard = \"0.1\"\nname = \"kept\"\ninclude = {:?}\n[stage.reduce]\nrun = {{ keep = true }}\n",
+        recipe()
+    );
+    std::fs::write(at.join("kept.toml"), text).unwrap();
+    let run = |out: &str, more: &[&str]| {
+        well(at, &[&["run", "kept.toml", "--out", out, "--quiet"], more].concat());
+    };
+    let finer = ["--set", "fit.tolerance=1.0"];
+    run("first", &[]);
+    run("wanted", &finer);
+    run("again", &[&["--reuse", "reduce=first"], &finer[..]].concat());
+    assert_eq!(content(at, "again"), content(at, "wanted"));
+    assert_ne!(content(at, "again"), content(at, "first"));
+    let record: Value = serde_json::from_slice(&std::fs::read(at.join("again/run.json")).unwrap()).unwrap();
+    assert_eq!(record["reused"][0]["stage"], "reduce");
 }
 
 #[test]

@@ -92,6 +92,19 @@ fn a_grid_is_refined_as_a_parameter_file_says() {
     let quality = case.quality(&at.join("run/case-0.mic"), 0);
     println!("{quality:?}");
     assert!(quality.quarter >= 0.8 && at.join("run/case-coarse.mic").exists(), "{quality:?}");
+    // All maps of the run stand in one file, and the merged one is nowhere worse than the seeded one.
+    let file = isard_h5::File::open(at.join("run/case-0_consolidated.h5")).unwrap();
+    let confidences = |label: &str| -> Vec<f64> {
+        let bytes =
+            file.dataset(&format!("multi_resolution/{label}/voxels/confidence")).unwrap().read_all().unwrap();
+        bytes.chunks_exact(8).map(|b| f64::from_ne_bytes(b.try_into().unwrap())).collect()
+    };
+    let (coarse, seeded, merged) =
+        (confidences("loop_0_unseeded"), confidences("loop_1_seeded"), confidences("loop_1_merged"));
+    // Halving the grid makes four voxels of each.
+    assert!(seeded.len() == 4 * coarse.len() && merged.len() == seeded.len());
+    assert!(seeded.iter().zip(&merged).all(|(a, b)| b >= a));
+    assert!(at.join("run/case-0_pipeline.h5").exists());
     let record: serde_json::Value =
         serde_json::from_slice(&std::fs::read(at.join("run/run.json")).unwrap()).unwrap();
     assert!(record["content"].as_object().is_some_and(|c| c.len() > 3));

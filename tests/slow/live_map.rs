@@ -87,6 +87,7 @@ fn a_live_map_is_there_early_and_ends_as_the_one_from_disk() {
         100.0 * share
     );
     assert!(share < 1.0 / 3.0 && solved > 0, "{share}, {solved} voxels");
+    assert!(rest <= 5.0 + 0.5 * offline, "{rest} s behind the last frame, {offline} s from disk");
 
     let (live, disk) = (map(&at.join("live/map.mic")), map(&at.join("disk/map.mic")));
     assert_eq!(live.len(), disk.len());

@@ -4,6 +4,7 @@
 #[path = "../support/shared.rs"]
 mod shared;
 
+mod gold;
 mod laue;
 mod live_map;
 mod pulls;

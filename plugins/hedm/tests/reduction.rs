@@ -5,6 +5,7 @@ mod common;
 
 use common::{reference, unpacked};
 use isard_hedm::bits::BitReader;
+use isard_hedm::files::{read_legacy, write_legacy};
 use isard_hedm::reduce::{Cleaner, Edges, Settings, Worker, median_of_frames};
 
 const ROWS: usize = 384;
@@ -66,4 +67,16 @@ fn the_reference_frames_are_reduced_as_before() {
         assert!(log || lit == 9221, "{lit}");
         assert!(overlap >= 0.95, "{overlap}");
     }
+}
+
+#[test]
+fn a_file_of_the_older_programs_is_written_as_it_was_read() {
+    let name = "a_file_of_the_older_programs_is_written_as_it_was_read";
+    let Some(file) = reference(name, "reduction/reference_legacy_red_000003.bin0") else { return };
+    let bytes = std::fs::read(file).unwrap();
+    let pixels = read_legacy(&bytes).unwrap();
+    // 35 pixels of three blobs; the first of them is the corner of the frame's only spot.
+    assert_eq!((pixels.len(), pixels[0].at, pixels[0].counts, pixels[0].blob), (35, [425, 324], 149.0, 10));
+    assert!(pixels.iter().all(|p| [10, 20, 30].contains(&p.blob)));
+    assert_eq!(write_legacy(&pixels), bytes);
 }

@@ -6,6 +6,6 @@ mod score;
 mod volume;
 
 pub use file::{BitReader, BitWriter};
-pub use paint::Painter;
+pub use paint::{Painter, light};
 pub use score::{Score, Scorer};
 pub use volume::{Line, Volume};

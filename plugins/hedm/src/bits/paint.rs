@@ -4,7 +4,7 @@ use isard_core::error::Result;
 use isard_orientation::Quat;
 
 use crate::bits::Volume;
-use crate::model::{Footprint, Projector, Voxel};
+use crate::model::{Footprint, Projector, Spot, Voxel};
 
 /// Collects the pixels that voxels light.
 #[derive(Clone, Debug)]
@@ -24,21 +24,19 @@ impl Painter {
 
     /// Lights the pixels of a voxel; one that leaves the detector at a distance stays away at those beyond.
     pub fn add(&mut self, projector: &Projector, voxel: &Voxel, orientation: &Quat) {
-        let (mut footprint, detector) = (Footprint::default(), &projector.detector);
-        for spot in projector.predictor.spots(&orientation.matrix()) {
-            if !projector.footprint(&spot, voxel, &mut footprint) {
-                continue;
-            }
-            for [dy, dz] in &footprint.offsets {
-                for (l, [y, z]) in footprint.bases.iter().enumerate() {
-                    let (y, z) = (y + dy, z + dz);
-                    if !detector.holds(y, z) {
-                        break;
-                    }
-                    self.lit[l * self.frames + footprint.frame].push([y as u32, z as u32]);
-                }
-            }
-        }
+        let frames = self.frames;
+        light(projector, voxel, orientation, |_, l, frame, pixel| self.lit[l * frames + frame].push(pixel));
+    }
+
+    /// The lit pixels (Y, Z) of a frame with how many spots of voxels light each, sorted.
+    ///
+    /// To be asked before [`Painter::pixels`], which forgets how many there were.
+    pub fn hits(&self, distance: usize, frame: usize) -> Vec<([u32; 2], u16)> {
+        let mut all = self.lit[distance * self.frames + frame].clone();
+        all.sort_unstable();
+        all.chunk_by(|a, b| a == b)
+            .map(|same| (same[0], same.len().min(usize::from(u16::MAX)) as u16))
+            .collect()
     }
 
     /// The lit pixels (Y, Z) of a frame, each once and sorted.
@@ -58,5 +56,31 @@ impl Painter {
             }
         }
         Ok(volume)
+    }
+}
+
+/// Tells each pixel that a voxel lights: the spot, the distance, the frame, and the pixel (Y, Z).
+///
+/// A pixel that leaves the detector at a distance stays away at those beyond.
+pub fn light(
+    projector: &Projector,
+    voxel: &Voxel,
+    orientation: &Quat,
+    mut each: impl FnMut(&Spot, usize, usize, [u32; 2]),
+) {
+    let (mut footprint, detector) = (Footprint::default(), &projector.detector);
+    for spot in projector.predictor.spots(&orientation.matrix()) {
+        if !projector.footprint(&spot, voxel, &mut footprint) {
+            continue;
+        }
+        for [dy, dz] in &footprint.offsets {
+            for (l, [y, z]) in footprint.bases.iter().enumerate() {
+                let (y, z) = (y + dy, z + dz);
+                if !detector.holds(y, z) {
+                    break;
+                }
+                each(&spot, l, footprint.frame, [y as u32, z as u32]);
+            }
+        }
     }
 }

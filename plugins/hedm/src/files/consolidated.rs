@@ -4,7 +4,8 @@ use isard_core::error::{Error, Result};
 use isard_h5::{Compression, Dtype, Image, Spec};
 use isard_orientation::{Quat, Symmetry};
 
-use crate::files::{Fitted, grid_row};
+use crate::files::levels::completed;
+use crate::files::{Fitted, Level, grid_row};
 use crate::map::{Pixels, Texture};
 
 /// The grains of a map, by the pixels of its voxels.
@@ -25,10 +26,13 @@ pub struct Beside {
     pub shares: Vec<f32>,
     /// For each voxel its best orientations: angles and confidence.
     pub matches: Vec<Vec<([f64; 3], f64)>>,
+    /// The maps of a coarse-to-fine run that led to this one, with their pixels.
+    pub levels: Vec<(Level, Pixels, Texture)>,
 }
 
 /// The bytes of the file: `voxels`, `grains`, `maps`, `grid` and `parameters`, packed by gzip, with `maps` as the default plot.
 ///
+/// With levels there are `multi_resolution/LABEL` with their voxels and maps, and `pipeline_state`.
 /// Names and shapes are those of the consolidated files of the MIDAS near-field programs, with the columns that the
 /// names say; means of orientations are taken over quaternions with symmetry.
 pub fn consolidated(
@@ -40,21 +44,29 @@ pub fn consolidated(
     beside: &Beside,
 ) -> Result<Vec<u8>> {
     let mut file = Out { image: Image::new().map_err(told)? };
-    file.columns(voxels, phase)?;
+    file.columns("voxels", voxels, phase)?;
     file.beside(voxels.len(), beside)?;
     file.grains(voxels, pixels, texture, symmetry)?;
-    file.maps(voxels, phase, pixels, texture)?;
+    if file.maps("maps", voxels, phase, pixels, texture)? {
+        file.image.nexus_default("maps").map_err(told)?;
+    }
+    for (level, pixels, texture) in &beside.levels {
+        file.level(level, phase, pixels, texture)?;
+    }
     let points: Vec<f64> = voxels.iter().flat_map(|v| grid_row(&v.voxel)).collect();
     file.floats("grid/points", voxels.len(), &[5], &points)?;
     let count = voxels.len() as i64;
     file.image.scalar("grid/num_points", Dtype::I64, &count.to_ne_bytes()).map_err(told)?;
-    for (key, text) in &beside.parameters {
-        file.image.text(&format!("parameters/{key}"), text).map_err(told)?;
-    }
-    for (name, value) in [("program", "isard"), ("version", env!("CARGO_PKG_VERSION"))] {
-        file.image.group("provenance").map_err(told)?;
-        file.image.attribute("provenance", name, value).map_err(told)?;
-    }
+    file.state(beside)?;
+    file.image.into_bytes().map_err(told)
+}
+
+/// The bytes of the file that says how far a coarse-to-fine run is: `provenance`, `pipeline_state` and `parameters`.
+///
+/// Times of day are left out: runs that give the same maps give the same file.
+pub fn pipeline(beside: &Beside) -> Result<Vec<u8>> {
+    let mut file = Out { image: Image::new().map_err(told)? };
+    file.state(beside)?;
     file.image.into_bytes().map_err(told)
 }
 
@@ -84,12 +96,45 @@ impl Out {
         self.put(path, Dtype::I32, values.len() / each, record, &bytes)
     }
 
-    fn columns(&mut self, voxels: &[Fitted], phase: i64) -> Result<()> {
+    fn state(&mut self, beside: &Beside) -> Result<()> {
+        for (key, text) in &beside.parameters {
+            self.image.text(&format!("parameters/{key}"), text).map_err(told)?;
+        }
+        let lines: String = beside.parameters.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
+        self.image.group("provenance").map_err(told)?;
+        for (name, value) in
+            [("program", "isard"), ("version", env!("CARGO_PKG_VERSION")), ("parameter_file", &lines)]
+        {
+            self.image.attribute("provenance", name, value).map_err(told)?;
+        }
+        let levels: Vec<Level> = beside.levels.iter().map(|l| l.0.clone()).collect();
+        let completed = completed(&levels);
+        let Some(last) = completed.last() else { return Ok(()) };
+        self.image.group("pipeline_state/completed_stages").map_err(told)?;
+        for (name, value) in [("workflow_type", "nf_midas_multires"), ("current_stage", last)] {
+            self.image.attribute("pipeline_state", name, value).map_err(told)?;
+        }
+        for (k, stage) in completed.iter().enumerate() {
+            self.image.text(&format!("pipeline_state/completed_stages/{k}"), stage).map_err(told)?;
+        }
+        Ok(())
+    }
+
+    fn level(&mut self, level: &Level, phase: i64, pixels: &Pixels, texture: &Texture) -> Result<()> {
+        let at = format!("multi_resolution/{}", level.label());
+        self.image.group(&at).map_err(told)?;
+        self.columns(&format!("{at}/voxels"), &level.voxels, phase)?;
+        self.maps(&format!("{at}/maps"), &level.voxels, phase, pixels, texture)?;
+        self.image.attribute(&at, "grid_size", level.size).map_err(told)?;
+        self.image.attribute(&at, "pass_type", level.trial.name()).map_err(told)
+    }
+
+    fn columns(&mut self, at: &str, voxels: &[Fitted], phase: i64) -> Result<()> {
         let n = voxels.len();
         let position: Vec<f64> = voxels.iter().flat_map(|v| [v.voxel.x, v.voxel.y]).collect();
-        self.floats("voxels/position", n, &[2], &position)?;
+        self.floats(&format!("{at}/position"), n, &[2], &position)?;
         let euler: Vec<f64> = voxels.iter().flat_map(|v| v.euler).collect();
-        self.floats("voxels/euler_angles", n, &[3], &euler)?;
+        self.floats(&format!("{at}/euler_angles"), n, &[3], &euler)?;
         let column = |of: fn(&Fitted) -> f64| voxels.iter().map(of).collect::<Vec<f64>>();
         let columns = [
             ("confidence", column(|v| v.confidence)),
@@ -101,7 +146,7 @@ impl Out {
             ("phase_nr", vec![phase as f64; n]),
         ];
         for (name, values) in columns {
-            self.floats(&format!("voxels/{name}"), n, &[], &values)?;
+            self.floats(&format!("{at}/{name}"), n, &[], &values)?;
         }
         Ok(())
     }
@@ -165,10 +210,18 @@ impl Out {
         self.floats("grains/mean_confidence", ids.len(), &[], &confidence)
     }
 
-    fn maps(&mut self, voxels: &[Fitted], phase: i64, pixels: &Pixels, texture: &Texture) -> Result<()> {
+    /// The maps in pixels with their axes; false if no voxel has an orientation.
+    fn maps(
+        &mut self,
+        at: &str,
+        voxels: &[Fitted],
+        phase: i64,
+        pixels: &Pixels,
+        texture: &Texture,
+    ) -> Result<bool> {
         let [rows, columns] = pixels.shape;
         if rows * columns == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let planes = pixels.planes(voxels, phase);
         let last: Vec<f64> = (0..rows * columns)
@@ -176,31 +229,32 @@ impl Out {
             .map(|(k, p)| planes[k * rows * columns + p])
             .collect();
         let wide = columns as u64;
-        self.floats("maps/orientation", rows, &[wide, 7], &last)?;
-        self.floats("maps/kam", rows, &[wide], &texture.kam)?;
-        self.floats("maps/grod", rows, &[wide], &texture.grod)?;
+        self.floats(&format!("{at}/orientation"), rows, &[wide, 7], &last)?;
+        self.floats(&format!("{at}/kam"), rows, &[wide], &texture.kam)?;
+        self.floats(&format!("{at}/grod"), rows, &[wide], &texture.grod)?;
         let grain: Vec<i32> = texture.grain.iter().map(|g| *g as i32).collect();
-        self.integers("maps/grain_id", &[wide], &grain)?;
+        self.integers(&format!("{at}/grain_id"), &[wide], &grain)?;
         let [x, y] = pixels.origin;
-        self.floats("maps/extent", 4, &[], &[x, x + columns as f64, y, y + rows as f64])?;
+        self.floats(&format!("{at}/extent"), 4, &[], &[x, x + columns as f64, y, y + rows as f64])?;
         for (name, n, first) in [("x", columns, x), ("y", rows, y)] {
             let places: Vec<f64> = (0..n).map(|k| first + k as f64).collect();
-            self.floats(&format!("maps/{name}"), n, &[], &places)?;
-            self.image.attribute(&format!("maps/{name}"), "units", "um").map_err(told)?;
+            self.floats(&format!("{at}/{name}"), n, &[], &places)?;
+            self.image.attribute(&format!("{at}/{name}"), "units", "um").map_err(told)?;
         }
         for name in ["kam", "grod"] {
-            self.image.attribute(&format!("maps/{name}"), "units", "radian").map_err(told)?;
+            self.image.attribute(&format!("{at}/{name}"), "units", "radian").map_err(told)?;
         }
-        self.image.nexus_data("maps", "kam", &["y", "x"]).map_err(told)?;
-        self.image.nexus_default("maps").map_err(told)
+        self.image.nexus_data(at, "kam", &["y", "x"]).map_err(told)?;
+        Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Trial;
     use crate::model::Voxel;
-    use isard_h5::File;
+    use isard_h5::{Attr, File};
     use isard_orientation::{Cell, SpaceGroup};
 
     #[test]
@@ -226,6 +280,13 @@ mod tests {
             rings: vec![1, 3],
             shares: (0..10).map(|k| k as f32).collect(),
             matches: vec![vec![([1.0, 2.0, 3.0], 0.5)]; 5],
+            levels: [(0, Trial::Unseeded), (1, Trial::Seeded), (1, Trial::Merged)]
+                .map(|(turn, trial)| {
+                    let level =
+                        Level { turn, trial, size: 10.0 / f64::from(turn + 1), voxels: voxels.clone() };
+                    (level, pixels.clone(), texture.clone())
+                })
+                .to_vec(),
         };
         let bytes = consolidated(&voxels, 1, &pixels, &texture, &symmetry, &beside).unwrap();
         let file = File::from_bytes(&bytes, "map.h5").unwrap();
@@ -236,6 +297,24 @@ mod tests {
         assert_eq!(read("voxels/orientation_row_nr"), [10.0, 11.0, 12.0, 13.0, 14.0]);
         assert_eq!(read("voxels/orientation_id"), [20.0, 21.0, 22.0, 23.0, 24.0]);
         assert_eq!(read("voxels/runner_up"), [0.25; 5]);
+        assert_eq!(read("multi_resolution/loop_1_merged/voxels/confidence"), read("voxels/confidence"));
+        assert_eq!(read("multi_resolution/loop_0_unseeded/maps/kam"), read("maps/kam"));
+        let attribute = |path: &str, name: &str| file.attribute(path, name).unwrap();
+        assert_eq!(attribute("multi_resolution/loop_1_seeded", "grid_size"), Some(Attr::Float(5.0)));
+        assert_eq!(
+            attribute("multi_resolution/loop_1_seeded", "pass_type"),
+            Some(Attr::Text("seeded".into()))
+        );
+        assert_eq!(attribute("pipeline_state", "current_stage"), Some(Attr::Text("loop_1_merge".into())));
+        let state = pipeline(&beside).unwrap();
+        let state = File::from_bytes(&state, "pipeline.h5").unwrap();
+        for (k, stage) in
+            ["loop_0_initial", "loop_1_seeded", "loop_1_unseeded", "loop_1_merge"].iter().enumerate()
+        {
+            let path = format!("pipeline_state/completed_stages/{k}");
+            assert_eq!(file.texts(&path).unwrap(), [*stage]);
+            assert_eq!(state.texts(&path).unwrap(), [*stage]);
+        }
         assert_eq!(file.dataset("voxels/completeness").unwrap().shape(), [5, 2]);
         assert_eq!(read("all_matches/data")[4..8], [1.0, 2.0, 3.0, 0.5]);
         assert_eq!(file.texts("parameters/Lsd").unwrap(), ["3000 4000"]);

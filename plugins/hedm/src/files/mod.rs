@@ -3,21 +3,25 @@
 mod consolidated;
 mod grid;
 mod hkls;
+mod legacy;
+mod levels;
 mod mic;
 mod params;
 mod seeds;
 mod spots;
 
-pub use consolidated::{Beside, consolidated};
+pub use consolidated::{Beside, consolidated, pipeline};
 pub use grid::{grid_row, read_grid, write_grid};
 pub use hkls::{read_reflections, write_reflections};
+pub use legacy::{LegacyPixel, read_legacy, write_legacy};
+pub use levels::{Level, Trial};
 pub use mic::{
     Fitted, MicHead, read_binary_mic, read_text_mic, write_all_matches, write_binary_mic, write_text_matches,
     write_text_mic,
 };
 pub use params::{KEYS, Params, Warning};
 pub use seeds::{read_grains, read_printed_seeds, read_seeds, write_seeds};
-pub use spots::{SpotFiles, read_spot_files, spot_files};
+pub use spots::{SpotFiles, read_spot_files, spot_files, write_spot_table};
 
 use isard_core::error::{Error, Result};
 

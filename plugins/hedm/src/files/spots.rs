@@ -1,6 +1,9 @@
-//! `DiffractionSpots.bin`, `Key.bin` and `OrientMat.bin`: the predicted spots of every seed.
+//! `DiffractionSpots.bin`, `Key.bin` and `OrientMat.bin`: the predicted spots of every seed; and the spots of voxels.
+
+use std::fmt::Write;
 
 use isard_core::error::{Blame, Error, Result};
+use isard_core::value::Table;
 use isard_orientation::Matrix;
 
 use crate::model::{Predictor, Spot};
@@ -64,6 +67,22 @@ pub fn read_spot_files(files: &SpotFiles) -> Result<Vec<(Matrix, Vec<Spot>)>> {
         let spots =
             rows.chunks_exact(3).map(|s| Spot { y: s[0], z: s[1], omega: s[2], reflection: usize::MAX });
         out.push((std::array::from_fn(|i| std::array::from_fn(|j| m[3 * i + j])), spots.collect()));
+    }
+    Ok(out)
+}
+
+/// The text of a table of lit pixels, as `hedm.footprints` gives it: columns apart by tabs, named in the first line.
+pub fn write_spot_table(pixels: &Table) -> Result<String> {
+    let whole = |name: &str| pixels.numbers::<u32>(name);
+    let real = |name: &str| pixels.numbers::<f64>(name);
+    let (voxel, distance, frame) = (whole("voxel")?, whole("distance")?, whole("frame")?);
+    let (y, z) = (whole("y")?, whole("z")?);
+    let (omega, ideal_y, ideal_z) = (real("omega")?, real("ideal_y")?, real("ideal_z")?);
+    let mut out = String::from("VoxRowNr\tDistanceNr\tFrameNr\tHorPx\tVerPx\tOmegaRaw\tYRaw\tZRaw\n");
+    for k in 0..pixels.rows() {
+        let numbers = [voxel[k], distance[k], frame[k], y[k], z[k]];
+        numbers.iter().for_each(|n| write!(out, "{n}\t").expect("text grows"));
+        writeln!(out, "{:.6}\t{:.6}\t{:.6}", omega[k], ideal_y[k], ideal_z[k]).expect("text grows");
     }
     Ok(out)
 }

@@ -20,7 +20,7 @@ pub(crate) struct Site {
     pub swing: [f64; 3],
     /// The slopes of the ideal point.
     pub drift: [[f64; 3]; 2],
-    /// Pixels for a micrometre on the ideal plane.
+    /// Pixels that a point of the sample moves the spot by, for a micrometre on the ideal plane.
     pub slope: [[f64; 2]; 2],
     /// Sine and cosine of the angle by which the axis leans.
     pub axis: [f64; 2],
@@ -118,7 +118,7 @@ impl Base {
                 turn,
                 swing: turned,
                 drift: ideal,
-                slope,
+                slope: detector.shear(spot.y, spot.z),
                 axis: [lean, upright],
             });
         });

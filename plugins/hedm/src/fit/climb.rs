@@ -5,6 +5,7 @@ use isard_orientation::Quat;
 use crate::bits::{Score, Scorer};
 use crate::fit::base::Base;
 use crate::fit::shape::Shapes;
+use crate::fit::tops::Tops;
 use crate::fit::view::{Bar, Field, View};
 use crate::model::Voxel;
 
@@ -126,15 +127,15 @@ impl Climb {
         best: f64,
     ) -> Vec<(f64, [f64; 3])> {
         let view = scratch.view(field, seed, voxel, true);
-        let mut tops: Vec<(f64, [f64; 3])> = vec![];
         let floor = 0.15 * best;
+        let mut tops = Tops::new(KEEP, floor);
         let gate = if best > 0.0 { (32.0 * floor).ceil() as u32 } else { 2 }.max(2);
         let mut end = f64::INFINITY;
         for turn in &self.lattice {
             if length(*turn) > end {
                 break;
             }
-            let lowest = if tops.len() < KEEP { floor } else { tops[KEEP - 1].0 };
+            let lowest = tops.lowest();
             let bar =
                 Bar { above: lowest.max(1e-6) as f32, gate: if length(*turn) == 0.0 { 0 } else { gate } };
             let Some(score) = view.middle(field, *turn, bar) else { continue };
@@ -142,14 +143,12 @@ impl Climb {
             if confidence <= lowest {
                 continue;
             }
-            let at = tops.partition_point(|t| t.0 >= confidence);
-            tops.insert(at, (confidence, *turn));
-            tops.truncate(KEEP);
+            tops.put(confidence, *turn);
             if confidence > ENOUGH && end.is_infinite() {
                 end = length(*turn) + (0.75 * COARSE).to_radians();
             }
         }
-        tops
+        tops.list
     }
 
     /// The best orientation that climbing from turns about a seed leads to.
@@ -266,26 +265,18 @@ impl Climb {
         }
         let base = Base::new(field.projector, peak.orientation);
         let view = scratch.view(field, &base, voxel, true);
-        let mut tops: Vec<(f64, [f64; 3])> = vec![];
+        let mut tops = Tops::new(CLIMBS, CLIMBED * held);
         for turn in &self.fine {
-            let lowest = if tops.len() < CLIMBS { CLIMBED * held } else { tops[CLIMBS - 1].0 };
+            let lowest = tops.lowest();
             let Some(score) = view.score(field, *turn, Bar::above(lowest)) else { continue };
             let confidence = score.confidence();
-            let near = |t: &(f64, [f64; 3])| apart(t.1, *turn) < (1.1 * FINE).to_radians();
             // Of neighbours on the lattice the best is climbed; around the peak itself nothing new is found.
-            if confidence <= lowest
-                || length(*turn) < FINE.to_radians()
-                || tops.iter().any(|t| near(t) && t.0 >= confidence)
-            {
-                continue;
+            if confidence > lowest && length(*turn) >= FINE.to_radians() {
+                tops.put_apart(confidence, *turn, |other| apart(*other, *turn) < (1.1 * FINE).to_radians());
             }
-            tops.retain(|t| !near(t));
-            let at = tops.partition_point(|t| t.0 >= confidence);
-            tops.insert(at, (confidence, *turn));
-            tops.truncate(CLIMBS);
         }
         let mut best = peak;
-        for (_, turn) in tops {
+        for (_, turn) in tops.list {
             let from = Quat::from_rotation_vector(turn).times(&peak.orientation);
             if let Some(next) = self.walk(field, scratch, voxel, from, &STEPS[1..])
                 && next.score.confidence() > best.score.confidence()

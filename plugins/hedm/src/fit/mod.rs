@@ -8,6 +8,7 @@ mod patch;
 mod screen;
 mod search;
 mod shape;
+mod tops;
 mod view;
 
 pub use base::Base;
@@ -17,5 +18,5 @@ pub use search::SearchLimits;
 pub use view::View;
 
 pub(crate) use climb::Scratch;
-pub(crate) use patch::neighbours;
+pub(crate) use patch::{neighbours, pitch};
 pub(crate) use view::{Bar, Field};

@@ -23,19 +23,22 @@ pub(super) fn patches(voxels: &[Voxel], edge: f64) -> Vec<Vec<u32>> {
     bins.into_values().collect()
 }
 
-/// The neighbours of each voxel: those within so many pitches.
-pub(crate) fn neighbours(voxels: &[Voxel], pitches: f64) -> Vec<Vec<u32>> {
+/// The distance of voxels that lie next to each other; none where there are fewer than two.
+pub(crate) fn pitch(voxels: &[Voxel]) -> Option<f64> {
     let nearest = |a: &Voxel, skip: usize| {
         let others = voxels.iter().enumerate().filter(|(k, _)| *k != skip);
         others.map(|(_, b)| (a.x - b.x).hypot(a.y - b.y)).fold(f64::INFINITY, f64::min)
     };
-    // The pitch from some voxels: all of them would take the square of their number.
+    // From some voxels: all of them would take the square of their number.
     let step = voxels.len().div_ceil(16).max(1);
     let pitch =
         voxels.iter().enumerate().step_by(step).map(|(k, v)| nearest(v, k)).fold(f64::INFINITY, f64::min);
-    if !pitch.is_finite() || pitch <= 0.0 {
-        return vec![vec![]; voxels.len()];
-    }
+    (pitch.is_finite() && pitch > 0.0).then_some(pitch)
+}
+
+/// The neighbours of each voxel: those within so many pitches.
+pub(crate) fn neighbours(voxels: &[Voxel], pitches: f64) -> Vec<Vec<u32>> {
+    let Some(pitch) = pitch(voxels) else { return vec![vec![]; voxels.len()] };
     let reach = pitches * pitch;
     let bin = |v: &Voxel| ((v.x / reach).floor() as i64, (v.y / reach).floor() as i64);
     let mut bins: HashMap<(i64, i64), Vec<u32>> = HashMap::new();

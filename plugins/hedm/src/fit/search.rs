@@ -10,6 +10,7 @@ use crate::fit::base::Base;
 use crate::fit::climb::{Climb, Scratch};
 use crate::fit::layer::{Found, LayerFit, Par};
 use crate::fit::patch::neighbours;
+use crate::fit::tops::Tops;
 use crate::model::Voxel;
 
 /// What the search without seeds tries.
@@ -206,7 +207,7 @@ impl LayerFit<'_> {
             }
         }
         let order = spread(directions.len());
-        let mut tops: Vec<(f64, Quat)> = vec![];
+        let mut tops = Tops::new(search.keep, 0.12);
         for k in order.into_iter().take(search.directions) {
             let (g, direction) = directions[k];
             let g = unit(g);
@@ -223,22 +224,14 @@ impl LayerFit<'_> {
                 let angle = full * k as f64 / steps as f64;
                 let turn = Quat::from_rotation_vector(direction.map(|x| x * angle));
                 let matrix = product(&turn.matrix(), &onto);
-                let lowest = if tops.len() < search.keep { 0.12 } else { tops[search.keep - 1].0 };
-                let Some(confidence) = self.quick(voxel, &matrix, lowest) else { continue };
+                let Some(confidence) = self.quick(voxel, &matrix, tops.lowest()) else { continue };
                 let q = Quat::from_matrix(&matrix);
-                let near = |t: &(f64, Quat)| self.symmetry.misorientation(&t.1, &q) < 0.02;
-                if tops.iter().any(|t| t.0 >= confidence && near(t)) {
-                    continue;
-                }
-                tops.retain(|t| !near(t));
-                let at = tops.partition_point(|t| t.0 >= confidence);
-                tops.insert(at, (confidence, q));
-                tops.truncate(search.keep);
+                tops.put_apart(confidence, q, |other| self.symmetry.misorientation(other, &q) < 0.02);
             }
         }
         let (mut scratch, mut best) = (Scratch::default(), None);
         let mut held = 0.8 * search.below;
-        for (_, q) in tops {
+        for (_, q) in tops.list {
             let base = Base::new(projector, q);
             if let Some(peak) = climb.refine(&self.field, &mut scratch, voxel, &base, 0.0)
                 && peak.score.confidence() > held
@@ -263,12 +256,14 @@ impl LayerFit<'_> {
             let [cos, sin] = hit.turn;
             let (xa, ya) = (voxel.x * cos - voxel.y * sin, voxel.x * sin + voxel.y * cos);
             let t = 1.0 - upright * xa / lsd;
-            let first = detector.project(ya + spot.y * t, lean * xa + spot.z * t);
+            let shift = detector
+                .displaced([spot.y, spot.z], [ya + spot.y * t, lean * xa + spot.z * t])
+                .map(f64::round);
             let centre = detector.project(spot.y, spot.z);
             let mut all = true;
             for l in 0..detector.distances() {
                 let base = detector.at_distance(centre, l);
-                let at = [0, 1].map(|k| base[k].floor() as i32 + (first[k] - centre[k]).round() as i32);
+                let at = [0, 1].map(|k| base[k].floor() as i32 + shift[k] as i32);
                 if !detector.holds(at[0], at[1]) {
                     return true;
                 }

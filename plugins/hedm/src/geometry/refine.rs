@@ -196,7 +196,7 @@ impl Search<'_> {
         let centre: Vec<[f64; 2]> = (0..count)
             .map(|l| [0, 1].map(|k| old.centre[l][k] + at[3 + count * (1 + k) + l] * t.beam[k]))
             .collect();
-        let detector = Detector::new(&lsd, &centre, tilt, old.pixel, old.size);
+        let detector = Detector::new(&lsd, &centre, tilt, old.pixel, old.size).with_rays(old.exact);
         let predictor = self.start.predictor.at_distance(lsd[0]);
         Projector { predictor, detector, ..self.start.clone() }
     }

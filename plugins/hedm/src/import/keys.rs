@@ -89,7 +89,7 @@ const UNUSED: [(&str, &str); 31] = [
     ("TriEdgeSize", "the edge of voxels is `EdgeLength`"),
     ("Deblur", "the reduction has no deblurring"),
     ("WriteFinImage", "reduced frames go from stage to stage; `hdf5.write` keeps them if wanted"),
-    ("WriteLegacyBin", "reduced frames go from stage to stage; `hdf5.write` keeps them if wanted"),
+    ("WriteLegacyBin", "reduced frames go from stage to stage; `hedm.files` with `legacy` writes them"),
     ("SkipImageBinning", "frames are never binned"),
     ("OnlySpotsInfo", "it is for the simulator, which is `hedm.simulate`"),
     ("SaveReducedOutput", "it is for the simulator, which is `hedm.simulate`"),

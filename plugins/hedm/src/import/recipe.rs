@@ -94,7 +94,8 @@ impl File<'_> {
         let sizes: Vec<f64> = (1..=loops as i32).map(|k| size / factor.powi(k)).collect();
         self.put("\n[pass.coarse]\n[pass.seeded]\n[pass.unseeded]\n[pass.merged]\n\n[loop.refine]\npasses = [\"seeded\", \"unseeded\", \"merged\"]");
         self.put(format!("vary = {{ \"seeded.fine.size\" = {} }}", list(&sizes)));
-        self.put("carry = { map = { first = \"coarse.first.voxels\", then = \"merged.better.voxels\" } }");
+        self.put("\n[loop.refine.carry]\nmap = { first = \"coarse.first.voxels\", then = \"merged.better.voxels\" }");
+        self.put("levels = { first = \"coarse.begun.voxels\", then = \"merged.levels.voxels\" }");
         self.experiment()?;
         self.reduced(layer, None)?;
         self.grid("grid", Some(size), false, None)?;
@@ -103,6 +104,7 @@ impl File<'_> {
         self.fit("first", "reduce", "grid.voxels", seeds, seeds.is_none(), None)?;
         let height = self.height(layer)?;
         self.mic("coarse_map", "first", "map-coarse", height, Some("every"), None)?;
+        self.put("\n[stage.begun]\nuse = \"hedm.levels\"\nin = { unseeded = \"first.voxels\" }");
         self.grains("carry.map", Some(0.6), Some("seeded"))?;
         self.grid("fine", Some(sizes[0]), false, Some("seeded"))?;
         let in_seeded = Some("seeded");
@@ -114,6 +116,8 @@ impl File<'_> {
         let all = all.then_some("coarse.all.seeds");
         self.fit("again", "coarse.reduce", "poor.voxels", all, true, Some("unseeded"))?;
         self.put("\n[stage.better]\nuse = \"hedm.merge\"\nin = { voxels = \"seeded.fit.voxels\", again = \"unseeded.again.voxels\" }\nrun = { pass = \"merged\" }");
+        self.put("\n# All maps so far, for the consolidated file.\n[stage.levels]\nuse = \"hedm.levels\"\nrun = { pass = \"merged\" }");
+        self.put("\n[stage.levels.in]\nbefore = \"carry.levels\"\nseeded = \"seeded.fit.voxels\"\nunseeded = \"unseeded.again.voxels\"\nmerged = \"better.voxels\"");
         self.mic("map", "better", "map-{turn}", height, None, Some("merged"))?;
         self.put("\n[out]\nconfidence = \"merged.better.confidence\"\nreplaced = \"merged.better.replaced\"");
         Ok(())
@@ -297,6 +301,10 @@ impl File<'_> {
         self.put(format!("\n[stage.{stage}]\nuse = \"hedm.mic\"\nfrom = \"{from}\""));
         match (take, pass) {
             (Some(take), _) => self.put(format!("run = {{ take = \"{take}\" }}")),
+            // The last pass of a turn has all its maps.
+            (None, Some("merged")) => {
+                self.put("in = { levels = \"levels.voxels\" }\nrun = { pass = \"merged\" }");
+            }
             (None, Some(pass)) => self.put(format!("run = {{ pass = \"{pass}\" }}")),
             _ => (),
         }

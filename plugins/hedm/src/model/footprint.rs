@@ -48,9 +48,11 @@ impl Projector {
         let corners = voxel.corners().map(|[a, b]| {
             let (xa, ya) = (a * cos - b * sin, a * sin + b * cos);
             let t = 1.0 - upright * xa / detector.lsd[0];
-            let pixel = detector.project(ya + spot.y * t, lean * xa + spot.z * t);
-            out.inside &= pixel.iter().zip(detector.size).all(|(p, n)| *p >= 0.0 && *p <= n as f64);
-            [pixel[0] - centre[0], pixel[1] - centre[1]]
+            let to = [ya + spot.y * t, lean * xa + spot.z * t];
+            let shift = detector.displaced([spot.y, spot.z], to);
+            let inside = |k: usize| (0.0..=detector.size[k] as f64).contains(&(centre[k] + shift[k]));
+            out.inside &= inside(0) && inside(1);
+            shift
         });
         out.offsets.clear();
         if voxel.edge > detector.pixel {

@@ -89,14 +89,7 @@ fn pin_plain(block: &Pinned, stand: &Stand, at: [f32; 2], reach: f32, out: &mut 
         }
     }
     out.on = on;
-    let last = &out.base[stand.count - 1];
-    for i in 0..BLOCK {
-        let (y, z) = (last[0][i] + out.shift[0][i], last[1][i] + out.shift[1][i]);
-        let tile = (y >> 3) * stand.stride[1] + (z >> 6);
-        // What is off the detector looks at the first place, and does not count.
-        out.slot[i] = (out.frame[i] * stand.stride[0] + (tile >> 6)) * on[i];
-        out.tile[i] = tile & 63;
-    }
+    out.look_up(stand);
     near.iter().enumerate().fold(0, |mask, (i, near)| mask | (*near as u32) << i)
 }
 

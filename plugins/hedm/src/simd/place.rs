@@ -81,6 +81,21 @@ impl Placed {
     };
 }
 
+impl Placed {
+    /// Finds the tiles of the volume's index that pixels at the last distance lie in.
+    #[inline(always)]
+    pub(super) fn look_up(&mut self, stand: &Stand) {
+        let last = &self.base[stand.count - 1];
+        for i in 0..BLOCK {
+            let (y, z) = (last[0][i] + self.shift[0][i], last[1][i] + self.shift[1][i]);
+            let tile = (y >> 3) * stand.stride[1] + (z >> 6);
+            // What is off the detector looks at the first place, and does not count.
+            self.slot[i] = (self.frame[i] * stand.stride[0] + (tile >> 6)) * self.on[i];
+            self.tile[i] = tile & 63;
+        }
+    }
+}
+
 /// Places a block of spots for a rotation vector of less than one radian.
 pub(crate) fn place(block: &Block, stand: &Stand, turn: [f32; 3], out: &mut Placed) {
     debug_assert!(turn.iter().all(|x| x.abs() < 1.0), "a turn of {turn:?} radians");
@@ -142,14 +157,7 @@ fn place_plain(block: &Block, stand: &Stand, turn: [f32; 3], out: &mut Placed) {
         }
     }
     out.on = on;
-    let last = &out.base[stand.count - 1];
-    for i in 0..BLOCK {
-        let (y, z) = (last[0][i] + out.shift[0][i], last[1][i] + out.shift[1][i]);
-        let tile = (y >> 3) * stand.stride[1] + (z >> 6);
-        // What is off the detector looks at the first place, and does not count.
-        out.slot[i] = (out.frame[i] * stand.stride[0] + (tile >> 6)) * on[i];
-        out.tile[i] = tile & 63;
-    }
+    out.look_up(stand);
 }
 
 /// The largest whole number that is not larger, of one that 32 bits hold.

@@ -88,6 +88,12 @@ pub(crate) struct Experiment {
     /// The first order is that of the existing program; above a fifth of a degree the two come apart.
     #[serde(default)]
     pub exact_wedge: bool,
+    /// Whether rays begin at their voxel, not on the rotation axis, where they meet the tilted detector.
+    ///
+    /// The existing program takes them from the axis: off by the tilt in radians times the spot's angle times the voxel's
+    /// distance from the axis, a pixel for half a millimetre and two degrees.
+    #[serde(default)]
+    pub exact_rays: bool,
     /// Atoms of the cell: x, y, z in fractions of the edges, and electrons.
     ///
     /// Reflections to which they add up to nothing are left out, such as 222 of diamond; without atoms none that the
@@ -143,6 +149,9 @@ impl Experiment {
         }
         if self.exact_wedge && self.compat == Compat::Midas {
             add("exact_wedge", "found it beside `compat = \"midas\"`, which has the first order".into());
+        }
+        if self.exact_rays && self.compat == Compat::Midas {
+            add("exact_rays", "found it beside `compat = \"midas\"`, which has rays from the axis".into());
         }
         if let Some(atom) = self.atoms.iter().find(|a| a.iter().any(|x| !x.is_finite()) || a[3] <= 0.0) {
             add("atoms", format!("found {atom:?}, wanted x, y, z and electrons of more than 0"));
@@ -215,7 +224,8 @@ impl Experiment {
             wedge: if self.exact_wedge { 0.0 } else { self.wedge },
             rules,
         };
-        let detector = Detector::new(&self.distances, &self.beam, self.tilt, self.pixel, self.size);
+        let detector = Detector::new(&self.distances, &self.beam, self.tilt, self.pixel, self.size)
+            .with_rays(self.exact_rays);
         let mut predictor = Predictor::new(list, scan, self.distances[0]);
         if self.exact_wedge {
             predictor = predictor.leaning(self.wedge);
@@ -336,6 +346,7 @@ pub(crate) fn small() -> Experiment {
         exclude_pole: 6.0,
         wedge: 0.0,
         exact_wedge: false,
+        exact_rays: false,
         atoms: vec![],
         compat: Compat::None,
     }

@@ -11,13 +11,17 @@ use super::fit::example_frames;
 use super::kept;
 use super::table::{orientations, quaternions, voxels_of, voxels_table};
 use crate::bits::{BitWriter, Volume};
-use crate::files::{spot_files, write_grid, write_reflections, write_seeds};
+use crate::files::{
+    LegacyPixel, spot_files, write_grid, write_legacy, write_reflections, write_seeds, write_spot_table,
+};
 use crate::model::{Grid, Layout};
+use crate::reduce::blobs;
 
 /// Writes reduced frames and what goes with them as files of the MIDAS programs.
 ///
 /// Into the folder `path` go `SpotsInfo.bin`, the lit pixels of all frames as bits, and `hkls.csv`; with `voxels` wired
-/// `grid.txt`; with `seeds` wired `SeedOrientations.txt`, `DiffractionSpots.bin`, `Key.bin` and `OrientMat.bin`. Frames
+/// `grid.txt`; with `seeds` wired `SeedOrientations.txt`, `DiffractionSpots.bin`, `Key.bin` and `OrientMat.bin`; with
+/// `footprints` wired `SpotTable.txt`, the pixels that voxels light, apart by tabs. Frames
 /// that did not come are dark in `SpotsInfo.bin`, which knows no other; their number goes to the log.
 ///
 /// Takes all frames; the bits are put together in memory when all are in, one for each pixel of each frame.
@@ -29,6 +33,12 @@ pub struct FilesWrite {
     /// The folder, relative to the run's folder.
     #[schemars(extend("x-path" = "output"))]
     path: String,
+    /// Whether each frame is written as a file of the older programs, too.
+    ///
+    /// Frame 3 of the first distance is `red_000003.bin0`. It holds the counts of pixels and the number of their blob, and
+    /// wants frames that say counts, such as those of `hedm.reduce`.
+    #[serde(default)]
+    legacy: bool,
     /// Detector, scan and crystal.
     #[schemars(extend("x-shared" = "experiment"))]
     experiment: Experiment,
@@ -59,6 +69,12 @@ pub struct FilesIn {
     /// Orientations as quaternions w x y z.
     #[port(fixed, dtype = "f64", axes = "seed component")]
     seeds: Option<Array>,
+    /// The pixels that voxels light, as `hedm.footprints` lists them.
+    #[port(
+        fixed,
+        columns = "voxel: u32, distance: u32, frame: u32, y: u32 pixel, z: u32 pixel, omega: f64 degree, ideal_y: f64 um, ideal_z: f64 um"
+    )]
+    footprints: Option<Table>,
 }
 
 impl Stage for FilesWrite {
@@ -107,6 +123,11 @@ impl Writer for FilesWrite {
         let work = self.work.as_mut();
         let work = work.ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
         let experiment = &self.experiment;
+        if self.legacy {
+            for (name, bytes) in legacy_files(experiment, span, &input.spots)? {
+                work.out.replace(&format!("{}/{name}", self.path), &bytes)?;
+            }
+        }
         kept::frames(span, &input.spots, |number, pixels| {
             let (l, f) = experiment.place(number)?;
             work.volume.fill(l, f, pixels)
@@ -119,6 +140,9 @@ impl Writer for FilesWrite {
         put("hkls.csv", write_reflections(projector.predictor.reflections()).as_bytes())?;
         if let Some(voxels) = &input.voxels {
             put("grid.txt", write_grid(&voxels_of(voxels)?).as_bytes())?;
+        }
+        if let Some(pixels) = &input.footprints {
+            put("SpotTable.txt", write_spot_table(pixels)?.as_bytes())?;
         }
         if let Some(seeds) = &input.seeds {
             let seeds = orientations(seeds)?;
@@ -157,3 +181,64 @@ impl Writer for FilesWrite {
     }
 }
 declare!(Writer, "hedm.files", Kind::Writer, FilesWrite);
+
+/// The files of the older programs for some frames: name and bytes.
+fn legacy_files(experiment: &Experiment, span: &Span, spots: &Table) -> Result<Vec<(String, Vec<u8>)>> {
+    let [columns, rows] = experiment.size.map(|n| n as u32);
+    let (y, z) = (spots.numbers::<u32>("y")?, spots.numbers::<u32>("z")?);
+    let counts = spots.numbers::<u16>("value").map_err(|_| {
+        Error::data("`legacy`: found lit pixels without counts, wanted the column `value`")
+            .help("take the frames of `hedm.reduce`, or leave `legacy` out")
+    })?;
+    let records = spots.records();
+    let mut out = vec![];
+    for number in span.range() {
+        let range = records.partition_point(|r| *r < number)..records.partition_point(|r| *r <= number);
+        // Blobs are found row by row of the stored image, which counts against Z and Y.
+        let mut order: Vec<usize> = range.collect();
+        let beside = |k: usize| {
+            Error::data(format!("frame {number}: the pixel ({}, {}) is on no detector", y[k], z[k]))
+        };
+        if let Some(k) = order.iter().find(|k| y[**k] >= columns || z[**k] >= rows) {
+            return Err(beside(*k));
+        }
+        order.sort_by_key(|k| [rows - 1 - z[*k], columns - 1 - y[*k]]);
+        let found = blobs(order.iter().map(|k| [rows - 1 - z[*k], columns - 1 - y[*k]]));
+        let pixel = |(k, blob): (&usize, &u32)| {
+            LegacyPixel::new([y[*k] as u16, z[*k] as u16], f32::from(counts[*k]), *blob)
+        };
+        let pixels: Vec<LegacyPixel> = order.iter().zip(&found.of).map(pixel).collect();
+        let (l, f) = experiment.place(number)?;
+        out.push((format!("red_{f:06}.bin{l}"), write_legacy(&pixels)));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::experiment::small;
+    use super::*;
+    use crate::files::read_legacy;
+
+    #[test]
+    fn each_frame_has_its_file_with_its_blobs() {
+        // Two frames: the first of the second distance has two blobs, the one after it nothing.
+        let spots = Table::new(3)
+            .with("y", &[9u32, 100, 8])
+            .and_then(|t| t.with("z", &[5u32, 7, 4]))
+            .and_then(|t| t.with("value", &[30u16, 40, 50]))
+            .and_then(|t| t.with_records(&[90, 90, 90]))
+            .unwrap();
+        let files = legacy_files(&small(), &Span::frames(90, 2), &spots).unwrap();
+        assert_eq!((files[0].0.as_str(), files[1].0.as_str()), ("red_000000.bin1", "red_000001.bin1"));
+        // Rows of the image from above: Z falls, and Y within a row.
+        let wanted = [([100, 7], 40.0, 0), ([9, 5], 30.0, 1), ([8, 4], 50.0, 1)]
+            .map(|(at, counts, blob)| LegacyPixel::new(at, counts, blob));
+        assert_eq!(read_legacy(&files[0].1).unwrap(), wanted);
+        assert!(read_legacy(&files[1].1).unwrap().is_empty());
+        let bare = Table::new(0).with("y", &[0u32; 0]).and_then(|t| t.with("z", &[0u32; 0])).unwrap();
+        assert!(
+            legacy_files(&small(), &Span::frames(0, 1), &bare).unwrap_err().to_string().contains("`value`")
+        );
+    }
+}

@@ -111,7 +111,7 @@ impl Stage for HexGrid {
 }
 
 impl Task for HexGrid {
-    fn run(&mut self, _: &Cx, (): ()) -> Result<GridOut> {
+    fn run(&mut self, cx: &Cx, (): ()) -> Result<GridOut> {
         let mut voxels = match (&self.file, self.radius, self.size) {
             (Some(file), ..) => {
                 let path = std::path::Path::new(file);
@@ -143,6 +143,9 @@ impl Task for HexGrid {
         if voxels.is_empty() {
             return Err(Error::data("no voxel is left").help("check the mask against the size of the grid"));
         }
+        // Of turns that refine the lattice the probed triangles stay as large as they are.
+        let edge = voxels[0].edge;
+        tracing::info!(stage = cx.stage(), voxels = voxels.len(), size = self.size, edge, "Grid laid.");
         Ok(GridOut { count: voxels.len() as i64, voxels: voxels_table(&voxels)? })
     }
 }

@@ -7,10 +7,11 @@ use isard_core::span::Ranges;
 use isard_orientation::{Quat, inverse_pole_colour};
 
 use super::experiment::{Compat, Experiment, example};
+use super::levels::levels_of;
 use super::maps::five;
 use super::table::{fitted_of, fitted_table};
 use crate::files::{
-    Beside, Fitted, MicHead, consolidated, write_all_matches, write_binary_mic, write_text_matches,
+    Beside, Fitted, MicHead, consolidated, pipeline, write_all_matches, write_binary_mic, write_text_matches,
     write_text_mic,
 };
 use crate::map::{Pixels, Raster, channel_text, png, write_map};
@@ -21,7 +22,8 @@ use crate::model::Voxel;
 /// `NAME.mic` is the text and `NAME.bin` the binary map of the MIDAS near-field programs; the text leaves out voxels
 /// without an orientation, the binary file has every voxel. `NAME.mic.map` has pixels of a micrometre, and beside it
 /// stand `.kam`, `.grainId` and `.grod` as `hedm.maps` explains them, in radians. `NAME_consolidated.h5`
-/// holds all of that, and the grains, and opens with a plot. `NAME.ctf` and `NAME.ang` are lattices of points as EBSD
+/// holds all of that, and the grains, and opens with a plot; with `levels` wired it holds each map of a coarse-to-fine run
+/// under `multi_resolution/`, and `NAME_pipeline.h5` says which of the driver's stages are done. `NAME.ctf` and `NAME.ang` are lattices of points as EBSD
 /// programs read them. `NAME_ipf.png` shows the crystal direction along `direction` as inverse pole figure colours,
 /// `NAME_confidence.png` the confidence, `NAME_completeness.png` the lit share of the ring that is explained worst.
 /// Of several orientations for each voxel `NAME.mic.AllMatches` and `NAME.bin.AllMatches` hold all. Each is replaced in one step, behind `run.take = "every"` at each snapshot.
@@ -119,6 +121,12 @@ pub struct MicIn {
     /// For each voxel its best orientations: Bunge's angles and the confidence.
     #[port(dtype = "f64", axes = "voxel solution value")]
     matches: Option<Array>,
+    /// The maps of a coarse-to-fine run, as `hedm.levels` keeps them.
+    #[port(
+        fixed,
+        columns = "x: f64 um, y: f64 um, edge: f64 um, up: u8, phi1: f64 radian, phi: f64 radian, phi2: f64 radian, confidence: f64, seed: u32, candidates: u32, turn: u32, trial: u8, size: f64 um"
+    )]
+    levels: Option<Table>,
     /// The number of each record, for the log.
     #[port(dtype = "integer", axes = "")]
     number: Option<Array>,
@@ -210,9 +218,19 @@ impl Writer for MicWrite {
                 }
                 Format::H5 => {
                     let Some((pixels, texture)) = &pixels else { continue };
-                    let beside = Beside { parameters: self.experiment.keys(), ..beside.clone() };
+                    let levels = input.levels.as_ref().map(levels_of).transpose()?.unwrap_or_default();
+                    let levels = levels.into_iter().map(|level| {
+                        let pixels = Pixels::new(&level.voxels, self.experiment.compat == Compat::Midas);
+                        let texture = pixels.texture(&level.voxels, &symmetry, self.grain_angle.to_radians());
+                        (level, pixels, texture)
+                    });
+                    let levels = levels.collect();
+                    let beside = Beside { parameters: self.experiment.keys(), levels, ..beside.clone() };
                     let bytes = consolidated(&voxels, head.phase, pixels, texture, &symmetry, &beside)?;
                     out.replace(&name("_consolidated.h5"), &bytes)?;
+                    if !beside.levels.is_empty() {
+                        out.replace(&name("_pipeline.h5"), &pipeline(&beside)?)?;
+                    }
                 }
                 Format::Ctf => {
                     let text = channel_text(&raster, &voxels, &cell, self.experiment.space_group as u8, true);

@@ -4,6 +4,7 @@ mod experiment;
 mod kept;
 mod table;
 
+mod footprints;
 mod grid;
 mod reflections;
 mod seeds;
@@ -19,6 +20,7 @@ mod compare;
 mod fit;
 mod geometry;
 mod grains;
+mod levels;
 mod merge;
 
 mod maps;

@@ -24,6 +24,7 @@ const CAMERA: u64 = u64::MAX - 1;
 /// The microstructure is a text mic, or grains of random orientation around random points. Every pixel that a voxel
 /// lights in a spot gets `low` to `high` counts, spread by the camera over its neighbours; on top come a smooth
 /// background, the noise of counting, hot pixels and zingers. A frame depends on the run's seed and its number alone.
+/// With `show = "hits"` there is no camera: a pixel holds the number of spots of voxels that light it.
 /// With a `rate` frames come at that pace. The head holds `truth`, the voxels with their orientations, and `seeds`,
 /// the orientations of the grains turned by up to `seed_error`.
 ///
@@ -89,6 +90,9 @@ pub struct Simulate {
     #[serde(default)]
     #[schemars(range(min = 0), extend("x-unit" = "Hz"))]
     rate: f64,
+    /// What frames show.
+    #[serde(default)]
+    show: Show,
     /// Frames that never come.
     #[serde(default)]
     lose: Vec<u64>,
@@ -98,6 +102,17 @@ pub struct Simulate {
     #[serde(skip)]
     #[schemars(skip)]
     play: Option<Play>,
+}
+
+/// What frames show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Show {
+    /// What a camera would see.
+    #[default]
+    Camera,
+    /// How many spots of voxels light each pixel.
+    Hits,
 }
 
 fn grains() -> usize {
@@ -125,6 +140,8 @@ fn hundred() -> f64 {
 /// A scan while it plays.
 struct Play {
     frames: Vec<Vec<[u32; 2]>>,
+    /// How many light each of these pixels, where that is shown.
+    hits: Vec<Vec<u16>>,
     /// Background and standard deviation of its noise, pixel by pixel, and the hot ones.
     floor: Vec<f32>,
     hot: Vec<u32>,
@@ -195,6 +212,12 @@ impl Source for Simulate {
         }
         let (distances, count) = (self.experiment.distances.len(), self.experiment.frames);
         let total = (distances * count) as u64;
+        let hits = match self.show {
+            Show::Camera => vec![],
+            Show::Hits => (0..distances * count)
+                .map(|k| painter.hits(k / count, k % count).into_iter().map(|(_, n)| n).collect())
+                .collect(),
+        };
         let frames = (0..distances * count).map(|k| painter.pixels(k / count, k % count).to_vec()).collect();
         let [columns, rows] = self.experiment.size;
         let mut rng = cx.rng(CAMERA);
@@ -208,7 +231,7 @@ impl Source for Simulate {
             .collect();
         let next = from.next.min(total);
         let (floor, begun) = (floor.collect(), (next, Instant::now()));
-        self.play = Some(Play { frames, floor, hot, noise, next, begun });
+        self.play = Some(Play { frames, hits, floor, hot, noise, next, begun });
         let mut rng = cx.rng(STRUCTURE - 2);
         let seeds: Vec<Quat> = of_grains.iter().map(|q| turned(&mut rng, self.seed_error).times(q)).collect();
         Ok(Opened {
@@ -284,6 +307,13 @@ struct Camera {
 impl Camera {
     fn draw(&self, play: &Play, number: usize, mut rng: impl Rng, out: &mut [u16]) {
         let (rows, columns) = (out.len() / self.columns, self.columns);
+        if let Some(hits) = play.hits.get(number) {
+            out.fill(0);
+            for ([y, z], n) in play.frames[number].iter().zip(hits) {
+                out[(rows - 1 - *z as usize) * columns + columns - 1 - *y as usize] = *n;
+            }
+            return;
+        }
         let mut signal: Vec<(usize, f32)> = vec![];
         let side = if self.blur > 0.0 { (-0.5 / (self.blur * self.blur)).exp() } else { 0.0 };
         let norm = (1.0 + 2.0 * side).powi(2);
@@ -376,4 +406,31 @@ fn turned(rng: &mut impl Rng, degrees: f64) -> Quat {
     let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
     let angle = degrees.to_radians() * (rng.next_u64() as f64 / u64::MAX as f64);
     Quat::from_rotation_vector(v.map(|x| x / norm * angle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isard_core::stage::RunCx;
+
+    #[test]
+    fn hits_are_counted_where_a_camera_would_see_them() {
+        let play = Play {
+            frames: vec![vec![[1, 0], [2, 3]]],
+            hits: vec![vec![7, 2]],
+            floor: vec![],
+            hot: vec![],
+            noise: vec![],
+            next: 0,
+            begun: (0, Instant::now()),
+        };
+        let camera = Camera { low: 100.0, high: 300.0, blur: 0.5, zingers: 9.0, columns: 4 };
+        let mut image = [9u16; 20];
+        let run = RunCx::default();
+        camera.draw(&play, 0, Cx::new(&run, "it").rng(0), &mut image);
+        // Five rows of four: Y 1, Z 0 is column 2 of the last row; Y 2, Z 3 is column 1 of row 1.
+        let mut wanted = [0u16; 20];
+        (wanted[4 * 4 + 2], wanted[4 + 1]) = (7, 2);
+        assert_eq!(image, wanted);
+    }
 }

@@ -104,34 +104,37 @@ impl Task for Spots {
 }
 declare!(Task, "hedm.spots", Kind::Tool, Spots);
 
+/// The gold example's experiment, of which the specification of the format works out numbers.
+#[cfg(test)]
+pub(super) fn gold() -> Experiment {
+    Experiment {
+        distances: vec![8289.154576, 10290.724494],
+        beam: vec![[985.415831, 17.510494], [985.161497, 24.511210]],
+        tilt: [0.536238, 0.557035, 0.474936],
+        pixel: 1.48,
+        size: [2048, 2048],
+        wavelength: 0.172979,
+        ring_radius: 2800.0,
+        ring_distance: Some(10290.724494),
+        omega_start: 180.0,
+        omega_step: -0.25,
+        frames: 1440,
+        windows: vec![[-180.0, 180.0, -1200.0, 1200.0, 100.0, 2500.0]],
+        ..super::experiment::small()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::experiment::Compat;
     use super::*;
     use isard_core::stage::RunCx;
 
     #[test]
     fn spots_fall_where_the_specification_says() {
         // Three spots of the first seed of the gold example, from the specification of the format.
-        let experiment = Experiment {
-            distances: vec![8289.154576, 10290.724494],
-            beam: vec![[985.415831, 17.510494], [985.161497, 24.511210]],
-            tilt: [0.536238, 0.557035, 0.474936],
-            pixel: 1.48,
-            size: [2048, 2048],
-            wavelength: 0.172979,
-            ring_radius: 2800.0,
-            ring_distance: Some(10290.724494),
-            omega_start: 180.0,
-            omega_step: -0.25,
-            frames: 1440,
-            windows: vec![[-180.0, 180.0, -1200.0, 1200.0, 100.0, 2500.0]],
-            compat: Compat::None,
-            ..super::super::experiment::small()
-        };
         let seed = Quat::new([0.866537, -0.080783, -0.367319, 0.328124]).unwrap();
         let run = RunCx::default();
-        let out = Spots { experiment }
+        let out = Spots { experiment: gold() }
             .run(&Cx::new(&run, "spots"), SpotsIn { seeds: quaternions(&[seed]).unwrap() })
             .unwrap();
         let column = |name: &str| out.spots.numbers::<f64>(name).unwrap();

@@ -379,6 +379,10 @@ impl FitLayer {
                 .help("wire the input `seeds`, or set `search = true`"));
         }
         let (_, _, symmetry) = experiment.crystal()?;
-        Ok(Work::new(experiment.projector()?, symmetry, voxels_of(voxels)?, seeds))
+        let projector = experiment.projector()?;
+        let reflections = projector.predictor.reflections();
+        let two_theta = reflections.iter().map(|r| 2.0 * r.theta.to_degrees()).fold(0.0, f64::max);
+        tracing::info!(reflections = reflections.len(), two_theta, "Reflections and the angle they go to.");
+        Ok(Work::new(projector, symmetry, voxels_of(voxels)?, seeds))
     }
 }
