@@ -6,7 +6,9 @@ use isard_core::error::{Error, Result};
 use isard_core::prelude::{Deserialize, JsonSchema};
 use isard_geometry::{Grid, Known, Lab, Poni, Pose, known_detector, polarisation};
 
-use crate::field::{Azimuth, By, Field, Incidence, Polarised, Radius, Scattered, Single, Vector, extents};
+use crate::field::{
+    Azimuth, By, Field, Incidence, Polarised, Radius, Scattered, Single, Solid, Vector, extents,
+};
 use crate::unit::{Space, Unit};
 
 /// Twice pi.
@@ -173,7 +175,12 @@ impl Camera {
 
     /// Relative solid angles: the cube of the cosine of the angle of incidence.
     pub fn solid_angle(&self) -> Vec<f64> {
-        self.incidence().into_iter().map(|cos| cos * cos * cos).collect()
+        self.usual_centres().each(Solid(self.pose.dist))
+    }
+
+    /// Multiplies factors of all pixels by their relative solid angles, in single precision.
+    pub fn times_solid_angle(&self, factors: &mut [f32]) {
+        self.usual_centres().times(Single(Solid(self.pose.dist)), factors);
     }
 
     /// What an absorbing screen of this transmission at normal incidence takes up, relative to normal incidence.
@@ -199,6 +206,16 @@ impl Camera {
             return field.each(By(|lab: Lab| polarisation(lab.tth(), lab.chi(), factor, offset) as f32));
         }
         field.each(Single(Polarised(factor)))
+    }
+
+    /// Multiplies factors of all pixels by their polarisation, as [`Camera::polarisation`] has it.
+    pub fn times_polarisation(&self, factor: f64, offset: f64, factors: &mut [f32]) {
+        let field = self.usual_centres();
+        if offset != 0.0 {
+            let of = |lab: Lab| polarisation(lab.tth(), lab.chi(), factor, offset) as f32;
+            return field.times(By(of), factors);
+        }
+        field.times(Single(Polarised(factor)), factors);
     }
 }
 

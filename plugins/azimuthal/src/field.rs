@@ -1,5 +1,7 @@
 //! Values at all pixels or all corners, row after row in wide registers.
 
+use std::ops::Mul;
+
 use isard_geometry::Lab;
 
 use crate::camera::{Camera, Places, TURN, quick_angle};
@@ -56,10 +58,17 @@ impl Field {
     }
 
     /// A value at every point.
-    pub(crate) fn each<V: Copy + Default>(&self, value: impl At<V>) -> Vec<V> {
+    pub(crate) fn each<V: Copy + Default + Mul<Output = V>>(&self, value: impl At<V>) -> Vec<V> {
         let mut out = vec![V::default(); self.rows.len() * self.columns.len()];
-        widest(Each { field: self, out: &mut out, value });
+        widest(Each::<_, _, false> { field: self, out: &mut out, value });
         out
+    }
+
+    /// Multiplies what there is for every point by a value.
+    ///
+    /// Fresh memory costs more than most values, so factors are not laid out on their own first.
+    pub(crate) fn times(&self, value: impl At<f32>, onto: &mut [f32]) {
+        widest(Each::<_, _, true> { field: self, out: onto, value });
     }
 }
 
@@ -131,6 +140,17 @@ impl At<f64> for Incidence {
     }
 }
 
+/// The relative solid angle, for a distance: the cube of the cosine of the angle of incidence.
+pub(crate) struct Solid(pub(crate) f64);
+
+impl At<f64> for Solid {
+    #[inline(always)]
+    fn at(&self, place: [f64; 2], lab: Lab) -> f64 {
+        let cos = Incidence(self.0).at(place, lab);
+        cos * cos * cos
+    }
+}
+
 /// The polarisation for a factor, about an axis that is not turned.
 pub(crate) struct Polarised(pub(crate) f64);
 
@@ -153,13 +173,14 @@ impl<T: At<f64>> At<f32> for Single<T> {
     }
 }
 
-struct Each<'a, V, F> {
+/// Sets values at all points, or multiplies what is there by them.
+struct Each<'a, V, F, const TIMES: bool> {
     field: &'a Field,
     out: &'a mut [V],
     value: F,
 }
 
-impl<V: Copy, F: At<V>> Work for Each<'_, V, F> {
+impl<V: Copy + Mul<Output = V>, F: At<V>, const TIMES: bool> Work for Each<'_, V, F, TIMES> {
     #[inline(always)]
     fn run(self) {
         let Each { field, out, value } = self;
@@ -173,7 +194,8 @@ impl<V: Copy, F: At<V>> Work for Each<'_, V, F> {
                     x: mirror_x * (x + m[1][1] * b),
                     z: z + m[2][1] * b,
                 };
-                *out = value.at([*a, *b], lab);
+                let value = value.at([*a, *b], lab);
+                *out = if TIMES { *out * value } else { value };
             }
         }
     }

@@ -86,11 +86,10 @@ impl Fixed {
             None => vec![1.0; n],
         };
         if let Some([factor, offset]) = corrections.polarisation {
-            let values = camera.polarisation(factor, offset);
-            norm.iter_mut().zip(values).for_each(|(n, p)| *n *= p);
+            camera.times_polarisation(factor, offset, &mut norm);
         }
         if corrections.solid_angle {
-            norm.iter_mut().zip(camera.solid_angle()).for_each(|(n, s)| *n *= s as f32);
+            camera.times_solid_angle(&mut norm);
         }
         if let Some(transmission) = corrections.screen {
             norm.iter_mut().zip(camera.screen(transmission)).for_each(|(n, s)| *n *= s as f32);

@@ -65,6 +65,11 @@ fn main() {
         (projected - gathered) * scale,
         (end - projected) * scale
     );
+    let products = 2.0 * (bins * geometry.pixels() * ANGLES) as f64;
+    println!(
+        "{:.1} products in a nanosecond; each takes four bytes from the first cache, which gives 64 a cycle",
+        { products / (projected - gathered) * 1e-9 }
+    );
     println!("the middle is {:.4}", volume[200 * RAYS + 200]);
 
     let few = rows(3);

@@ -22,6 +22,19 @@ pub(super) struct End {
     interrupted: bool,
 }
 
+/// Bytes of the files of a job that another thread may write: larger ones are written where they were made.
+const SMALL: usize = 16 << 10;
+
+/// An end that is decided, on its way to disk.
+struct Closing {
+    job: Arc<Job>,
+    ended: Ended,
+    /// The output for the store.
+    text: String,
+    /// The texts of its two files, if they are to be written.
+    files: Option<[String; 2]>,
+}
+
 impl End {
     pub fn new(job: &Arc<Job>, state: State, output: Dict) -> End {
         End { job: job.clone(), state, output, interrupted: false }
@@ -42,51 +55,70 @@ impl Shared {
         // Jobs that come after this one may end with it, and others after those: a list, not a recursion.
         let mut todo = vec![end];
         while let Some(end) = todo.pop() {
-            let job = end.job.clone();
-            let (ended, text) = self.complete(end);
-            match &self.store {
-                None => todo.extend(self.settle(&job, ended)),
-                Some(store) => {
-                    let done = Done {
-                        id: job.id,
-                        state: ended.state,
-                        runtime: ended.runtime,
-                        interrupted: ended.interrupted,
-                        output: text,
-                    };
+            let mut closing = self.complete(end);
+            let small = closing.files.as_ref().is_some_and(|[a, b]| a.len() + b.len() < SMALL);
+            match &self.filing {
+                Some(filing) if small && filing.has_room() => {
                     let shared = self.clone();
-                    store.done(done, move || {
-                        for end in shared.settle(&job, ended) {
+                    filing.push(Box::new(move || {
+                        shared.write_files(&mut closing);
+                        for end in shared.conclude(closing) {
                             shared.finish_claimed(end);
                         }
-                    });
+                    }));
+                }
+                _ => {
+                    self.write_files(&mut closing);
+                    todo.extend(self.conclude(closing));
                 }
             }
         }
     }
 
-    /// Fills in what the server adds to an output, writes the files; the output and its text for the store.
-    fn complete(&self, end: End) -> (Ended, String) {
-        let End { job, mut state, mut output, interrupted } = end;
+    /// Fills in what the server adds to an output; the texts for the store and the files.
+    fn complete(&self, end: End) -> Closing {
+        let End { job, state, mut output, interrupted } = end;
         let runtime = job.born.elapsed().as_secs_f64();
         output.set(Key::Static("job_runtime"), runtime);
-        if self.config.files
-            && let Some(folder) = &self.folder
-        {
-            let how = self.config.not_numbers;
-            let input = self.described(&job);
-            let text = |dict: &Dict| json::spread(dict, how);
-            if let Err(error) = folder.write(job.id, &job.plugin, &text(&input), &text(&output)) {
-                state = State::Failure;
-                add_error(&mut output, &error);
-            }
-        }
+        let files = (self.config.files && self.folder.is_some()).then(|| {
+            let text = |dict: &Dict| json::spread(dict, self.config.not_numbers);
+            [text(&self.described(&job)), text(&output)]
+        });
         let text = match self.store {
             Some(_) => json::compact(&output, NotNumbers::Text),
             None => String::new(),
         };
         let bytes = output.values().map(Value::bytes).sum::<usize>() + 64 * output.len();
-        (Ended { state, output: Arc::new(output), runtime, interrupted, bytes }, text)
+        let ended = Ended { state, output: Arc::new(output), runtime, interrupted, bytes };
+        Closing { job, ended, text, files }
+    }
+
+    /// Writes the files of a job; one that has none is a failure.
+    fn write_files(&self, closing: &mut Closing) {
+        let (Some([input, output]), Some(folder)) = (closing.files.take(), &self.folder) else { return };
+        let Closing { job, ended, text, .. } = closing;
+        if let Err(error) = folder.write(job.id, &job.plugin, &input, &output) {
+            ended.state = State::Failure;
+            add_error(Arc::make_mut(&mut ended.output), &error);
+            if self.store.is_some() {
+                *text = json::compact(&ended.output, NotNumbers::Text);
+            }
+        }
+    }
+
+    /// Keeps an end and makes it known; gives the ends of jobs that can no longer start.
+    fn conclude(self: &Arc<Shared>, closing: Closing) -> Vec<End> {
+        let Closing { job, ended, text, .. } = closing;
+        let Some(store) = &self.store else { return self.settle(&job, ended) };
+        let Ended { state, runtime, interrupted, .. } = ended;
+        let done = Done { id: job.id, state, runtime, interrupted, output: text };
+        let shared = self.clone();
+        store.done(done, move || {
+            for end in shared.settle(&job, ended) {
+                shared.finish_claimed(end);
+            }
+        });
+        vec![]
     }
 
     /// The input of a job with what the server adds.
@@ -143,9 +175,10 @@ impl Shared {
         }
         let error = Error::new(isard_core::Blame::Resources, "the server ended while this job ran");
         let end = End { interrupted: true, ..End::new(job, State::Failure, failed(&error)) };
-        let (ended, _) = self.complete(end);
+        let mut closing = self.complete(end);
+        self.write_files(&mut closing);
         // Jobs that come after it wait for the next server, too.
-        drop(self.settle(job, ended));
+        drop(self.settle(job, closing.ended));
     }
 
     /// Aborts a job; says whether it did.

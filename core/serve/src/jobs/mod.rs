@@ -3,6 +3,7 @@
 mod ask;
 mod begin;
 mod end;
+mod filing;
 mod index;
 mod list;
 mod queue;
@@ -27,6 +28,7 @@ use crate::files::Folder;
 use crate::state::State;
 use crate::statistics::Statistics;
 use crate::store::{Keep, Store};
+use filing::Filing;
 use index::Index;
 use queue::Queue;
 use work::Running;
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
     observed: AtomicUsize,
     store: Option<Store>,
     folder: Option<Folder>,
+    filing: Option<Filing>,
     pool: Pool,
     threads: Arc<rayon::ThreadPool>,
     reader: Option<Arc<Reader>>,
@@ -134,6 +137,7 @@ impl Jobs {
             observers: RwLock::default(),
             observed: AtomicUsize::new(0),
             store,
+            filing: (config.files && folder.is_some()).then(Filing::start).transpose()?,
             folder,
             pool: Pool::new(256 << 20),
             threads: Arc::new(threads),
@@ -252,6 +256,10 @@ impl Jobs {
             running.job.abort.ask();
         }
         patient(Instant::now() + Duration::from_secs(2));
+        // Ends that wait for their files are kept before the store is closed.
+        if let Some(filing) = &self.shared.filing {
+            filing.close();
+        }
         if let Some(store) = &self.shared.store {
             store.close();
         }

@@ -174,6 +174,19 @@ impl Packed {
                 if bins.is_empty() || fixed.norm[pixel] == 0.0 {
                     continue;
                 }
+                if *shares == [1.0] {
+                    // The usual pixel without splitting, which needs none of what follows.
+                    let norm = f64::from(fixed.norm[pixel]);
+                    let bin = &mut sums[bins[0] as usize];
+                    bin.norm += norm;
+                    bin.norm2 += norm * norm;
+                    bin.count += 1.0;
+                    bin.dark += fixed.dark.as_ref().map_or(0.0, |dark| f64::from(dark[pixel]));
+                    bin.entries += 1;
+                    counts[bins[0] as usize] += 1;
+                    places.push(((pixel - start) as u16, bins[0]));
+                    continue;
+                }
                 let (centre, class) = middle(shares)?;
                 let straight = bins.iter().enumerate().all(|(k, bin)| *bin == bins[0] + k as u32);
                 let sum: f64 = shares.iter().map(|s| f64::from(*s)).sum();
@@ -225,11 +238,15 @@ impl Packed {
         self.index.resize(index, 0);
         self.share.resize(share, 0.0);
         for (place, key) in places {
-            let (class, bin) = (*key as usize / self.bins, *key as usize % self.bins);
+            let class = *key as usize / self.bins;
             let (below, above) = CLASSES[class];
             let at = counts[*key as usize] as usize;
             counts[*key as usize] += 1;
             self.index[at] = *place;
+            if class == 0 {
+                continue;
+            }
+            let bin = *key as usize % self.bins;
             let (bins, shares) = matrix.of(tile.start + usize::from(*place));
             let (first, base) = bases[class];
             let (group, lane) = ((at - first) / LANES, (at - first) % LANES);

@@ -6,8 +6,12 @@ use crate::split::Pixels;
 
 /// The pixel's centre decides.
 pub(super) fn centres(pixels: &Pixels, radial: &Axis) -> Matrix {
-    let mut matrix = Matrix::new(radial.n, pixels.mask.len());
-    for (pixel, mask) in pixels.mask.iter().enumerate() {
+    let n = pixels.mask.len();
+    // At most one entry a pixel: written where they go, which costs half of adding them one by one.
+    let (mut start, mut bin) = (vec![0u32; n + 1], vec![0u32; n]);
+    let mut entries = 0;
+    let lines = pixels.mask.iter().zip(&pixels.places.centres).zip(&mut start[1..]);
+    for (pixel, ((mask, centre), end)) in lines.enumerate() {
         let kept = || match pixels.sector {
             None => true,
             Some([low, high]) => {
@@ -15,16 +19,16 @@ pub(super) fn centres(pixels: &Pixels, radial: &Axis) -> Matrix {
                 low <= chi && chi <= high
             }
         };
-        if *mask == 0 && kept() {
-            // Cut towards zero: what lies less than a bin below the range is in the first one.
-            let place = radial.place(pixels.places.centres[pixel]);
-            if place > -1.0 && place < radial.n as f64 {
-                matrix.put(place as usize, 1.0);
-            }
+        // Cut towards zero: what lies less than a bin below the range is in the first one.
+        let place = radial.place(*centre);
+        if *mask == 0 && place > -1.0 && place < radial.n as f64 && kept() {
+            bin[entries] = place as u32;
+            entries += 1;
         }
-        matrix.close();
+        *end = entries as u32;
     }
-    matrix
+    bin.truncate(entries);
+    Matrix { bins: radial.n, start, share: vec![1.0; entries], bin }
 }
 
 /// The pixel's stretch along the radius is shared in proportion.

@@ -1,16 +1,23 @@
 //! The projector and its transpose, pixel by pixel, for all channels at once.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use isard_core::prelude::*;
 
 use super::bank::{Aligned, PAD};
-use crate::simd::{self, Line, Table};
+use crate::simd::{self, Entry, Line};
 
-/// Rows and columns of a tile: its channels and its rays stay in the nearest caches.
-const TILE: usize = 32;
-/// Angles that share the entries of a tile.
+/// Rows and columns of a tile of pixels that are summed: they stay in the second cache, the rays of a row in the first.
+const TILE: [usize; 2] = [64, 32];
+/// Angles that are added to a tile at once.
 const BLOCK: usize = 8;
+/// Rows and columns of a tile that rays go through.
+const CROSSED: usize = 32;
+/// Angles whose rays go through a tile before the next one.
+const SHEAF: usize = 16;
+/// Empty pixels before and behind each row and column of such a tile.
+const EDGE: [usize; 2] = [1, 2];
 /// Groups of channels that share the entries of a tile: so many are best projected together.
 pub const GROUPS: usize = 4;
 
@@ -63,46 +70,130 @@ impl Geometry {
         self.rays + 2 * PAD
     }
 
-    /// The entries of a tile for some angles, whose projections begin at `start`.
-    fn table(&self, lens: Lens, weights: &Weights, block: &Block, start: usize, table: &mut Table) {
-        let middle = 0.5 * (self.size as f64 - 1.0);
-        let level = simd::level();
-        table.resize(block.rows * block.columns * block.angles.len());
-        let [first, second] = &mut table.w;
-        let lines = table.at.chunks_exact_mut(block.columns).zip(first.chunks_exact_mut(block.columns));
-        for (k, ((at, first), second)) in lines.zip(second.chunks_exact_mut(block.columns)).enumerate() {
-            let (a, row) = (block.angles.start + k / block.rows, block.row + k % block.rows);
-            let (s, c) = self.angles[a].sin_cos();
-            let (v, u) = (row as f64 - middle, block.column as f64 - middle);
-            let line = Line {
-                from: u * c + v * s + self.centre + PAD as f64,
-                step: c,
-                last: (self.rays + PAD) as f64,
-                base: ((a - start) * self.stride()) as u32,
-                narrow: if lens == Lens::Linear { 1.0 } else { 1.0 / c.abs().max(s.abs()) },
-                weight: match weights {
-                    Weights::One => 1.0,
-                    Weights::Angles(w) => w[a],
-                },
+    /// Cosine and sine of each angle.
+    fn turns(&self) -> Vec<[f64; 2]> {
+        let turn = |a: &f64| [a.cos(), a.sin()];
+        self.angles.iter().map(turn).collect()
+    }
+
+    /// Where the middle of the slice is.
+    fn middle(&self) -> f64 {
+        0.5 * (self.size as f64 - 1.0)
+    }
+
+    /// The entries of the pixels of a tile: the rays of some angles, pixel after pixel.
+    fn entries(
+        &self,
+        lens: Lens,
+        weights: &Weights,
+        turns: &[[f64; 2]],
+        block: &Block,
+        entries: &mut Vec<Entry>,
+    ) {
+        let (middle, level, each) = (self.middle(), simd::level(), block.angles.len());
+        entries.resize(block.rows * block.columns * each, Entry::default());
+        for (k, a) in block.angles.clone().enumerate() {
+            let [c, s] = turns[a];
+            for (r, entries) in entries.chunks_exact_mut(block.columns * each).enumerate() {
+                let (v, u) = ((block.row + r) as f64 - middle, block.column as f64 - middle);
+                let line = Line {
+                    from: u * c + v * s + self.centre + PAD as f64,
+                    step: c,
+                    last: (self.rays + PAD) as f64,
+                    base: (a * self.stride()) as u32,
+                    advance: 0,
+                    stride: 1,
+                    narrow: if lens == Lens::Linear { 1.0 } else { 1.0 / c.abs().max(s.abs()) },
+                    weight: match weights {
+                        Weights::One => 1.0,
+                        Weights::Angles(w) => w[a],
+                    },
+                };
+                simd::fill(level, line, &mut entries[k..], each);
+            }
+        }
+    }
+
+    /// The entries of the rays of one projection that meet a tile: its pixels, ray after ray, by Joseph's weights.
+    ///
+    /// A ray goes along rows or columns, whichever it crosses at the steeper angle, and lies between two pixels of each.
+    fn crossings(&self, [c, s]: [f64; 2], block: &Block, of: &mut Crossings) {
+        let (middle, level) = (self.middle(), simd::level());
+        let (v, u) = (block.row as f64 - middle, block.column as f64 - middle);
+        let (height, width) = ((block.rows - 1) as f64, (block.columns - 1) as f64);
+        let corners =
+            [0.0, width * c, height * s, width * c + height * s].map(|d| u * c + v * s + d + self.centre);
+        let low = corners.iter().copied().fold(f64::INFINITY, f64::min).floor().max(0.0);
+        let high =
+            corners.iter().copied().fold(f64::NEG_INFINITY, f64::max).ceil().min(self.rays as f64 - 1.0);
+        of.entries.clear();
+        of.ends.clear();
+        of.ends.push(0);
+        of.first = (low as usize).min(self.rays);
+        let pitch = block.columns + EDGE[0] + EDGE[1];
+        let by_rows = c.abs() >= s.abs();
+        let (steps, across) = if by_rows { (block.rows, block.columns) } else { (block.columns, block.rows) };
+        let ([advance, stride], steep) = if by_rows { ([pitch, 1], c) } else { ([1, pitch], s) };
+        of.next = stride;
+        let mut ray = low;
+        while ray <= high {
+            let off = ray - self.centre;
+            let from = if by_rows { (off - v * s) / c - u } else { (off - u * c) / s - v };
+            let step = if by_rows { -s / c } else { -c / s };
+            // Steps between which the ray has a pixel of the tile on either side.
+            let (begin, end) = (-1.0 - from, across as f64 - from);
+            let [from_step, to_step] = if step.abs() < 1e-9 {
+                if begin < 0.0 && end > 0.0 { [0.0, steps as f64] } else { [0.0, 0.0] }
+            } else {
+                let (p, q) = (begin / step, end / step);
+                [p.min(q).floor(), p.max(q).ceil() + 1.0].map(|k| k.clamp(0.0, steps as f64))
             };
-            simd::fill(level, line, at, first, second);
+            let (first, last) = (from_step as usize, to_step as usize);
+            let line = Line {
+                from: from + step * from_step + EDGE[0] as f64,
+                step,
+                last: (across + EDGE[0]) as f64,
+                base: (first * advance + EDGE[0] * advance) as u32,
+                advance: advance as u32,
+                stride: stride as u32,
+                narrow: 1.0,
+                weight: 1.0 / steep.abs(),
+            };
+            let begin = of.entries.len();
+            of.entries.resize(begin + last.saturating_sub(first), Entry::default());
+            simd::fill(level, line, &mut of.entries[begin..], 1);
+            of.ends.push(of.entries.len() as u32);
+            ray += 1.0;
         }
     }
 }
 
+/// The rays of one projection through a tile.
+#[derive(Default)]
+struct Crossings {
+    entries: Vec<Entry>,
+    /// Where the entries of each ray end, after a 0.
+    ends: Vec<u32>,
+    /// The first ray.
+    first: usize,
+    /// From one pixel of an entry to the other.
+    next: usize,
+}
+
+/// A tile and some angles.
 struct Block {
     row: usize,
     column: usize,
     rows: usize,
     columns: usize,
-    angles: std::ops::Range<usize>,
+    angles: Range<usize>,
 }
 
 fn blocks(n: usize, size: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     (0..n.div_ceil(size)).map(move |k| (k * size, size.min(n - k * size)))
 }
 
-/// Adds up, for each pixel, what the rays through it hold: the transpose of [`forward`] for the same lens.
+/// Adds up, for each pixel, what the rays through it hold: with Joseph's lens the transpose of [`forward`].
 ///
 /// `from` are projections and `to` a slice of as many groups of `width` channels.
 pub fn backproject(
@@ -130,32 +221,34 @@ fn back<const L: usize>(
 ) -> Result<()> {
     let n = geometry.size;
     let (rays, (to, _)) = (from.as_chunks::<L>().0, to.as_chunks_mut::<L>());
+    let turns = geometry.turns();
+    let [height, width] = TILE;
     // A job is a row of tiles of some groups; each group's part of it lies in one piece.
     let bands: Vec<Vec<Mutex<&mut [[f32; L]]>>> = to
         .chunks_mut(geometry.pixels())
-        .map(|slice| slice.chunks_mut(n * TILE).map(Mutex::new).collect())
+        .map(|slice| slice.chunks_mut(n * height).map(Mutex::new).collect())
         .collect();
-    let (groups, rows) = (bands.len(), n.div_ceil(TILE));
+    let (groups, rows) = (bands.len(), n.div_ceil(height));
     cx.par(rows * groups.div_ceil(GROUPS), |job| {
         let (some, band) = (job / rows, job % rows);
         let groups = some * GROUPS..((some + 1) * GROUPS).min(groups);
-        let (row, height) = (band * TILE, TILE.min(n - band * TILE));
+        let (row, rows) = (band * height, height.min(n - band * height));
         let mut slices = vec![];
         for g in groups.clone() {
             slices.push(bands[g][band].lock().map_err(|_| Error::internal("a band has two owners"))?);
         }
-        let mut table = Table::default();
-        let mut sums = Aligned::zeros(GROUPS * TILE * TILE * L);
+        let mut entries = vec![];
+        let mut sums = Aligned::zeros(GROUPS * height * width * L);
         let sums = sums.as_chunks_mut::<L>().0;
-        for (column, columns) in blocks(n, TILE) {
-            let pixels = height * columns;
+        for (column, columns) in blocks(n, width) {
+            let pixels = rows * columns;
             sums.fill([0.0; L]);
             for (first, angles) in blocks(geometry.angles.len(), BLOCK) {
-                let block = Block { row, column, rows: height, columns, angles: first..first + angles };
-                geometry.table(lens, weights, &block, 0, &mut table);
+                let block = Block { row, column, rows, columns, angles: first..first + angles };
+                geometry.entries(lens, weights, &turns, &block, &mut entries);
                 for (sums, g) in sums.chunks_mut(pixels).zip(groups.clone()) {
                     let rays = &rays[g * geometry.places()..(g + 1) * geometry.places()];
-                    simd::gather(simd::level(), sums, &table, rays);
+                    simd::gather(simd::level(), sums, &entries, rays);
                 }
             }
             for (sums, slice) in sums.chunks(pixels).zip(&mut slices) {
@@ -169,35 +262,23 @@ fn back<const L: usize>(
 }
 
 /// Adds up, for each ray, the pixels it goes through; `from` is a slice and `to` projections of one or more groups.
-pub fn forward(
-    cx: &Cx,
-    geometry: &Geometry,
-    lens: Lens,
-    width: usize,
-    from: &[f32],
-    to: &mut [f32],
-) -> Result<()> {
+pub fn forward(cx: &Cx, geometry: &Geometry, width: usize, from: &[f32], to: &mut [f32]) -> Result<()> {
     match width {
-        8 => along::<8>(cx, geometry, lens, from, to),
-        _ => along::<32>(cx, geometry, lens, from, to),
+        8 => along::<8>(cx, geometry, from, to),
+        _ => along::<32>(cx, geometry, from, to),
     }
 }
 
-fn along<const L: usize>(
-    cx: &Cx,
-    geometry: &Geometry,
-    lens: Lens,
-    from: &[f32],
-    to: &mut [f32],
-) -> Result<()> {
+fn along<const L: usize>(cx: &Cx, geometry: &Geometry, from: &[f32], to: &mut [f32]) -> Result<()> {
     let (n, stride) = (geometry.size, geometry.stride());
     let (slices, (to, _)) = (from.as_chunks::<L>().0, to.as_chunks_mut::<L>());
+    let turns = geometry.turns();
     // A job is some projections of some groups; each group's part of it lies in one piece.
     let parts: Vec<Vec<Mutex<&mut [[f32; L]]>>> = to
         .chunks_mut(geometry.places())
-        .map(|rays| rays.chunks_mut(BLOCK * stride).map(Mutex::new).collect())
+        .map(|rays| rays.chunks_mut(SHEAF * stride).map(Mutex::new).collect())
         .collect();
-    let (groups, some) = (parts.len(), geometry.angles.len().div_ceil(BLOCK));
+    let (groups, some) = (parts.len(), geometry.angles.len().div_ceil(SHEAF));
     cx.par(some * groups.div_ceil(GROUPS), |job| {
         let (first, from) = (job % some, job / some * GROUPS);
         let groups = from..(from + GROUPS).min(groups);
@@ -208,29 +289,32 @@ fn along<const L: usize>(
             rays.fill([0.0; L]);
             own.push(rays);
         }
-        let first = first * BLOCK;
-        let angles = first..(first + BLOCK).min(geometry.angles.len());
-        let (mut table, mut tile) = (Table::default(), Aligned::zeros(TILE * TILE * L));
+        let angles = first * SHEAF..((first + 1) * SHEAF).min(geometry.angles.len());
+        let mut crossings: Vec<Crossings> = angles.clone().map(|_| Crossings::default()).collect();
+        let room = CROSSED + EDGE[0] + EDGE[1];
+        let mut tile = Aligned::zeros(room * room * L);
         let tile = tile.as_chunks_mut::<L>().0;
-        for (row, rows) in blocks(n, TILE) {
-            for (column, columns) in blocks(n, TILE) {
+        for (row, rows) in blocks(n, CROSSED) {
+            for (column, columns) in blocks(n, CROSSED) {
                 let block = Block { row, column, rows, columns, angles: angles.clone() };
-                geometry.table(lens, &Weights::One, &block, first, &mut table);
-                for (g, rays) in groups.clone().zip(&mut own) {
+                for (a, of) in angles.clone().zip(&mut crossings) {
+                    geometry.crossings(turns[a], &block, of);
+                }
+                let pitch = columns + EDGE[0] + EDGE[1];
+                tile[..(rows + EDGE[0] + EDGE[1]) * pitch].fill([0.0; L]);
+                for (g, own) in groups.clone().zip(&mut own) {
                     let slice = &slices[g * geometry.pixels()..(g + 1) * geometry.pixels()];
-                    for (r, line) in tile.chunks_exact_mut(columns).take(rows).enumerate() {
-                        let from = (row + r) * n + column;
-                        line.copy_from_slice(&slice[from..from + columns]);
+                    for r in 0..rows {
+                        let (from, to) = ((row + r) * n + column, (r + EDGE[0]) * pitch + EDGE[0]);
+                        tile[to..to + columns].copy_from_slice(&slice[from..from + columns]);
                     }
-                    simd::scatter(simd::level(), &tile[..rows * columns], &table, rays);
+                    for (k, of) in crossings.iter().enumerate() {
+                        let at = k * stride + PAD + of.first;
+                        let rays = &mut own[at..at + of.ends.len() - 1];
+                        simd::gather_along(simd::level(), rays, (&of.entries, &of.ends), of.next, tile);
+                    }
                 }
             }
-        }
-        // What fell beside the projection fell on empty rays; they stay empty.
-        for line in own.iter_mut().flat_map(|rays| rays.chunks_mut(stride)) {
-            let (a, b) = (PAD, stride - PAD);
-            line[..a].fill([0.0; L]);
-            line[b..].fill([0.0; L]);
         }
         Ok(())
     })
@@ -259,7 +343,9 @@ mod tests {
         let cx = Cx::new(&run, "tested");
         let angles: Vec<f64> = (0..19).map(|k| f64::from(k) * 0.17 - 0.4).collect();
         let geometry = Geometry { angles, rays: 23, centre: 11.3, size: 21 };
-        for lens in [Lens::Linear, Lens::Joseph] {
+        for size in [21, 70] {
+            let geometry = Geometry { size, ..geometry.clone() };
+            let lens = Lens::Joseph;
             for channels in [3, 40] {
                 let f = {
                     let mut bank = Bank::new(channels, geometry.pixels());
@@ -269,7 +355,7 @@ mod tests {
                 };
                 let p = Bank::rays(&numbers(19 * 23 * channels, 6), 19, 23, channels);
                 let mut af = Bank::new(channels, geometry.places());
-                forward(&cx, &geometry, lens, f.width, &f.data, &mut af.data).unwrap();
+                forward(&cx, &geometry, f.width, &f.data, &mut af.data).unwrap();
                 let mut atp = Bank::new(channels, geometry.pixels());
                 backproject(&cx, &geometry, lens, &Weights::One, f.width, &p.data, &mut atp.data).unwrap();
                 for c in 0..channels {
@@ -292,7 +378,7 @@ mod tests {
         let f = Bank::rays(&(0..16).map(|k| k as f32).collect::<Vec<f32>>(), 16, 1, 1);
         let slice: Vec<f32> = f.data.chunks(8 * 5).flat_map(|p| p[16..24].to_vec()).collect();
         let mut p = Bank::new(1, geometry.places());
-        forward(&cx, &geometry, Lens::Joseph, 8, &slice, &mut p.data).unwrap();
+        forward(&cx, &geometry, 8, &slice, &mut p.data).unwrap();
         let sums: Vec<f32> = p.channel(0).skip(2).take(4).collect();
         for (found, wanted) in sums.iter().zip([6.0, 22.0, 38.0, 54.0]) {
             assert!((found - wanted).abs() < 1e-5, "{sums:?}");

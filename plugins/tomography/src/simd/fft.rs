@@ -50,17 +50,37 @@ impl Plan {
 pub(super) fn convolve<const H: usize>(plan: &Plan, re: &mut [[f32; H]], im: &mut [[f32; H]]) {
     let n = plan.n;
     let (re, im) = (&mut re[..n], &mut im[..n]);
+    // The outer steps go over all of it; what is left are transforms of sixteenths, each of which stays in the nearest
+    // cache from its first step forth to its last step back.
+    if n < 256 {
+        return near(plan, re, im, 0);
+    }
+    forth(plan, 1, re, im);
+    for (quarter, (re, im)) in re.chunks_exact_mut(n / 4).zip(im.chunks_exact_mut(n / 4)).enumerate() {
+        forth(plan, 4, re, im);
+        for (part, (re, im)) in re.chunks_exact_mut(n / 16).zip(im.chunks_exact_mut(n / 16)).enumerate() {
+            near(plan, re, im, quarter * (n / 4) + part * (n / 16));
+        }
+        back(plan, 4, re, im);
+    }
+    back(plan, 1, re, im);
+}
+
+/// All steps of a block that begins at a place of the transform.
+#[inline(always)]
+fn near<const H: usize>(plan: &Plan, re: &mut [[f32; H]], im: &mut [[f32; H]], at: usize) {
+    let n = re.len();
     let mut m = n;
     while m >= 4 {
         for (re, im) in re.chunks_exact_mut(m).zip(im.chunks_exact_mut(m)) {
-            forth(plan, n / m, re, im);
+            forth(plan, plan.n / m, re, im);
         }
         m /= 4;
     }
     if m == 2 {
         pairs(re, im);
     }
-    for ((re, im), h) in re.iter_mut().zip(im.iter_mut()).zip(&plan.spectrum) {
+    for ((re, im), h) in re.iter_mut().zip(im.iter_mut()).zip(&plan.spectrum[at..at + n]) {
         re.iter_mut().for_each(|v| *v *= h);
         im.iter_mut().for_each(|v| *v *= h);
     }
@@ -70,7 +90,7 @@ pub(super) fn convolve<const H: usize>(plan: &Plan, re: &mut [[f32; H]], im: &mu
     m *= 4;
     while m <= n {
         for (re, im) in re.chunks_exact_mut(m).zip(im.chunks_exact_mut(m)) {
-            back(plan, n / m, re, im);
+            back(plan, plan.n / m, re, im);
         }
         m *= 4;
     }

@@ -1,96 +1,86 @@
 //! The loops themselves, as any processor runs them.
 
-/// Where pixels fall on projections: two neighbouring rays, and what each takes; angle by angle, then pixel by pixel.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Table {
-    /// The place of the first ray.
-    pub at: Vec<u32>,
-    /// The weights of the first ray, and of the second.
-    pub w: [Vec<f32>; 2],
+/// A share of two neighbours: rays for a pixel, pixels for a ray.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub(crate) struct Entry {
+    /// The place of the first.
+    pub at: u32,
+    /// The weights of the first and of the second.
+    pub w: [f32; 2],
 }
 
-impl Table {
-    /// Makes room for so many entries.
-    pub(crate) fn resize(&mut self, n: usize) {
-        self.at.resize(n, 0);
-        self.w.iter_mut().for_each(|w| w.resize(n, 0.0));
-    }
-}
-
-/// A line of pixels on one projection.
+/// Places in even steps on a line, each between two neighbours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
-    /// Where the first pixel falls, in rays, and how far it is to the next.
+    /// Where the first place falls, and how far it is to the next.
     pub from: f64,
     /// See `from`.
     pub step: f64,
-    /// The last ray a pixel may fall on.
+    /// The last place that is there; those beyond are taken as the last, those below 0 as 0.
     pub last: f64,
-    /// The place of ray 0.
+    /// The index of place 0 for the first step.
     pub base: u32,
-    /// One over the width of a pixel on the projection, in rays.
+    /// How much it grows with each step.
+    pub advance: u32,
+    /// How much it grows from one place to the next.
+    pub stride: u32,
+    /// One over the reach of a place: beyond it a neighbour has nothing.
     pub narrow: f64,
     /// What every weight is times.
     pub weight: f64,
 }
 
+/// Places that are worked out together: their results stand in registers before they are spread.
+const TOGETHER: usize = 16;
+
+/// Fills every `skip`-th entry.
 #[inline(always)]
-pub(super) fn fill(line: Line, at: &mut [u32], first: &mut [f32], second: &mut [f32]) {
-    let n = at.len().min(first.len()).min(second.len());
-    // Single precision counts from the first ray that is met: a line is short, so nothing is lost.
+pub(super) fn fill(line: Line, entries: &mut [Entry], skip: usize) {
+    let n = entries.len().div_ceil(skip);
+    // Single precision counts from the first place that is met: a line is short, so nothing is lost.
     let start = line.from.min(line.from + line.step * n as f64).floor();
     let (from, step) = ((line.from - start) as f32, line.step as f32);
     let (low, high) = (-start as f32, (line.last - start) as f32);
     let (narrow, by) = (line.narrow as f32, (line.narrow * line.weight) as f32);
-    let base = line.base.wrapping_add(start as i32 as u32);
-    for (q, ((at, first), second)) in at.iter_mut().zip(first).zip(second).enumerate() {
-        // Beyond the ends the two rays are empty ones.
-        let x = (from + q as i32 as f32 * step).max(low).min(high);
-        let ray = x as i32;
-        let f = x - ray as f32;
-        *at = base.wrapping_add(ray as u32);
-        *first = (1.0 - f * narrow).max(0.0) * by;
-        *second = (1.0 - (1.0 - f) * narrow).max(0.0) * by;
+    let base = line.base.wrapping_add((start as i32 as u32).wrapping_mul(line.stride));
+    for (block, entries) in entries.chunks_mut(TOGETHER * skip).enumerate() {
+        let (mut at, mut first, mut second) = ([0u32; TOGETHER], [0f32; TOGETHER], [0f32; TOGETHER]);
+        for k in 0..TOGETHER {
+            let q = (block * TOGETHER + k) as i32;
+            let x = (from + q as f32 * step).max(low).min(high);
+            let place = x as i32;
+            let f = x - place as f32;
+            let index = (place as u32).wrapping_mul(line.stride);
+            at[k] = base.wrapping_add(index).wrapping_add((q as u32).wrapping_mul(line.advance));
+            first[k] = (1.0 - f * narrow).max(0.0) * by;
+            second[k] = (1.0 - (1.0 - f) * narrow).max(0.0) * by;
+        }
+        for (k, entry) in entries.iter_mut().step_by(skip).enumerate() {
+            *entry = Entry { at: at[k], w: [first[k], second[k]] };
+        }
     }
 }
 
+/// Adds to each sum its shares of what stands at places and `next` behind them; it has the entries between two bounds.
 #[inline(always)]
-pub(super) fn gather<const L: usize>(pixels: &mut [[f32; L]], table: &Table, rays: &[[f32; L]]) {
-    let n = pixels.len();
-    let angles = table.at.len() / n.max(1);
-    for (p, pixel) in pixels.iter_mut().enumerate() {
-        let mut sum = *pixel;
-        for k in 0..angles {
-            let i = k * n + p;
-            let (at, w0, w1) = (table.at[i] as usize, table.w[0][i], table.w[1][i]);
-            let [a, b] = &rays[at..at + 2] else { continue };
+pub(super) fn gather<const L: usize>(
+    sums: &mut [[f32; L]],
+    entries: &[Entry],
+    bounds: impl Fn(usize) -> [usize; 2],
+    next: usize,
+    from: &[[f32; L]],
+) {
+    for (k, out) in sums.iter_mut().enumerate() {
+        let mut sum = *out;
+        let [first, last] = bounds(k);
+        for Entry { at, w: [w0, w1] } in &entries[first..last] {
+            let at = *at as usize;
+            let (Some(a), Some(b)) = (from.get(at), from.get(at + next)) else { continue };
             for l in 0..L {
                 sum[l] += w0 * a[l] + w1 * b[l];
             }
         }
-        *pixel = sum;
-    }
-}
-
-#[inline(always)]
-pub(super) fn scatter<const L: usize>(pixels: &[[f32; L]], table: &Table, rays: &mut [[f32; L]]) {
-    let n = pixels.len();
-    let angles = table.at.len() / n.max(1);
-    // Angle after angle for each pixel: neighbours meet the same ray, and would wait for each other's sums.
-    for (p, pixel) in pixels.iter().enumerate() {
-        for k in 0..angles {
-            let i = k * n + p;
-            let (at, w0, w1) = (table.at[i] as usize, table.w[0][i], table.w[1][i]);
-            let [a, b] = &mut rays[at..at + 2] else { continue };
-            // Both are taken out and put back, so that the compiler need not fear they are one.
-            let (mut x, mut y) = (*a, *b);
-            for l in 0..L {
-                x[l] += w0 * pixel[l];
-            }
-            for l in 0..L {
-                y[l] += w1 * pixel[l];
-            }
-            (*a, *b) = (x, y);
-        }
+        *out = sum;
     }
 }

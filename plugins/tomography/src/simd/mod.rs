@@ -8,7 +8,7 @@ mod kernel;
 use std::sync::OnceLock;
 
 pub(crate) use fft::Plan;
-pub(crate) use kernel::{Line, Table};
+pub(crate) use kernel::{Entry, Line};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,40 +69,42 @@ unsafe fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Fills entries of a table for a line of pixels.
-pub(crate) fn fill(level: Level, line: Line, at: &mut [u32], first: &mut [f32], second: &mut [f32]) {
+/// Fills every `skip`-th entry with the places of a line.
+pub(crate) fn fill(level: Level, line: Line, entries: &mut [Entry], skip: usize) {
     with(
         level,
         #[inline(always)]
-        || kernel::fill(line, at, first, second),
+        || kernel::fill(line, entries, skip),
     );
 }
 
-/// Adds to each pixel what its rays hold: `table` is for `pixels`, and some angles.
+/// Adds to each pixel what its rays hold: so many entries each.
 pub(crate) fn gather<const L: usize>(
     level: Level,
     pixels: &mut [[f32; L]],
-    table: &Table,
+    entries: &[Entry],
     rays: &[[f32; L]],
 ) {
+    let each = entries.len() / pixels.len().max(1);
     with(
         level,
         #[inline(always)]
-        || kernel::gather(pixels, table, rays),
+        || kernel::gather(pixels, entries, |k| [k * each, (k + 1) * each], 1, rays),
     );
 }
 
-/// Adds to the rays what each pixel holds: the transpose of [`gather`].
-pub(crate) fn scatter<const L: usize>(
+/// Adds to each ray what its pixels hold, which lie side by side in steps of `next`; `ends` bounds its entries.
+pub(crate) fn gather_along<const L: usize>(
     level: Level,
-    pixels: &[[f32; L]],
-    table: &Table,
     rays: &mut [[f32; L]],
+    (entries, ends): (&[Entry], &[u32]),
+    next: usize,
+    pixels: &[[f32; L]],
 ) {
     with(
         level,
         #[inline(always)]
-        || kernel::scatter(pixels, table, rays),
+        || kernel::gather(rays, entries, |k| [ends[k] as usize, ends[k + 1] as usize], next, pixels),
     );
 }
 
@@ -132,27 +134,34 @@ mod tests {
 
     fn agree<const L: usize>() {
         let rays = numbers::<L>(64, 1);
-        let table = {
-            let mut table = Table::default();
-            table.resize(48);
-            let line = Line { from: -1.5, step: 0.83, last: 40.2, base: 13, narrow: 1.2, weight: 0.7 };
-            let [first, second] = &mut table.w;
-            fill(Level::Plain, line, &mut table.at, first, second);
-            table
+        let line = Line {
+            from: -1.5,
+            step: 0.83,
+            last: 40.2,
+            base: 13,
+            advance: 0,
+            stride: 1,
+            narrow: 1.2,
+            weight: 0.7,
         };
+        let entries = |level, line, skip: usize| {
+            let mut entries = vec![Entry::default(); 48];
+            fill(level, line, &mut entries, skip);
+            entries
+        };
+        let table = entries(Level::Plain, line, 1);
         for level in [Level::Avx2, Level::Avx512] {
-            let mut again = table.clone();
-            let line = Line { from: -1.5, step: 0.83, last: 40.2, base: 13, narrow: 1.2, weight: 0.7 };
-            let [first, second] = &mut again.w;
-            fill(level, line, &mut again.at, first, second);
-            assert_eq!((&again.at, &again.w), (&table.at, &table.w));
+            assert_eq!(entries(level, line, 1), table);
+            let steps = Line { advance: 3, stride: 2, last: 9.0, ..line };
+            assert_eq!(entries(level, steps, 2), entries(Level::Plain, steps, 2));
             let (mut plain, mut wide) = (numbers::<L>(12, 3), numbers::<L>(12, 3));
             gather(Level::Plain, &mut plain, &table, &rays);
             gather(level, &mut wide, &table, &rays);
             assert_eq!(plain, wide);
-            let (mut one, mut other) = (rays.clone(), rays.clone());
-            scatter(Level::Plain, &plain, &table, &mut one);
-            scatter(level, &plain, &table, &mut other);
+            let ends = [0u32, 5, 5, 20, 48];
+            let (mut one, mut other) = (numbers::<L>(4, 4), numbers::<L>(4, 4));
+            gather_along(Level::Plain, &mut one, (&table, &ends), 2, &rays);
+            gather_along(level, &mut other, (&table, &ends), 2, &rays);
             assert_eq!(one, other);
             let plan = Plan::new(&(0..32).map(|k| 0.1 - f64::from(k)).collect::<Vec<f64>>());
             let (mut re, mut im) = (rays.clone(), rays.clone());

@@ -53,7 +53,7 @@ impl Slice {
             ones
         };
         let mut lengths = Bank::new(1, geometry.places());
-        forward(cx, &geometry, Lens::Joseph, 8, &ones.data, &mut lengths.data)?;
+        forward(cx, &geometry, 8, &ones.data, &mut lengths.data)?;
         let lengths = lengths.channel(0).collect();
         let volume = Bank::new(rays.channels, geometry.pixels());
         let mut slice =
@@ -130,7 +130,7 @@ impl Slice {
             cx.check()?;
             let some = first..(first + GROUPS).min(groups);
             let (rays, change) = (&mut rays[..some.len() * places], &mut change[..some.len() * pixels]);
-            forward(cx, &self.geometry, Lens::Joseph, width, self.volume.groups_of(some.clone()), rays)?;
+            forward(cx, &self.geometry, width, self.volume.groups_of(some.clone()), rays)?;
             let measured = self.rays.groups_of(some.clone());
             let lines = rays.chunks_exact_mut(places).zip(measured.chunks_exact(places));
             for (now, found) in lines {
@@ -206,7 +206,7 @@ mod tests {
             truth.data[k * 8..k * 8 + 2].copy_from_slice(&[2.0, 3.0]);
         }
         let mut rays = Bank::new(2, geometry.places());
-        forward(&cx, &geometry, Lens::Joseph, 8, &truth.data, &mut rays.data).unwrap();
+        forward(&cx, &geometry, 8, &truth.data, &mut rays.data).unwrap();
         let there = (0..24 * 16).map(there).collect();
         let mut slice = Slice::new(&cx, geometry, method, true, rays, there).unwrap();
         for _ in 0..300 {
