@@ -21,8 +21,10 @@ pub struct FramesIn {
 pub(crate) struct Seen {
     of: Option<(Dtype, usize, usize)>,
     frames: u64,
-    /// How often each pixel was good.
-    pub(crate) count: Vec<u32>,
+    /// Frames all of whose pixels were good: counted once, which costs no memory that has to be gone through.
+    whole: u32,
+    /// How often each pixel was good in the others; empty without any.
+    count: Vec<u32>,
 }
 
 impl Seen {
@@ -38,7 +40,6 @@ impl Seen {
                 found.0, found.1, found.2
             )));
         }
-        self.count.resize(size.pixels(), 0);
         self.grow(size.n as u64)?;
         Ok(size)
     }
@@ -71,7 +72,34 @@ impl Seen {
 
     /// Adds the counts of later frames, pixel by pixel.
     pub(crate) fn add_counts(&mut self, later: &Seen) {
-        self.count.iter_mut().zip(&later.count).for_each(|(a, b)| *a += b);
+        self.whole += later.whole;
+        if !later.count.is_empty() {
+            self.count_mut().iter_mut().zip(&later.count).for_each(|(a, b)| *a += b);
+        }
+    }
+
+    /// Takes note of frames all of whose pixels are good.
+    pub(crate) fn add_whole(&mut self, frames: usize) {
+        self.whole += frames as u32;
+    }
+
+    /// How often each pixel was good in frames that are gone through pixel by pixel.
+    pub(crate) fn count_mut(&mut self) -> &mut [u32] {
+        self.count.resize(self.pixels(), 0);
+        &mut self.count
+    }
+
+    /// Pixels of a frame.
+    pub(crate) fn pixels(&self) -> usize {
+        self.of.map_or(0, |(_, rows, columns)| rows * columns)
+    }
+
+    /// How often each pixel was good.
+    pub(crate) fn counted(&self) -> Vec<u32> {
+        match self.count.is_empty() {
+            true => vec![self.whole; self.pixels()],
+            false => self.count.iter().map(|n| n + self.whole).collect(),
+        }
     }
 
     /// What the frames are: dtype, rows, columns; none before the first.
@@ -89,7 +117,7 @@ impl Seen {
 
     /// The counts as an image.
     pub(crate) fn counts(&self, rows: usize, columns: usize) -> Result<Array> {
-        Array::of(&[rows, columns], &self.count)
+        Array::of(&[rows, columns], &self.counted())
     }
 
     /// The entries to be kept.
@@ -100,7 +128,7 @@ impl Seen {
             .with("rows", rows as i64)
             .with("columns", columns as i64)
             .with("frames", self.frames as i64)
-            .with("count", Array::from_slice(&self.count))
+            .with("count", Array::from_slice(&self.counted()))
     }
 
     /// What was kept.
@@ -116,7 +144,7 @@ impl Seen {
         let dtype = Dtype::named(name).ok_or_else(|| Error::data(format!("no dtype `{name}`")))?;
         let (rows, columns) = (whole("rows")?, whole("columns")?);
         let count = kept(state, "count", rows.saturating_mul(columns))?;
-        Ok(Seen { of: Some((dtype, rows, columns)), frames: whole("frames")? as u64, count })
+        Ok(Seen { of: Some((dtype, rows, columns)), frames: whole("frames")? as u64, whole: 0, count })
     }
 }
 

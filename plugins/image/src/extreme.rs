@@ -48,7 +48,7 @@ impl End {
                 }
             };
             let good = Good::<T>::new(size, bounds[0], bounds[1], input.mask.as_ref())?;
-            let (from, best, count) = (image.as_slice()?, best.as_slice_mut::<T>()?, &mut part.seen.count);
+            let (from, best, count) = (image.as_slice()?, best.as_slice_mut::<T>()?, part.seen.count_mut());
             match self {
                 End::Max => good.each(size, from, best, count, |a, x| if x > a { x } else { a }),
                 End::Min => good.each(size, from, best, count, |a, x| if x < a { x } else { a }),
@@ -81,8 +81,9 @@ impl End {
         let (dtype, rows, columns) = part.seen.need(what)?;
         let best = part.best.as_ref().ok_or_else(|| Error::internal("frames without extremes"))?;
         let mut image = Pool::unpooled().take(dtype, &[rows, columns])?;
+        let count = part.seen.counted();
         dispatch!(dtype, T => {
-            let each = image.as_slice_mut::<T>()?.iter_mut().zip(best.as_slice::<T>()?).zip(&part.seen.count);
+            let each = image.as_slice_mut::<T>()?.iter_mut().zip(best.as_slice::<T>()?).zip(&count);
             each.for_each(|((o, b), n)| *o = if *n == 0 { T::NOTHING } else { *b });
         }, complex => return complex());
         Ok(ExtremeOut { image: image.freeze(), count: part.seen.counts(rows, columns)? })

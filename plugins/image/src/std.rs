@@ -104,7 +104,7 @@ impl Std {
     fn show(&self, part: &StdPart) -> Result<StdOut> {
         let (_, rows, columns) = part.seen.need("standard deviation")?;
         let (mut deviations, mut means) = (vec![], vec![]);
-        for (pixel, n) in part.seen.count.iter().enumerate() {
+        for (pixel, n) in part.seen.counted().iter().enumerate() {
             let (mean, squares) = part.moments.of(pixel, *n);
             means.push(mean);
             deviations.push(if *n > self.ddof {
@@ -153,7 +153,7 @@ impl Reduce for Std {
         if let Moments::None = part.moments {
             part.moments = Moments::new(image.dtype(), size.pixels());
         }
-        let count = &mut part.seen.count;
+        let count = part.seen.count_mut();
         dispatch!(image.dtype(), T => {
             let from = image.as_slice::<T>()?;
             let good = Good::<T>::new(size, self.below, self.above, input.mask.as_ref())?;

@@ -49,11 +49,11 @@ impl SumPart {
                 _ => {}
             }
             if quick {
-                self.seen.count.iter_mut().for_each(|n| *n += size.n as u32);
+                self.seen.add_whole(size.n);
                 return Ok(());
             }
         }
-        let count = &mut self.seen.count;
+        let count = self.seen.count_mut();
         dispatch!(image.dtype(), T => {
             let from = image.as_slice::<T>()?;
             let good = Good::<T>::new(size, below, above, input.mask.as_ref())?;
@@ -97,7 +97,7 @@ impl SumPart {
 
     fn load(state: &Dict) -> Result<SumPart> {
         let seen = Seen::load(state)?;
-        let pixels = seen.count.len();
+        let pixels = seen.pixels();
         let sums = match seen.of() {
             None => Sums::None,
             Some((Dtype::U64 | Dtype::I64, ..)) => Sums::Wide(joined(state, "sum", pixels)?),
@@ -126,7 +126,8 @@ impl SumPart {
 
     fn mean(&self) -> Result<MeanOut> {
         let (_, rows, columns) = self.seen.need("mean")?;
-        let n = self.seen.count.iter().map(|n| f64::from(*n));
+        let counted = self.seen.counted();
+        let n = counted.iter().map(|n| f64::from(*n));
         // 0 / 0 is NaN: a pixel that was never good has no mean.
         let means: Vec<f64> = match &self.sums {
             Sums::Float(s) => s.iter().zip(n).map(|(s, n)| s / n).collect(),

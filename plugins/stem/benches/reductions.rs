@@ -16,6 +16,8 @@ use isard_image as _;
 use isard_stem as _;
 
 const SIDE: usize = 128;
+/// Bytes that are written to a file at once.
+const PIECE: usize = 8 << 20;
 /// The scan to which seconds are scaled.
 const WHOLE: f64 = 65536.0;
 
@@ -51,10 +53,11 @@ fn write(path: &Path, dtype: &str, size: usize, side: usize) {
         "{{'descr': '<{dtype}', 'fortran_order': False, 'shape': ({side}, {side}, {SIDE}, {SIDE}), }}"
     );
     let mut file = std::fs::File::create(path).expect("a file");
-    let mut head = b"\x93NUMPY\x01\x00".to_vec();
-    head.extend(118u16.to_le_bytes());
-    head.extend(format!("{header:<117}\n").as_bytes());
-    file.write_all(&head).expect("a header");
+    // Written in pieces that begin at their multiples, as `numpy.save` writes an array in one: the page cache then has
+    // large pages, and touching 2 GiB takes 0.01 CPU s in place of 0.05 for pieces behind the header.
+    let mut pending = b"\x93NUMPY\x01\x00".to_vec();
+    pending.extend(118u16.to_le_bytes());
+    pending.extend(format!("{header:<117}\n").as_bytes());
     let mut seed = 1u64;
     let block: Vec<u8> = (0..64 * SIDE * SIDE)
         .flat_map(|_| {
@@ -65,8 +68,13 @@ fn write(path: &Path, dtype: &str, size: usize, side: usize) {
     let mut left = side * side;
     while left > 0 {
         let n = left.min(64);
-        file.write_all(&block[..n * SIDE * SIDE * size]).expect("frames");
+        pending.extend(&block[..n * SIDE * SIDE * size]);
         left -= n;
+        if pending.len() >= PIECE || left == 0 {
+            let piece = if left == 0 { pending.len() } else { PIECE };
+            file.write_all(&pending[..piece]).expect("frames");
+            pending.drain(..piece);
+        }
     }
     for masks in [4usize, 16] {
         let weights: Vec<f32> = (0..masks * SIDE * SIDE)

@@ -23,7 +23,8 @@ use crate::source::scan_of;
 ///
 /// Sums of integers under masks of ones and zeros are exact up to 2^53. Others are multiplied in single precision for
 /// pixels of 8 and 16 bits and f32, in parts whose errors do not add up (relative error below 1e-6 of the sum of
-/// magnitudes), and in double precision for all other pixels or with `precise`.
+/// magnitudes), and in double precision for all other pixels or with `precise`. Over bytes weights are whole numbers of
+/// 23 bits where the processor has such products: exact for weights of few digits, else with the error above.
 ///
 /// The input `centre` moves disks and rings while frames come: wired to a source of settings it is latched, and `run.json`
 /// says which frame was the first of each centre. Frames that came before keep the sums they have.

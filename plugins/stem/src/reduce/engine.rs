@@ -4,7 +4,10 @@ use isard_core::dispatch;
 use isard_core::prelude::*;
 
 use crate::reduce::frames::{Size, complex};
-use crate::simd::{Bits, Level, Weights, masked_sums, products};
+use crate::simd::{Bits, Digits, Level, Weights, masked_sums, products};
+
+/// Masks of ones and zeros over bytes up to which each is added for itself; more are quicker as products.
+const FEW: usize = 4;
 
 /// Masks as they are multiplied.
 pub(crate) struct Engine {
@@ -12,6 +15,8 @@ pub(crate) struct Engine {
     masks: usize,
     /// Masks of ones and zeros over integers, exact, with their places among all.
     bits: (Vec<usize>, Vec<Bits>),
+    /// Masks over bytes, in whole numbers, and their weights.
+    bytes: (Vec<usize>, Digits, Vec<Vec<f64>>),
     /// Masks over pixels that single precision holds.
     single: (Vec<usize>, Weights),
     /// Masks over all others.
@@ -25,15 +30,23 @@ impl Engine {
     pub fn new(size: Size, dtype: Dtype, masks: Vec<(Vec<f64>, f64)>, precise: bool) -> Engine {
         let pixels = size.pixels();
         let short = matches!(dtype, Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16 | Dtype::F32);
-        let (mut bits, mut single, mut double) = ((vec![], vec![]), (vec![], vec![]), (vec![], vec![]));
+        let (mut ones, mut single, mut double) = ((vec![], vec![]), (vec![], vec![]), (vec![], vec![]));
         let mut less = vec![];
-        let n = masks.len();
+        let (n, level) = (masks.len(), Level::best());
+        let mut bytes = (vec![], Digits::new(pixels), vec![]);
+        let short_products = dtype == Dtype::U8 && level == Level::Vnni;
+        let open = |mask: &[f64]| mask.iter().all(|w| *w == 0.0 || *w == 1.0);
+        let few = masks.iter().filter(|(mask, _)| open(mask)).count() <= FEW;
         for (i, (mask, minus)) in masks.into_iter().enumerate() {
             less.push(minus);
-            if dtype.is_integer() && mask.iter().all(|w| *w == 0.0 || *w == 1.0) {
+            let bits = dtype.is_integer() && open(&mask);
+            if short_products && !(bits && few) && bytes.1.push(&mask, !precise) {
+                bytes.0.push(i);
+                bytes.2.push(mask);
+            } else if bits {
                 let open: Vec<bool> = mask.iter().map(|w| *w != 0.0).collect();
-                bits.0.push(i);
-                bits.1.push(Bits::new(&open));
+                ones.0.push(i);
+                ones.1.push(Bits::new(&open));
             } else if short && !precise {
                 single.0.push(i);
                 single.1.push(mask);
@@ -43,7 +56,7 @@ impl Engine {
             }
         }
         let single = (single.0, Weights::new(&single.1, pixels));
-        Engine { level: Level::best(), masks: n, bits, single, double, less }
+        Engine { level, masks: n, bits: ones, bytes, single, double, less }
     }
 
     /// How many masks there are.
@@ -64,6 +77,7 @@ impl Engine {
         }, complex => return complex());
         cx.check()?;
         self.bits(image, size, &mut out)?;
+        self.bytes(image, size, &mut out)?;
         self.single(image, &mut out)?;
         for out in out.chunks_exact_mut(self.masks.max(1)) {
             out.iter_mut().zip(&self.less).for_each(|(x, less)| *x -= less);
@@ -99,6 +113,28 @@ impl Engine {
         Ok(())
     }
 
+    fn bytes(&self, image: &Array, size: Size, out: &mut [f64]) -> Result<()> {
+        let (places, digits, masks) = &self.bytes;
+        if places.is_empty() {
+            return Ok(());
+        }
+        let frames = image.as_slice::<u8>()?;
+        let mut sums = vec![0.0; size.n * places.len()];
+        for (frame, mask) in digits.products(self.level, frames, &mut sums) {
+            let pixels = &frames[frame * size.pixels()..(frame + 1) * size.pixels()];
+            sums[frame * places.len() + mask] = dot(pixels, &masks[mask]);
+        }
+        self.spread(places, &sums, out);
+        Ok(())
+    }
+
+    /// Puts sums at the places of their masks.
+    fn spread(&self, places: &[usize], sums: &[f64], out: &mut [f64]) {
+        for (sums, out) in sums.chunks_exact(places.len()).zip(out.chunks_exact_mut(self.masks)) {
+            places.iter().zip(sums).for_each(|(place, sum)| out[*place] = *sum);
+        }
+    }
+
     fn single(&self, image: &Array, out: &mut [f64]) -> Result<()> {
         let (places, weights) = &self.single;
         if places.is_empty() {
@@ -113,9 +149,7 @@ impl Engine {
             Dtype::I16 => products(self.level, image.as_slice::<i16>()?, weights, &mut sums),
             _ => products(self.level, image.as_slice::<f32>()?, weights, &mut sums),
         }
-        for (sums, out) in sums.chunks_exact(places.len()).zip(out.chunks_exact_mut(self.masks)) {
-            places.iter().zip(sums).for_each(|(place, sum)| out[*place] = *sum);
-        }
+        self.spread(places, &sums, out);
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ pub(crate) struct Bits {
     words: Vec<u64>,
     /// The runs of pixels that are let through.
     runs: Vec<(u32, u32)>,
+    /// How many pixels are let through.
+    pixels: u64,
     /// The words that let any pixel through.
     first: usize,
     end: usize,
@@ -28,13 +30,8 @@ impl Bits {
         }
         let first = words.iter().position(|w| *w != 0).unwrap_or(0);
         let end = words.iter().rposition(|w| *w != 0).map_or(first, |i| i + 1);
-        Bits { words, runs, first, end }
-    }
-
-    /// How many pixels are let through.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> u64 {
-        self.runs.iter().map(|(a, b)| u64::from(b - a)).sum()
+        let pixels = runs.iter().map(|(a, b)| u64::from(b - a)).sum();
+        Bits { words, runs, pixels, first, end }
     }
 }
 
@@ -53,9 +50,26 @@ pub(crate) trait Whole: Copy {
 
 /// For each mask the sum of the pixels it lets through.
 pub(crate) fn masked_sums<T: Whole>(level: Level, frame: &[T], masks: &[Bits], out: &mut [i64]) {
-    if level == Level::Avx512 && T::wide(frame, masks, out) {
+    if level >= Level::Avx512 && T::wide(frame, masks, out) {
         return;
     }
+    match level {
+        // SAFETY: the level says that the processor has these instructions.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2(frame, masks, out) },
+        _ => runs(frame, masks, out),
+    }
+}
+
+// The compiler makes vectors of `runs`, as wide as it is told here.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2<T: Whole>(frame: &[T], masks: &[Bits], out: &mut [i64]) {
+    runs(frame, masks, out);
+}
+
+#[inline(always)]
+fn runs<T: Whole>(frame: &[T], masks: &[Bits], out: &mut [i64]) {
     for (mask, out) in masks.iter().zip(out) {
         let runs = mask.runs.iter().map(|(a, b)| {
             frame[*a as usize..*b as usize].iter().fold(0i64, |sum, x| sum.wrapping_add(x.value()))
@@ -135,48 +149,54 @@ mod x86 {
         (first, end)
     }
 
-    /// The bits of pixels that are there.
-    fn tail(pixels: usize, word: usize) -> u64 {
-        match pixels.saturating_sub(word * 64) {
-            n if n >= 64 => u64::MAX,
-            n => (1u64 << n) - 1,
-        }
+    /// The bits of the pixels behind the last whole word.
+    fn tail(pixels: usize) -> u64 {
+        (1u64 << (pixels % 64)) - 1
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn words<const M: usize>(masks: [&Bits; M], frame: &[u16], out: &mut [i64]) {
         let (first, end) = range(&masks);
         let (bias, ones) = (_mm512_set1_epi16(i16::MIN), _mm512_set1_epi16(1));
+        let bits: [&[u64]; M] = std::array::from_fn(|m| &masks[m].words[..end]);
+        let (whole, _) = frame.as_chunks::<64>();
         out.fill(0);
         let mut begin = first;
         while begin < end {
             let to = end.min(begin + BLOCK);
             let mut sums = [_mm512_setzero_si512(); M];
-            for word in begin..to {
-                let whole = tail(frame.len(), word);
-                let at = frame.as_ptr().wrapping_add(word * 64);
+            let mut add = |word: usize, low: __m512i, high: __m512i| {
+                for (sum, bits) in sums.iter_mut().zip(&bits) {
+                    let open = bits[word];
+                    // The multiplication is one of signed words, so half the range is taken off where the mask is open.
+                    let low = _mm512_maskz_add_epi16(open as u32, low, bias);
+                    let high = _mm512_maskz_add_epi16((open >> 32) as u32, high, bias);
+                    let (low, high) = (_mm512_madd_epi16(low, ones), _mm512_madd_epi16(high, ones));
+                    *sum = _mm512_add_epi32(*sum, _mm512_add_epi32(low, high));
+                }
+            };
+            for (word, x) in whole.iter().enumerate().take(to).skip(begin) {
+                // SAFETY: there are 64 pixels.
+                let (low, high) = unsafe {
+                    (_mm512_loadu_si512(x.as_ptr().cast()), _mm512_loadu_si512(x[32..].as_ptr().cast()))
+                };
+                add(word, low, high);
+            }
+            if to > whole.len() {
+                let (at, there) = (frame.as_ptr().wrapping_add(whole.len() * 64), tail(frame.len()));
                 // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
                 let (low, high) = unsafe {
                     (
-                        _mm512_maskz_loadu_epi16(whole as u32, at.cast()),
-                        _mm512_maskz_loadu_epi16((whole >> 32) as u32, at.wrapping_add(32).cast()),
+                        _mm512_maskz_loadu_epi16(there as u32, at.cast()),
+                        _mm512_maskz_loadu_epi16((there >> 32) as u32, at.wrapping_add(32).cast()),
                     )
                 };
-                // The multiplication is one of signed words.
-                let (low, high) = (_mm512_xor_si512(low, bias), _mm512_xor_si512(high, bias));
-                for (sum, mask) in sums.iter_mut().zip(&masks) {
-                    let bits = mask.words[word];
-                    let low = _mm512_madd_epi16(_mm512_maskz_mov_epi16(bits as u32, low), ones);
-                    let high = _mm512_madd_epi16(_mm512_maskz_mov_epi16((bits >> 32) as u32, high), ones);
-                    *sum = _mm512_add_epi32(*sum, _mm512_add_epi32(low, high));
-                }
+                add(whole.len(), low, high);
             }
-            for ((out, sum), mask) in out.iter_mut().zip(sums).zip(&masks) {
-                let pixels: u64 = mask.words[begin..to].iter().map(|w| u64::from(w.count_ones())).sum();
-                *out += across(sum) + 32768 * pixels as i64;
-            }
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out += across(sum));
             begin = to;
         }
+        out.iter_mut().zip(&masks).for_each(|(out, mask)| *out += 32768 * mask.pixels as i64);
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -190,15 +210,23 @@ mod x86 {
     pub(super) fn bytes<const M: usize>(masks: [&Bits; M], frame: &[u8], out: &mut [i64]) {
         let (first, end) = range(&masks);
         let zero = _mm512_setzero_si512();
+        let bits: [&[u64]; M] = std::array::from_fn(|m| &masks[m].words[..end]);
+        let (whole, _) = frame.as_chunks::<64>();
         let mut sums = [zero; M];
-        for word in first..end {
-            let at = frame.as_ptr().wrapping_add(word * 64);
-            // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
-            let pixels = unsafe { _mm512_maskz_loadu_epi8(tail(frame.len(), word), at.cast()) };
-            for (sum, mask) in sums.iter_mut().zip(&masks) {
-                let open = _mm512_maskz_mov_epi8(mask.words[word], pixels);
+        let mut add = |word: usize, x: __m512i| {
+            for (sum, bits) in sums.iter_mut().zip(&bits) {
+                let open = _mm512_maskz_mov_epi8(bits[word], x);
                 *sum = _mm512_add_epi64(*sum, _mm512_sad_epu8(open, zero));
             }
+        };
+        for (word, x) in whole.iter().enumerate().take(end).skip(first) {
+            // SAFETY: there are 64 pixels.
+            add(word, unsafe { _mm512_loadu_si512(x.as_ptr().cast()) });
+        }
+        if end > whole.len() {
+            let at = frame.as_ptr().wrapping_add(whole.len() * 64);
+            // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
+            add(whole.len(), unsafe { _mm512_maskz_loadu_epi8(tail(frame.len()), at.cast()) });
         }
         for (out, sum) in out.iter_mut().zip(sums) {
             *out = _mm512_reduce_add_epi64(sum);
@@ -230,7 +258,7 @@ mod tests {
                 masked_sums(level, &frame, &masks, &mut out);
                 assert_eq!(out, wanted, "{level:?}, {pixels} pixels");
             }
-            assert_eq!(masks[3].count(), open[3].iter().filter(|o| **o).count() as u64);
+            assert_eq!(masks[3].pixels, open[3].iter().filter(|o| **o).count() as u64);
         }
     }
 

@@ -95,7 +95,7 @@ pub(crate) fn products<T: Narrow>(level: Level, frames: &[T], weights: &Weights,
     match level {
         // SAFETY: the level says that the processor has these instructions.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512(frames, weights, out) },
+        Level::Avx512 | Level::Vnni => unsafe { avx512(frames, weights, out) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2(frames, weights, out) },

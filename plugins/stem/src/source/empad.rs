@@ -7,9 +7,9 @@ use isard_core::schemars;
 use isard_files::input::Follow;
 
 use crate::source::axes::Axes;
-use crate::source::feed::{Held, ScanOut};
+use crate::source::feed::{Files, Held, ScanOut};
 use crate::source::frames::{Bytes, Even, Found, Frames, copied, swap};
-use crate::source::growing::{Appended, either};
+use crate::source::growing::Appended;
 use crate::source::placed::Placed;
 
 /// Rows that are pixels, rows in all, and columns.
@@ -54,19 +54,15 @@ impl Stage for Empad {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed.check(&self.path, faults);
-        if let Some(follow) = &self.follow {
-            follow.check(faults);
-        }
+        self.placed.check_growing(&self.path, self.follow.as_ref(), faults);
     }
 }
 
 impl Source for Empad {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
         let path = Path::new(&self.path);
-        let follow = self.follow.as_ref();
-        let found = either(cx, &self.path, follow, || closed(path), |_| growing(path))?;
-        self.feed.open(&self.path, found, self.placed, from)
+        let files = Files { path: &self.path, follow: self.follow.as_ref(), placed: self.placed };
+        self.feed.open_growing(cx, files, from, || closed(path), |_| growing(path))
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {

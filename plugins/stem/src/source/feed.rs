@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use isard_core::prelude::*;
-use isard_files::input::{Quiet, Watch};
+use isard_files::input::{Follow, Quiet, Watch};
 
 use crate::source::frames::Found;
 use crate::source::grid::{Grid, Run};
-use crate::source::growing::Watched;
+use crate::source::growing::{Watched, either};
 use crate::source::placed::Placed;
 
 /// What the sources of this family give.
@@ -17,6 +17,17 @@ pub struct ScanOut {
     /// Diffraction patterns.
     #[port(dtype = "any", axes = "y x", unit = "count")]
     pub(crate) image: Array,
+}
+
+/// What recipes say of files that may still grow.
+#[derive(Clone, Copy)]
+pub(crate) struct Files<'a> {
+    /// Where they are.
+    pub path: &'a str,
+    /// How they are followed; none of closed ones.
+    pub follow: Option<&'a Follow>,
+    /// Where their frames belong.
+    pub placed: Placed,
 }
 
 /// The feed of a source; none until it is opened.
@@ -29,6 +40,19 @@ impl Held {
         let (feed, opened) = Feed::open(path, found, placed, from)?;
         self.0 = Some(feed);
         Ok(opened)
+    }
+
+    /// Opens closed files, or those that may still grow.
+    pub fn open_growing(
+        &mut self,
+        cx: &Cx,
+        files: Files,
+        from: Position,
+        closed: impl FnOnce() -> Result<Found>,
+        growing: impl FnMut(bool) -> Result<Option<Found>>,
+    ) -> Result<Opened> {
+        let found = either(cx, files.path, files.follow, closed, growing)?;
+        self.open(files.path, found, files.placed, from)
     }
 
     /// Puts the next frames, or says how long to wait for them.

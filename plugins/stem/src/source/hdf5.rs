@@ -46,10 +46,7 @@ impl Stage for Hdf5Scan {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed.check(&self.path, faults);
-        if let Some(follow) = &self.follow {
-            follow.check(faults);
-        }
+        self.placed.check_growing(&self.path, self.follow.as_ref(), faults);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use isard_core::prelude::*;
 use isard_core::schemars;
+use isard_files::input::Follow;
 
 use crate::source::grid::{Grid, grid};
 
@@ -43,6 +44,14 @@ impl Placed {
         }
         if self.offset.unsigned_abs() > 1 << 48 {
             faults.add("offset", format!("is {}, wanted at most {} either way", self.offset, 1u64 << 48));
+        }
+    }
+
+    /// Faults of these parameters, of the path, and of how files that may still grow are followed.
+    pub fn check_growing(&self, path: &str, follow: Option<&Follow>, faults: &mut Faults) {
+        self.check(path, faults);
+        if let Some(follow) = follow {
+            follow.check(faults);
         }
     }
 

@@ -71,12 +71,9 @@ impl Stage for RawScan {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed.check(&self.path, faults);
+        self.placed.check_growing(&self.path, self.follow.as_ref(), faults);
         if self.shape.contains(&0) {
             faults.add("shape", "has no pixels, wanted at least 1 x 1");
-        }
-        if let Some(follow) = &self.follow {
-            follow.check(faults);
         }
     }
 }

@@ -10,9 +10,8 @@ use isard_core::schemars;
 use isard_files::input::{Follow, listed};
 
 use crate::source::axes::Axes;
-use crate::source::feed::{Held, ScanOut};
+use crate::source::feed::{Files, Held, ScanOut};
 use crate::source::frames::{Found, Frames as _};
-use crate::source::growing::either;
 use crate::source::mib::hdr::{Pairs, beside, head, read_pairs, said};
 use crate::source::mib::series::Series;
 use crate::source::placed::Placed;
@@ -85,18 +84,14 @@ impl Stage for MibFiles {
     }
 
     fn check(&self, faults: &mut Faults) {
-        self.placed.check(&self.path, faults);
-        if let Some(follow) = &self.follow {
-            follow.check(faults);
-        }
+        self.placed.check_growing(&self.path, self.follow.as_ref(), faults);
     }
 }
 
 impl Source for MibFiles {
     fn open(&mut self, cx: &Cx, (): (), from: Position) -> Result<Opened> {
-        let follow = self.follow.as_ref();
-        let closed = || closed(cx, &self.path, self.cut);
-        let mut series = follow.map(|f| Series::growing(&self.path, f.patience()));
+        let files = Files { path: &self.path, follow: self.follow.as_ref(), placed: self.placed };
+        let mut series = files.follow.map(|f| Series::growing(&self.path, f.patience()));
         let growing = |last: bool| {
             let Some(held) = &mut series else { return Ok(None) };
             if held.look(cx, last)?.count == 0 {
@@ -105,8 +100,7 @@ impl Source for MibFiles {
             let pairs = pairs_of(&self.path, &files_of(&self.path)?)?;
             series.take().map(|series| found(series, &pairs, None)).transpose()
         };
-        let found = either(cx, &self.path, follow, closed, growing)?;
-        self.feed.open(&self.path, found, self.placed, from)
+        self.feed.open_growing(cx, files, from, || closed(cx, &self.path, self.cut), growing)
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<ScanOut>) -> Result<Pull> {
