@@ -121,7 +121,7 @@ fn main() {
                         splitting,
                         radial_range: None,
                         azimuth_range: None,
-                        masked_limits: false,
+                        histogram: false,
                     },
                     corrections: Corrections { polarisation: Some([0.95, 0.0]), ..Corrections::default() },
                     dummy: None,

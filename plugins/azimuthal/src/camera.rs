@@ -178,9 +178,9 @@ impl Camera {
         self.usual_centres().each(Solid(self.pose.dist))
     }
 
-    /// Multiplies factors of all pixels by their relative solid angles, in single precision.
+    /// Multiplies factors of all pixels by their relative solid angles, from places in single precision.
     pub fn times_solid_angle(&self, factors: &mut [f32]) {
-        self.usual_centres().times(Single(Solid(self.pose.dist)), factors);
+        Field::single(self).times(Single(Solid(self.pose.dist)), factors);
     }
 
     /// What an absorbing screen of this transmission at normal incidence takes up, relative to normal incidence.

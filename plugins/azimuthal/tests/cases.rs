@@ -28,12 +28,9 @@ fn set(run: &Json, places: &str) -> Json {
     };
     let mut set = json!({
         "unit": run["unit"], "bins": run["npt"], "splitting": splitting, "errors": errors, "places": places,
-        "masked_limits": splitting == "no" && run["method"][1] == "histogram",
+        "histogram": run["method"][1] == "histogram",
         "solid_angle": run["correctSolidAngle"] != false, "cut_at_zero": run["chi_disc_at_pi"] == false,
     });
-    if run["kind"] == "integrate2d" && run["method"][1] == "histogram" {
-        set["dark_variance"] = false.into();
-    }
     let mut give = |name: &str, value: &Json| {
         if !value.is_null() {
             set[name] = value.clone();

@@ -23,8 +23,8 @@ pub(crate) struct Ask {
     /// Azimuthal bins of a map.
     pub azimuthal: Option<usize>,
     pub splitting: Splitting,
-    /// Limits over masked pixels too.
-    pub masked_limits: bool,
+    /// As histograms have it.
+    pub histogram: bool,
     pub solid_angle: bool,
     pub polarisation: Option<f64>,
     pub dummy: Option<Dummy>,
@@ -47,7 +47,7 @@ impl Ask {
             bins,
             azimuthal: None,
             splitting: Splitting::Bbox,
-            masked_limits: false,
+            histogram: false,
             solid_angle: true,
             polarisation: None,
             dummy: None,
@@ -62,7 +62,7 @@ impl Ask {
 
     /// Splits pixels as a named method does.
     pub(crate) fn method(mut self, name: &str) -> Result<Ask> {
-        (self.splitting, self.masked_limits) = splitting(name)?;
+        (self.splitting, self.histogram) = splitting(name)?;
         Ok(self)
     }
 
@@ -114,7 +114,7 @@ impl Ask {
                 splitting: self.splitting,
                 radial_range: self.radial_range,
                 azimuth_range: None,
-                masked_limits: self.masked_limits,
+                histogram: self.histogram,
             },
             corrections: Corrections {
                 solid_angle: self.solid_angle,

@@ -65,11 +65,8 @@ pub fn recipe(text: &str, frames: &str) -> Result<Imported> {
     }
     let (splitting, histogram) = method::splitting(found.get("method").as_ref())?;
     set.push(format!("splitting = {splitting:?}"));
-    if histogram && splitting == "no" {
-        set.push("masked_limits = true".into());
-    }
-    if histogram && map {
-        set.push("dark_variance = false".into());
+    if histogram {
+        set.push("histogram = true".into());
     }
     found.corrections(&mut set)?;
     let inputs = found.images();
@@ -420,7 +417,7 @@ mod tests {
         assert!(made.recipe.contains("integrate2d") && made.recipe.contains("azimuthal_bins = 36"));
         assert!(made.recipe.contains("splitting = \"full\"") && made.recipe.contains("cbf.sequence"));
         assert!(made.notes.is_empty(), "{:?}", made.notes);
-        assert!(made.recipe.contains("dark_variance = false"));
+        assert!(made.recipe.contains("histogram = true"));
         assert!(recipe("[1]", "a.cbf").is_err() && recipe("{}", "a.cbf").is_err());
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn boxes(pixels: &Pixels, radial: &Axis) -> Matrix {
         };
         if *mask == 0 && kept() {
             let (low, high) = pixels.places.stretch(pixel, false);
-            if let Some(spread) = Spread::new(radial, low, high) {
+            let below = pixels.strict && radial.place(high) < 0.0;
+            if !below && let Some(spread) = Spread::new(radial, low, high) {
                 spread.each(|bin, share| matrix.put(bin, share));
             }
         }

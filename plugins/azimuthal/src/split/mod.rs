@@ -43,8 +43,11 @@ pub struct Binning {
     pub radial_range: Option<[f64; 2]>,
     /// Azimuthal limits in degrees; else those of the pixels.
     pub azimuth_range: Option<[f64; 2]>,
-    /// Limits are taken over masked pixels too, as histograms without splitting do.
-    pub masked_limits: bool,
+    /// As histograms of the reference have it.
+    ///
+    /// Limits of curves without splitting and of maps by outlines are taken over masked pixels too, and boxes wholly below
+    /// the range of a curve count nowhere; matrices credit those within a bin of it to the first one.
+    pub histogram: bool,
 }
 
 /// A matrix with its axes.
@@ -146,6 +149,8 @@ pub(crate) struct Pixels<'a> {
     pub(crate) cut_at_zero: bool,
     /// The sign of an outline's area is turned around by one mirror.
     pub(crate) mirrored: bool,
+    /// Boxes wholly below the range count nowhere.
+    pub(crate) strict: bool,
 }
 
 /// A range of azimuths in radians: the first on the side of the cut where azimuths are, the second behind it.
@@ -168,8 +173,14 @@ impl Shares {
             return Err(Error::data(format!("a mask of {} pixels for {:?}", mask.len(), camera.grid.shape)));
         }
         let places = Known::new(camera, binning)?;
+        let all = binning.histogram
+            && match binning.splitting {
+                Splitting::No => binning.azimuthal.is_none(),
+                Splitting::Bbox => false,
+                Splitting::Full => binning.azimuthal.is_some(),
+            };
         let limits = |chi: bool| {
-            let limits = places.limits(mask, columns, binning.masked_limits, chi);
+            let limits = places.limits(mask, columns, all, chi);
             limits.found().ok_or_else(|| {
                 Error::data(format!(
                     "no pixel has a finite `{}`: all are masked or none has it",
@@ -205,6 +216,7 @@ impl Shares {
             sector,
             cut_at_zero: camera.cut_at_zero,
             mirrored: [2, 4].contains(&camera.grid.orientation.number()) && !camera.mirrored_twice,
+            strict: binning.histogram,
         };
         let matrix = match (&azimuthal, binning.splitting) {
             (None, Splitting::No) => line::centres(&pixels, &radial),

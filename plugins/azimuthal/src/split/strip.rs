@@ -195,6 +195,7 @@ mod tests {
             sector: None,
             cut_at_zero: false,
             mirrored: false,
+            strict: false,
         };
         let axis = Axis { lower: 0.0, width: 1.0, n: 5, end: 5.0 };
         let mut strip = Strip::new(&pixels, &axis);

@@ -114,13 +114,16 @@ pub(crate) struct Request {
     pub(crate) weighted: bool,
     /// Whether the dark adds to the variance of counts.
     ///
-    /// Without it as in pyFAI: it does in maps without splitting or by bounding boxes, and does not in maps by outlines
-    /// and in curves. (Histograms of pyFAI never add it.)
+    /// Without it as in pyFAI: it does in maps without splitting or by bounding boxes, and does not in maps by outlines,
+    /// in curves and with `histogram`.
     #[schemars(extend("x-level" = "expert"))]
     pub(crate) dark_variance: Option<bool>,
-    /// Limits are taken over masked pixels too, as some histograms do.
+    /// Limits and the lower border of a range as pyFAI's histograms have them.
+    ///
+    /// Limits are taken over masked pixels too, of curves without splitting and of maps by outlines; bounding boxes
+    /// wholly below the range of a curve count nowhere, not in its first bin.
     #[schemars(extend("x-level" = "expert"))]
-    pub(crate) masked_limits: bool,
+    pub(crate) histogram: bool,
     /// How places of pixels are rounded: `usual` or `single`.
     ///
     /// With `single` all are in single precision. pyFAI takes the second once it has used a table of corners, so its answers depend on what was asked before.
@@ -160,7 +163,7 @@ impl Default for Request {
             empty: 0.0,
             weighted: true,
             dark_variance: None,
-            masked_limits: false,
+            histogram: false,
             places: Places::Usual,
             mirrored_twice: false,
             sums: false,
@@ -277,7 +280,7 @@ impl Request {
                 splitting: self.splitting,
                 radial_range: self.radial_range,
                 azimuth_range: self.azimuth_range,
-                masked_limits: self.masked_limits,
+                histogram: self.histogram,
             },
             corrections: Corrections {
                 solid_angle: self.solid_angle,
@@ -295,7 +298,9 @@ impl Request {
             empty: self.empty as f32,
             robust,
             unweighted: !self.weighted,
-            dark_variance: self.dark_variance.unwrap_or(map && self.splitting != Splitting::Full),
+            dark_variance: self
+                .dark_variance
+                .unwrap_or(map && self.splitting != Splitting::Full && !self.histogram),
             own_dummy: self.own_dummy.unwrap_or(self.clip.is_none() && self.quantiles.is_none()),
         })
     }

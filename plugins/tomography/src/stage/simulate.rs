@@ -41,6 +41,9 @@ pub struct Simulate {
     /// From one translation to the next.
     #[schemars(range(min = 0.0), extend("x-unit" = "mm"))]
     step: f64,
+    /// How wide the beam is, in steps of the translation; 0 for a line.
+    #[schemars(range(min = 0.0))]
+    beam: f64,
     /// The substances, by the names of calibrants.
     phases: Vec<String>,
     /// Bins of a pattern.
@@ -95,6 +98,7 @@ impl Default for Simulate {
             slices: 1,
             range: 180.0,
             step: 0.02,
+            beam: 0.0,
             phases: vec!["CeO2".into(), "Ni".into()],
             bins: 100,
             q_min: 15.0,
@@ -175,7 +179,9 @@ impl Stage for Simulate {
                 faults.add(name, format!("found {found}, wanted more than 0"));
             }
         }
-        for (name, found) in [("counts", self.counts), ("air", self.air), ("rate", self.rate)] {
+        for (name, found) in
+            [("counts", self.counts), ("air", self.air), ("rate", self.rate), ("beam", self.beam)]
+        {
             if !(found.is_finite() && found >= 0.0) {
                 faults.add(name, format!("found {found}, wanted 0 or more"));
             }
@@ -288,7 +294,9 @@ impl Source for Simulate {
             let [z, omega, x] = play.places[k];
             let mut met = vec![0.0; self.phases.len()];
             for ellipse in &play.samples[play.slice[k]] {
-                met[ellipse.phase] += ellipse.chord(omega.to_radians(), x - self.centre) / self.step;
+                let width = self.beam * self.step;
+                let chord = ellipse.mean_chord(omega.to_radians(), x - self.centre, width);
+                met[ellipse.phase] += chord / self.step;
             }
             let mut intensity = cx.array(Dtype::F32, &[1, self.bins])?;
             for (b, out) in intensity.as_slice_mut::<f32>()?.iter_mut().enumerate() {
