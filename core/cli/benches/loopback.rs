@@ -1,8 +1,9 @@
 //! How many frames a second come through: received, recorded, reduced, with the simulated detector on the same cores.
 //!
 //! `cargo bench -p isard --bench loopback -- [SECONDS] [WORD]` prints a table, of the rows that hold WORD. What bounds the
-//! figures is measured first: the disk, and TCP over loopback between two threads. CPU seconds are those of detector,
-//! network, receiver and stages together; `cores` is what of them ran at once.
+//! figures is measured first: the disk, and TCP over loopback between two threads. What is recorded goes to the disk in one
+//! row and to memory (`/dev/shm`) in the next, where there is such a place: there no disk bounds it. CPU seconds are those
+//! of detector, network, receiver and stages together; `cores` is what of them ran at once.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
 use std::io::{Read, Write};
@@ -111,10 +112,12 @@ fn main() {
     let seconds: f64 = words.iter().find_map(|a| a.parse().ok()).unwrap_or(5.0);
     let word = words.iter().find(|a| a.parse::<f64>().is_err()).cloned().unwrap_or_default();
     let folder = tempfile::tempdir().unwrap();
+    let memory = tempfile::tempdir_in("/dev/shm").ok();
+    let quick = memory.as_ref().unwrap_or(&folder).path();
     println!("the disk writes {:.2} GB/s (1 GiB, synced)", disk(folder.path()));
     println!("loopback carries {:.2} GB/s between two threads", loopback());
     println!(
-        "{:<64} {:>9} {:>9} {:>7} {:>7} {:>6} {:>9}",
+        "{:<70} {:>9} {:>9} {:>7} {:>7} {:>6} {:>9}",
         "", "asked/s", "given/s", "lost", "CPU s", "cores", "us/frame"
     );
     let print = |what: &str, asked: f64, (report, wall, cpu): (Report, f64, f64)| {
@@ -124,7 +127,7 @@ fn main() {
         let lost = ledger.expected.unwrap() - done;
         let (cores, each) = (cpu / wall, cpu / done as f64 * 1e6);
         let given = done as f64 / wall;
-        println!("{what:<64} {asked:>9.0} {given:>9.0} {lost:>7} {cpu:>7.2} {cores:>6.2} {each:>9.1}");
+        println!("{what:<70} {asked:>9.0} {given:>9.0} {lost:>7} {cpu:>7.2} {cores:>6.2} {each:>9.1}");
     };
     for row in rows().iter().filter(|r| r.what.contains(&word)) {
         let each = if row.rate > 0.0 { row.rate } else { row.guess as f64 };
@@ -141,7 +144,14 @@ fn main() {
             row.record,
             row.reduce.replace("SCAN", &format!("[{}, 100]", frames / 100))
         );
-        print(row.what, row.rate, measured(&text, folder.path()));
+        if row.record.is_empty() {
+            print(row.what, row.rate, measured(&text, quick));
+            continue;
+        }
+        print(&format!("{}, disk", row.what), row.rate, measured(&text, folder.path()));
+        if let Some(memory) = &memory {
+            print(&format!("{}, memory", row.what), row.rate, measured(&text, memory.path()));
+        }
     }
     for (what, rate, [y, x], pace) in [
         ("64 x 64 u8 from a file, paced, reduced", 100_000.0, [64, 64], true),
@@ -153,7 +163,7 @@ fn main() {
             continue;
         }
         let frames = (rate * seconds / 100.0) as usize * 100;
-        let path = folder.path().join("small.npy");
+        let path = quick.join("small.npy");
         npy(&path, [frames, y, x]);
         let run = if pace { format!("run = {{ pace = {rate:?} }}") } else { String::new() };
         let text = format!(
@@ -161,7 +171,26 @@ fn main() {
             path.display().to_string(),
             ALL.replace("SCAN", &format!("[{}, 100]", frames / 100)).replace("[20, 50]", "[3, 7]")
         );
-        print(what, if pace { rate } else { 0.0 }, measured(&text, folder.path()));
+        print(what, if pace { rate } else { 0.0 }, measured(&text, quick));
+    }
+    for (what, rate) in [
+        ("10 events a frame, Timepix3 sparse, tallied", 1_000_000.0),
+        ("the same, Timepix3 sparse, as fast as it goes", 0.0),
+    ] {
+        if !what.contains(&word) {
+            continue;
+        }
+        let lines = (250.0 * seconds) as u64;
+        let text = format!(
+            "isard = \"0.1\"\nname = \"bench\"\n[run]\ncheckpoint_s = 3600.0\n[stage.simulator]\nuse = \"live.tpx3_simulate\"\n\
+             set = {{ scan = [{lines}, 4000], events = 10, sparse = true, rate = {:?} }}\n[stage.frames]\nuse = \"live.tpx3\"\n\
+             in = {{ address = \"simulator.address\" }}\nset = {{ format = \"sparse\", events = true, stall = 5.0 }}\n\
+             [stage.tally]\nuse = \"stem.tally\"\nfrom = \"frames\"\n\
+             set = {{ shape = [256, 256], scan = [{lines}, 4000], detectors = {{ ring = {{ ring = [20, 50] }} }} }}\n\
+             [out]\nsum = \"tally.image\"\nring = \"tally.ring\"\ncom = \"tally.raw\"\n",
+            rate / 4000.0
+        );
+        print(what, rate, measured(&text, quick));
     }
 }
 
@@ -171,12 +200,15 @@ fn measured(text: &str, folder: &Path) -> (Report, f64, f64) {
         plan::make(&parsed, &Registry::built_in().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
     let before = cpu();
     let begun = Instant::now();
-    let out = Out::Folder { path: folder.join("out"), overwrite: true };
+    let out = Out::Folder { path: folder.join("out"), overwrite: false };
     let report = run::run(&plan, Options::new(out)).unwrap();
     if let Some(why) = report.outcome.message() {
         println!("  {}: {why}", report.outcome.word());
     }
-    (report, begun.elapsed().as_secs_f64(), cpu() - before)
+    let found = (report, begun.elapsed().as_secs_f64(), cpu() - before);
+    // Older versions would be kept, and fill the memory.
+    std::fs::remove_dir_all(folder.join("out")).unwrap();
+    found
 }
 
 /// CPU seconds of this process, all threads together.

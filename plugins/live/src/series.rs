@@ -68,6 +68,13 @@ impl Series {
         number >= self.from
     }
 
+    /// Books consecutive frames of this series; says how many of the first are not wanted.
+    pub(crate) fn saw_run(&mut self, first: u64, count: u64) -> u64 {
+        self.heard = Instant::now();
+        self.seen.add(first..first + count);
+        self.from.saturating_sub(first).min(count)
+    }
+
     /// Whether a frame can have this number: where nobody says how many there are, a damaged one must not be believed.
     pub(crate) fn believable(&self, number: u64) -> bool {
         self.frames.is_some() || number <= self.seen.iter().last().map_or(self.from, |r| r.end) + JUMP

@@ -3,58 +3,70 @@
 
 mod common;
 
-use common::{Taken, ledger, reference, run, take};
+use common::{Taken, ledger, noted, reference, run, sums_of, take};
 use isard_core::run::Outcome;
 use isard_core::value::{Dict, Value};
 use isard_live::merlin::{Detector, Faults};
 
-/// The sums of `index.json` of the reference data.
-const SUMS: [u64; 6] = [32894, 32560, 33053, 32507, 32728, 32753];
-
-/// What the source makes of a recording, read and replayed over loopback.
-fn both(name: &str, check: impl Fn(&Taken, &str)) {
+/// What the source makes of a recording, read and replayed over loopback; `check` is given the sums of all frames and
+/// the numbers that its maker notes.
+fn both(name: &str, check: impl Fn(&Taken, &str, &[u64], &[u64])) {
     let Some(folder) = reference(name, "stem4d") else { return };
+    let (sums, noted) = (sums_of(&folder, "merlin_stream.bin"), noted(&folder, name));
+    // Two lines, as the frames of a trigger say.
+    let columns = sums.len() as u64 / 2;
     let path = folder.join(name).display().to_string();
-    let read = take("live.merlin", &format!("recording = {path:?}\nscan = [2, 3]"), Dict::new()).unwrap();
-    check(&read, "read");
+    let set = format!("scan = [2, {columns}]");
+    let read = take("live.merlin", &format!("recording = {path:?}\n{set}"), Dict::new()).unwrap();
+    check(&read, "read", &sums, &noted);
     let simulated = Detector { recording: Some(path), ..Detector::default() }.begin().unwrap();
     let input = Dict::new().with("address", simulated.data().to_string());
-    let wired = take("live.merlin", "wait = 10.0\nstall = 0.5\nscan = [2, 3]", input).unwrap();
-    check(&wired, "wired");
+    let wired = take("live.merlin", &format!("wait = 10.0\nstall = 0.5\n{set}"), input).unwrap();
+    check(&wired, "wired", &sums, &noted);
     assert_eq!(wired.opened.head, read.opened.head);
-    assert_eq!(wired.opened.scan, [("y".to_owned(), 2), ("x".to_owned(), 3)]);
+    assert_eq!(wired.opened.scan, [("y".to_owned(), 2), ("x".to_owned(), columns)]);
 }
 
 #[test]
 fn a_whole_stream_gives_the_sums_of_the_reference() {
-    both("merlin_stream.bin", |taken, how| {
-        assert_eq!(taken.opened.frames, Some(6), "{how}");
-        assert_eq!((taken.numbers(), taken.sums()), ((0..6).collect(), SUMS.to_vec()), "{how}");
+    both("merlin_stream.bin", |taken, how, sums, _| {
+        let n = sums.len() as u64;
+        assert_eq!(taken.opened.frames, Some(n), "{how}");
+        assert_eq!((taken.numbers(), taken.sums()), ((0..n).collect(), sums.to_vec()), "{how}");
         assert!(taken.lost.is_empty(), "{how}: {:?}", taken.lost);
         assert_eq!(taken.opened.head.get("exposure"), Some(&Value::Float(0.001)));
         let Some(Value::Dict(said)) = taken.opened.head.get("acquisition") else { panic!("{how}") };
-        assert_eq!(said.get("Frames per Trigger (Number)"), Some(&Value::Int(3)));
+        assert_eq!(said.get("Frames per Trigger (Number)"), Some(&Value::Int(n as i64 / 2)));
     });
 }
 
 #[test]
 fn after_a_lost_frame_the_others_stay_at_their_scan_points() {
-    both("merlin_stream_lost_frame.bin", |taken, how| {
-        assert_eq!(taken.numbers(), [0, 1, 3, 4, 5], "{how}");
-        let wanted: Vec<u64> = [0, 1, 3, 4, 5].map(|i| SUMS[i]).to_vec();
+    both("merlin_stream_lost_frame.bin", |taken, how, sums, noted| {
+        // Sequence numbers count from 1.
+        let lost = noted[0] - 1;
+        let others: Vec<u64> = (0..sums.len() as u64).filter(|n| *n != lost).collect();
+        assert_eq!(taken.numbers(), others, "{how}");
+        let wanted: Vec<u64> = others.iter().map(|n| sums[*n as usize]).collect();
         assert_eq!(taken.sums(), wanted, "{how}");
-        assert_eq!(taken.lost, [(2, "the detector's sequence numbers pass over it".to_owned())], "{how}");
+        let why = "the detector's sequence numbers pass over it".to_owned();
+        assert_eq!(taken.lost, [(lost, why)], "{how}");
     });
 }
 
 #[test]
 fn a_truncated_stream_is_reported_and_its_whole_frames_are_good() {
-    both("merlin_stream_truncated.bin", |taken, how| {
-        assert_eq!((taken.numbers(), taken.sums()), ((0..5).collect(), SUMS[..5].to_vec()), "{how}");
+    both("merlin_stream_truncated.bin", |taken, how, sums, noted| {
+        let good = noted[0];
+        assert_eq!(taken.numbers(), (0..good).collect::<Vec<_>>(), "{how}");
+        assert_eq!(taken.sums(), sums[..good as usize], "{how}");
         let [(number, why)] = &taken.lost[..] else { panic!("{how}: {:?}", taken.lost) };
-        assert_eq!(*number, 5);
-        let told = if how == "read" { "in the middle of a message" } else { "frame 4" };
-        assert!(why.contains(told), "{how}: {why}");
+        assert_eq!(*number, good);
+        let told = match how {
+            "read" => "in the middle of a message".to_owned(),
+            _ => format!("frame {}", good - 1),
+        };
+        assert!(why.contains(&told), "{how}: {why}");
     });
 }
 

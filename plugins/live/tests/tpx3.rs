@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Taken, take};
-use isard_core::value::Dict;
+use isard_core::value::{Dict, Value};
 use isard_live::tpx3::Events;
 
 fn loopback(events: &Events, set: &str) -> Taken {
@@ -45,6 +45,26 @@ fn sparse_frames_come_dense() {
     assert_eq!(taken.numbers(), (0..20).collect::<Vec<_>>(), "{:?}", taken.lost);
     for n in 0..20 {
         assert_eq!(counts(&taken, n), events.counts(n as u64), "frame {n}");
+    }
+}
+
+#[test]
+fn sparse_frames_stay_sparse() {
+    let events = Events { scan: [5, 4], events: 25, sparse: true, ..Events::default() };
+    let taken = loopback(&events, "format = \"sparse\"\nevents = true");
+    assert_eq!(taken.numbers(), (0..20).collect::<Vec<_>>(), "{:?}", taken.lost);
+    for (n, frame) in &taken.frames {
+        let Some(Value::Table(table)) = frame.get("events") else { panic!("no events: {frame:?}") };
+        let column = |name: &str| table.numbers::<f64>(name).unwrap();
+        let mut counts = vec![0; 65_536];
+        for ((row, place), value) in column("row").iter().zip(column("column")).zip(column("value")) {
+            counts[*row as usize * 256 + *place as usize] += *value as u32;
+        }
+        assert_eq!(counts, events.counts(*n), "frame {n}");
+        assert!(table.records().iter().all(|record| record == n));
+        let Some(Value::Array(rows)) = frame.get("count") else { panic!("no count: {frame:?}") };
+        assert_eq!(rows.to_f64().unwrap(), [table.rows() as f64]);
+        assert!(frame.get("image").is_none());
     }
 }
 

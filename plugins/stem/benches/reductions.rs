@@ -174,6 +174,10 @@ fn stages(path: &Path, side: usize, scale: f64) {
     for case in &all {
         timed(case.0, scale, || reduce(std::slice::from_ref(case)));
     }
+    // Masks of ones and zeros, which no sum of single precision has to bound.
+    let set = format!("scan = [{side}, {side}]\n[detectors]\nsectors = {{ ring = [5, 60], sectors = 16 }}");
+    let Built::Reduce(sectors) = built("stem.detect", &set) else { panic!("a reduction") };
+    timed("16 sectors", scale, || reduce(&[("16 sectors", sectors.clone())]));
     timed("all in one pass", scale, || reduce(&all));
 }
 

@@ -34,6 +34,7 @@ fn the_family_is_complete() {
         "stem.simulate",
         "stem.ssb",
         "stem.strain",
+        "stem.tally",
     ];
     assert_eq!(found, wanted);
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{apply, array, data, flat, image, npy, numbers};
+use common::{apply, array, data, flat, image, npy, numbers, reduce};
 use isard_core::prelude::*;
 
 fn table(out: &Dict, port: &str) -> Table {
@@ -94,4 +94,39 @@ fn disks_and_lattices_are_found() {
         }
         assert!(array(&out, "valid").bytes().iter().all(|v| *v == 1));
     }
+}
+
+#[test]
+fn events_add_up_to_what_their_frames_do() {
+    // Electrons of some frames, tallied, beside the frames of counts that the same stage gives.
+    let frames: Vec<u16> =
+        (0..6 * 40 * 40u32).map(|i| if (i * 7919) % 211 == 3 { 90 } else { (i % 3) as u16 }).collect();
+    let input = image(Array::of(&[6, 40, 40], &frames).unwrap());
+    let out = apply("stem.count", "low = 20.0", input).unwrap();
+    let set = "scan = [2, 3]\ncentre = [17.0, 20.5]\n";
+    let detectors = "[detectors]\nring = { ring = [3, 15] }\nfour = { disk = 12, sectors = 4 }\nsoft = { soft_ring = [8.0, 3.0] }\n";
+    let counts = image(array(&out, "image"));
+    let wanted = reduce("stem.detect", &format!("{set}{detectors}"), counts.clone(), &Dict::new()).unwrap();
+    let com = reduce("stem.com", "scan = [2, 3]", counts.clone(), &Dict::new()).unwrap();
+    let total = reduce("image.sum", "", counts, &Dict::new()).unwrap();
+    let events = table(&out, "events");
+    // Electrons count 1 here, whatever they were.
+    let ones = vec![1.0; events.rows()];
+    let events = Table::new(events.rows())
+        .with("row", events.numbers::<f64>("row").unwrap())
+        .and_then(|t| t.with("column", events.numbers::<f64>("column").unwrap()))
+        .and_then(|t| t.with("value", &ones))
+        .and_then(|t| t.with_records(events.records()))
+        .unwrap();
+    assert!(events.rows() > 30, "{} electrons", events.rows());
+    let input = Dict::new().with("events", events).with("count", array(&out, "count"));
+    let found = reduce("stem.tally", &format!("shape = [40, 40]\n{set}{detectors}"), input, &Dict::new());
+    let found = found.unwrap();
+    for port in ["ring", "four", "valid"] {
+        assert_eq!(numbers(&found, port), numbers(&wanted, port), "{port}");
+    }
+    common::near("soft", &numbers(&found, "soft"), &numbers(&wanted, "soft"), 1e-6);
+    assert_eq!(numbers(&found, "image"), numbers(&total, "image"));
+    assert_eq!(numbers(&found, "sum"), numbers(&com, "sum"));
+    common::near("raw", &numbers(&found, "raw"), &numbers(&com, "raw"), 1e-12);
 }

@@ -262,7 +262,8 @@ fn the_phase_of_single_side_band() {
     let out = reduce("stem.ssb", &set, image(flat(&frames)), &Dict::new()).unwrap();
     let (found, wanted) = (numbers(&out, "phase"), npy("exp_ssb_phase.npy").to_f64().unwrap());
     let worst = found.iter().zip(&wanted).fold(0f64, |m, (f, w)| m.max((f - w).abs()));
-    assert!(worst < 1e-9, "{worst} rad apart");
+    // 1e-6 is what the cases ask; what two sets of physical constants make of the wavelength is 1e-9.
+    assert!(worst < 1e-8, "{worst} rad apart");
     let object = npy("ssb_object_phase.npy").to_f64().unwrap();
     let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
     let (a, b) = (mean(&found), mean(&object));

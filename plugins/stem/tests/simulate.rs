@@ -3,13 +3,20 @@
 
 mod common;
 
-use common::{data, image, index, near, npy, numbers, reduce, source};
+use common::{data, image, index, near, noted, npy, numbers, reduce, source};
 use isard_core::prelude::*;
 use isard_stem::simulate::{Beam, Crystal, Factors, Waves, potential};
 
-/// The specimen of the cases: two by two cells of silicon.
-fn silicon() -> Crystal {
-    Crystal::silicon().repeated([1, 2, 2])
+/// The cell of the cases, how often it is repeated, and the points of the grid along an edge.
+fn case() -> (Crystal, usize, usize) {
+    let case = &index()["multislice"];
+    assert_eq!(case["element"], "Si");
+    let mut cell = Crystal::silicon();
+    let scale = case["a"].as_f64().unwrap() / cell.edges[0];
+    cell.edges = cell.edges.map(|edge| edge * scale);
+    cell.atoms.iter_mut().for_each(|atom| atom.place = atom.place.map(|place| place * scale));
+    let whole = |name: &str| case[name].as_u64().unwrap() as usize;
+    (cell, whole("repeat"), whole("N"))
 }
 
 #[test]
@@ -17,16 +24,17 @@ fn the_potential_of_a_slice() {
     if data("potential").is_none() {
         return;
     }
-    let crystal = silicon();
-    let a = Crystal::silicon().edges[0];
+    let (cell, repeat, n) = case();
+    let (crystal, a) = (cell.repeated([1, repeat, repeat]), cell.edges[0]);
+    let height = *noted("exp_ms_projected_potential.npy").last().unwrap();
     let own: Vec<_> = crystal
         .atoms
         .iter()
-        .filter(|atom| (atom.place[0] / a - 0.75).abs() < 1e-9)
+        .filter(|atom| (atom.place[0] / a - height).abs() < 1e-9)
         .map(|atom| ([atom.place[1], atom.place[2]], Factors::of("Si").unwrap()))
         .collect();
-    assert_eq!(own.len(), 8);
-    let found = potential(&own, [crystal.edges[1], crystal.edges[2]], [128, 128]);
+    assert_eq!(own.len(), 2 * repeat * repeat);
+    let found = potential(&own, [crystal.edges[1], crystal.edges[2]], [n, n]);
     let wanted = npy("exp_ms_projected_potential.npy").to_f64().unwrap();
     let largest = wanted.iter().fold(0f64, |m, w| m.max(w.abs()));
     let worst = found.iter().zip(&wanted).fold(0f64, |m, (f, w)| m.max((f - w).abs()));
@@ -38,24 +46,38 @@ fn diffraction_of_multislice() {
     if data("multislice").is_none() {
         return;
     }
-    let case = &index()["multislice"];
+    let all = index();
+    let ((cell, repeat, n), case) = (case(), &all["multislice"]);
     let number = |name: &str| case[name].as_f64().unwrap();
-    let beam =
-        Beam { voltage: number("kv") * 1e3, semiangle: number("convergence_rad"), defocus: 0.0, cs: 0.0 };
+    let beam = Beam {
+        voltage: number("kv") * 1e3,
+        semiangle: number("convergence_rad"),
+        defocus: number("defocus"),
+        cs: 0.0,
+    };
     assert!((beam.wavelength() / number("wavelength_A") - 1.0).abs() < 1e-8);
     assert!((beam.interaction() / number("sigma_rad_per_VA") - 1.0).abs() < 1e-6);
-    let waves = Waves::new(beam, &silicon(), &Factors::of, [128, 128], number("dz"));
-    let wanted = npy("exp_ms_diffraction.npy").to_f64().unwrap();
+    let waves = Waves::new(beam, &cell.repeated([1, repeat, repeat]), &Factors::of, [n, n], number("dz"));
+    let wanted = npy("exp_ms_diffraction.npy");
+    // The cases hold the middle of the patterns.
+    let side = wanted.shape()[2];
+    let (from, pixels) = (n / 2 - side / 2, side * side);
+    let wanted = wanted.to_f64().unwrap();
     for (p, place) in case["probe_positions_A"].as_array().unwrap().iter().enumerate() {
         let place = [place[0].as_f64().unwrap(), place[1].as_f64().unwrap()];
         for (t, cells) in case["thickness_cells"].as_array().unwrap().iter().enumerate() {
             let pattern = waves.pattern(place, cells.as_u64().unwrap() as usize, false);
             let total: f64 = pattern.iter().sum();
             assert!((total - case["total_intensity"][p][t].as_f64().unwrap()).abs() < 1e-6);
-            let middle: Vec<f64> =
-                pattern.chunks(128).skip(32).take(64).flat_map(|r| &r[32..96]).copied().collect();
+            let middle: Vec<f64> = pattern
+                .chunks(n)
+                .skip(from)
+                .take(side)
+                .flat_map(|row| &row[from..from + side])
+                .copied()
+                .collect();
             let thicknesses = case["thickness_cells"].as_array().unwrap().len();
-            let wanted = &wanted[(p * thicknesses + t) * 4096..][..4096];
+            let wanted = &wanted[(p * thicknesses + t) * pixels..][..pixels];
             let largest = wanted.iter().fold(0f64, |m, w| m.max(*w));
             let worst = middle.iter().zip(wanted).fold(0f64, |m, (f, w)| m.max((f - w).abs()));
             assert!(worst <= 1e-4 * largest, "probe {p}, {cells} cells: {worst} of {largest}");

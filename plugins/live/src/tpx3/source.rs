@@ -10,7 +10,7 @@ use isard_core::stage::Pull;
 
 use super::raw::{Binning, Raw, TICKS_PER_SECOND};
 use super::simulate;
-use super::sparse::{Record, Sizes, record};
+use super::sparse::{Chunk, Record, Sizes, record};
 use crate::net::address;
 use crate::net::receiver::{Door, Inbound, Receiver};
 use crate::net::wire::{Broken, Wire};
@@ -39,7 +39,7 @@ enum Format {
 /// `format = "raw"` takes packets of events: with `dwell` and `scan` an event belongs to the frame of its time, counted
 /// from time 0, or with `triggered` from the trigger that begins its line. A pixel counts its events, or with `charge`
 /// sums their times over threshold. `format = "sparse"` takes frames that the server of the detector has sorted; the
-/// stream says scan and sizes itself.
+/// stream says scan and sizes itself, and with `events` frames stay sparse, as `stem.tally` takes them.
 ///
 /// Holds raw frames back until they can get no more events: `disorder` after their end. Events between lines are
 /// left out, and so are those that come later than `disorder`; both are counted in the log. Frames without events are
@@ -74,6 +74,11 @@ pub struct Tpx3 {
     /// One chip has 256 x 256, four have 512 x 512.
     #[serde(default = "shape")]
     shape: [usize; 2],
+    /// Gives sparse frames as they are: a row of `events` for each pixel that counted, and no `image`.
+    ///
+    /// Their cost then goes by their events, not by the size of the detector.
+    #[serde(default)]
+    events: bool,
     /// Pixels sum the times over threshold in place of counting events.
     #[serde(default)]
     charge: bool,
@@ -128,7 +133,13 @@ pub struct Tpx3In {
 pub struct Tpx3Out {
     /// Counts, or times over threshold.
     #[port(dtype = "u8|u16|u32|u64", axes = "y x", unit = "count")]
-    image: Array,
+    image: Option<Array>,
+    /// With `events`, one row for each pixel that counted.
+    #[port(columns = "row: f64 pixel, column: f64 pixel, value: f64")]
+    events: Option<Table>,
+    /// With `events`, how many rows each frame has.
+    #[port(dtype = "u32", axes = "")]
+    count: Option<Array>,
 }
 
 /// Where bytes come from.
@@ -140,7 +151,7 @@ enum Inlet {
 /// What is made of them.
 enum Parser {
     Raw(Box<Raw>),
-    Sparse { sizes: Sizes, next: u64, ended: bool },
+    Sparse { sizes: Sizes, next: u64, ended: bool, events: bool },
 }
 
 struct Live {
@@ -167,6 +178,12 @@ impl Stage for Tpx3 {
         if self.format == Format::Raw && self.scan.is_none_or(|scan| scan.contains(&0)) {
             let found = self.scan.map_or("nothing".into(), |s| format!("{s:?}"));
             faults.add("scan", format!("found {found}, wanted rows and columns: raw events do not say them"));
+        }
+        if self.events && self.format == Format::Raw {
+            faults.add(
+                "events",
+                "stands with raw packets, which are made into frames; wanted `format = \"sparse\"`",
+            );
         }
         if ![[256, 256], [512, 512]].contains(&self.shape) {
             faults.add("shape", format!("found {:?}, wanted [256, 256] or [512, 512]", self.shape));
@@ -224,7 +241,7 @@ impl Source for Tpx3 {
                 let (mut sizes, mut dtype) = (None, None);
                 while dtype.is_none() {
                     cx.check()?;
-                    match record(cx, &bytes, sizes)? {
+                    match record(&bytes, sizes)? {
                         (Record::Start(found), len) => {
                             sizes = Some(found);
                             bytes.drain(..len);
@@ -245,13 +262,21 @@ impl Source for Tpx3 {
                 }
                 let sizes = sizes.ok_or_else(|| Error::internal("frames without an acquisition"))?;
                 let dtype = dtype.unwrap_or(Dtype::U32);
-                (Parser::Sparse { sizes, next: 0, ended: false }, sizes.scan, sizes.shape, dtype)
+                (
+                    Parser::Sparse { sizes, next: 0, ended: false, events: self.events },
+                    sizes.scan,
+                    sizes.shape,
+                    dtype,
+                )
             }
         };
         let frames = scan[0].saturating_mul(scan[1]);
         let stall = Duration::from_secs_f64(self.stall);
         let series = Series::new("the acquisition", Some(frames), from.next, stall, Duration::ZERO);
-        let shapes = Shapes::default().with("image", Shape::array(dtype, &shape));
+        let shapes = match self.events {
+            true => Shapes::default().with("count", Shape::array(Dtype::U32, &[])),
+            false => Shapes::default().with("image", Shape::array(dtype, &shape)),
+        };
         let live = self.path.is_none();
         self.live = Some(Live { inlet, bytes, parser, series });
         let scan = vec![("y".to_owned(), scan[0]), ("x".to_owned(), scan[1])];
@@ -412,11 +437,11 @@ impl Live {
                 }
                 Ok(n)
             }
-            Parser::Sparse { sizes, next, ended } => {
+            Parser::Sparse { sizes, next, ended, events } => {
                 let mut given = 0;
                 let mut at = 0;
                 while given < most && !*ended {
-                    let (record, len) = record(cx, &self.bytes[at..], Some(*sizes))?;
+                    let (record, len) = record(&self.bytes[at..], Some(*sizes))?;
                     at += len;
                     match record {
                         Record::Short => break,
@@ -429,9 +454,12 @@ impl Live {
                             self.series.end();
                             *ended = true;
                         }
-                        Record::Frames(image) => {
-                            let n = image.shape()[0] as u64;
-                            put(&mut self.series, slots, *next, image)?;
+                        Record::Frames(chunk) => {
+                            let n = chunk.frames() as u64;
+                            match events {
+                                true => put_events(&mut self.series, slots, *next, &chunk)?,
+                                false => put(&mut self.series, slots, *next, chunk.dense(cx)?)?,
+                            }
                             *next += n;
                             given += n;
                         }
@@ -450,10 +478,21 @@ impl Live {
 /// Puts consecutive frames, without those that are not wanted again.
 fn put(series: &mut Series, slots: &mut Slots<Tpx3Out>, first: u64, image: Array) -> Result<()> {
     let n = image.shape()[0] as u64;
-    let wanted = (first..first + n).filter(|number| series.saw(*number)).count() as u64;
-    if wanted == 0 {
+    let skipped = series.saw_run(first, n);
+    if skipped == n {
         return Ok(());
     }
-    let skipped = n - wanted;
-    slots.put(first + skipped, Tpx3Out { image: image.records(skipped as usize..n as usize)? })
+    let image = Some(image.records(skipped as usize..n as usize)?);
+    slots.put(first + skipped, Tpx3Out { image, events: None, count: None })
+}
+
+/// The same of frames that stay sparse.
+fn put_events(series: &mut Series, slots: &mut Slots<Tpx3Out>, first: u64, chunk: &Chunk) -> Result<()> {
+    let n = chunk.frames() as u64;
+    let skipped = series.saw_run(first, n);
+    if skipped == n {
+        return Ok(());
+    }
+    let (events, count) = chunk.events(first + skipped, skipped as usize..n as usize)?;
+    slots.put(first + skipped, Tpx3Out { image: None, events: Some(events), count: Some(count) })
 }

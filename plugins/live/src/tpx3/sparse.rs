@@ -14,8 +14,8 @@ pub(super) enum Record {
     Short,
     /// An acquisition begins: scan and detector, in rows and columns.
     Start(Sizes),
-    /// Frames, dense.
-    Frames(Array),
+    /// Frames as they are sent.
+    Frames(Chunk),
     /// Nothing of interest.
     Other,
     /// A scan or the acquisition ends.
@@ -33,8 +33,21 @@ pub(super) struct Sizes {
     index: Dtype,
 }
 
+/// Frames as rows of a sparse matrix, whose parts have been checked against each other.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    shape: [usize; 2],
+    dtype: Dtype,
+    /// Where the entries of each frame end, behind a first 0.
+    pointers: Vec<u64>,
+    /// The pixel of each entry.
+    places: Vec<u64>,
+    /// Its value, as it was sent.
+    values: Vec<u8>,
+}
+
 /// Reads the record at the front; gives it with its length.
-pub(super) fn record(cx: &Cx, bytes: &[u8], sizes: Option<Sizes>) -> Result<(Record, usize)> {
+pub(super) fn record(bytes: &[u8], sizes: Option<Sizes>) -> Result<(Record, usize)> {
     let Some((head, rest)) = bytes.split_at_checked(HEADER) else { return Ok((Record::Short, 0)) };
     let short = |at: usize| u64::from(u16::from_le_bytes([head[at], head[at + 1]]));
     let long = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
@@ -81,8 +94,10 @@ pub(super) fn record(cx: &Cx, bytes: &[u8], sizes: Option<Sizes>) -> Result<(Rec
             }
             let pointers = numbers(&rest[..pointers], sizes.pointer);
             let places = numbers(&rest[indices..indices + entries * sizes.index.size()], sizes.index);
-            let dense = dense(cx, sizes.shape, values, frames, &pointers, &places, &rest[at..stop])?;
-            Ok((Record::Frames(dense), HEADER + stop))
+            let shape = sizes.shape;
+            let chunk = Chunk { shape, dtype: values, pointers, places, values: rest[at..stop].to_vec() };
+            chunk.check()?;
+            Ok((Record::Frames(chunk), HEADER + stop))
         }
         3 | 4 => Ok((Record::End, HEADER)),
         tag => Err(Error::data(format!("the stream holds a record of tag {tag}, wanted 0 to 4"))),
@@ -108,37 +123,79 @@ fn numbers(bytes: &[u8], dtype: Dtype) -> Vec<u64> {
     bytes.chunks_exact(dtype.size()).map(number).collect()
 }
 
-fn dense(
-    cx: &Cx,
-    shape: [usize; 2],
-    dtype: Dtype,
-    frames: usize,
-    pointers: &[u64],
-    places: &[u64],
-    values: &[u8],
-) -> Result<Array> {
-    let pixels = shape[0] * shape[1];
-    let mut out = cx.array(dtype, &[frames, shape[0], shape[1]])?;
-    out.bytes_mut().fill(0);
-    let size = dtype.size();
-    for (frame, out) in out.bytes_mut().chunks_exact_mut(pixels * size).enumerate() {
-        let (from, to) = (pointers[frame] as usize, pointers[frame + 1] as usize);
-        let entries = places.get(from..to).ok_or_else(|| {
-            Error::data(format!(
-                "frame {frame} of a chunk has the entries {from} to {to} of {}",
-                places.len()
-            ))
-        })?;
-        for (place, value) in entries.iter().zip(values[from * size..to * size].chunks_exact(size)) {
-            let at = (*place as usize).saturating_mul(size);
-            let pixel = out.get_mut(at..at + size);
-            let pixel =
-                pixel.ok_or_else(|| Error::data(format!("an entry is at pixel {place} of {pixels}")))?;
-            pixel.copy_from_slice(value);
-            if cfg!(target_endian = "big") {
-                pixel.reverse();
+impl Chunk {
+    /// How many frames it has.
+    pub fn frames(&self) -> usize {
+        self.pointers.len().saturating_sub(1)
+    }
+
+    /// The dtype of its values.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn check(&self) -> Result<()> {
+        let (entries, pixels) = (self.places.len() as u64, self.shape[0] * self.shape[1]);
+        for (frame, ends) in self.pointers.windows(2).enumerate() {
+            if ends[0] > ends[1] || ends[1] > entries {
+                let [from, to] = [ends[0], ends[1]];
+                return Err(Error::data(format!(
+                    "frame {frame} of a chunk has the entries {from} to {to} of {entries}"
+                )));
             }
         }
+        match self.places.iter().find(|place| **place >= pixels as u64) {
+            Some(place) => Err(Error::data(format!("an entry is at pixel {place} of {pixels}"))),
+            None => Ok(()),
+        }
     }
-    Ok(out.freeze())
+
+    /// The frames with all their pixels.
+    pub fn dense(&self, cx: &Cx) -> Result<Array> {
+        let [rows, columns] = self.shape;
+        let mut out = cx.array(self.dtype, &[self.frames(), rows, columns])?;
+        out.bytes_mut().fill(0);
+        let size = self.dtype.size();
+        for (ends, out) in
+            self.pointers.windows(2).zip(out.bytes_mut().chunks_exact_mut(rows * columns * size))
+        {
+            let own = ends[0] as usize..ends[1] as usize;
+            let values = self.values.chunks_exact(size);
+            for (place, value) in self.places[own.clone()].iter().zip(values.skip(own.start)) {
+                let pixel = &mut out[*place as usize * size..][..size];
+                pixel.copy_from_slice(value);
+                if cfg!(target_endian = "big") {
+                    pixel.reverse();
+                }
+            }
+        }
+        Ok(out.freeze())
+    }
+
+    /// Some frames as rows of a table, one for each entry, and how many rows each has; `first` is the number of the first.
+    pub fn events(&self, first: u64, some: std::ops::Range<usize>) -> Result<(Table, Array)> {
+        let ends = &self.pointers[some.start..=some.end];
+        let own = ends[0] as usize..ends[some.len()] as usize;
+        let columns = self.shape[1] as u64;
+        let places = &self.places[own.clone()];
+        let row: Vec<f64> = places.iter().map(|place| (place / columns) as f64).collect();
+        let column: Vec<f64> = places.iter().map(|place| (place % columns) as f64).collect();
+        let size = self.dtype.size();
+        let value: Vec<f64> = self.values[own.start * size..own.end * size]
+            .chunks_exact(size)
+            .map(|b| b.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b)) as f64)
+            .collect();
+        let (mut records, mut counts) = (Vec::with_capacity(places.len()), Vec::with_capacity(some.len()));
+        for (number, ends) in (first..).zip(ends.windows(2)) {
+            let count = ends[1] - ends[0];
+            records.extend((0..count).map(|_| number));
+            counts.push(count as u32);
+        }
+        let table = Table::new(places.len())
+            .with("row", &row)?
+            .with("column", &column)?
+            .with("value", &value)?
+            .with_records(&records)?;
+        Ok((table, Array::from_slice(&counts)))
+    }
 }

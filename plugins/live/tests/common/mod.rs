@@ -26,6 +26,24 @@ pub fn reference(test: &str, path: &str) -> Option<PathBuf> {
     None
 }
 
+/// The index of recorded streams: twins of the reference data have other numbers in it.
+pub fn index(folder: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap()
+}
+
+/// The sums of the frames of a recorded stream, as its maker says them.
+pub fn sums_of(folder: &Path, name: &str) -> Vec<u64> {
+    let index = index(folder);
+    index[name]["frame_sums"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
+}
+
+/// The numbers in the note of a recorded stream.
+pub fn noted(folder: &Path, name: &str) -> Vec<u64> {
+    let index = index(folder);
+    let note = index[name]["note"].as_str().unwrap();
+    note.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+}
+
 /// The bytes of the elements of an NPY file, and its shape.
 pub fn npy(path: &Path) -> (Vec<u8>, Vec<usize>) {
     let bytes = std::fs::read(path).unwrap();
@@ -91,8 +109,9 @@ pub fn take(stage: &str, set: &str, input: Dict) -> isard_core::Result<Taken> {
             match arrival {
                 Arrival::Frames { first, count, data } => {
                     for k in 0..count {
-                        let one =
-                            data.iter().map(|(key, value)| (key.clone(), value.cut(0, k, k + 1).unwrap()));
+                        let one = data.iter().map(|(key, value)| {
+                            (key.clone(), value.cut(first, first + k, first + k + 1).unwrap())
+                        });
                         taken.frames.push((first + k, one.collect()));
                     }
                     next = next.max(first + count);

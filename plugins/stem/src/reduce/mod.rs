@@ -12,8 +12,10 @@ mod field;
 
 mod com;
 mod detect;
+mod pile;
 mod radial;
 mod ssb;
+mod tally;
 
 pub(crate) use correct::{Correction, Fixed};
 pub(crate) use detect::{load_scan, save_scan};
@@ -29,3 +31,4 @@ pub use maps::Values;
 pub use radial::{Radial, RadialIn, RadialOut, RadialPart};
 pub use shape::Detector;
 pub use ssb::{Ssb, SsbIn, SsbOut, SsbPart};
+pub use tally::{Tally, TallyIn, TallyOut, TallyPart};

@@ -230,7 +230,7 @@ mod x86 {
         let (x, stride) = (&tile.frames[..tile.count], rows.len());
         // The next pixels come from memory while these are worked on, some with each block of rows.
         let blocks = rows.len().div_ceil(ROWS) * x.len().div_ceil(FRAMES);
-        let lines = tile.ahead[0].len() * x.len();
+        let steps = tile.ahead[0].len();
         let (mut at, mut done) = (0, 0);
         while at < rows.len() {
             let n = match rows.len() - at {
@@ -242,7 +242,10 @@ mod x86 {
             let mut frame = 0;
             while frame < x.len() {
                 let many = if x.len() - frame >= FRAMES { FRAMES } else { 1 };
-                fetch(tile, (done * lines / blocks).min(lines)..((done + 1) * lines / blocks).min(lines));
+                let share = (done * steps / blocks).min(steps)..((done + 1) * steps / blocks).min(steps);
+                for ahead in &tile.ahead[..x.len()] {
+                    fetch(ahead, share.clone());
+                }
                 done += 1;
                 let (x, sums) = (&x[frame..frame + many], &mut sums[frame * stride + at..]);
                 match (many, n) {
@@ -259,15 +262,12 @@ mod x86 {
         }
     }
 
-    /// Fetches some lines of what comes next, counted through all frames.
+    /// Fetches some steps of what comes next; one that is not there does no harm.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn fetch(tile: &Tile, lines: std::ops::Range<usize>) {
-        let each = tile.ahead[0].len().max(1);
-        for line in lines {
-            if let Some(pixels) = tile.ahead[line / each].get(line % each) {
-                _mm_prefetch::<_MM_HINT_T1>(pixels.as_ptr().cast());
-            }
+    fn fetch(ahead: &[Pixels], steps: std::ops::Range<usize>) {
+        for step in steps {
+            _mm_prefetch::<_MM_HINT_T0>(ahead.as_ptr().wrapping_add(step).cast());
         }
     }
 

@@ -157,7 +157,6 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn words<const M: usize>(masks: [&Bits; M], frame: &[u16], out: &mut [i64]) {
         let (first, end) = range(&masks);
-        let (bias, ones) = (_mm512_set1_epi16(i16::MIN), _mm512_set1_epi16(1));
         let bits: [&[u64]; M] = std::array::from_fn(|m| &masks[m].words[..end]);
         let (whole, _) = frame.as_chunks::<64>();
         out.fill(0);
@@ -165,22 +164,14 @@ mod x86 {
         while begin < end {
             let to = end.min(begin + BLOCK);
             let mut sums = [_mm512_setzero_si512(); M];
-            let mut add = |word: usize, low: __m512i, high: __m512i| {
-                for (sum, bits) in sums.iter_mut().zip(&bits) {
-                    let open = bits[word];
-                    // The multiplication is one of signed words, so half the range is taken off where the mask is open.
-                    let low = _mm512_maskz_add_epi16(open as u32, low, bias);
-                    let high = _mm512_maskz_add_epi16((open >> 32) as u32, high, bias);
-                    let (low, high) = (_mm512_madd_epi16(low, ones), _mm512_madd_epi16(high, ones));
-                    *sum = _mm512_add_epi32(*sum, _mm512_add_epi32(low, high));
-                }
-            };
-            for (word, x) in whole.iter().enumerate().take(to).skip(begin) {
+            for word in begin..to.min(whole.len()) {
+                // SAFETY: so many words are whole, and each mask has words up to the last one that any needs.
+                let (x, open) = unsafe { (whole.get_unchecked(word), bits.map(|b| *b.get_unchecked(word))) };
                 // SAFETY: there are 64 pixels.
                 let (low, high) = unsafe {
-                    (_mm512_loadu_si512(x.as_ptr().cast()), _mm512_loadu_si512(x[32..].as_ptr().cast()))
+                    (_mm512_loadu_si512(x.as_ptr().cast()), _mm512_loadu_si512(x.as_ptr().add(32).cast()))
                 };
-                add(word, low, high);
+                add_words(&mut sums, open, low, high);
             }
             if to > whole.len() {
                 let (at, there) = (frame.as_ptr().wrapping_add(whole.len() * 64), tail(frame.len()));
@@ -191,12 +182,25 @@ mod x86 {
                         _mm512_maskz_loadu_epi16((there >> 32) as u32, at.wrapping_add(32).cast()),
                     )
                 };
-                add(whole.len(), low, high);
+                add_words(&mut sums, bits.map(|b| b[whole.len()]), low, high);
             }
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out += across(sum));
             begin = to;
         }
         out.iter_mut().zip(&masks).for_each(|(out, mask)| *out += 32768 * mask.pixels as i64);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn add_words<const M: usize>(sums: &mut [__m512i; M], open: [u64; M], low: __m512i, high: __m512i) {
+        // The multiplication is one of signed words, so half the range is taken off where the mask is open.
+        let (bias, ones) = (_mm512_set1_epi16(i16::MIN), _mm512_set1_epi16(1));
+        for (sum, open) in sums.iter_mut().zip(open) {
+            let low = _mm512_maskz_add_epi16(open as u32, low, bias);
+            let high = _mm512_maskz_add_epi16((open >> 32) as u32, high, bias);
+            let (low, high) = (_mm512_madd_epi16(low, ones), _mm512_madd_epi16(high, ones));
+            *sum = _mm512_add_epi32(*sum, _mm512_add_epi32(low, high));
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -213,23 +217,29 @@ mod x86 {
         let bits: [&[u64]; M] = std::array::from_fn(|m| &masks[m].words[..end]);
         let (whole, _) = frame.as_chunks::<64>();
         let mut sums = [zero; M];
-        let mut add = |word: usize, x: __m512i| {
-            for (sum, bits) in sums.iter_mut().zip(&bits) {
-                let open = _mm512_maskz_mov_epi8(bits[word], x);
-                *sum = _mm512_add_epi64(*sum, _mm512_sad_epu8(open, zero));
-            }
-        };
-        for (word, x) in whole.iter().enumerate().take(end).skip(first) {
+        for word in first..end.min(whole.len()) {
+            // SAFETY: so many words are whole, and each mask has words up to the last one that any needs.
+            let (x, open) = unsafe { (whole.get_unchecked(word), bits.map(|b| *b.get_unchecked(word))) };
             // SAFETY: there are 64 pixels.
-            add(word, unsafe { _mm512_loadu_si512(x.as_ptr().cast()) });
+            add_bytes(&mut sums, open, unsafe { _mm512_loadu_si512(x.as_ptr().cast()) });
         }
         if end > whole.len() {
             let at = frame.as_ptr().wrapping_add(whole.len() * 64);
             // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
-            add(whole.len(), unsafe { _mm512_maskz_loadu_epi8(tail(frame.len()), at.cast()) });
+            let x = unsafe { _mm512_maskz_loadu_epi8(tail(frame.len()), at.cast()) };
+            add_bytes(&mut sums, bits.map(|b| b[whole.len()]), x);
         }
         for (out, sum) in out.iter_mut().zip(sums) {
             *out = _mm512_reduce_add_epi64(sum);
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn add_bytes<const M: usize>(sums: &mut [__m512i; M], open: [u64; M], x: __m512i) {
+        for (sum, open) in sums.iter_mut().zip(open) {
+            let open = _mm512_maskz_mov_epi8(open, x);
+            *sum = _mm512_add_epi64(*sum, _mm512_sad_epu8(open, _mm512_setzero_si512()));
         }
     }
 }
