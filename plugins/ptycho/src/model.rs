@@ -3,14 +3,11 @@
 use isard_core::{Error, Result};
 
 use crate::fft::FftSpace;
-use crate::num::{Complex, Par, Real, Shelf, each};
+use crate::num::{Complex, Real, Shelf};
 use crate::propagate::Propagator;
 use crate::simd;
 
 type C<T> = Complex<T>;
-
-/// Rows of an object or probe that one thread works on.
-const STRIP: usize = 32;
 
 /// One measured frame.
 #[derive(Clone, Debug)]
@@ -270,6 +267,34 @@ impl<T: Real> Model<T> {
         Powers { most, total, mean: total / (self.frames.len().max(1) as f64 * pixels), bound: most / pixels }
     }
 
+    /// What the model expects where a window begins, in counts, into the room's first real image.
+    pub(crate) fn expect(&self, corner: Corner, room: &mut Room<T>) {
+        let scale = self.propagator.scale() * self.propagator.scale();
+        let (wave, power) = (&mut room.waves[0], &mut room.reals[0]);
+        power.fill(T::zero());
+        for (p, o) in self.pods() {
+            exit_wave(wave, &self.probe.modes[p], &self.object.modes[o], self.object.columns, corner);
+            self.propagator.forward(wave, &mut room.fft);
+            simd::intensity_add(power, wave, scale);
+        }
+    }
+
+    /// The R-factor: the sum of differences in amplitude over the sum of measured amplitudes.
+    pub fn r_factor(&self) -> f64 {
+        let (mut apart, mut all) = (0.0, 0.0);
+        self.room(1, 1, |room| {
+            for (k, frame) in self.frames.iter().enumerate() {
+                self.expect(self.corner(k), room);
+                let good = room.reals[0].iter().zip(&frame.amplitude).filter(|(_, a)| **a >= T::zero());
+                for (power, a) in good {
+                    apart += (power.sqrt() - *a).abs().wide();
+                    all += a.wide();
+                }
+            }
+        });
+        apart / all
+    }
+
     /// Borrows room for some work.
     pub(crate) fn room<R>(&self, waves: usize, reals: usize, work: impl FnOnce(&mut Room<T>) -> R) -> R {
         let mut room = self.take_room(waves, reals);
@@ -318,70 +343,4 @@ pub fn exit_wave<T: Real>(out: &mut [C<T>], probe: &[C<T>], object: &[C<T>], col
     for (here, there) in rows(n, corner, columns) {
         simd::product(&mut out[here.clone()], &probe[here], &object[there]);
     }
-}
-
-/// Adds windows into images in the order of the windows, whatever the threads: each thread owns some rows.
-///
-/// `add` gets the image, a row of a window in it, the window, and where that row begins in a window and in the image.
-pub fn into_windows<X: Send>(
-    par: Par,
-    images: &mut [Vec<X>],
-    columns: usize,
-    n: usize,
-    corners: &[Corner],
-    add: impl Fn(usize, &mut [X], usize, usize, usize) + Sync,
-) -> Result<()> {
-    each(par, strips(images, columns), |k, modes| {
-        let top = k * STRIP;
-        let bottom = top + modes.first().map_or(0, |m| m.len() / columns);
-        for (item, corner) in corners.iter().enumerate() {
-            for y in corner.y.max(top)..(corner.y + n).min(bottom) {
-                let at = (y - top) * columns + corner.x;
-                for (mode, rows) in modes.iter_mut().enumerate() {
-                    add(mode, &mut rows[at..at + n], item, (y - corner.y) * n, y * columns + corner.x);
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Adds all windows into images of a window's shape, in the order of the windows, whatever the threads.
-///
-/// `add` gets the image, a row of it, the window, and where that row begins in a window and in the object.
-pub fn from_windows<X: Send>(
-    par: Par,
-    images: &mut [Vec<X>],
-    columns: usize,
-    n: usize,
-    corners: &[Corner],
-    add: impl Fn(usize, &mut [X], usize, usize, usize) + Sync,
-) -> Result<()> {
-    each(par, strips(images, n), |k, modes| {
-        let top = k * STRIP;
-        let count = modes.first().map_or(0, |m| m.len() / n);
-        for (item, corner) in corners.iter().enumerate() {
-            for r in 0..count {
-                let there = (corner.y + top + r) * columns + corner.x;
-                for (mode, rows) in modes.iter_mut().enumerate() {
-                    add(mode, &mut rows[r * n..r * n + n], item, (top + r) * n, there);
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
-/// The same rows of all images together, strip by strip.
-fn strips<X>(images: &mut [Vec<X>], columns: usize) -> Vec<Vec<&mut [X]>> {
-    let mut pieces: Vec<Vec<&mut [X]>> = vec![];
-    for image in images {
-        for (k, rows) in image.chunks_mut(STRIP * columns).enumerate() {
-            if pieces.len() <= k {
-                pieces.push(vec![]);
-            }
-            pieces[k].push(rows);
-        }
-    }
-    pieces
 }

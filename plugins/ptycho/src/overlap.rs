@@ -22,6 +22,38 @@ pub struct Sums<T> {
     pub norm: Vec<T>,
 }
 
+/// The part of each row of a window where anything can be.
+pub struct Lit(Vec<[usize; 2]>);
+
+impl Lit {
+    /// All of each of `n` rows.
+    pub fn whole(n: usize) -> Lit {
+        Lit(vec![[0, n]; n])
+    }
+
+    /// From the first to the last pixel of each row that fulfils a condition.
+    pub fn where_any(n: usize, lit: impl Fn(usize) -> bool) -> Lit {
+        let row = |y: usize| {
+            let first = (0..n).find(|x| lit(y * n + x)).unwrap_or(n);
+            let last = (first..n).rev().find(|x| lit(y * n + x));
+            last.map_or([0, 0], |last| [first, last + 1])
+        };
+        Lit((0..n).map(row).collect())
+    }
+
+    /// Where a probe is not 0: outside it adds nothing to sums over an object.
+    pub fn of<T: Real>(probe: &[Vec<C<T>>]) -> Lit {
+        let n = probe.first().map_or(0, |mode| mode.len().isqrt());
+        let dark = C::<T>::default();
+        Lit::where_any(n, |k| probe.iter().any(|mode| mode[k] != dark))
+    }
+
+    /// These rows of the window, from a row on.
+    pub fn from(&self, row: usize) -> &[[usize; 2]] {
+        &self.0[row..]
+    }
+}
+
 impl<T: Real> Sums<T> {
     /// Sums of nothing.
     pub fn new(modes: usize, pixels: usize) -> Sums<T> {
@@ -46,7 +78,7 @@ impl<T: Real> Sums<T> {
 #[allow(clippy::too_many_arguments)]
 pub fn step_object<T: Real>(
     par: Par,
-    probe: &[Vec<C<T>>],
+    (probe, lit): (&[Vec<C<T>>], &Lit),
     columns: usize,
     corners: &[Corner],
     waves: &[Vec<C<T>>],
@@ -58,14 +90,14 @@ pub fn step_object<T: Real>(
     let n = pixels.isqrt();
     let touched = |top: usize| corners.iter().any(|c| c.y < top + STRIP && c.y + n > top);
     let strips: Vec<_> =
-        strips(images, None, columns).into_iter().enumerate().filter(|(k, _)| touched(k * STRIP)).collect();
-    each(par, strips, |_, (k, (rows, _))| {
+        strips(images, columns).into_iter().enumerate().filter(|(k, _)| touched(k * STRIP)).collect();
+    each(par, strips, |_, (k, rows)| {
         let length = rows.first().map_or(0, |m| m.len());
         let mut sums = shelf.take().unwrap_or_default();
         sums.clear(modes, length);
         let mut here: Vec<&mut [C<T>]> = sums.waves.iter_mut().map(Vec::as_mut_slice).collect();
         let mut norm = Some(sums.norm.as_mut_slice());
-        strip_of_object(*k * STRIP, columns, probe, corners, waves, &mut here, &mut norm);
+        strip_of_object(*k * STRIP, columns, (probe, lit), corners, waves, &mut here, &mut norm);
         for (image, sum) in rows.iter_mut().zip(&sums.waves) {
             apply(image, sum, &sums.norm);
         }
@@ -79,15 +111,15 @@ pub fn step_object<T: Real>(
 /// A frame's waves lie one behind the other, probe mode by probe mode and within that object mode by object mode.
 pub fn onto_object<T: Real>(
     par: Par,
-    probe: &[Vec<C<T>>],
+    lit: (&[Vec<C<T>>], &Lit),
     columns: usize,
     corners: &[Corner],
     waves: &[Vec<C<T>>],
     images: &mut [Vec<C<T>>],
     norm: Option<&mut Vec<T>>,
 ) -> Result<()> {
-    each(par, strips(images, norm, columns), |k, (rows, norm)| {
-        strip_of_object(k * STRIP, columns, probe, corners, waves, rows, norm);
+    each(par, with_norm(images, norm, columns), |k, (rows, norm)| {
+        strip_of_object(k * STRIP, columns, lit, corners, waves, rows, norm);
         Ok(())
     })
 }
@@ -96,7 +128,7 @@ pub fn onto_object<T: Real>(
 fn strip_of_object<T: Real>(
     top: usize,
     columns: usize,
-    probe: &[Vec<C<T>>],
+    (probe, lit): (&[Vec<C<T>>], &Lit),
     corners: &[Corner],
     waves: &[Vec<C<T>>],
     rows: &mut [&mut [C<T>]],
@@ -116,16 +148,19 @@ fn strip_of_object<T: Real>(
             for (p, light) in probe.iter().enumerate() {
                 let wave = &waves[(p * modes + o) * pixels..][from..to];
                 let norm = norm.as_mut().filter(|_| o == 0).map(|norm| &mut norm[at..]);
-                simd::onto_window(&mut image[at..], norm, columns, &light[from..to], wave, n);
+                let lit = lit.from(first - corner.y);
+                simd::onto_window(&mut image[at..], norm, columns, &light[from..to], wave, n, lit);
             }
         }
     }
 }
 
 /// Adds `conj(O) wave` into probe images and `|O|²` into their norm, over the windows of some frames.
+///
+/// Only where the probe may be, `lit`: the rest stays as it is.
 pub fn onto_probe<T: Real>(
     par: Par,
-    object: &[Vec<C<T>>],
+    (object, lit): (&[Vec<C<T>>], &Lit),
     columns: usize,
     corners: &[Corner],
     waves: &[Vec<C<T>>],
@@ -134,7 +169,7 @@ pub fn onto_probe<T: Real>(
 ) -> Result<()> {
     let (pixels, modes) = (images.first().map_or(0, Vec::len), object.len());
     let n = pixels.isqrt();
-    each(par, strips(images, norm, n), |k, (rows, norm)| {
+    each(par, with_norm(images, norm, n), |k, (rows, norm)| {
         let top = k * STRIP;
         let count = rows.first().map_or(0, |m| m.len() / n);
         for (k, corner) in corners.iter().enumerate() {
@@ -145,14 +180,23 @@ pub fn onto_probe<T: Real>(
                         let first = (p * modes + o) * pixels + top * n;
                         waves.get(k).map_or(&[][..], |w| &w[first + from * n..first + to.min(count) * n])
                     };
+                    let ask = |k: usize, from: usize| {
+                        let rows = wave(k, from, from + AHEAD).chunks_exact(n).zip(lit.from(top + from));
+                        rows.for_each(|(row, [from, to])| simd::ahead(&row[*from..*to]));
+                    };
                     for from in (0..count).step_by(AHEAD) {
                         let to = (from + AHEAD).min(count);
                         // Waves come from far away: the next rows are asked for while these are added.
-                        simd::ahead(if to < count { wave(k, to, to + AHEAD) } else { wave(k + 1, 0, AHEAD) });
+                        if to < count {
+                            ask(k, to)
+                        } else {
+                            ask(k + 1, 0)
+                        }
                         let at = from * n..to * n;
                         let norm = norm.as_mut().filter(|_| p == 0).map(|norm| &mut norm[at.clone()]);
                         let wide = &object[there + from * columns..];
-                        simd::from_window(&mut image[at], norm, wide, columns, wave(k, from, to), n);
+                        let lit = lit.from(top + from);
+                        simd::from_window(&mut image[at], norm, wide, columns, wave(k, from, to), n, lit);
                     }
                 }
             }
@@ -161,27 +205,71 @@ pub fn onto_probe<T: Real>(
     })
 }
 
-/// The same rows of all images and of the norm.
+/// Adds an image of a window's shape into a larger one, over the windows of some frames.
+pub fn light_object<T: Real>(
+    par: Par,
+    light: &[T],
+    columns: usize,
+    corners: &[Corner],
+    image: &mut Vec<T>,
+) -> Result<()> {
+    let n = light.len().isqrt();
+    each(par, strips(std::slice::from_mut(image), columns), |k, rows| {
+        let top = k * STRIP;
+        for (row, there) in rows.iter_mut().flat_map(|rows| rows.chunks_mut(columns)).zip(top..) {
+            for corner in corners.iter().filter(|c| (c.y..c.y + n).contains(&there)) {
+                let from = (there - corner.y) * n;
+                simd::add(&mut row[corner.x..corner.x + n], &light[from..from + n]);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Adds the windows of some frames into an image of their shape.
+pub fn light_probe<T: Real>(
+    par: Par,
+    shown: &[T],
+    columns: usize,
+    corners: &[Corner],
+    image: &mut Vec<T>,
+) -> Result<()> {
+    let n = image.len().isqrt();
+    each(par, strips(std::slice::from_mut(image), n), |k, rows| {
+        for corner in corners {
+            let here = rows.iter_mut().flat_map(|rows| rows.chunks_mut(n)).zip(k * STRIP..);
+            for (row, y) in here {
+                let from = (corner.y + y) * columns + corner.x;
+                simd::add(row, &shown[from..from + n]);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The same rows of all images together, strip by strip.
+pub fn strips<X>(images: &mut [Vec<X>], columns: usize) -> Vec<Vec<&mut [X]>> {
+    let mut pieces: Vec<Vec<&mut [X]>> = vec![];
+    for image in images {
+        for (k, rows) in image.chunks_mut(STRIP * columns).enumerate() {
+            if pieces.len() <= k {
+                pieces.push(vec![]);
+            }
+            pieces[k].push(rows);
+        }
+    }
+    pieces
+}
+
+/// The same rows of all images, and of the norm.
 type Strip<'a, T> = (Vec<&'a mut [C<T>]>, Option<&'a mut [T]>);
 
-fn strips<'a, T>(
+fn with_norm<'a, T>(
     images: &'a mut [Vec<C<T>>],
     norm: Option<&'a mut Vec<T>>,
     columns: usize,
 ) -> Vec<Strip<'a, T>> {
-    let mut pieces: Vec<Strip<'a, T>> = vec![];
-    for image in images {
-        for (k, rows) in image.chunks_mut(STRIP * columns).enumerate() {
-            if pieces.len() <= k {
-                pieces.push((vec![], None));
-            }
-            pieces[k].0.push(rows);
-        }
-    }
-    if let Some(norm) = norm {
-        for (piece, rows) in pieces.iter_mut().zip(norm.chunks_mut(STRIP * columns)) {
-            piece.1 = Some(rows);
-        }
-    }
-    pieces
+    let mut norm = norm.map(|norm| norm.chunks_mut(STRIP * columns));
+    let rows = strips(images, columns).into_iter();
+    rows.map(|rows| (rows, norm.as_mut().and_then(Iterator::next))).collect()
 }

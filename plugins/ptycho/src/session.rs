@@ -145,6 +145,11 @@ impl Session {
         }
     }
 
+    /// Whether all iterations are done that were asked for.
+    pub fn done(&self) -> bool {
+        self.complete && self.frames() > 0 && !self.more()
+    }
+
     /// One iteration with all frames that are there.
     pub fn step(&mut self, par: Par) -> Result<()> {
         if !self.more() {

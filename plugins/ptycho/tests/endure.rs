@@ -36,23 +36,23 @@ const PREPARE: &str = r#"
     [stage.cut]
     use = "scan.prepare"
     from = "frames"
-    in = { image = "frames.image" }
+    in = { image = "frames.image", psize = "frames.head.psize" }
     set = { shape = 32, center = "auto", orientation = 5, rebin = 2, rebin_mode = "sum" }
     [stage.linked]
     use = "ptyd.write"
     from = "cut"
     in = { image = "cut.image", mask = "cut.mask", position = "frames.position", energy = "frames.head.energy", distance = "frames.head.distance", num_frames = "frames.head.num_frames" }
-    set = { path = "scans/one/linked.ptyd", frames = 8, psize = 344e-6, center = [8.0, 8.0] }
+    set = { path = "scans/one/linked.ptyd", frames = 8 }
     [stage.appended]
     use = "ptyd.write"
     from = "cut"
     in = { image = "cut.image", mask = "cut.mask", position = "frames.position", energy = "frames.head.energy", distance = "frames.head.distance", num_frames = "frames.head.num_frames" }
-    set = { path = "appended.ptyd", save = "append", frames = 8, psize = 344e-6, center = [8.0, 8.0] }
+    set = { path = "appended.ptyd", save = "append", frames = 8 }
     [stage.merged]
     use = "ptyd.write"
     from = "cut"
     in = { image = "cut.image", mask = "cut.mask", position = "frames.position", energy = "frames.head.energy", distance = "frames.head.distance", num_frames = "frames.head.num_frames" }
-    set = { path = "merged.ptyd", save = "merge", psize = 344e-6, center = [8.0, 8.0] }
+    set = { path = "merged.ptyd", save = "merge" }
 "#;
 
 /// A reconstruction of a whole scan.
@@ -211,6 +211,9 @@ fn a_preparation_killed_at_any_moment_is_resumed_to_the_same_files() {
         for name in ["scans/one/linked.ptyd", "appended.ptyd", "merged.ptyd"] {
             assert!(frames(&whole.join(name)) == frames(&killed.join(name)), "{name}");
         }
+        // By hand: the axis is cut to pixel 16 of 32, mirroring columns takes it to 31 - 16 = 15; both over 2, pixels twice.
+        let meta = Ptyd::open(&killed.join("appended.ptyd")).unwrap().meta;
+        assert_eq!((meta.center, meta.psize), ([8.0, 7.5], [344e-6; 2]));
         // Three ways to save one scan.
         let all = frames(&killed.join("appended.ptyd"));
         assert_eq!(all.iter().map(|f| f.0).collect::<Vec<_>>(), (0..60).collect::<Vec<u64>>());

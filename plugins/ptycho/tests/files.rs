@@ -188,6 +188,9 @@ fn fuller_results_hold_the_places_of_all_pixels() {
     let last = "/content/runtime/iter_info/00001/error";
     let plain = written(Extent::Minimal);
     assert!(plain.dataset(grids).is_err() && plain.dataset(last).is_ok());
+    let used = written(Extent::UsedParams);
+    assert_eq!(used.texts("/header/kind").unwrap(), ["used_params"]);
+    assert!(used.dataset(grids).is_err() && used.dataset(last).is_ok());
     for (extent, kind) in [(Extent::Dls, "dls"), (Extent::Dump, "dump")] {
         let file = written(extent);
         assert_eq!(file.texts("/header/kind").unwrap(), [kind]);

@@ -3,23 +3,23 @@
 
 mod common;
 
-use common::scan::{Scan, judged, mean, offline, one, quality, round64, session};
+use common::scan::{Scan, judged, mean, offline, one, round64, session};
 use common::{reference, waves};
 use isard_h5::File;
 use isard_ptycho::engine::{Method, Settings};
-use isard_ptycho::metrics::{Quality, compare_whole, crossing};
+use isard_ptycho::metrics::{Moved, Quality, crossing};
 use isard_ptycho::num::alone;
 
-/// One ring of 133, and half of the last digit that the README gives.
-const RING: f64 = 1.0 / 133.0 + 0.005;
+/// Half of the last digit that the README gives of a ring correlation.
+const DIGIT: f64 = 0.005;
 
-/// A reconstruction moved onto the truth by parts of pixels, and by whole ones.
+/// Two judgements of a reconstruction, neither of which moves the truth.
 ///
-/// The README's figures agree with whole pixels: DM 20 has its 0.208 and 0.43 then. Moved by parts of pixels objects are
-/// nearer to the truth, but single rings of unfinished ones dip elsewhere: the curve that goes further counts.
+/// First the reconstruction is moved by whole pixels. Then by parts of pixels, with nothing where no light was: so the
+/// README's RMS came about, which this gives again within some hundredths. It holds the ringing of that border, too.
 fn judgements(scan: &Scan, engines: Vec<Settings>, seed: u64) -> [Quality; 2] {
-    let (parts, s) = offline(scan, engines, seed);
-    [parts, judged(scan, &s, compare_whole)]
+    let (_, s) = offline(scan, engines, seed);
+    [Moved::Whole, Moved::Found].map(|what| judged(scan, &s, what))
 }
 
 #[test]
@@ -32,9 +32,11 @@ fn a_result_of_another_program_is_judged_as_there() {
     s.step(&alone).unwrap();
     assert_eq!([s.model.object.rows, s.model.object.columns], shape[1..]);
     s.model.object.modes[0] = object.into_iter().map(isard_ptycho::num::narrow).collect();
-    let q = quality(&scan, &s);
-    // The same comparison with numpy: 0.0506 where the true probe lights more than 15 %.
-    assert!((q.rms - 0.0506).abs() < 1.5e-3 && q.resolution > 0.97, "{} {}", q.rms, q.resolution);
+    // The same comparisons with numpy.
+    for (what, rms) in [(Moved::Whole, 0.0761), (Moved::Found, 0.0867), (Moved::Both, 0.0506)] {
+        let q = judged(&scan, &s, what);
+        assert!((q.rms - rms).abs() < 1e-3 && q.resolution > 0.97, "{what:?}: {} {}", q.rms, q.resolution);
+    }
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn iterations_go_as_with_the_other_program() {
     let path = reference("iterations of another program", "round64_DM_ML.ptyr").unwrap();
     let file = File::open(path).unwrap();
     let engines = vec![Settings::new(Method::DM, 60), Settings::new(Method::ML, 60)];
-    let (q, s) = offline(&scan, engines, 1);
+    let (_, s) = offline(&scan, engines, 1);
     for block in 0..12 {
         let at = format!("content/runtime/iter_info/{block:05}/error");
         let wanted = common::reals(&file, &at).1;
@@ -58,9 +60,12 @@ fn iterations_go_as_with_the_other_program() {
         assert!(block > 0 || (ratio - 1.0).abs() < 1e-3, "{found:?}, {wanted:?}");
         assert!(ratio < 1.02, "block {block}: {found:?}, {wanted:?}");
     }
-    eprintln!("RMS {:.4}, FRC {:.3}", q.rms, q.resolution);
-    // The other program's result has 0.0506 by the same measure; a hundredth of the disc's size moves it by a fifth.
-    assert!(q.rms < 1.2 * 0.0506 && q.resolution > 0.98, "{} {}", q.rms, q.resolution);
+    // The other program's result by the same measures, see above: the end is at least as good.
+    for (what, rms) in [(Moved::Whole, 0.0761), (Moved::Found, 0.0867), (Moved::Both, 0.0506)] {
+        let q = judged(&scan, &s, what);
+        eprintln!("{what:?}: RMS {:.4} ({rms}), FRC {:.3}", q.rms, q.resolution);
+        assert!(q.rms <= rms && q.resolution == 1.0, "{what:?}: {} {}", q.rms, q.resolution);
+    }
 }
 
 #[test]
@@ -77,10 +82,11 @@ fn round64_is_as_good_as_with_other_programs() {
     let mut worse = vec![];
     for (engines, rms, frc) in runs {
         let what: Vec<String> = engines.iter().map(|e| format!("{:?} {}", e.name, e.numiter)).collect();
-        let [parts, whole] = judgements(&scan, engines, 1);
-        let found = [parts.rms, parts.resolution.max(whole.resolution)];
-        eprintln!("{}: RMS {:.4} ({rms}), FRC {:.3} ({frc})", what.join(" "), found[0], found[1]);
-        if found[0] > rms || found[1] < frc - RING {
+        let [whole, parts] = judgements(&scan, engines, 1);
+        let found = [whole.rms, whole.resolution, parts.rms, parts.resolution];
+        eprintln!("{}: RMS, FRC {found:.4?} ({rms}, {frc})", what.join(" "));
+        // Steps of the difference map are chaotic: a hundred-thousandth of the start's size moves its RMS by hundredths.
+        if found[0] > rms || found[1] < frc - DIGIT || found[2] > 1.03 * rms {
             worse.push((what, found, rms, frc));
         }
     }
@@ -94,22 +100,20 @@ fn epie_is_as_good_as_with_other_programs_over_ten_orders() {
     for (numiter, rms, frc) in [(10, 0.246, 0.44), (20, 0.179, 0.57), (30, 0.157, 0.98), (40, 0.148, 1.0)] {
         let all: Vec<[Quality; 2]> =
             (0..10).map(|seed| judgements(&scan, one(Method::EPIE, numiter), seed)).collect();
-        let rings = |q: &Quality| q.correlation.len();
-        // Single curves dip below the line early here and there: the mean curve tells where they end.
-        let end = |how: usize| {
-            let ring =
-                |ring: usize| mean(&all.iter().map(|q| q[how].correlation[ring]).collect::<Vec<f64>>());
-            let curve: Vec<f64> = (0..rings(&all[0][how])).map(ring).collect();
-            crossing(&curve, &all[0][how].pixels)
-        };
-        let single = mean(&all.iter().map(|q| q[0].resolution.max(q[1].resolution)).collect::<Vec<f64>>());
-        let found = [mean(&all.iter().map(|q| q[0].rms).collect::<Vec<f64>>()), end(0).max(end(1))];
+        let over = |of: &dyn Fn(&[Quality; 2]) -> f64| mean(&all.iter().map(of).collect::<Vec<f64>>());
+        let ring = |ring: usize| over(&|q| q[0].correlation[ring]);
+        let curve: Vec<f64> = (0..all[0][0].correlation.len()).map(ring).collect();
+        // Single curves dip below the line early here and there, and count to there: so does their mean.
+        let (single, joint) = (over(&|q| q[0].resolution), crossing(&curve, &all[0][0].pixels));
+        let found = [over(&|q| q[0].rms), over(&|q| q[1].rms)];
         eprintln!(
-            "EPIE {numiter}: RMS {:.4} ({rms}), FRC of the mean curve {:.3} ({frc}), mean of ten {single:.3}",
-            found[0], found[1]
+            "EPIE {numiter}: RMS {found:.4?} ({rms}), FRC of the mean curve {joint:.3} ({frc}), mean of ten {single:.3}"
         );
-        if found[0] > rms || found[1] < frc - RING {
-            worse.push((numiter, found, rms, frc));
+        if found[0] > rms || found[1] > 1.01 * rms || joint < frc - DIGIT {
+            worse.push((numiter, found, joint, rms, frc));
+        }
+        if numiter <= 20 && single < frc {
+            worse.push((numiter, found, single, rms, frc));
         }
     }
     assert!(worse.is_empty(), "{worse:?}");

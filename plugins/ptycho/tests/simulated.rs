@@ -8,7 +8,7 @@ use isard_ptycho::engine::{Bound, Method, Refinement, Rule, Settings};
 use isard_ptycho::geometry::{Centre, Geometry, Propagation};
 use isard_ptycho::illumination::Illumination;
 use isard_ptycho::metrics::Quality;
-use isard_ptycho::model::Frame;
+use isard_ptycho::model::{Frame, Model};
 use isard_ptycho::num::Complex;
 use isard_ptycho::propagate::Propagator;
 use isard_ptycho::scan::pattern::round;
@@ -161,4 +161,28 @@ fn positions_that_could_not_move_are_refused() {
     };
     let said = Session::new(task, far()).err().map(|e| e.to_string()).unwrap_or_default();
     assert!(said.contains("less than a pixel"), "{said}");
+}
+
+#[test]
+fn frames_four_times_as_bright_as_the_model_have_an_r_factor_of_a_half() {
+    // |√I - √(4 I)| / √(4 I) is a half in each pixel, whatever the pixels are.
+    let geometry = far();
+    let d = geometry.resolution();
+    let places: Vec<[f64; 2]> =
+        round(6.0 * d, 2).into_iter().map(|p| p.map(|x| (x / d).round() * d)).collect();
+    let truth = Truth::new(geometry.clone(), &curved(1e6), &places, 11);
+    let propagator = Propagator::<f64>::new(&geometry);
+    let frame = |k: usize| {
+        let expected = truth.expected(k);
+        let at = places[k].map(|x| x / d);
+        Frame::new(&propagator, k as u64, at, |i| 4.0 * expected[i], |i| i % 7 != 0).0
+    };
+    let frames = (0..places.len()).map(frame).collect();
+    let probe = propagator.plain(&truth.probe[0]);
+    let mut model = Model::new(propagator, vec![probe], 1, Complex::new(1.0, 0.0));
+    model.add(frames).unwrap();
+    let (corner, shape) = (model.corner(0), [model.object.rows, model.object.columns]);
+    let low = [truth.corners[0][0] - corner.y, truth.corners[0][1] - corner.x];
+    model.object.modes[0] = truth.object.cut(low, shape).data;
+    assert!((model.r_factor() - 0.5).abs() < 1e-9, "{}", model.r_factor());
 }

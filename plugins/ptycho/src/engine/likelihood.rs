@@ -11,9 +11,9 @@ use super::prior;
 use super::settings::{Line, Noise, Settings};
 use super::smooth;
 use super::support::{Support, off_centre, recentre};
-use crate::model::{Corner, Layers, Model, Room, exit_wave, from_windows, into_windows, rows};
+use crate::model::{Corner, Layers, Model, Room, exit_wave, rows};
 use crate::num::{Complex, Par, Real, each, side_by_side};
-use crate::overlap::{onto_object, onto_probe};
+use crate::overlap::{Lit, light_object, light_probe, onto_object, onto_probe};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -158,6 +158,7 @@ impl<T: Real> Likelihood<T> {
         let mut g = Gradient { object: model.object.zeros(), probe: model.probe.zeros() };
         // Residuals are added up while they are at hand.
         let many = side_by_side();
+        let (lit, seen) = (Lit::of(&model.probe.modes), self.support.seen(n));
         let mut waves: Vec<Vec<C<T>>> = vec![vec![C::default(); pods.len() * n * n]; many.min(corners.len())];
         self.floats.resize(corners.len(), 1.0);
         for first in (0..corners.len()).step_by(many) {
@@ -174,10 +175,10 @@ impl<T: Real> Likelihood<T> {
                 told.add([0.0, error / (n * n) as f64, 0.0]);
                 self.floats[first + i] = float;
             }
-            let (waves, probe) = (&waves[..here.len()], &model.probe.modes);
+            let (waves, probe) = (&waves[..here.len()], (&model.probe.modes[..], &lit));
             onto_object(par, probe, columns, here, waves, &mut g.object.modes, None)?;
             if probe_too {
-                let object = &model.object.modes;
+                let object = (&model.object.modes[..], &seen);
                 onto_probe(par, object, columns, here, waves, &mut g.probe.modes, None)?;
             }
         }
@@ -187,16 +188,11 @@ impl<T: Real> Likelihood<T> {
     /// How strongly each object and probe pixel is lit: what their gradients are divided by.
     fn wavefield(&self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<[Vec<T>; 2]> {
         let (n, columns) = (model.n(), model.object.columns);
-        let (light, shown) = (model.probe.intensity(), model.object.intensity());
-        let mut object = [vec![T::zero(); model.object.rows * columns]];
-        into_windows(par, &mut object, columns, n, corners, |_, row, _, r, _| {
-            simd::add(row, &light[r..r + n])
-        })?;
-        let mut probe = [vec![T::zero(); n * n]];
-        from_windows(par, &mut probe, columns, n, corners, |_, row, _, _, there| {
-            simd::add(row, &shown[there..there + n])
-        })?;
-        let root = |[image]: [Vec<T>; 1], delta: Option<f64>| {
+        let mut object = vec![T::zero(); model.object.rows * columns];
+        light_object(par, &model.probe.intensity(), columns, corners, &mut object)?;
+        let mut probe = vec![T::zero(); n * n];
+        light_probe(par, &model.object.intensity(), columns, corners, &mut probe)?;
+        let root = |image: Vec<T>, delta: Option<f64>| {
             let delta = T::of(delta.unwrap_or(0.1));
             image.into_iter().map(|x| T::one() / (x + delta).sqrt()).collect::<Vec<T>>()
         };

@@ -1,5 +1,6 @@
 //! Engines: how probe and object come out of the frames.
 
+mod defaults;
 mod likelihood;
 mod line;
 mod noise;
@@ -7,7 +8,7 @@ mod positions;
 mod prior;
 mod projection;
 mod settings;
-mod smooth;
+pub(crate) mod smooth;
 mod stochastic;
 mod support;
 
@@ -202,4 +203,10 @@ impl<T: Real> Engine<T> {
             }
         }
     }
+}
+
+/// A small scan in double precision, and a probe to begin with.
+#[cfg(test)]
+fn example() -> Model<f64> {
+    stochastic::example(crate::geometry::Propagation::Farfield)
 }

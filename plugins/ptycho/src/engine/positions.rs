@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::settings::{Metric, Refinement, Search};
-use crate::model::{Corner, Model, exit_wave};
+use crate::model::{Corner, Model};
 use crate::num::{Par, Real, each};
 use crate::simd;
 
@@ -107,18 +107,11 @@ impl Positions {
 
     fn error<T: Real>(&self, model: &Model<T>, frame: usize, at: [f64; 2]) -> f64 {
         let [y, x] = model.window(at);
-        let (corner, propagator) = (Corner { y: y as usize, x: x as usize }, &model.propagator);
+        let corner = Corner { y: y as usize, x: x as usize };
         let measured = &model.frames[frame];
-        let scale = propagator.scale() * propagator.scale();
         model.room(1, 1, |room| {
-            let (wave, power) = (&mut room.waves[0], &mut room.reals[0]);
-            power.fill(T::zero());
-            for (p, o) in model.pods() {
-                let object = &model.object;
-                exit_wave(wave, &model.probe.modes[p], &object.modes[o], object.columns, corner);
-                propagator.forward(wave, &mut room.fft);
-                simd::intensity_add(power, wave, scale);
-            }
+            model.expect(corner, room);
+            let power = &mut room.reals[0];
             match self.how.metric {
                 Metric::Fourier => {
                     simd::amplitude_error(power, &measured.amplitude) / measured.good.max(1) as f64

@@ -1,5 +1,7 @@
 //! Projection engines: difference map, relaxed averaged alternating reflections, alternating projections.
 
+use std::sync::{Mutex, PoisonError};
+
 use isard_core::Result;
 
 use super::Told;
@@ -8,10 +10,15 @@ use super::smooth;
 use super::support::{Support, off_centre, recentre};
 use crate::model::{Corner, Frame, Model, Room, exit_wave};
 use crate::num::{Complex, Par, Real, each, side_by_side};
-use crate::overlap::{Sums, onto_object, onto_probe};
+use crate::overlap::{Lit, Sums, onto_object, onto_probe, strips};
 use crate::simd;
 
 type C<T> = Complex<T>;
+
+/// Lanes that frames are parted into, each with sums of its own: two threads can add up waves as they come.
+const LANES: usize = 2;
+/// With fewer frames than this in a lane there is one only.
+const LANE: usize = 16;
 
 /// A projection engine and its exit waves.
 pub struct Projection<T> {
@@ -23,6 +30,8 @@ pub struct Projection<T> {
     pub(super) before: Option<Vec<Vec<C<T>>>>,
     /// Iterations done.
     pub(super) iteration: u64,
+    /// Sums over the object, one for each lane, kept from one iteration to the next.
+    lanes: Vec<Sums<T>>,
 }
 
 /// What the Fourier update needs to know.
@@ -42,7 +51,8 @@ impl<T: Real> Projection<T> {
     pub fn new(settings: &Settings, n: usize) -> Projection<T> {
         let support =
             Support::new(n, Some(settings.probe_support.unwrap_or(0.7)), settings.probe_fourier_support);
-        Projection { settings: settings.clone(), support, exit: vec![], before: None, iteration: 0 }
+        let settings = settings.clone();
+        Projection { settings, support, exit: vec![], before: None, iteration: 0, lanes: vec![] }
     }
 
     /// Makes exit waves for frames that have none; `fresh` says which.
@@ -93,57 +103,98 @@ impl<T: Real> Projection<T> {
         let probe_too = self.iteration >= s.probe_update_start.unwrap_or(2);
         let object_first = s.update_object_first.unwrap_or(true) || !probe_too;
         let corners: Vec<Corner> = (0..model.frames.len()).map(|k| model.corner(k)).collect();
-        let columns = model.object.columns;
-        let mut sums = Sums::new(model.object.modes.len(), model.object.rows * columns);
-        let mut told = Told::default();
-        // Exit waves are added up while they are at hand.
-        let many = side_by_side();
-        for (k, batch) in self.exit.chunks_mut(many).enumerate() {
-            let first = k * many;
-            let here = &corners[first..first + batch.len()];
-            let work: Vec<(&mut Vec<C<T>>, [f64; 4])> = batch.iter_mut().map(|b| (b, [0.0; 4])).collect();
-            let results = std::sync::Mutex::new(vec![[0.0; 4]; here.len()]);
-            each(par, work, |i, (exit, out)| {
-                *out = fourier(model, first + i, here[i], exit, &terms);
-                let mut all = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                all[i] = *out;
-                Ok(())
-            })?;
-            let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for [fourier, photons, exit, within] in results {
-                told.add([fourier, photons, exit]);
-                told.within += within as usize;
-            }
-            if object_first {
-                let norm = Some(&mut sums.norm);
-                onto_object(par, &model.probe.modes, columns, here, batch, &mut sums.waves, norm)?;
-            }
-        }
-        self.overlap(model, par, &corners, sums, object_first, probe_too)?;
+        let told = self.project(model, par, &corners, &terms, object_first)?;
+        self.overlap(model, par, &corners, object_first, probe_too)?;
         self.centre(model);
         self.iteration += 1;
         Ok(told)
     }
 
-    /// Updates object and probe from the exit waves.
+    /// Moves the exit waves of all frames, and adds them up over the object if `object_too`.
+    ///
+    /// A lane's waves are added in the order of its frames, whatever the threads: as a wave comes where all before it are
+    /// added already, else when those beside it are done.
+    fn project(
+        &mut self,
+        model: &Model<T>,
+        par: Par,
+        corners: &[Corner],
+        terms: &Terms<T>,
+        object_too: bool,
+    ) -> Result<Told> {
+        let (count, columns) = (corners.len(), model.object.columns);
+        let lit = Lit::of(&model.probe.modes);
+        let lanes = if count < LANES * LANE { 1 } else { LANES };
+        let length = count.div_ceil(lanes).max(1);
+        self.lanes.resize_with(lanes, Sums::default);
+        for sums in &mut self.lanes {
+            sums.clear(model.object.modes.len(), if object_too { model.object.rows * columns } else { 0 });
+        }
+        let mut results = vec![[0.0; 4]; count];
+        let together = side_by_side();
+        for first in (0..length).step_by(together) {
+            let turns: Vec<Mutex<(usize, &mut Sums<T>)>> = self
+                .lanes
+                .iter_mut()
+                .enumerate()
+                .map(|(lane, sums)| Mutex::new((lane * length + first, sums)))
+                .collect();
+            let end = |lane: usize| (lane * length + (first + together).min(length)).min(count);
+            let waves = self.exit.chunks_mut(length).zip(results.chunks_mut(length)).enumerate();
+            let work: Vec<_> = waves
+                .flat_map(|(lane, (exit, results))| {
+                    let all = exit.iter_mut().zip(results).enumerate().skip(first).take(together);
+                    all.map(move |(k, (exit, told))| (lane, lane * length + k, exit, told))
+                })
+                .collect();
+            each(par, work, |_, (lane, frame, exit, told)| {
+                let turn = turns[*lane].try_lock().ok();
+                let mut turn = turn.filter(|turn| object_too && turn.0 == *frame);
+                let onto = turn.as_mut().map(|turn| &mut *turn.1);
+                **told = fourier(model, *frame, corners[*frame], exit, terms, onto, &lit);
+                if let Some(turn) = &mut turn {
+                    turn.0 += 1;
+                }
+                Ok(())
+            })?;
+            if !object_too {
+                continue;
+            }
+            for (lane, turn) in turns.into_iter().enumerate() {
+                let (from, sums) = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let rest = from..end(lane).max(from);
+                if rest.is_empty() {
+                    continue;
+                }
+                let (here, waves, norm) = (&corners[rest.clone()], &self.exit[rest], Some(&mut sums.norm));
+                onto_object(par, (&model.probe.modes, &lit), columns, here, waves, &mut sums.waves, norm)?;
+            }
+        }
+        let mut told = Told::default();
+        for [fourier, photons, exit, within] in results {
+            told.add([fourier, photons, exit]);
+            told.within += within as usize;
+        }
+        Ok(told)
+    }
+
+    /// Updates object and probe from the exit waves; `ready` says that those are added up over the object.
     fn overlap(
         &mut self,
         model: &mut Model<T>,
         par: Par,
         corners: &[Corner],
-        sums: Sums<T>,
-        object_first: bool,
+        mut ready: bool,
         probe_too: bool,
     ) -> Result<()> {
-        let mut sums = object_first.then_some(sums);
+        let object_first = ready;
         let rounds = self.settings.overlap_max_iterations.unwrap_or(10).max(1);
         for round in 0..rounds {
             if round > 0 || object_first {
-                let ready = match sums.take() {
-                    Some(sums) => sums,
-                    None => self.object_sums(model, par, corners)?,
-                };
-                self.update_object(model, ready);
+                if !std::mem::take(&mut ready) {
+                    self.object_sums(model, par, corners)?;
+                }
+                self.update_object(model, par)?;
             }
             if !probe_too {
                 return Ok(());
@@ -156,46 +207,49 @@ impl<T: Real> Projection<T> {
         Ok(())
     }
 
-    fn object_sums(&self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<Sums<T>> {
-        let mut sums = Sums::new(model.object.modes.len(), model.object.rows * model.object.columns);
-        let (probe, columns) = (&model.probe.modes, model.object.columns);
-        onto_object(par, probe, columns, corners, &self.exit, &mut sums.waves, Some(&mut sums.norm))?;
-        Ok(sums)
+    fn object_sums(&mut self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<()> {
+        self.lanes.truncate(1);
+        let sums = &mut self.lanes[0];
+        sums.clear(model.object.modes.len(), model.object.rows * model.object.columns);
+        let (probe, lit) = (&model.probe.modes, Lit::of(&model.probe.modes));
+        let (columns, norm) = (model.object.columns, Some(&mut sums.norm));
+        onto_object(par, (probe, &lit), columns, corners, &self.exit, &mut sums.waves, norm)
     }
 
-    fn update_object(&self, model: &mut Model<T>, sums: Sums<T>) {
+    fn update_object(&mut self, model: &mut Model<T>, par: Par) -> Result<()> {
         let s = &self.settings;
         let inertia = T::of(s.object_inertia.unwrap_or(1e-4) * model.powers().mean);
         let columns = model.object.columns;
-        for (mode, sum) in model.object.modes.iter_mut().zip(sums.waves) {
-            let held;
-            let held = match s.obj_smooth_std {
-                Some(sigma) => {
-                    held = smooth::gaussian(mode, columns, sigma);
-                    &held
-                }
-                None => &*mode,
-            };
-            let mut next: Vec<C<T>> = Vec::with_capacity(sum.len());
-            for ((held, sum), norm) in held.iter().zip(&sum).zip(&sums.norm) {
-                let over = T::one() / (inertia + *norm);
-                let z = C::new((inertia * held.re + sum.re) * over, (inertia * held.im + sum.im) * over);
-                // Where neither light nor inertia is, nothing is known.
-                next.push(if over.is_finite() { z } else { *held });
-            }
-            if let Some([low, high]) = s.clip_object {
-                let (low, high) = (T::of(low), T::of(high));
-                for z in &mut next {
-                    let a = z.norm();
-                    if a > high {
-                        *z = z.scale(high / a);
-                    } else if a < low {
-                        *z = if a > T::zero() { z.scale(low / a) } else { C::new(low, T::zero()) };
-                    }
-                }
-            }
-            *mode = next;
+        if let Some(sigma) = s.obj_smooth_std {
+            model.object.modes.iter_mut().for_each(|mode| *mode = smooth::gaussian(mode, columns, sigma));
         }
+        let Some((sums, others)) = self.lanes.split_first_mut() else { return Ok(()) };
+        let images = strips(&mut model.object.modes, columns);
+        let (waves, norm) =
+            (strips(&mut sums.waves, columns), strips(std::slice::from_mut(&mut sums.norm), columns));
+        let work: Vec<_> = images.into_iter().zip(waves).zip(norm).collect();
+        let mut top = vec![0; work.len()];
+        for k in 1..work.len() {
+            top[k] = top[k - 1] + work[k - 1].1[0].len();
+        }
+        each(par, work, |k, ((images, waves), norm)| {
+            let norm = &mut norm[0];
+            let here = top[k]..top[k] + norm.len();
+            for other in others.iter() {
+                simd::add(norm, &other.norm[here.clone()]);
+            }
+            for (mode, (image, sum)) in images.iter_mut().zip(waves).enumerate() {
+                for other in others.iter() {
+                    simd::add_waves(sum, &other.waves[mode][here.clone()]);
+                }
+                // Where neither light nor inertia is, nothing is known.
+                simd::settle(image, sum, norm, inertia);
+                if let Some(limits) = s.clip_object {
+                    clip(image, limits.map(T::of));
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Updates the probe; gives how much it changed.
@@ -203,15 +257,13 @@ impl<T: Real> Projection<T> {
         let (frames, modes) = (model.frames.len(), model.object.modes.len());
         let inertia = T::of(self.settings.probe_inertia.unwrap_or(1e-9) * (frames * modes) as f64);
         let mut sums = Sums::new(model.probe.modes.len(), model.n() * model.n());
-        let (object, columns) = (&model.object.modes, model.object.columns);
-        onto_probe(par, object, columns, corners, &self.exit, &mut sums.waves, Some(&mut sums.norm))?;
+        let (object, seen) = (&model.object.modes, self.support.seen(model.n()));
+        let columns = model.object.columns;
+        let norm = Some(&mut sums.norm);
+        onto_probe(par, (object, &seen), columns, corners, &self.exit, &mut sums.waves, norm)?;
         let mut probe = model.probe.clone();
         for (mode, sum) in probe.modes.iter_mut().zip(&sums.waves) {
-            for ((z, sum), norm) in mode.iter_mut().zip(sum).zip(&sums.norm) {
-                let over = T::one() / (inertia + *norm);
-                let next = C::new((inertia * z.re + sum.re) * over, (inertia * z.im + sum.im) * over);
-                *z = if over.is_finite() { next } else { *z };
-            }
+            simd::settle(mode, sum, &sums.norm, inertia);
         }
         self.support.apply(model, &mut probe);
         let size = probe.norm2();
@@ -241,6 +293,18 @@ impl<T: Real> Projection<T> {
     }
 }
 
+/// Keeps the transmission of an object between limits.
+fn clip<T: Real>(image: &mut [C<T>], [low, high]: [T; 2]) {
+    for z in image {
+        let a = z.norm();
+        if a > high {
+            *z = z.scale(high / a);
+        } else if a < low {
+            *z = if a > T::zero() { z.scale(low / a) } else { C::new(low, T::zero()) };
+        }
+    }
+}
+
 /// The products of a frame.
 pub(super) fn products<T: Real>(model: &Model<T>, frame: usize) -> Vec<C<T>> {
     let (n, corner) = (model.n(), model.corner(frame));
@@ -251,13 +315,17 @@ pub(super) fn products<T: Real>(model: &Model<T>, frame: usize) -> Vec<C<T>> {
     out
 }
 
-/// Moves the exit waves of a frame; gives three errors and whether it was within the bound.
+/// Moves the exit waves of a frame and adds them `onto` sums over the object, where the probe is `lit`.
+///
+/// Gives three errors and whether the frame was within the bound.
 fn fourier<T: Real>(
     model: &Model<T>,
     frame: usize,
     corner: Corner,
     exit: &mut [C<T>],
     terms: &Terms<T>,
+    mut onto: Option<&mut Sums<T>>,
+    lit: &Lit,
 ) -> [f64; 4] {
     let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
     let (pods, scale) = (model.pod_count(), propagator.scale());
@@ -331,7 +399,14 @@ fn fourier<T: Real>(
                 let at = first * n..first * n + rows.len();
                 let object = &object[first * columns..];
                 let (psi, probe) = (&mut psi[at.clone()], &probe[at]);
-                moved += simd::window_relax(psi, rows, probe, object, columns, n, weights);
+                let Some(sums) = &mut onto else {
+                    moved += simd::window_relax(psi, rows, probe, object, columns, n, weights);
+                    return;
+                };
+                let there = from + first * columns;
+                let norm = (o == 0).then(|| &mut sums.norm[there..]);
+                let (sum, lit) = ((&mut sums.waves[o][there..], norm), lit.from(first));
+                moved += simd::window_relax_onto(psi, rows, probe, object, columns, n, weights, sum, lit);
             };
             if !outside {
                 done(0, &mut waves[k]);

@@ -12,7 +12,7 @@ use super::projection::products;
 use super::settings::{Method, Settings};
 use crate::model::{Corner, Frame, Model, Room, exit_wave, rows};
 use crate::num::{Complex, Par, Real, Shelf, each};
-use crate::overlap::{Sums, onto_probe, step_object};
+use crate::overlap::{Lit, Sums, onto_probe, step_object};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -297,14 +297,16 @@ impl<T: Real> Stochastic<T> {
         let [length, local] = [steps.length[0], steps.local[0]];
         // Where windows overlap their light adds up: steps are divided by what is larger, that or the most of one.
         let floor = T::of((1.0 - local) * most.wide());
-        let (probe, object) = (&model.probe.modes, &mut model.object.modes);
+        let (lit, object) = (Lit::of(&model.probe.modes), &mut model.object.modes);
+        let probe = (&model.probe.modes[..], &lit);
         step_object(par, probe, columns, &corners, waves, object, &self.shelf, |mode, sum, norm| {
             simd::add_over(mode, sum, norm, [floor, T::of(length)]);
         })?;
         if probe_too {
             let mut sums = self.shelf.take().unwrap_or_default();
             sums.clear(model.probe.modes.len(), n * n);
-            let object = &model.object.modes;
+            let whole = Lit::whole(n);
+            let object = (&model.object.modes[..], &whole);
             onto_probe(par, object, columns, &corners, waves, &mut sums.waves, Some(&mut sums.norm))?;
             let most = simd::largest(&sums.norm);
             let floor = T::of((1.0 - steps.local[1]) * most.wide());
@@ -445,3 +447,5 @@ fn project<T: Real>(
 #[cfg(test)]
 #[path = "stochastic_tests.rs"]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::model as example;

@@ -6,7 +6,7 @@ use crate::illumination::Illumination;
 use crate::num::narrow;
 use crate::propagate::Propagator;
 
-fn model(propagation: Propagation) -> Model<f64> {
+pub(in crate::engine) fn model(propagation: Propagation) -> Model<f64> {
     let (images, positions, [count, n, _]) = crate::stage::example_frames();
     let centre = [Centre::Fftshift; 2];
     let geometry = Geometry { energy: 6.2, distance: 7.0, psize: 172e-6, n, propagation, centre };

@@ -4,6 +4,7 @@ use crate::fft::Fft2;
 use crate::geometry::{Centre, grid};
 use crate::model::{Layers, Model};
 use crate::num::{Complex, Real, narrow, wide};
+use crate::overlap::Lit;
 
 /// Discs that the probe is cut to.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,15 @@ impl Support {
         Support {
             real: real.filter(|p| *p > 0.0).map(|p| disc(n, p)),
             fourier: fourier.filter(|p| *p > 0.0).map(shifted),
+        }
+    }
+
+    /// The part of each row that [`Support::apply`] looks at: what lies outside is cut off whatever it holds.
+    pub fn seen(&self, n: usize) -> Lit {
+        match (&self.real, &self.fourier) {
+            (Some(disc), None) => Lit::where_any(n, |k| disc[k]),
+            // Each pixel of the transform is made of all of them.
+            _ => Lit::whole(n),
         }
     }
 

@@ -16,6 +16,8 @@ pub enum Extent {
     Dls,
     /// The same, but of the iterations the last one only: for files that are written again and again.
     Dump,
+    /// As much as the first, with every parameter as it acted.
+    UsedParams,
 }
 
 impl Extent {
@@ -24,6 +26,7 @@ impl Extent {
             Extent::Minimal => "minimal",
             Extent::Dls => "dls",
             Extent::Dump => "dump",
+            Extent::UsedParams => "used_params",
         }
     }
 }
@@ -112,7 +115,7 @@ impl Storage<'_> {
             ("padonly", Node::Bool(false)),
             ("shape", Node::ArrayTuple(Block::ints(&[3], &whole))),
         ];
-        members.retain(|(name, _)| *name != "grids" || extent != Extent::Minimal);
+        members.retain(|(name, _)| *name != "grids" || matches!(extent, Extent::Dls | Extent::Dump));
         Node::dict(members)
     }
 

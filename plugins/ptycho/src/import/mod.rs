@@ -113,6 +113,7 @@ fn source(leaves: &mut BTreeMap<String, Value>) -> Result<(String, String, Strin
                 "photons",
                 "model",
                 "add_poisson_noise",
+                "psf",
             ];
             let set: Vec<String> =
                 keys.iter().filter_map(|k| take(k).map(|v| format!("{k} = {}", toml(&v)))).collect();
@@ -186,6 +187,7 @@ fn fit(tree: &Map<String, Value>, leaves: &mut BTreeMap<String, Value>) -> Resul
         ("illumination.aperture.form", "form"),
         ("illumination.aperture.size", "size"),
         ("illumination.aperture.edge", "edge"),
+        ("illumination.aperture.rotate", "rotate"),
         ("illumination.aperture.central_stop", "central_stop"),
         ("illumination.propagation.focussed", "focussed"),
         ("illumination.propagation.parallel", "parallel"),

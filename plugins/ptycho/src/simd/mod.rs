@@ -117,6 +117,10 @@ kernels! { plain:
     add_conj_over(out: &mut [C<T>], a: &[C<T>], b: &[C<T>], norm: &[T], weights: [T; 3]);
     /// `out += length sum / max(floor, norm)`, with `[floor, length]`; nothing where that is no number.
     add_over(out: &mut [C<T>], sum: &[C<T>], norm: &[T], weights: [T; 2]);
+    /// `out = (inertia out + sum) / (inertia + norm)`; nothing where that is no number.
+    settle(out: &mut [C<T>], sum: &[C<T>], norm: &[T], inertia: T);
+    /// `out += a`.
+    add_waves(out: &mut [C<T>], a: &[C<T>]);
     /// `out -= a b`; gives the sum of squares of what is left.
     minus_product(out: &mut [C<T>], a: &[C<T>], b: &[C<T>]) -> f64;
     /// The largest value, at least 0.
@@ -152,10 +156,13 @@ kernels! { window:
     window_step(f: &mut [C<T>], a: &[C<T>], wide: &mut [C<T>], columns: usize, n: usize, k: T) -> [f64; 2];
     /// `out += k conj(window) f`; gives the largest `|out|²`.
     window_probe_step(out: &mut [C<T>], wide: &[C<T>], f: &[C<T>], columns: usize, n: usize, k: T) -> f64;
-    /// `window += conj(a) b`, and `norm += |a|²` over the same window.
-    onto_window(wide: &mut [C<T>], norm: Option<&mut [T]>, columns: usize, a: &[C<T>], b: &[C<T>], n: usize);
-    /// `out += conj(window) b`, and `norm += |window|²`.
-    from_window(out: &mut [C<T>], norm: Option<&mut [T]>, wide: &[C<T>], columns: usize, b: &[C<T>], n: usize);
+    /// `window += conj(a) b`, and `norm += |a|²` over the same window; of each row only the part that `lit` names.
+    onto_window(wide: &mut [C<T>], norm: Option<&mut [T]>, columns: usize, a: &[C<T>], b: &[C<T>], n: usize, lit: &[[usize; 2]]);
+    /// [`window_relax`], then [`onto_window`] of what came out of it.
+    #[allow(clippy::too_many_arguments)]
+    window_relax_onto(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, weights: [T; 3], onto: (&mut [C<T>], Option<&mut [T]>), lit: &[[usize; 2]]) -> f64;
+    /// `out += conj(window) b`, and `norm += |window|²`; of each row only the part that `lit` names.
+    from_window(out: &mut [C<T>], norm: Option<&mut [T]>, wide: &[C<T>], columns: usize, b: &[C<T>], n: usize, lit: &[[usize; 2]]);
     /// The Gaussian likelihood of waves, and their residuals.
     gaussian_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64;
     /// First and second coefficient of the Gaussian likelihood along a ray, from waves.

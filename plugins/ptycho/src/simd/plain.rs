@@ -246,6 +246,24 @@ pub fn add_over<T: Real>(out: &mut [Complex<T>], sum: &[Complex<T>], norm: &[T],
     }
 }
 
+/// Sums over windows become what they are sums of: `(inertia z + sum) / (inertia + norm)`; `z` where that is no number.
+#[inline(always)]
+pub fn settle<T: Real>(out: &mut [Complex<T>], sum: &[Complex<T>], norm: &[T], inertia: T) {
+    for ((z, sum), norm) in out.iter_mut().zip(sum).zip(norm) {
+        let over = T::one() / (inertia + *norm);
+        let next = Complex::new((inertia * z.re + sum.re) * over, (inertia * z.im + sum.im) * over);
+        *z = if over.is_finite() { next } else { *z };
+    }
+}
+
+/// `out += a`, wave by wave.
+#[inline(always)]
+pub fn add_waves<T: Real>(out: &mut [Complex<T>], a: &[Complex<T>]) {
+    for (o, a) in out.iter_mut().zip(a) {
+        *o = *o + *a;
+    }
+}
+
 /// `out = b - p a`: what a projection changes; the sum of its squares.
 #[inline(always)]
 pub fn minus_product<T: Real>(out: &mut [Complex<T>], a: &[Complex<T>], b: &[Complex<T>]) -> f64 {

@@ -62,6 +62,8 @@ fn same<T: Real>() {
         check!(|w, _r| add_conj_scaled(w, &a, &b, k));
         check!(|w, _r| add_conj_over(w, &a, &b, &y, [k, T::of(5.0), k]));
         check!(|w, _r| add_over(w, &a, &y, [k, k]));
+        check!(|w, _r| settle(w, &a, &y, k));
+        check!(|w, _r| add_waves(w, &a));
         check!(|w, _r| minus_product(w, &a, &b));
         check!(|_w, r| largest(r));
         check!(|w, _r| largest_abs2(w));
@@ -136,12 +138,24 @@ fn same_windows<T: Real>() {
         check!(|w, g, _r| window_minus(w, &a, g, columns, n));
         check!(|w, g, _r| window_step(w, &a, g, columns, n, k));
         check!(|w, g, _r| window_probe_step(w, g, &a, columns, n, k));
-        check!(|_w, g, _r| onto_window(g, None, columns, &a, &b, n));
-        check!(|_w, g, r| onto_window(g, Some(r), columns, &a, &b, n));
-        check!(|w, g, _r| from_window(w, None, g, columns, &a, n));
-        check!(|w, g, r| from_window(w, Some(&mut r[..8 * n]), g, columns, &a, n));
+        // One row without light.
+        let lit: Vec<[usize; 2]> =
+            (0..8).map(|y| [[y % 3, n - y % 4], [0, 0]][usize::from(y == 5)]).collect();
+        check!(|_w, g, _r| onto_window(g, None, columns, &a, &b, n, &lit));
+        check!(|_w, g, r| onto_window(g, Some(r), columns, &a, &b, n, &lit));
+        check!(|w, g, r| window_relax_onto(w, &a, &b, &other, columns, n, [k, k, k], (g, Some(r)), &lit));
+        check!(|w, g, _r| window_relax_onto(w, &a, &b, &other, columns, n, [k, k, k], (g, None), &lit));
+        check!(|w, g, _r| from_window(w, None, g, columns, &a, n, &lit));
+        check!(|w, g, r| from_window(w, Some(&mut r[..8 * n]), g, columns, &a, n, &lit));
         check!(|w, _g, _r| gaussian_scale(w, &a, &amp, k, k, k));
         check!(|w, _g, _r| wave_ray([&w[..], &a, &b], &amp, k, k));
+        // In one go as one after the other.
+        let (mut wave, mut apart, mut grown, mut larger) = (f.clone(), f.clone(), big.clone(), big.clone());
+        window_relax_onto(&mut wave, &a, &b, &other, columns, n, [k, k, k], (&mut grown, None), &lit);
+        window_relax(&mut apart, &a, &b, &other, columns, n, [k, k, k]);
+        onto_window(&mut larger, None, columns, &b, &apart, n, &lit);
+        assert!(wave == apart && grown == larger);
+        assert!(grown[5 * columns..6 * columns] == big[5 * columns..6 * columns] && grown != big);
         // What stands beside the window is left alone.
         let (mut wave, mut grown) = (f.clone(), big.clone());
         window_step(&mut wave, &a, &mut grown, columns, n, k);

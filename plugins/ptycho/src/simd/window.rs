@@ -221,6 +221,24 @@ pub fn window_probe_step<T: Real>(
     tops.iter().map(|t| t.wide()).fold(0.0, f64::max)
 }
 
+/// Adds `conj(a) b` to `out`, and `|a|²` to `norm`.
+#[inline(always)]
+fn add_row<T: Real>(out: &mut [C<T>], norm: Option<&mut [T]>, a: &[C<T>], b: &[C<T>]) {
+    match norm {
+        None => {
+            for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+                *o = *o + mulc(*a, *b);
+            }
+        }
+        Some(norm) => {
+            for (((o, m), a), b) in out.iter_mut().zip(norm).zip(a).zip(b) {
+                *o = *o + mulc(*a, *b);
+                *m += abs2(*a);
+            }
+        }
+    }
+}
+
 /// Adds `conj(a) b` into a window, and `|a|²` into another.
 #[inline(always)]
 pub fn onto_window<T: Real>(
@@ -230,26 +248,40 @@ pub fn onto_window<T: Real>(
     a: &[C<T>],
     b: &[C<T>],
     n: usize,
+    lit: &[[usize; 2]],
 ) {
-    let parts = a.chunks_exact(n).zip(b.chunks_exact(n));
-    match norm {
-        None => {
-            for (out, (a, b)) in rows_mut(wide, columns, n).zip(parts) {
-                for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *o = *o + mulc(*a, *b);
-                }
-            }
-        }
-        Some(norm) => {
-            for ((out, norm), (a, b)) in rows_mut(wide, columns, n).zip(rows_mut(norm, columns, n)).zip(parts)
-            {
-                for (((o, m), a), b) in out.iter_mut().zip(norm).zip(a).zip(b) {
-                    *o = *o + mulc(*a, *b);
-                    *m += abs2(*a);
-                }
-            }
-        }
+    let parts = a.chunks_exact(n).zip(b.chunks_exact(n)).zip(lit);
+    let mut norms = norm.map(|norm| rows_mut(norm, columns, n));
+    for (out, ((a, b), [from, to])) in rows_mut(wide, columns, n).zip(parts) {
+        let norm = norms.as_mut().and_then(Iterator::next).map(|norm| &mut norm[*from..*to]);
+        add_row(&mut out[*from..*to], norm, &a[*from..*to], &b[*from..*to]);
     }
+}
+
+/// Moves an exit wave as [`window_relax`] does, and adds it into a window as [`onto_window`] does, row by row.
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+pub fn window_relax_onto<T: Real>(
+    psi: &mut [C<T>],
+    f: &[C<T>],
+    a: &[C<T>],
+    wide: &[C<T>],
+    columns: usize,
+    n: usize,
+    weights: [T; 3],
+    (sum, norm): (&mut [C<T>], Option<&mut [T]>),
+    lit: &[[usize; 2]],
+) -> f64 {
+    let parts = f.chunks_exact(n).zip(a.chunks_exact(n)).zip(lit);
+    let images = rows(wide, columns, n).zip(rows_mut(sum, columns, n));
+    let mut norms = norm.map(|norm| rows_mut(norm, columns, n));
+    let mut moved = 0.0;
+    for ((psi, ((f, a), [from, to])), (b, sum)) in psi.chunks_exact_mut(n).zip(parts).zip(images) {
+        moved += relax(psi, f, a, b, weights);
+        let norm = norms.as_mut().and_then(Iterator::next).map(|norm| &mut norm[*from..*to]);
+        add_row(&mut sum[*from..*to], norm, &a[*from..*to], &psi[*from..*to]);
+    }
+    moved
 }
 
 /// Adds `conj(window) b`, and the window's `|z|²` into another.
@@ -261,24 +293,13 @@ pub fn from_window<T: Real>(
     columns: usize,
     b: &[C<T>],
     n: usize,
+    lit: &[[usize; 2]],
 ) {
-    let parts = rows(wide, columns, n).zip(b.chunks_exact(n));
-    match norm {
-        None => {
-            for (out, (a, b)) in out.chunks_exact_mut(n).zip(parts) {
-                for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *o = *o + mulc(*a, *b);
-                }
-            }
-        }
-        Some(norm) => {
-            for ((out, norm), (a, b)) in out.chunks_exact_mut(n).zip(norm.chunks_exact_mut(n)).zip(parts) {
-                for (((o, m), a), b) in out.iter_mut().zip(norm).zip(a).zip(b) {
-                    *o = *o + mulc(*a, *b);
-                    *m += abs2(*a);
-                }
-            }
-        }
+    let parts = rows(wide, columns, n).zip(b.chunks_exact(n)).zip(lit);
+    let mut norms = norm.map(|norm| norm.chunks_exact_mut(n));
+    for (out, ((a, b), [from, to])) in out.chunks_exact_mut(n).zip(parts) {
+        let norm = norms.as_mut().and_then(Iterator::next).map(|norm| &mut norm[*from..*to]);
+        add_row(&mut out[*from..*to], norm, &a[*from..*to], &b[*from..*to]);
     }
 }
 

@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 
 use super::experiment::{pair, positive};
-use super::shown::{self, Given, Waves};
+use super::shown::{self, ResultIn, Waves};
 use crate::file::cxi::{self, Detector, KEV, Light, Outcome, Picture};
 use crate::file::tree::iso;
 
@@ -73,32 +73,15 @@ fn kind() -> String {
     "Synchrotron X-ray Source".into()
 }
 
-/// The input of [`CxiWrite`].
-#[derive(Ports)]
+/// The input of [`CxiWrite`]: a reconstruction, and the detector.
 pub struct CxiIn {
-    /// The object, mode by mode.
-    #[port(dtype = "complex", axes = "mode y x")]
-    object: Array,
-    /// The probe, mode by mode.
-    #[port(dtype = "complex", axes = "mode y x")]
-    probe: Array,
-    /// The edge of a pixel.
-    #[port(dtype = "f64", axes = "", unit = "m")]
-    resolution: Array,
-    /// The object pixel where position 0 lies.
-    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
-    center: Array,
-    /// The photon energy.
-    #[port(dtype = "f64", axes = "", unit = "keV")]
-    energy: Array,
-    /// The errors of each iteration.
-    #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
-    errors: Table,
-    /// The frames with their positions.
-    #[port(columns = "index: u64, y: f64 m, x: f64 m, measured_y: f64 m, measured_x: f64 m")]
-    positions: Table,
-    /// The engines, as JSON text.
-    engines: Value,
+    result: ResultIn,
+    detector: DetectorIn,
+}
+
+/// Where the frames come from.
+#[derive(Ports)]
+pub struct DetectorIn {
     /// From the sample to the detector, unless a parameter gives it.
     #[port(unit = "m")]
     distance: Option<f64>,
@@ -108,6 +91,22 @@ pub struct CxiIn {
     /// The optical axis on the detector, row and column; else the middle.
     #[port(fixed, dtype = "float")]
     axis: Option<Array>,
+}
+
+impl Ports for CxiIn {
+    fn ports() -> Vec<Port> {
+        [ResultIn::ports(), DetectorIn::ports()].concat()
+    }
+
+    fn from_dict(dict: &mut Dict) -> Result<Self> {
+        Ok(CxiIn { result: ResultIn::from_dict(dict)?, detector: DetectorIn::from_dict(dict)? })
+    }
+
+    fn into_dict(self) -> Dict {
+        let mut dict = self.result.into_dict();
+        self.detector.into_dict().into_iter().for_each(|(key, value)| dict.set(key, value));
+        dict
+    }
 }
 
 impl Stage for CxiWrite {
@@ -170,17 +169,8 @@ impl Writer for CxiWrite {
     }
 
     fn write(&mut self, _: &Cx, span: &Span, input: CxiIn) -> Result<()> {
-        let given = Given {
-            object: &input.object,
-            probe: &input.probe,
-            resolution: &input.resolution,
-            center: &input.center,
-            energy: &input.energy,
-            errors: &input.errors,
-            positions: &input.positions,
-            engines: &input.engines,
-        };
-        let Some(shown) = given.latest(span)? else { return Ok(()) };
+        let CxiIn { result, detector } = input;
+        let Some(shown) = result.latest(span)? else { return Ok(()) };
         let (out, begun) =
             self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
         let need = |what: &str, value: Option<f64>| {
@@ -202,9 +192,9 @@ impl Writer for CxiWrite {
                 spread: self.energy_spread.map_or(f64::NAN, |e| e * KEV),
             },
             detector: Detector {
-                distance: need("distance", self.distance.or(input.distance))?,
-                psize: need("psize", self.psize.or(input.psize))?,
-                center: pair(&input.axis)?.unwrap_or(shown.probe.center),
+                distance: need("distance", self.distance.or(detector.distance))?,
+                psize: need("psize", self.psize.or(detector.psize))?,
+                center: pair(&detector.axis)?.unwrap_or(shown.probe.center),
                 frames: split(&self.frames)
                     .ok_or_else(|| Error::recipe(format!("`{}` names no dataset", self.frames)))?,
             },

@@ -3,6 +3,7 @@
 use isard_core::prelude::*;
 use isard_core::schemars;
 
+use super::experiment::positive;
 use crate::geometry::Centre;
 use crate::scan::prepare::{Count, Grid, Orientation, Preparation, RebinMode, Resolved, mass_centre};
 
@@ -11,7 +12,8 @@ use crate::scan::prepare::{Count, Grid, Orientation, Preparation, RebinMode, Res
 /// In this order: frames are cropped or padded around the optical axis, turned into one of the eight orientations, and
 /// binned. The axis comes from `center`, or, where that is `auto`, from the centre of mass of the first `center_frames`
 /// frames. Afterwards it lies at `shape / 2` in both directions, a pixel before that along each mirrored one of even
-/// length, divided by `rebin`; pixels are `rebin` times as large. Bins are means, as other programs have them, or sums,
+/// length, divided by `rebin`; pixels are `rebin` times as large. Both go with the frames (`axis`, and `pixel` where
+/// `psize` is known) to `ptyd.write` and `ptycho.reconstruct`. Bins are means, as other programs have them, or sums,
 /// which stay counts. A bin is good where all its pixels are; padded pixels are bad.
 ///
 /// Keeps order and count but for frames from `num_frames` on, which are skipped. With `auto` it holds the first
@@ -41,6 +43,9 @@ pub struct Prepare {
     rebin: usize,
     /// Whether bins are means or sums.
     rebin_mode: RebinMode,
+    /// The edge of a raw pixel, unless the input gives it.
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
+    psize: Option<f64>,
     /// Whether `mask` marks good pixels, as in other programs: 0 is bad then.
     mask_good: bool,
     /// Frames of this number and above are left out.
@@ -63,6 +68,7 @@ struct Held {
     image: Array,
     mask: Option<Array>,
     weight: Option<Array>,
+    psize: Option<f64>,
 }
 
 /// The optical axis in raw frames.
@@ -96,6 +102,7 @@ impl Default for Prepare {
             orientation: 0,
             rebin: 1,
             rebin_mode: RebinMode::Mean,
+            psize: None,
             mask_good: false,
             num_frames: None,
             min_frames: 1,
@@ -117,6 +124,9 @@ pub struct PrepareIn {
     /// Weights of the pixels of each frame: more than 0 is good.
     #[port(dtype = "number", axes = "y x")]
     weight: Option<Array>,
+    /// The edge of a raw pixel, unless a parameter gives it.
+    #[port(unit = "m")]
+    psize: Option<f64>,
 }
 
 /// The output of [`Prepare`].
@@ -128,6 +138,12 @@ pub struct PrepareOut {
     /// Bad pixels: 0 is good, 1 bad.
     #[port(dtype = "u8", axes = "y x")]
     mask: Array,
+    /// The optical axis in these images, row and column.
+    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
+    axis: Array,
+    /// The edge of their pixels, if that of raw ones is known.
+    #[port(dtype = "f64", axes = "", unit = "m")]
+    pixel: Option<Array>,
 }
 
 impl Stage for Prepare {
@@ -141,6 +157,7 @@ impl Stage for Prepare {
     }
 
     fn check(&self, faults: &mut Faults) {
+        positive(&[("psize", self.psize)], faults);
         if self.orientation > 7 {
             faults.add("orientation", format!("found {}, wanted 0 to 7", self.orientation));
         }
@@ -196,7 +213,8 @@ impl Fold for Prepare {
             input.weight = input.weight.map(|w| w.records(0..kept)).transpose()?;
         }
         let weight = input.weight.map(|w| w.detach()).transpose()?;
-        self.held.push(Held { span, image: input.image.detach()?, mask: input.mask, weight });
+        let psize = self.psize.or(input.psize);
+        self.held.push(Held { span, image: input.image.detach()?, mask: input.mask, weight, psize });
         let count: u64 = self.held.iter().map(|h| h.span.len).sum();
         if count >= self.least(self.known.is_some()) {
             self.let_go(cx, emit)?;
@@ -223,6 +241,9 @@ impl Fold for Prepare {
                     if let Some(array) = array {
                         one.set(key, array.clone());
                     }
+                }
+                if let Some(psize) = held.psize {
+                    one.set("psize", psize);
                 }
                 Value::from(one)
             })
@@ -254,7 +275,8 @@ impl Fold for Prepare {
             let start = one.need("start")?.number().unwrap_or(0.0) as u64;
             let span = Span::frames(start, image.shape()[0] as u64);
             let (mask, weight) = (array("mask")?, array("weight")?);
-            self.held.push(Held { span, image: image.detach()?, mask, weight });
+            let psize = one.get("psize").and_then(Value::number);
+            self.held.push(Held { span, image: image.detach()?, mask, weight, psize });
         }
         self.known = match state.get("known") {
             Some(Value::Array(a)) => {
@@ -382,7 +404,9 @@ fn prepared(
             None => out.copy_from_slice(&one(k)),
         }
     }
-    Ok(PrepareOut { image: out, mask: mask.freeze() })
+    let axis = Array::of(&[count, 2], &known.centre.repeat(count))?;
+    let pixel = held.psize.map(|p| Array::from_slice(&vec![p * prep.rebin.max(1) as f64; count]));
+    Ok(PrepareOut { image: out, mask: mask.freeze(), axis, pixel })
 }
 
 fn frames<T: Count + Element>(prep: &Preparation, known: &Resolved, image: &Array) -> Result<Array> {

@@ -115,6 +115,12 @@ pub struct ReconstructIn {
     /// The optical axis on the detector, row and column; else the middle.
     #[port(fixed, dtype = "float")]
     center: Option<Array>,
+    /// The optical axis that prepared frames bring with them.
+    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
+    axis: Option<Array>,
+    /// The edge of the pixels of prepared frames.
+    #[port(dtype = "f64", axes = "", unit = "m")]
+    pixel: Option<Array>,
     /// The probe to begin with, mode by mode.
     #[port(fixed, dtype = "complex", axes = "mode y x")]
     probe: Option<Array>,
@@ -168,6 +174,10 @@ pub struct ReconstructOut {
     pub fourier: f64,
     /// The last error in counts.
     pub photons: f64,
+    /// The R-factor: differences in amplitude over amplitudes.
+    ///
+    /// It is not a number until all iterations are done.
+    pub r_factor: f64,
     /// Iterations done.
     pub iterations: i64,
     /// Frames that it rests on.
@@ -197,7 +207,7 @@ impl Stage for Reconstruct {
             .frames("image", Array::of(&shape, &images).expect("as many pixels as the frames have"))
             .frames("position", Array::of(&[shape[0], 2], &positions).expect("two numbers a frame"));
         // Live, some of the work is done while frames arrive: what is done at the end differs in length.
-        [("fourier", 2.0), ("photons", 20.0), ("iterations", 1e6), ("frozen", 1e6)]
+        [("fourier", 2.0), ("photons", 20.0), ("r_factor", 0.2), ("iterations", 1e6), ("frozen", 1e6)]
             .into_iter()
             .fold(example, |example, (port, by)| example.tolerance(port, by))
     }
@@ -329,6 +339,9 @@ impl Fit for Reconstruct {
                     work.session.records.last().map_or(f64::INFINITY, |r| {
                         if r.errors[0].is_nan() { r.errors[1] } else { r.errors[0] }
                     });
+                if !more && work.session.done() {
+                    work.warn();
+                }
                 return Ok(Fitness { cost: last, more });
             }
         }
@@ -372,7 +385,8 @@ impl Reconstruct {
             distance: input.distance,
             psize: input.psize,
             center: pair(&input.center)?,
-        };
+        }
+        .with_frames(&input.axis, &input.pixel)?;
         let seed: u64 = rand::RngExt::random(&mut cx.rng(0));
         let mut work = self.work(n, own.or(wired), seed, input.probe.as_ref())?;
         if let Some(object) = &input.object {
@@ -403,7 +417,7 @@ impl Reconstruct {
             }
             session.given = Some(modes.chunks_exact(n * n).map(<[Complex<f64>]>::to_vec).collect());
         }
-        Ok(Work { session, given, seed, refused: 0, dark: 0 })
+        Ok(Work { session, given, seed, refused: 0, dark: 0, warned: false })
     }
 }
 

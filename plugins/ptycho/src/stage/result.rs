@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 
 use super::read::check_ending;
-use super::shown::{self, Given, Shown};
+use super::shown::{self, ResultIn, Shown};
 use crate::engine::{Method, Settings};
 use crate::file::ptyr::{self, Extent, Iteration, Outcome, Storage};
 use crate::file::tree::{Node, asctime};
@@ -41,7 +41,7 @@ pub struct PtyrWrite {
 
 /// How much a `.ptyr` file holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Holds {
     /// What a reconstruction can go on from.
     #[default]
@@ -50,42 +50,16 @@ pub enum Holds {
     Dls,
     /// The same with the last iteration alone: for snapshots.
     Dump,
+    /// As much as `minimal`, and every option of the engines as it acted, given or not.
+    UsedParams,
 }
 
 fn label() -> String {
     "S00".into()
 }
 
-/// The input of [`PtyrWrite`].
-#[derive(Ports)]
-pub struct PtyrIn {
-    /// The object, mode by mode.
-    #[port(dtype = "complex", axes = "mode y x")]
-    object: Array,
-    /// The probe, mode by mode.
-    #[port(dtype = "complex", axes = "mode y x")]
-    probe: Array,
-    /// The edge of a pixel.
-    #[port(dtype = "f64", axes = "", unit = "m")]
-    resolution: Array,
-    /// The object pixel where position 0 lies.
-    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
-    center: Array,
-    /// The photon energy.
-    #[port(dtype = "f64", axes = "", unit = "keV")]
-    energy: Array,
-    /// The errors of each iteration.
-    #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
-    errors: Table,
-    /// The frames with their positions.
-    #[port(columns = "index: u64, y: f64 m, x: f64 m, measured_y: f64 m, measured_x: f64 m")]
-    positions: Table,
-    /// The engines, as JSON text.
-    engines: Value,
-}
-
 impl Stage for PtyrWrite {
-    type In = PtyrIn;
+    type In = ResultIn;
     type Out = ();
 
     fn example() -> Example {
@@ -110,18 +84,8 @@ impl Writer for PtyrWrite {
         Ok(())
     }
 
-    fn write(&mut self, _: &Cx, span: &Span, input: PtyrIn) -> Result<()> {
-        let given = Given {
-            object: &input.object,
-            probe: &input.probe,
-            resolution: &input.resolution,
-            center: &input.center,
-            energy: &input.energy,
-            errors: &input.errors,
-            positions: &input.positions,
-            engines: &input.engines,
-        };
-        let Some(shown) = given.latest(span)? else { return Ok(()) };
+    fn write(&mut self, _: &Cx, span: &Span, input: ResultIn) -> Result<()> {
+        let Some(shown) = input.latest(span)? else { return Ok(()) };
         let (out, begun) =
             self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
         let engines = shown.settings(span)?;
@@ -138,7 +102,7 @@ impl Writer for PtyrWrite {
             run: &self.label,
             probe: storage(probe.shape, &probe.data, probe.center, None),
             object: storage(object.shape, &object.data, object.center, Some(fill)),
-            pars: pars(&self.label, &engines)?,
+            pars: pars(&self.label, &engines, self.kind == Holds::UsedParams)?,
             iterations: iterations(&shown, &engines)?,
             positions: (found != measured).then_some(found),
             times: [begun, &asctime()],
@@ -146,6 +110,7 @@ impl Writer for PtyrWrite {
                 Holds::Minimal => Extent::Minimal,
                 Holds::Dls => Extent::Dls,
                 Holds::Dump => Extent::Dump,
+                Holds::UsedParams => Extent::UsedParams,
             },
         };
         out.replace(&self.path, &ptyr::result(&outcome)?)
@@ -166,10 +131,10 @@ impl Writer for PtyrWrite {
 }
 declare!(Writer, "ptyr.write", Kind::Writer, PtyrWrite);
 
-fn pars(run: &str, engines: &[Settings]) -> Result<Node> {
+fn pars(run: &str, engines: &[Settings], used: bool) -> Result<Node> {
     let mut tree = vec![];
     for (k, engine) in engines.iter().enumerate() {
-        let mut value = serde_json::to_value(engine)
+        let mut value = if used { serde_json::to_value(engine.used()) } else { serde_json::to_value(engine) }
             .map_err(|e| Error::internal(format!("an engine cannot be written: {e}")))?;
         if let Some(map) = value.as_object_mut() {
             map.retain(|_, v| !v.is_null());

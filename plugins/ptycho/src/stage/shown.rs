@@ -7,16 +7,32 @@ use super::work::complex;
 use crate::engine::Settings;
 use crate::num::{Complex, narrow};
 
-/// The inputs of a writer, as [`super::reconstruct`] gives them.
-pub(super) struct Given<'a> {
-    pub object: &'a Array,
-    pub probe: &'a Array,
-    pub resolution: &'a Array,
-    pub center: &'a Array,
-    pub energy: &'a Array,
-    pub errors: &'a Table,
-    pub positions: &'a Table,
-    pub engines: &'a Value,
+/// A reconstruction, as `ptycho.reconstruct` gives it to writers.
+#[derive(Ports)]
+pub struct ResultIn {
+    /// The object, mode by mode.
+    #[port(dtype = "complex", axes = "mode y x")]
+    object: Array,
+    /// The probe, mode by mode.
+    #[port(dtype = "complex", axes = "mode y x")]
+    probe: Array,
+    /// The edge of a pixel.
+    #[port(dtype = "f64", axes = "", unit = "m")]
+    resolution: Array,
+    /// The object pixel where position 0 lies.
+    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
+    center: Array,
+    /// The photon energy.
+    #[port(dtype = "f64", axes = "", unit = "keV")]
+    energy: Array,
+    /// The errors of each iteration.
+    #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
+    errors: Table,
+    /// The frames with their positions.
+    #[port(columns = "index: u64, y: f64 m, x: f64 m, measured_y: f64 m, measured_x: f64 m")]
+    positions: Table,
+    /// The engines, as JSON text.
+    engines: Value,
 }
 
 /// Modes with their shape.
@@ -41,7 +57,7 @@ pub(super) struct Shown {
     pub engines: String,
 }
 
-impl Given<'_> {
+impl ResultIn {
     /// The latest record, if there is any.
     pub fn latest(&self, span: &Span) -> Result<Option<Shown>> {
         let Some(last) = self.object.shape()[0].checked_sub(1) else { return Ok(None) };
@@ -51,11 +67,11 @@ impl Given<'_> {
             all.get(last).copied().ok_or_else(|| Error::data(format!("{span}: a number is missing")))
         };
         let center = pair(&Some(self.center.record(last)?))?.unwrap_or_default();
-        let (shape, data) = wave(span, self.object, last)?;
+        let (shape, data) = wave(span, &self.object, last)?;
         let object = Waves { shape, data, center };
-        let (shape, data) = wave(span, self.probe, last)?;
+        let (shape, data) = wave(span, &self.probe, last)?;
         let probe = Waves { shape, data, center: [(shape[1] / 2) as f64, (shape[2] / 2) as f64] };
-        let engines = match self.engines {
+        let engines = match &self.engines {
             Value::List(list) => list.get(last).and_then(Value::text).unwrap_or_default(),
             other => other.text().unwrap_or_default(),
         };
@@ -64,10 +80,10 @@ impl Given<'_> {
         Ok(Some(Shown {
             object,
             probe,
-            psize: number(self.resolution)?,
-            energy: number(self.energy)?,
-            errors: table(self.errors)?,
-            positions: table(self.positions)?,
+            psize: number(&self.resolution)?,
+            energy: number(&self.energy)?,
+            errors: table(&self.errors)?,
+            positions: table(&self.positions)?,
             engines: engines.to_owned(),
         }))
     }

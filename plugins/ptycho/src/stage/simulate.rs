@@ -7,8 +7,10 @@ use isard_core::stage::Pull;
 use rand_chacha::ChaCha8Rng;
 
 use super::experiment::positive;
+use crate::engine::smooth::gaussian;
 use crate::geometry::{Centre, Geometry, Propagation};
 use crate::illumination::{Illumination, Light};
+use crate::num::Complex;
 use crate::scan::pattern::{Model, Pattern};
 use crate::simulate::{Truth, count};
 
@@ -53,6 +55,9 @@ pub struct Simulate {
     photons: f64,
     /// Whether frames have the noise of counting.
     add_poisson_noise: bool,
+    /// How far the detector spreads light: the standard deviation of a Gaussian.
+    #[schemars(range(min = 0, max = 20), extend("x-unit" = "pixel"))]
+    psf: f64,
     /// The probe.
     illumination: Illumination,
     /// How far the last frame is from where it is said to be.
@@ -82,6 +87,7 @@ impl Default for Simulate {
             propagation: Propagation::Farfield,
             photons: 1e8,
             add_poisson_noise: true,
+            psf: 0.0,
             illumination: Illumination::default(),
             drift: 0.0,
             rate: 0.0,
@@ -137,6 +143,9 @@ impl Stage for Simulate {
         }
         if !(8..=4096).contains(&self.shape) {
             faults.add("shape", format!("found {}, wanted 8 to 4096 pixels", self.shape));
+        }
+        if !(0.0..=20.0).contains(&self.psf) {
+            faults.add("psf", format!("found {}, wanted 0 to 20 pixels", self.psf));
         }
         if self.rate < 0.0 || !self.rate.is_finite() {
             faults.add("rate", format!("found {}, wanted 0 or more", self.rate));
@@ -202,7 +211,7 @@ impl Source for Simulate {
     }
 
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<SimulateOut>) -> Result<Pull> {
-        let noise = self.add_poisson_noise;
+        let (noise, psf) = (self.add_poisson_noise, self.psf);
         let play = self.play.as_mut();
         let play = play.ok_or_else(|| Error::internal("a source was pulled before it was opened"))?;
         let n = self.shape;
@@ -216,7 +225,9 @@ impl Source for Simulate {
             }
             let mut rng: ChaCha8Rng = cx.rng(k as u64);
             let mut image = cx.array(Dtype::I32, &[1, n, n])?;
-            for (out, expected) in image.as_slice_mut::<i32>()?.iter_mut().zip(play.truth.expected(k)) {
+            for (out, expected) in
+                image.as_slice_mut::<i32>()?.iter_mut().zip(spread(play.truth.expected(k), n, psf))
+            {
                 let counts = if noise { count(expected, &mut rng) } else { expected.round() };
                 *out = counts.min(f64::from(i32::MAX)) as i32;
             }
@@ -253,6 +264,15 @@ impl Simulate {
     }
 }
 
+/// An image as a detector sees it that spreads light.
+fn spread(image: Vec<f64>, columns: usize, psf: f64) -> Vec<f64> {
+    if psf == 0.0 {
+        return image;
+    }
+    let image: Vec<Complex<f64>> = image.into_iter().map(|x| Complex::new(x, 0.0)).collect();
+    gaussian(&image, columns, psf).into_iter().map(|z| z.re).collect()
+}
+
 /// A small scan: counts, positions and the shape of its frames.
 pub(crate) fn example_frames() -> (Vec<i32>, Vec<f64>, [usize; 3]) {
     use rand_chacha::rand_core::SeedableRng;
@@ -272,4 +292,21 @@ pub(crate) fn example_frames() -> (Vec<i32>, Vec<f64>, [usize; 3]) {
     let draw = |k: usize| truth.expected(k).into_iter().collect::<Vec<f64>>();
     let images: Vec<i32> = (0..positions.len()).flat_map(draw).map(|x| count(x, &mut rng) as i32).collect();
     (images, positions.concat(), [positions.len(), small.shape, small.shape])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn a_detector_spreads_a_point_as_a_gaussian_and_loses_no_light() {
+        let mut image = vec![0.0; 33 * 33];
+        image[16 * 33 + 16] = 1000.0;
+        let seen = spread(image.clone(), 33, 1.5);
+        assert!((seen.iter().sum::<f64>() - 1000.0).abs() < 1e-6);
+        // exp(-d² / 2 / 1.5²): two pixels off along a row.
+        let ratio = seen[16 * 33 + 18] / seen[16 * 33 + 16];
+        assert!((ratio - (-4.0f64 / 4.5).exp()).abs() < 1e-9, "{ratio}");
+        assert_eq!(spread(image.clone(), 33, 0.0), image);
+    }
 }

@@ -18,6 +18,8 @@ pub(super) struct Work {
     pub refused: u64,
     /// Frames without a good pixel.
     pub dark: u64,
+    /// Whether the log has heard of what was left out.
+    pub warned: bool,
 }
 
 /// Complex values in double precision.
@@ -93,6 +95,27 @@ impl Work {
         Ok(())
     }
 
+    /// Tells the log, once, what was left out or did nothing.
+    pub fn warn(&mut self) {
+        if std::mem::replace(&mut self.warned, true) {
+            return;
+        }
+        let (refused, dark, frozen) = (self.refused, self.dark, self.session.frozen);
+        if refused > 0 || dark > 0 {
+            tracing::warn!(
+                pixels = refused,
+                frames = dark,
+                "Pixels that are negative or no numbers do not count, and frames without a good pixel are left out."
+            );
+        }
+        if frozen > 0 {
+            tracing::warn!(
+                iterations = frozen,
+                "All frames were within the power bound: set `fourier_power_bound = \"auto-poisson\"` to go on."
+            );
+        }
+    }
+
     /// Object, probe and errors as they are now.
     pub fn show(&self) -> Result<ReconstructOut> {
         let (session, model) = (&self.session, &self.session.model);
@@ -149,6 +172,7 @@ impl Work {
             energy: session.geometry.energy,
             fourier: last(0),
             photons: last(1),
+            r_factor: if session.done() { model.r_factor() } else { f64::NAN },
             iterations: records.len() as i64,
             frames: model.frames.len() as i64,
             refused: self.refused as i64,

@@ -135,6 +135,12 @@ pub struct PtydIn {
     /// The optical axis, row and column; else the middle.
     #[port(fixed, dtype = "float")]
     center: Option<Array>,
+    /// The optical axis that prepared frames bring with them.
+    #[port(dtype = "f64", axes = "axis", unit = "pixel")]
+    axis: Option<Array>,
+    /// The edge of the pixels of prepared frames.
+    #[port(dtype = "f64", axes = "", unit = "m")]
+    pixel: Option<Array>,
     /// Frames of the whole scan.
     #[port(unit = "frame")]
     num_frames: Option<i64>,
@@ -213,7 +219,7 @@ impl Writer for PtydWrite {
             psize: input.psize,
             center: pair(&input.center)?,
         };
-        let given = own.or(wired);
+        let given = own.or(wired.with_frames(&input.axis, &input.pixel)?);
         let geometry = given.geometry(rows, crate::geometry::Propagation::Farfield)?;
         let meta = Meta {
             version: 0.1,
