@@ -141,8 +141,6 @@ mod x86 {
 
     /// Words of 64 pixels after which lanes of 32 bits may be full.
     const BLOCK: usize = 8192;
-    /// Bytes that are fetched ahead: so little is done with each that memory is waited for; 2 KiB ahead cost 0.6 of that.
-    const AHEAD: usize = 2048;
 
     /// The words that any of the masks needs.
     fn range<const M: usize>(masks: &[&Bits; M]) -> (usize, usize) {
@@ -169,8 +167,6 @@ mod x86 {
             for word in begin..to.min(whole.len()) {
                 // SAFETY: so many words are whole, and each mask has words up to the last one that any needs.
                 let (x, open) = unsafe { (whole.get_unchecked(word), bits.map(|b| *b.get_unchecked(word))) };
-                _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().cast::<i8>().wrapping_add(AHEAD));
-                _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().cast::<i8>().wrapping_add(AHEAD + 64));
                 // SAFETY: there are 64 pixels.
                 let (low, high) = unsafe {
                     (_mm512_loadu_si512(x.as_ptr().cast()), _mm512_loadu_si512(x.as_ptr().add(32).cast()))
@@ -224,7 +220,6 @@ mod x86 {
         for word in first..end.min(whole.len()) {
             // SAFETY: so many words are whole, and each mask has words up to the last one that any needs.
             let (x, open) = unsafe { (whole.get_unchecked(word), bits.map(|b| *b.get_unchecked(word))) };
-            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().cast::<i8>().wrapping_add(AHEAD));
             // SAFETY: there are 64 pixels.
             add_bytes(&mut sums, open, unsafe { _mm512_loadu_si512(x.as_ptr().cast()) });
         }
