@@ -65,7 +65,8 @@ impl Digits {
         }
         let exact = mask.iter().all(|w| (w / unit).fract() == 0.0);
         let heavy = || mask.iter().sum::<f64>() * 8.0 >= largest * mask.len() as f64;
-        if !exact && !(rounding && mask.iter().all(|w| *w >= 0.0) && heavy()) {
+        let fits = exact || (rounding && mask.iter().all(|w| *w >= 0.0) && heavy());
+        if !fits {
             return false;
         }
         if self.rows.last() == Some(&None) {
