@@ -2,7 +2,8 @@
 //!
 //! Each scan runs in a process of its own, as the command runs it, with frames that are made while it goes on: the scan
 //! would take 30 GB of disk. The frames are those of the simulator, 6 spots each, and making them takes 100 MB.
-//! `ISARD_PACE=50` gives so many frames a second, as a detector does.
+//! `ISARD_PACE=50` gives so many frames a second, as a detector does, `ISARD_SIDE=150` makes the largest spot so many
+//! rows and columns, `ISARD_CHECKPOINT=0.0` says how many seconds lie between checkpoints.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/counting.rs"]
@@ -20,8 +21,10 @@ use isard_core::run::{self, Options, Out, Outcome};
 use isard_dct as _;
 use isard_image as _;
 
-/// The recipe of `recipes/dct.toml` for a full turn, with spots of up to 20 frames.
+/// The chain of `recipes/dct.toml` for a full turn, with the spots of `recipes/dct-live.toml` and checkpoints as ever.
 fn scan(frames: u64, stride: u64) -> String {
+    let ask = |name: &str, or: &str| std::env::var(name).unwrap_or_else(|_| or.to_owned());
+    let (side, every) = (ask("ISARD_SIDE", "60"), ask("ISARD_CHECKPOINT", "30.0"));
     let pace = std::env::var("ISARD_PACE").ok().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
     format!(
         r#"
@@ -30,6 +33,7 @@ fn scan(frames: u64, stride: u64) -> String {
         [run]
         seed = 1
         threads = 2
+        checkpoint_s = {every}
         [stage.frames]
         use = "dct.simulate"
         set = {{ frames = {frames}, shape = [2048, 2048], rate = {pace:?} }}
@@ -47,7 +51,7 @@ fn scan(frames: u64, stride: u64) -> String {
         [stage.segment.set]
         threshold = 60
         t_low = 20
-        bb_max = [20, 150, 150]
+        bb_max = [20, {side}, {side}]
         wrap = true
         min_seed_voxels = 10
         min_blob_size = [1, 3, 3]

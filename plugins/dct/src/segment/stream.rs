@@ -299,8 +299,9 @@ impl Segmenter {
                 needs.iter().filter(|(p, _)| (p - k).abs() <= limit).map(|(_, a)| *a).collect();
             if areas.is_empty() {
                 self.planes.remove(&k);
-            } else if k >= self.cropped
-                && let Some(plane) = self.planes.get_mut(&k)
+            } else if let Some(plane) = self.planes.get_mut(&k)
+                // Where spots are many and boxes wide, most of a frame is needed at first and little of it later.
+                && (k >= self.cropped || plane.is_whole() && (old - k) % limit.max(1) == 0)
             {
                 plane.crop(&areas)?;
             }
