@@ -243,7 +243,9 @@ impl Fit for FitLayer {
             End::Found => (),
             End::Complete => {
                 let begun = std::time::Instant::now();
-                work.last(cx, limits, search)?;
+                if work.last(cx, limits, search, || slice.over())? {
+                    return Ok(Fitness { cost: work.cost(), more: true });
+                }
                 work.end = End::Found;
                 tracing::info!(
                     stage = cx.stage(),
