@@ -388,3 +388,31 @@ impl FitLayer {
         Ok(Work::new(projector, symmetry, voxels_of(voxels)?, seeds))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isard_core::stage::RunCx;
+
+    #[test]
+    fn a_search_comes_back_between_its_rounds() {
+        // A search of minutes in one call was taken for a stage that hangs.
+        let truth = Quat::from_euler([0.3, 0.7, 1.1]);
+        let voxels = Grid { radius: 40.0, size: 20.0, edge: 10.0, layout: Layout::Tiling }.voxels();
+        let (lit, spots) = example_frames(&voxels, &truth);
+        let mut fit: FitLayer = toml::from_str(&example("search = true\n")).unwrap();
+        let run = RunCx::default();
+        let cx = Cx::new(&run, "fit");
+        let voxels = voxels_table(&voxels).unwrap();
+        let input = FitIn { spots, lit, voxels, seeds: None, geometry: None };
+        fit.absorb(&cx, &Span::frames(0, 180), input).unwrap();
+        fit.complete(&cx).unwrap();
+        let mut calls = 1;
+        while fit.refine(&cx, &Slice::one_step()).unwrap().more {
+            calls += 1;
+        }
+        assert!(calls > 1, "{calls}");
+        let out = fit.snapshot(&cx).unwrap().unwrap();
+        assert!(out.solved == 54 && out.confidence > 0.9, "{} of {}", out.solved, out.confidence);
+    }
+}
