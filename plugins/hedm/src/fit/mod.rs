@@ -14,7 +14,7 @@ mod view;
 pub use base::Base;
 pub use climb::{Climb, Peak};
 pub use layer::{Found, LayerFit, Limits, Match, Par};
-pub use search::SearchLimits;
+pub use search::{Search, SearchLimits};
 pub use view::View;
 
 pub(crate) use climb::Scratch;

@@ -57,6 +57,21 @@ struct Ring {
     of: Vec<[f64; 3]>,
 }
 
+/// A search on its way, between two of its rounds.
+pub struct Search {
+    rings: Vec<Ring>,
+    lit: Vec<Lit>,
+    near: Vec<Vec<u32>>,
+    climb: Climb,
+    found: Vec<Found>,
+    /// The seeds, and orientations that were found.
+    seeds: Vec<Quat>,
+    /// Voxels that need no search any more.
+    done: Vec<bool>,
+    order: Vec<usize>,
+    next: usize,
+}
+
 impl LayerFit<'_> {
     /// Fits every voxel from seeds, and searches those that seeds do not explain.
     ///
@@ -69,54 +84,92 @@ impl LayerFit<'_> {
         search: &SearchLimits,
         par: &Par,
     ) -> Result<Vec<Found>> {
-        let mut found = match seeds.is_empty() {
+        let mut state = self.search_begin(voxels, seeds, par)?;
+        while self.search_on(voxels, &mut state, search, par)? {}
+        self.search_end(voxels, state, par)
+    }
+
+    /// Begins a search: fits every voxel from the seeds.
+    pub fn search_begin(&self, voxels: &[Voxel], seeds: &[Quat], par: &Par) -> Result<Search> {
+        let found = match seeds.is_empty() {
             true => vec![Found::default(); voxels.len()],
             false => self.fit(voxels, seeds, par)?,
         };
-        let mut seeds = seeds.to_vec();
-        let (rings, near, climb) = (self.rings(), neighbours(voxels, 1.1), Climb::new(NEAR));
-        let lit = self.lit(&rings, voxels);
-        let mut done = vec![false; voxels.len()];
-        for some in spread(voxels.len()).chunks(ROUND) {
-            let open: Vec<usize> =
-                some.iter().copied().filter(|v| found[*v].confidence() < search.below && !done[*v]).collect();
-            let best: Vec<Mutex<Option<Quat>>> = open.iter().map(|_| Mutex::default()).collect();
-            par(open.len(), &|k| {
-                let q = self.try_voxel(&voxels[open[k]], &rings, &lit, &climb, search);
-                *best[k].lock().map_err(|_| twice())? = q;
-                Ok(())
-            })?;
-            let mut fresh: Vec<Quat> = vec![];
-            for (v, q) in open.iter().zip(best) {
-                done[*v] = true;
-                let Some(q) = q.into_inner().map_err(|_| twice())? else {
-                    near[*v].iter().for_each(|n| done[*n as usize] = true);
-                    continue;
-                };
-                let known = |s: &Quat| self.symmetry.misorientation(s, &q) < 0.3f64.to_radians();
-                if !fresh.iter().any(known) {
-                    fresh.push(q);
-                }
-            }
-            if fresh.is_empty() {
-                continue;
-            }
-            let rest: Vec<usize> = (0..voxels.len()).filter(|v| found[*v].confidence() < 0.95).collect();
-            let some: Vec<Voxel> = rest.iter().map(|v| voxels[*v]).collect();
-            let first = seeds.len() as u32;
-            for (v, mut new) in rest.into_iter().zip(self.alone(&some, &fresh, par)?) {
-                new.matches.iter_mut().for_each(|m| m.seed += first);
-                let old = &found[v];
-                if new.confidence() > old.confidence() {
-                    new.candidates += old.candidates;
-                    new.matches.extend(old.matches.first().copied());
-                    new.matches.truncate(self.limits.solutions.max(1) + 1);
-                    found[v] = new;
-                }
-            }
-            seeds.extend(fresh);
+        let rings = self.rings();
+        Ok(Search {
+            lit: self.lit(&rings, voxels),
+            rings,
+            near: neighbours(voxels, 1.1),
+            climb: Climb::new(NEAR),
+            found,
+            seeds: seeds.to_vec(),
+            done: vec![false; voxels.len()],
+            order: spread(voxels.len()),
+            next: 0,
+        })
+    }
+
+    /// Searches the next voxels and lets what is found seed all others; false when there are none left.
+    pub fn search_on(
+        &self,
+        voxels: &[Voxel],
+        state: &mut Search,
+        search: &SearchLimits,
+        par: &Par,
+    ) -> Result<bool> {
+        let mut open: Vec<usize> = vec![];
+        while open.is_empty() && state.next < state.order.len() {
+            let to = (state.next + ROUND).min(state.order.len());
+            let some = state.order[state.next..to].iter().copied();
+            open = some.filter(|v| state.found[*v].confidence() < search.below && !state.done[*v]).collect();
+            state.next = to;
         }
-        self.settled(voxels, found, par)
+        if open.is_empty() {
+            return Ok(false);
+        }
+        let best: Vec<Mutex<Option<Quat>>> = open.iter().map(|_| Mutex::default()).collect();
+        par(open.len(), &|k| {
+            let q = self.try_voxel(&voxels[open[k]], &state.rings, &state.lit, &state.climb, search);
+            *best[k].lock().map_err(|_| twice())? = q;
+            Ok(())
+        })?;
+        let mut fresh: Vec<Quat> = vec![];
+        for (v, q) in open.iter().zip(best) {
+            state.done[*v] = true;
+            let Some(q) = q.into_inner().map_err(|_| twice())? else {
+                for n in &state.near[*v] {
+                    state.done[*n as usize] = true;
+                }
+                continue;
+            };
+            let known = |s: &Quat| self.symmetry.misorientation(s, &q) < 0.3f64.to_radians();
+            if !fresh.iter().any(known) {
+                fresh.push(q);
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(true);
+        }
+        let rest: Vec<usize> = (0..voxels.len()).filter(|v| state.found[*v].confidence() < 0.95).collect();
+        let some: Vec<Voxel> = rest.iter().map(|v| voxels[*v]).collect();
+        let first = state.seeds.len() as u32;
+        for (v, mut new) in rest.into_iter().zip(self.alone(&some, &fresh, par)?) {
+            new.matches.iter_mut().for_each(|m| m.seed += first);
+            let old = &state.found[v];
+            if new.confidence() > old.confidence() {
+                new.candidates += old.candidates;
+                new.matches.extend(old.matches.first().copied());
+                new.matches.truncate(self.limits.solutions.max(1) + 1);
+                state.found[v] = new;
+            }
+        }
+        state.seeds.extend(fresh);
+        Ok(true)
+    }
+
+    /// What a search has found, after neighbours had their say.
+    pub fn search_end(&self, voxels: &[Voxel], state: Search, par: &Par) -> Result<Vec<Found>> {
+        self.settled(voxels, state.found, par)
     }
 
     /// The inner rings with their sets of equivalent reflections.

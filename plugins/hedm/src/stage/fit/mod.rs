@@ -243,7 +243,9 @@ impl Fit for FitLayer {
             End::Found => (),
             End::Complete => {
                 let begun = std::time::Instant::now();
-                work.last(cx, limits, search)?;
+                if work.last(cx, limits, search, || slice.over())? {
+                    return Ok(Fitness { cost: work.cost(), more: true });
+                }
                 work.end = End::Found;
                 tracing::info!(
                     stage = cx.stage(),
@@ -384,5 +386,33 @@ impl FitLayer {
         let two_theta = reflections.iter().map(|r| 2.0 * r.theta.to_degrees()).fold(0.0, f64::max);
         tracing::info!(reflections = reflections.len(), two_theta, "Reflections and the angle they go to.");
         Ok(Work::new(projector, symmetry, voxels_of(voxels)?, seeds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isard_core::stage::RunCx;
+
+    #[test]
+    fn a_search_comes_back_between_its_rounds() {
+        // A search of minutes in one call was taken for a stage that hangs.
+        let truth = Quat::from_euler([0.3, 0.7, 1.1]);
+        let voxels = Grid { radius: 40.0, size: 20.0, edge: 10.0, layout: Layout::Tiling }.voxels();
+        let (lit, spots) = example_frames(&voxels, &truth);
+        let mut fit: FitLayer = toml::from_str(&example("search = true\n")).unwrap();
+        let run = RunCx::default();
+        let cx = Cx::new(&run, "fit");
+        let voxels = voxels_table(&voxels).unwrap();
+        let input = FitIn { spots, lit, voxels, seeds: None, geometry: None };
+        fit.absorb(&cx, &Span::frames(0, 180), input).unwrap();
+        fit.complete(&cx).unwrap();
+        let mut calls = 1;
+        while fit.refine(&cx, &Slice::one_step()).unwrap().more {
+            calls += 1;
+        }
+        assert!(calls > 1, "{calls}");
+        let out = fit.snapshot(&cx).unwrap().unwrap();
+        assert!(out.solved == 54 && out.confidence > 0.9, "{} of {}", out.solved, out.confidence);
     }
 }

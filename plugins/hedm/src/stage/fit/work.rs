@@ -7,7 +7,7 @@ use isard_orientation::{Quat, Symmetry};
 
 use crate::bits::{Score, Scorer, Volume};
 use crate::files::Fitted;
-use crate::fit::{Base, Found, LayerFit, Limits, SearchLimits};
+use crate::fit::{Base, Found, LayerFit, Limits, Search, SearchLimits};
 use crate::map::Raster;
 use crate::model::{Projector, Voxel};
 
@@ -41,6 +41,8 @@ pub(super) struct Work {
     /// Frames that were known when the pass began.
     pub begun_at: usize,
     pub end: End,
+    /// The search for the last answer, where it is not over.
+    search: Option<Search>,
     /// The voxels on a lattice of points.
     raster: Raster,
 }
@@ -77,6 +79,7 @@ impl Work {
             next: voxels.len(),
             begun_at: 0,
             end: End::Open,
+            search: None,
             raster: Raster::new(&voxels),
             projector,
             symmetry,
@@ -153,18 +156,39 @@ impl Work {
         self.share_out(cx, &some)
     }
 
-    /// Fits all voxels to all data.
-    pub fn last(&mut self, cx: &Cx, limits: Limits, search: Option<SearchLimits>) -> Result<()> {
+    /// Fits all voxels to all data, as far as a slice goes; false when the map is whole.
+    ///
+    /// A search takes minutes, and a call that long would be taken for one that hangs.
+    pub fn last(
+        &mut self,
+        cx: &Cx,
+        limits: Limits,
+        search: Option<SearchLimits>,
+        over: impl Fn() -> bool,
+    ) -> Result<bool> {
         let fit = LayerFit::new(&self.projector, &self.volume, &self.symmetry, limits);
         let par = |n: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)| {
             cx.check()?;
             cx.par(n, work)
         };
         self.found = match search {
-            Some(search) => fit.search(&self.voxels, &self.seeds, &search, &par)?,
+            Some(search) => {
+                let mut state = match self.search.take() {
+                    Some(state) => state,
+                    None => fit.search_begin(&self.voxels, &self.seeds, &par)?,
+                };
+                while fit.search_on(&self.voxels, &mut state, &search, &par)? {
+                    if over() {
+                        self.search = Some(state);
+                        return Ok(true);
+                    }
+                }
+                fit.search_end(&self.voxels, state, &par)?
+            }
             None => fit.fit(&self.voxels, &self.seeds, &par)?,
         };
-        self.share_out(cx, &(0..self.voxels.len()).collect::<Vec<_>>())
+        self.share_out(cx, &(0..self.voxels.len()).collect::<Vec<_>>())?;
+        Ok(false)
     }
 
     /// Finds the lit share of each ring for some voxels.
