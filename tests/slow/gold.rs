@@ -6,7 +6,7 @@ mod nearfield;
 use std::path::Path;
 use std::process::Command;
 
-use isard_hedm::files::read_text_mic;
+use isard_hedm::files::{Fitted, read_text_mic};
 use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
 use nearfield::well;
 
@@ -58,23 +58,30 @@ fn no_voxel_of_the_gold_example_gets_worse_from_turn_to_turn() {
         println!("turn {turn}: {} voxels, {better} bettered", merged.len());
     }
 
-    // The voxel of the last map that is nearest to each of the truth has its orientation.
+    // The voxel of the last map that is nearest to one of the truth has its orientation.
     let (_, truth) =
         read_text_mic(&std::fs::read_to_string(params.with_file_name("Au_txt.mic")).unwrap()).unwrap();
     let mic = std::fs::read_to_string(at.join(format!("whole/Au_txt_Reconstructed-{}.mic", turns - 1)));
     let (_, found) = read_text_mic(&mic.unwrap()).unwrap();
     let cell = Cell::new([4.08, 4.08, 4.08, 90.0, 90.0, 90.0]).unwrap();
     let symmetry = Symmetry::of(&SpaceGroup::of(225, &cell).unwrap(), &cell).unwrap();
+    let size = if crate::full() { 2.5 } else { 10.0 };
+    let truth: Vec<Fitted> = truth.into_iter().filter(|t| t.confidence >= 0.7).collect();
+    let apart = |a: &Fitted, b: &Fitted| (a.voxel.x - b.voxel.x).hypot(a.voxel.y - b.voxel.y);
+    let differ = |a: &Fitted, b: &Fitted| {
+        let [a, b] = [a.euler, b.euler].map(Quat::from_euler);
+        symmetry.misorientation(&a, &b).to_degrees() >= 1.0
+    };
     let (mut right, mut all) = (0, 0);
-    for t in truth.iter().filter(|t| t.confidence >= 0.7) {
-        let away = |f: &isard_hedm::files::Fitted| (f.voxel.x - t.voxel.x).hypot(f.voxel.y - t.voxel.y);
-        let near = found.iter().min_by(|a, b| away(a).total_cmp(&away(b))).unwrap();
-        let [a, b] = [near.euler, t.euler].map(Quat::from_euler);
+    // At a border the nearest voxel of a coarse map may lie on the other side.
+    let inside = |t: &&Fitted| truth.iter().all(|o| apart(t, o) > size || !differ(t, o));
+    for t in truth.iter().filter(inside) {
+        let near = found.iter().min_by(|a, b| apart(a, t).total_cmp(&apart(b, t))).unwrap();
         all += 1;
-        right += usize::from(symmetry.misorientation(&a, &b).to_degrees() < 1.0);
+        right += usize::from(!differ(near, t));
     }
-    println!("{right} of {all} voxels of the truth have its orientation beside them");
-    assert!(all == 1514 && right * 100 >= 97 * all, "{right} of {all}");
+    println!("{right} of {all} inner voxels of the truth have their orientation beside them");
+    assert!(truth.len() == 1514 && all > 500 && right * 100 >= 99 * all, "{right} of {all}");
 
     for part in ["1", "2"] {
         well(at, &["run", "map.toml", "--part", &format!("{part}/2"), "--out", part, "--quiet"]);

@@ -84,9 +84,9 @@ impl Placed {
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "lanes of many arrays go together")]
     pub(super) fn look_up(&mut self, stand: &Stand) {
-        let last = &self.base[stand.count - 1];
+        let last = stand.count - 1;
         for i in 0..BLOCK {
-            let (y, z) = (last[0][i] + self.shift[0][i], last[1][i] + self.shift[1][i]);
+            let [y, z] = [0, 1].map(|k| self.base[last][k][i] + self.shift[k][i]);
             let tile = (y >> 3) * stand.stride[1] + (z >> 6);
             // What is off the detector looks at the first place, and does not count.
             self.slot[i] = (self.frame[i] * stand.stride[0] + (tile >> 6)) * self.on[i];
