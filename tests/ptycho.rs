@@ -20,7 +20,7 @@ fn isard(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 fn npy(path: &Path, kind: &str, shape: &[usize], bytes: &[u8]) {
     let dims: String = shape.iter().map(|n| format!("{n}, ")).collect();
     let mut head = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({dims}), }}");
-    while (11 + head.len()) % 64 != 0 {
+    while !(11 + head.len()).is_multiple_of(64) {
         head.push(' ');
     }
     head.push('\n');
