@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isard_core::Blame;
+use isard_core::prelude::*;
 use isard_core::run::{self, Outcome, Report};
 use isard_core::store::{self, RealFiles, Verdict};
 
@@ -173,4 +174,62 @@ fn every_role_and_operation_may_fail_or_panic() {
     check("dtype", &[Blame::Plugin]);
     check("missing", &[Blame::Plugin]);
     check("hang", &[Blame::Plugin]);
+}
+
+/// A task that takes its time, piece by piece.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Pieces {
+    /// How many.
+    pieces: u32,
+    /// Seconds for each.
+    seconds: f64,
+}
+
+/// How many pieces were done.
+#[derive(Ports)]
+struct PiecesOut {
+    /// Their number.
+    done: i64,
+}
+
+impl Stage for Pieces {
+    type In = ();
+    type Out = PiecesOut;
+    fn example() -> Example {
+        Example::new("pieces = 1\nseconds = 0.0")
+    }
+}
+
+impl Task for Pieces {
+    fn run(&mut self, cx: &Cx, _: ()) -> isard_core::Result<PiecesOut> {
+        cx.par(self.pieces as usize, |_| {
+            std::thread::sleep(Duration::from_secs_f64(self.seconds));
+            Ok(())
+        })?;
+        Ok(PiecesOut { done: self.pieces.into() })
+    }
+}
+declare!(Task, "slow.pieces", Kind::Tool, Pieces);
+
+#[test]
+fn a_call_that_does_pieces_does_not_hang() {
+    let recipe = |pieces: u32, seconds: f64| {
+        format!(
+            r#"
+            isard = "0.1"
+            name = "pieces"
+            [run]
+            hang_s = 1.0
+            threads = 2
+            [stage.slow]
+            use = "slow.pieces"
+            set = {{ pieces = {pieces}, seconds = {seconds} }}
+            "#
+        )
+    };
+    // By hand: thirty pieces of a tenth of a second on two threads take 1.5 s.
+    assert_eq!(support::run(&recipe(30, 0.1)).outcome, Outcome::Done);
+    let Outcome::Failed(error) = support::run(&recipe(2, 3.0)).outcome else { panic!("it hangs") };
+    assert!(error.to_string().contains("stage `slow` hangs: `run`"), "{error}");
 }

@@ -21,7 +21,7 @@ pub(crate) fn run_schema() -> Json {
             "reorder": count("How many frames a late one may be behind before it is given up."),
             "seed": count("The seed of all random numbers."),
             "threads": { "type": "integer", "minimum": 1, "maximum": 4096, "description": "Threads for heavy work." },
-            "hang_s": seconds("Seconds after which a stage that does not come back is said to hang."),
+            "hang_s": seconds("Seconds after which a stage is said to hang that neither comes back nor ends a piece of its work."),
             "checkpoint_s": seconds("Seconds between checkpoints; 0 makes none but the last."),
             "checkpoint_frames": { "type": "integer", "minimum": 1, "description": "Frames between checkpoints." },
             "memory": bytes("Bytes of memory the plan may use: a number, or text such as \"8 GB\"."),

@@ -11,6 +11,7 @@ use crate::plan::NodeId;
 use crate::run::ledger::Ledger;
 use crate::run::trace::Trace;
 use crate::span::Span;
+use crate::stage::Beat;
 use crate::value::{Dict, Value};
 
 /// What a stage's thread tells the one that started it.
@@ -149,6 +150,8 @@ pub struct Meter {
     pub detached: Arc<AtomicBool>,
     /// Set when nobody is left who uses what a source gives.
     pub released: AtomicBool,
+    /// When it last ended a piece of its work.
+    pub(crate) beat: Beat,
     /// Where each call is noted.
     trace: Option<Arc<Trace>>,
 }
@@ -163,6 +166,7 @@ impl Meter {
     pub fn traced(name: &str, trace: Option<Arc<Trace>>) -> Arc<Meter> {
         Arc::new(Meter {
             trace,
+            beat: Beat::default(),
             released: AtomicBool::new(false),
             name: name.into(),
             records: AtomicU64::new(0),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::error::{Error, Result};
@@ -10,7 +12,7 @@ use crate::plan::{Feed, NodeId, Plan, What};
 use crate::port::check_output;
 use crate::registry::Declaration;
 use crate::run::options::Options;
-use crate::stage::{Built, Cx, RunCx, guard};
+use crate::stage::{Beat, Built, Cx, RunCx, guard};
 use crate::value::Dict;
 
 /// Runs the tasks declared `early` whose inputs are constants or come from such tasks; gives what they gave.
@@ -77,10 +79,12 @@ fn one(
     let (tx, rx) = crossbeam_channel::bounded(1);
     let (name, set) = (plan.nodes[id].name.clone(), plan.nodes[id].set.clone());
     let (declaration, run) = (declaration.clone(), run.clone());
+    let (beat, begun) = (Arc::new(Beat::default()), Instant::now());
+    let strike = beat.clone();
     let work = move || {
         let result = guard("run", || match (declaration.build)(set)? {
             Built::Task(mut task) => {
-                let output = task.run(&Cx::new(&run, &name), input)?;
+                let output = task.run(&Cx::watched(&run, &name, &strike), input)?;
                 check_output(&declaration.outputs, None, &output)?;
                 Ok(output)
             }
@@ -91,9 +95,17 @@ fn one(
     };
     let thread = std::thread::Builder::new().name("isard early".into()).spawn(work);
     thread.map_err(|e| Error::new(crate::Blame::Resources, format!("cannot start a thread: {e}")))?;
-    let limit = plan.run.hang_s;
-    rx.recv_timeout(Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX)).unwrap_or_else(|_| {
-        Err(Error::plugin(format!("it has not come back for {limit} s"))
-            .help("raise `run.hang_s` if it needs that long"))
-    })
+    let limit = Duration::try_from_secs_f64(plan.run.hang_s).unwrap_or(Duration::MAX);
+    let quiet = || begun.elapsed().min(beat.quiet());
+    loop {
+        match rx.recv_timeout(limit.saturating_sub(quiet())) {
+            Ok(result) => return result,
+            // A piece of the work was done meanwhile.
+            Err(RecvTimeoutError::Timeout) if quiet() < limit => (),
+            Err(_) => {
+                let error = Error::plugin(format!("it has not come back for {} s", plan.run.hang_s));
+                return Err(error.help("raise `run.hang_s` if it needs that long"));
+            }
+        }
+    }
 }

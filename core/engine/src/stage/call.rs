@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -80,23 +81,54 @@ pub(crate) trait Far {
     fn read(&self, path: &str) -> Result<Value>;
 }
 
+/// When a stage last ended a piece of its work: a call that does pieces does not hang.
+#[derive(Default)]
+pub(crate) struct Beat(AtomicU64);
+
+impl Beat {
+    /// Notes that a piece is done, now.
+    fn strike(&self) {
+        self.0.store(Beat::clock(), Ordering::Relaxed);
+    }
+
+    /// How long ago that was; for ever if no piece was ever done.
+    pub(crate) fn quiet(&self) -> Duration {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Duration::MAX,
+            at => Duration::from_millis(Beat::clock().saturating_sub(at)),
+        }
+    }
+
+    /// Milliseconds since the first use, and one.
+    fn clock() -> u64 {
+        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+        FIRST.elapsed().as_millis() as u64 + 1
+    }
+}
+
 /// One call's view of the engine.
 pub struct Cx<'a> {
     run: &'a RunCx,
     stage: &'a str,
     gaps: RefCell<Vec<Gap>>,
     far: Option<&'a dyn Far>,
+    beat: Option<&'a Beat>,
 }
 
 impl<'a> Cx<'a> {
     /// The view of a stage.
     pub fn new(run: &'a RunCx, stage: &'a str) -> Cx<'a> {
-        Cx { run, stage, gaps: RefCell::default(), far: None }
+        Cx { run, stage, gaps: RefCell::default(), far: None, beat: None }
+    }
+
+    /// The view of a stage that is watched.
+    pub(crate) fn watched(run: &'a RunCx, stage: &'a str, beat: &'a Beat) -> Cx<'a> {
+        Cx { beat: Some(beat), ..Cx::new(run, stage) }
     }
 
     /// The view of a stage whose engine is on the other side of the plugin interface.
     pub(crate) fn far(run: &'a RunCx, stage: &'a str, far: &'a dyn Far) -> Cx<'a> {
-        Cx { run, stage, gaps: RefCell::default(), far: Some(far) }
+        Cx { far: Some(far), ..Cx::new(run, stage) }
     }
 
     /// What all stages of the run share.
@@ -128,13 +160,21 @@ impl<'a> Cx<'a> {
     }
 
     /// Runs `work(0) .. work(n-1)` on the threads of the run, in any order.
+    ///
+    /// A stage hangs when neither its call nor one of these comes back for `run.hang_s`.
     pub fn par(&self, n: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
         if let Some(far) = self.far.filter(|_| n > 1) {
             return far.par(n, &work);
         }
+        let beat = self.beat;
+        let piece = |i: usize| {
+            work(i)?;
+            beat.into_iter().for_each(Beat::strike);
+            Ok(())
+        };
         match &self.run.threads {
-            Some(threads) if n > 1 => threads.install(|| (0..n).into_par_iter().try_for_each(&work)),
-            _ => (0..n).try_for_each(work),
+            Some(threads) if n > 1 => threads.install(|| (0..n).into_par_iter().try_for_each(piece)),
+            _ => (0..n).try_for_each(piece),
         }
     }
 

@@ -36,7 +36,7 @@ pub struct Link {
 
 impl Link {
     fn apply(&self, run: &RunCx, chunk: Chunk) -> Result<Vec<Item>> {
-        let cx = Cx::new(run, &self.meter.name);
+        let cx = Cx::watched(run, &self.meter.name, &self.meter.beat);
         let output = self.meter.call("apply", &chunk.span, || {
             self.stage.apply(&cx, &chunk.span, self.gather.input(&chunk.span, &chunk.data)?)
         })?;

@@ -67,7 +67,7 @@ pub struct Post {
 impl Post {
     /// The stage's view of the engine.
     pub fn cx(&self) -> Cx<'_> {
-        Cx::new(&self.run, &self.meter.name)
+        Cx::watched(&self.run, &self.meter.name, &self.meter.beat)
     }
 
     /// The next item of a stream.

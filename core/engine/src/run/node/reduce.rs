@@ -407,7 +407,7 @@ impl Shared {
         };
         while let Some((span, input)) = piece.take() {
             let begun = Instant::now();
-            let cx = Cx::new(&self.run, &self.meter.name);
+            let cx = Cx::watched(&self.run, &self.meter.name, &self.meter.beat);
             let result = match &mut part {
                 Some(part) => self.meter.call("add", &span, || self.stage.add(&cx, part, &span, input)),
                 None => Err(Error::internal("a block lost its part")),

@@ -281,7 +281,7 @@ impl Builder<'_, '_> {
         let ends = Arc::new(AtomicBool::new(false));
         let run = RunCx { cancel: ends.clone(), ..(*self.s.run).clone() };
         let thread = std::thread::Builder::new().name(format!("isard {what}")).spawn(move || {
-            let result = meter.call(what, &none(), || work(&Cx::new(&run, &meter.name)));
+            let result = meter.call(what, &none(), || work(&Cx::watched(&run, &meter.name, &meter.beat)));
             // Nobody listens any more when this took too long.
             let _ = tx.send(result);
         });

@@ -236,7 +236,7 @@ impl Builder<'_, '_> {
             let Some(call) = meter.longest() else { continue };
             // A stage in a host process is killed there, and its call comes back with the error.
             let limit = if self.is_isolated(*id) { limit + ISOLATED_S } else { limit };
-            if call.since.elapsed().as_secs_f64() > limit {
+            if call.since.elapsed().min(meter.beat.quiet()).as_secs_f64() > limit {
                 let place = if call.span.len > 0 { format!(" on {}", call.span) } else { String::new() };
                 let error = Error::plugin(format!(
                     "stage `{}` hangs: `{}`{place} has not come back for {limit} s",
