@@ -46,6 +46,8 @@ pub struct Latched {
 pub struct Gather {
     /// Port and full key of what comes with each chunk.
     pub stream: Vec<(Key, Key)>,
+    /// Ports of the stream that may stay empty: an optional output has no entry where its stage gave none.
+    pub optional: Vec<Key>,
     /// What is the same for the whole run.
     pub fixed: Dict,
     /// What changes slowly.
@@ -65,11 +67,9 @@ impl Gather {
             }
             match data.get(key.as_str()) {
                 Some(value) => input.push(port.clone(), value.clone()),
-                None => drop(
-                    data.need(key.as_str())
-                        .map_err(|e| Error::internal(e.message()))
-                        .at(|| format!("port `{port}`"))?,
-                ),
+                None if self.optional.contains(port) => (),
+                // A stage did not give what it may leave out, and this port needs.
+                None => drop(data.need(key.as_str()).at(|| format!("port `{port}`"))?),
             }
         }
         for (port, value) in self.fixed.iter() {
@@ -181,4 +181,24 @@ pub fn wants(wanted: &[Key], key: &str) -> bool {
 /// `stage.port`.
 pub fn full_key(stage: &str, port: &str) -> Key {
     Key::from(format!("{stage}.{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Blame;
+
+    #[test]
+    fn what_a_stage_left_out_is_missed_only_by_ports_that_need_it() {
+        let wire = |port: &'static str, key: &'static str| (Key::from(port), Key::from(key));
+        let stream = vec![wire("image", "cut.image"), wire("pixel", "cut.pixel")];
+        let data = Dict::new().with("cut.image", 1).with("cut.mask", 2);
+        let gather = Gather { stream, optional: vec!["pixel".into()], ..Gather::default() };
+        let input = gather.input(&Span::frames(0, 1), &data).unwrap();
+        assert_eq!(input, Dict::new().with("image", 1));
+        let gather = Gather { optional: vec![], ..gather };
+        let error = gather.input(&Span::frames(0, 1), &data).unwrap_err();
+        assert_eq!(error.blame(), Blame::Data);
+        assert!(error.to_string().contains("port `pixel`: no entry `cut.pixel`"), "{error}");
+    }
 }

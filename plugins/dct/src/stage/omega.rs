@@ -2,7 +2,7 @@
 
 use isard_core::prelude::*;
 
-/// Gives each frame its angle, from where the turn begins and how far it goes from one frame to the next.
+/// Gives each frame its angle, from the first and the step of the turn.
 ///
 /// For scans whose files hold no motor positions; where they do, a column of the source is right. The angle of frame k is
 /// `start + k * step`, whichever frames arrive and in whatever order; it may fall, and pass 360.

@@ -74,9 +74,9 @@ pub struct Tpx3 {
     /// One chip has 256 x 256, four have 512 x 512.
     #[serde(default = "shape")]
     shape: [usize; 2],
-    /// Gives sparse frames as they are: a row of `events` for each pixel that counted, and no `image`.
+    /// Gives sparse frames as they are: rows of `events`, and no `image`.
     ///
-    /// Their cost then goes by their events, not by the size of the detector.
+    /// A row is a pixel that counted; the cost goes by them, not by the size of the detector.
     #[serde(default)]
     events: bool,
     /// Pixels sum the times over threshold in place of counting events.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::plan::{Feed, NodeId, Overflow, Stream};
+use crate::plan::{Feed, NodeId, Overflow, Stream, What};
 use crate::run::control::Meter;
 use crate::run::edge::{Edge, Inbox, Outlet, edge};
 use crate::run::node::{KEPT, Pace, Post, ReplayNode};
@@ -149,8 +149,13 @@ impl Builder<'_, '_> {
     }
 
     pub(super) fn gather(&mut self, id: NodeId) -> Result<Gather> {
+        let node = &self.s.plan.nodes[id];
         let mut gather = Gather { fixed: self.fixed(id)?, ..Gather::default() };
-        for (port, feed) in &self.s.plan.nodes[id].inputs {
+        if let What::Stage(declaration) = &node.what {
+            let optional = declaration.inputs.iter().filter(|p| p.optional);
+            gather.optional = optional.map(|p| Key::from(p.name.clone())).collect();
+        }
+        for (port, feed) in &node.inputs {
             match feed {
                 Feed::Stream(key) => gather.stream.push((port.clone(), key.clone())),
                 Feed::Latched { node, port: from } => {
