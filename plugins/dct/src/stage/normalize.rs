@@ -94,6 +94,8 @@ struct State {
     lost: Option<Vec<f32>>,
     /// Whether the boxes were held against a frame with beam.
     looked: bool,
+    /// Whether a frame without beam was told.
+    told: bool,
 }
 
 /// The input of [`Normalize`].
@@ -213,6 +215,10 @@ impl Fold for Normalize {
             let Some(target) = target.filter(|t| mean.is_finite() && mean > 0.05 * t) else {
                 let why =
                     format!("no beam: the mean is {mean:.1}, wanted more than a twentieth of the target");
+                if !std::mem::replace(&mut self.state.told, true) {
+                    let text = "A frame has no beam, and perhaps others: they are given up as missing.";
+                    tracing::warn!(stage = cx.stage(), frame = number, mean, "{text}");
+                }
                 let span = Span::frames(number, 1);
                 emit.give_up(Gap { span, reason: Reason::Missing, why: why.into() });
                 continue;
