@@ -82,7 +82,7 @@ impl Placed {
 
     /// Finds the tiles of the volume's index that pixels at the last distance lie in.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "lanes of many arrays go together")]
+    #[allow(clippy::needless_range_loop, reason = "lanes of many arrays go together")]
     pub(super) fn look_up(&mut self, stand: &Stand) {
         let last = stand.count - 1;
         for i in 0..BLOCK {
