@@ -296,6 +296,7 @@ macro_rules! port_values {
     ($($rust:ty, $kind:expr, $pattern:pat => $take:expr, $x:ident => $give:expr;)*) => {$(
         impl PortValue for $rust {
             fn kind() -> PortKind { $kind }
+            #[inline]
             fn from_value(value: Value) -> Result<Self> {
                 match value {
                     $pattern => Ok($take),
