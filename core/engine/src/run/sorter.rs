@@ -205,7 +205,8 @@ impl Sorter {
             }
             // Only as far as the limit demands: a frame that may still come in time is waited for.
             let to = first.min(newest - self.reorder);
-            let why = format!("not there when frame {newest} had come (reorder limit {})", self.reorder);
+            // The frame that happened to tell is not named: another order of arrival makes the same record.
+            let why = format!("not there when a frame beyond the reorder limit {} had come", self.reorder);
             self.lose(to, Reason::Missing, why.into(), None)?;
         }
     }
