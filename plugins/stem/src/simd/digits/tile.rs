@@ -1,0 +1,299 @@
+//! Frames of bytes times rows of digits, tile by tile.
+
+use super::Level;
+
+/// Pixels of a register, and of a step.
+pub(super) const LANES: usize = 64;
+/// Frames that are worked on at once.
+const GROUP: usize = 16;
+/// Steps of a tile: the digits of a block of masks and the pixels of some frames fill half the nearest cache.
+const TILE: usize = 32;
+/// Steps after which sums of 32 bits may be full: each takes four products of 255 and 128.
+pub(super) const FLUSH: usize = 16384;
+
+/// Pixels of a step.
+type Pixels = [u8; LANES];
+
+/// Digits of a step, where a register can be filled at once.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Step([i8; LANES]);
+
+/// Sums of one register.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Sums([i32; LANES / 4]);
+
+/// Rows of digits over the pixels of a frame.
+#[derive(Clone, Debug)]
+pub(super) struct Plane {
+    pixels: usize,
+    /// Steps of a row.
+    steps: usize,
+    values: Vec<Step>,
+    /// Of each tile of each row whether it has a digit that is not 0.
+    filled: Vec<bool>,
+    /// Of each row its mask and its factor; none for one that belongs to no mask.
+    of: Vec<Option<(usize, f64)>>,
+}
+
+impl Plane {
+    /// No row, for frames of so many pixels.
+    pub(super) fn new(pixels: usize) -> Plane {
+        Plane { pixels, steps: pixels.div_ceil(LANES), values: vec![], filled: vec![], of: vec![] }
+    }
+
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.of.len()
+    }
+
+    /// Adds a row and gives its number; one of zeros is left out.
+    pub(super) fn push(&mut self, digits: &[i8], of: Option<(usize, f64)>) -> usize {
+        if digits.iter().any(|d| *d != 0) {
+            let mut values = vec![Step([0; LANES]); self.steps];
+            for (step, digits) in values.iter_mut().zip(digits.chunks(LANES)) {
+                step.0[..digits.len()].copy_from_slice(digits);
+            }
+            self.filled.extend(digits.chunks(TILE * LANES).map(|tile| tile.iter().any(|d| *d != 0)));
+            self.values.extend(values);
+            self.of.push(of);
+        }
+        self.of.len().saturating_sub(1)
+    }
+
+    /// Adds the sums of the rows of one frame to those of their masks.
+    pub(super) fn add(&self, sums: &[i64], out: &mut [f64]) {
+        for (of, sum) in self.of.iter().zip(sums) {
+            if let Some((mask, factor)) = of {
+                out[*mask] += factor * *sum as f64;
+            }
+        }
+    }
+
+    /// For each frame the sums of all rows.
+    pub(super) fn sums(&self, level: Level, frames: &[&[u8]]) -> Vec<i64> {
+        let mut sums = vec![0i64; frames.len() * self.rows()];
+        match level {
+            // SAFETY: the level says that the processor has these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Level::Vnni => unsafe { vnni(self, frames, &mut sums) },
+            _ => all(self, frames, &mut sums, plain),
+        }
+        sums
+    }
+}
+
+/// The sum of the squares of some pixels, and the largest pixel.
+pub(super) fn squares(level: Level, frame: &[u8]) -> (f64, f64) {
+    match level {
+        // SAFETY: the level says that the processor has these instructions.
+        #[cfg(target_arch = "x86_64")]
+        Level::Vnni => unsafe { squares512(frame) },
+        _ => squared(frame),
+    }
+}
+
+// The compiler makes vectors of `squared`, as wide as it is told here.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn squares512(frame: &[u8]) -> (f64, f64) {
+    squared(frame)
+}
+
+#[inline(always)]
+fn squared(frame: &[u8]) -> (f64, f64) {
+    // Pieces whose squares fit into 32 bits.
+    let square = |x: u8| u32::from(x).wrapping_mul(u32::from(x));
+    let sums = frame.chunks(1 << 16).map(|p| p.iter().fold(0u32, |sum, x| sum.wrapping_add(square(*x))));
+    (sums.map(f64::from).sum(), frame.iter().fold(0, |m, x| (*x).max(m)).into())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn vnni(plane: &Plane, frames: &[&[u8]], out: &mut [i64]) {
+    all(plane, frames, out, |tile, rows, sums, stride| x86::tile(tile, rows, sums, stride));
+}
+
+/// The pixels of a tile of some frames.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    /// Of each frame.
+    frames: [&'a [Pixels]; GROUP],
+    /// What comes next of each frame, which may be fetched ahead.
+    ahead: [&'a [Pixels]; GROUP],
+    /// How many frames there are.
+    count: usize,
+}
+
+/// The digits of a tile of some rows, with the numbers of these.
+type Rows<'a> = [(usize, &'a [Step])];
+
+/// Goes over tiles of pixels, and flushes sums before they are full; `multiply` adds to sums of frames and rows.
+#[inline(always)]
+fn all(
+    plane: &Plane,
+    frames: &[&[u8]],
+    out: &mut [i64],
+    multiply: impl Fn(&Tile, &Rows, &mut [Sums], usize),
+) {
+    let (pixels, n) = (plane.pixels, plane.rows());
+    if n == 0 {
+        return;
+    }
+    let (whole, tiles) = (pixels / LANES, plane.steps.div_ceil(TILE));
+    let mut sums = vec![Sums([0; LANES / 4]); GROUP * n];
+    let mut rows: Vec<(usize, &[Step])> = Vec::with_capacity(n);
+    let piece = |frame: usize, from: usize, to: usize| -> &[Pixels] {
+        frames.get(frame).map_or(&[], |frame| frame[from * LANES..to * LANES].as_chunks::<LANES>().0)
+    };
+    for (number, out) in out.chunks_mut(GROUP * n).enumerate() {
+        let (first, count) = (number * GROUP, out.len() / n);
+        let mut at = 0;
+        while at < plane.steps {
+            let flush = plane.steps.min(at + FLUSH);
+            sums.fill(Sums([0; LANES / 4]));
+            while at < flush {
+                let mut tile = Tile { frames: [&[]; GROUP], ahead: [&[]; GROUP], count };
+                let mut last = [[0u8; LANES]; GROUP];
+                let own = at / TILE;
+                let end = if at < whole { whole.min(flush).min(at + TILE) } else { flush };
+                // Behind the last tile of these frames comes the first one of the next frames.
+                let next = if end < whole { (0, end) } else { (GROUP, 0) };
+                for (i, last) in last.iter_mut().enumerate().take(count) {
+                    tile.ahead[i] = piece(first + i + next.0, next.1, whole.min(next.1 + TILE));
+                    if at < whole {
+                        tile.frames[i] = piece(first + i, at, end);
+                    } else {
+                        let rest = &frames[first + i][whole * LANES..];
+                        last[..rest.len()].copy_from_slice(rest);
+                    }
+                }
+                if at >= whole {
+                    tile.frames.iter_mut().zip(&last).for_each(|(x, last)| *x = std::slice::from_ref(last));
+                }
+                rows.clear();
+                let digits = plane.values.chunks_exact(plane.steps).map(|row| &row[at..end]).enumerate();
+                rows.extend(digits.filter(|(row, _)| plane.filled[row * tiles + own]));
+                multiply(&tile, &rows, &mut sums, n);
+                at = end;
+            }
+            for (out, sums) in out.iter_mut().zip(&sums) {
+                *out += sums.0.iter().map(|s| i64::from(*s)).sum::<i64>();
+            }
+        }
+    }
+}
+
+fn plain(tile: &Tile, rows: &Rows, sums: &mut [Sums], stride: usize) {
+    for (x, sums) in tile.frames[..tile.count].iter().zip(sums.chunks_mut(stride)) {
+        for (row, digits) in rows {
+            for (x, digits) in x.iter().zip(digits.iter()) {
+                let products = x.iter().zip(&digits.0).map(|(x, d)| i32::from(*x) * i32::from(*d));
+                for (i, product) in products.enumerate() {
+                    sums[*row].0[i / 4] += product;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Pixels, Rows, Step, Sums, Tile};
+
+    /// Frames and rows whose sums are in registers at once: 24 sums, 4 frames and a row of 32.
+    const FRAMES: usize = 4;
+    const ROWS: usize = 6;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn tile(tile: &Tile, rows: &Rows, sums: &mut [Sums], stride: usize) {
+        let x = &tile.frames[..tile.count];
+        // The next pixels come from memory while these are worked on, some with each block of rows.
+        let parts = rows.len().div_ceil(ROWS);
+        let blocks = parts * x.len().div_ceil(FRAMES);
+        let steps = tile.ahead[0].len();
+        let mut done = 0;
+        for part in 0..parts {
+            // Of even size: a block of one row would wait for its pixels.
+            let own = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
+            let mut frame = 0;
+            while frame < x.len() {
+                let many = if x.len() - frame >= FRAMES { FRAMES } else { 1 };
+                let share = (done * steps / blocks).min(steps)..((done + 1) * steps / blocks).min(steps);
+                for ahead in &tile.ahead[..x.len()] {
+                    fetch(ahead, share.clone());
+                }
+                done += 1;
+                let (x, sums) = (&x[frame..frame + many], &mut sums[frame * stride..]);
+                match many {
+                    FRAMES => sized::<FRAMES>(x, own, sums, stride),
+                    _ => sized::<1>(x, own, sums, stride),
+                }
+                frame += many;
+            }
+        }
+    }
+
+    /// Fetches some steps of what comes next; one that is not there does no harm.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    fn fetch(ahead: &[Pixels], steps: std::ops::Range<usize>) {
+        for step in steps {
+            _mm_prefetch::<_MM_HINT_T0>(ahead.as_ptr().wrapping_add(step).cast());
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    fn sized<const F: usize>(x: &[&[Pixels]], rows: &Rows, sums: &mut [Sums], stride: usize) {
+        match rows.len() {
+            6 => block::<F, 6>(x, rows, sums, stride),
+            5 => block::<F, 5>(x, rows, sums, stride),
+            4 => block::<F, 4>(x, rows, sums, stride),
+            3 => block::<F, 3>(x, rows, sums, stride),
+            2 => block::<F, 2>(x, rows, sums, stride),
+            _ => block::<F, 1>(x, rows, sums, stride),
+        }
+    }
+
+    /// `F` frames times `R` rows, all sums in registers.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    fn block<const F: usize, const R: usize>(x: &[&[Pixels]], rows: &Rows, sums: &mut [Sums], stride: usize) {
+        let x: [&[Pixels]; F] = std::array::from_fn(|f| x[f]);
+        let numbers: [usize; R] = std::array::from_fn(|r| rows[r].0);
+        let rows: [&[Step]; R] = std::array::from_fn(|r| rows[r].1);
+        let steps = x.iter().map(|x| x.len()).chain(rows.iter().map(|r| r.len())).min();
+        let mut own: [[__m512i; R]; F] =
+            std::array::from_fn(|f| std::array::from_fn(|r| load(&sums[f * stride + numbers[r]].0)));
+        for step in 0..steps.unwrap_or(0) {
+            // SAFETY: each frame and each row has at least `steps` registers.
+            let x: [__m512i; F] = std::array::from_fn(|f| load(unsafe { x[f].get_unchecked(step) }));
+            for r in 0..R {
+                // SAFETY: as above.
+                let digits = load(unsafe { &rows[r].get_unchecked(step).0 });
+                for f in 0..F {
+                    own[f][r] = _mm512_dpbusd_epi32(own[f][r], x[f], digits);
+                }
+            }
+        }
+        for (f, own) in own.iter().enumerate() {
+            for (number, own) in numbers.iter().zip(own) {
+                // SAFETY: sixteen numbers of 32 bits fill a register.
+                unsafe { _mm512_storeu_si512(sums[f * stride + number].0.as_mut_ptr().cast(), *own) };
+            }
+        }
+    }
+
+    /// A register of 64 bytes.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    fn load<T, const N: usize>(from: &[T; N]) -> __m512i {
+        const { assert!(size_of::<[T; N]>() == 64) };
+        // SAFETY: that many bytes are there, as is seen above.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+}
