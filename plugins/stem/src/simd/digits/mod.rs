@@ -2,7 +2,7 @@
 
 mod tile;
 
-use self::tile::Plane;
+use self::tile::{GROUP, Plane};
 
 use super::Level;
 
@@ -117,9 +117,19 @@ impl Digits {
         }
         let masks = self.masks.len();
         let all: Vec<&[u8]> = frames.chunks_exact(self.pixels).collect();
-        let sums = self.coarse.sums(level, &all);
-        let (rows, mut finer, mut electrons) = (self.coarse.rows(), vec![], vec![]);
-        for (n, (frame, out)) in all.iter().zip(out.chunks_exact_mut(masks)).enumerate() {
+        let mut doubtful = vec![];
+        // Frames that meet a third digit are still in a near cache.
+        for (group, (frames, out)) in all.chunks(GROUP).zip(out.chunks_mut(GROUP * masks)).enumerate() {
+            let own = self.group(level, frames, out);
+            doubtful.extend(own.into_iter().map(|(frame, mask)| (group * GROUP + frame, mask)));
+        }
+        doubtful
+    }
+
+    fn group(&self, level: Level, frames: &[&[u8]], out: &mut [f64]) -> Vec<(usize, usize)> {
+        let (sums, rows) = (self.coarse.sums(level, frames), self.coarse.rows());
+        let (mut finer, mut electrons) = (vec![], vec![]);
+        for (n, (frame, out)) in frames.iter().zip(out.chunks_exact_mut(self.masks.len())).enumerate() {
             let sums = &sums[n * rows..(n + 1) * rows];
             self.coarse.add(sums, out);
             let Some(ones) = self.ones else { continue };
@@ -127,15 +137,19 @@ impl Digits {
             for (mask, out) in self.masks.iter().zip(&mut *out) {
                 *out += mask.offset * count;
             }
-            if !self.sure(out, 255.0 * count, 255.0) {
-                let (squares, largest) = tile::squares(level, frame);
-                if !self.sure(out, squares, largest) {
-                    finer.push(n);
-                    electrons.push(count);
-                }
+            // At most, at least, and last as they are.
+            let even = count / self.pixels as f64;
+            let sure = self.sure(out, 255.0 * count, 255.0)
+                || (self.sure(out, count.max(even * count), even.max(1.0)) && {
+                    let (squares, largest) = tile::squares(level, frame);
+                    self.sure(out, squares, largest)
+                });
+            if !sure {
+                finer.push(n);
+                electrons.push(count);
             }
         }
-        self.finer(level, &all, &finer, &electrons, out)
+        if finer.is_empty() { vec![] } else { self.finer(level, frames, &finer, &electrons, out) }
     }
 
     /// Whether two digits are enough for all sums of a frame, which has such a sum of squares and such a largest pixel.

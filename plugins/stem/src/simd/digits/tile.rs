@@ -5,9 +5,12 @@ use super::Level;
 /// Pixels of a register, and of a step.
 pub(super) const LANES: usize = 64;
 /// Frames that are worked on at once.
-const GROUP: usize = 16;
-/// Steps of a tile: the digits of a block of masks and the pixels of some frames fill half the nearest cache.
-const TILE: usize = 32;
+///
+/// So many streams come from memory side by side, with rows of 16 KiB: measured, that takes half the time of tiles of
+/// 2 KiB, and fetching the next tile ahead makes it longer.
+pub(super) const GROUP: usize = 8;
+/// Steps of a tile: its pixels and the digits of some ten masks fill the second cache.
+const TILE: usize = 256;
 /// Steps after which sums of 32 bits may be full: each takes four products of 255 and 128.
 pub(super) const FLUSH: usize = 16384;
 
@@ -120,8 +123,6 @@ fn vnni(plane: &Plane, frames: &[&[u8]], out: &mut [i64]) {
 struct Tile<'a> {
     /// Of each frame.
     frames: [&'a [Pixels]; GROUP],
-    /// What comes next of each frame, which may be fetched ahead.
-    ahead: [&'a [Pixels]; GROUP],
     /// How many frames there are.
     count: usize,
 }
@@ -144,9 +145,6 @@ fn all(
     let (whole, tiles) = (pixels / LANES, plane.steps.div_ceil(TILE));
     let mut sums = vec![Sums([0; LANES / 4]); GROUP * n];
     let mut rows: Vec<(usize, &[Step])> = Vec::with_capacity(n);
-    let piece = |frame: usize, from: usize, to: usize| -> &[Pixels] {
-        frames.get(frame).map_or(&[], |frame| frame[from * LANES..to * LANES].as_chunks::<LANES>().0)
-    };
     for (number, out) in out.chunks_mut(GROUP * n).enumerate() {
         let (first, count) = (number * GROUP, out.len() / n);
         let mut at = 0;
@@ -154,16 +152,13 @@ fn all(
             let flush = plane.steps.min(at + FLUSH);
             sums.fill(Sums([0; LANES / 4]));
             while at < flush {
-                let mut tile = Tile { frames: [&[]; GROUP], ahead: [&[]; GROUP], count };
+                let mut tile = Tile { frames: [&[]; GROUP], count };
                 let mut last = [[0u8; LANES]; GROUP];
                 let own = at / TILE;
                 let end = if at < whole { whole.min(flush).min(at + TILE) } else { flush };
-                // Behind the last tile of these frames comes the first one of the next frames.
-                let next = if end < whole { (0, end) } else { (GROUP, 0) };
                 for (i, last) in last.iter_mut().enumerate().take(count) {
-                    tile.ahead[i] = piece(first + i + next.0, next.1, whole.min(next.1 + TILE));
                     if at < whole {
-                        tile.frames[i] = piece(first + i, at, end);
+                        tile.frames[i] = frames[first + i][at * LANES..end * LANES].as_chunks::<LANES>().0;
                     } else {
                         let rest = &frames[first + i][whole * LANES..];
                         last[..rest.len()].copy_from_slice(rest);
@@ -202,47 +197,25 @@ fn plain(tile: &Tile, rows: &Rows, sums: &mut [Sums], stride: usize) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Pixels, Rows, Step, Sums, Tile};
+    use super::{GROUP, Pixels, Rows, Step, Sums, Tile};
 
-    /// Frames and rows whose sums are in registers at once: 24 sums, 4 frames and a row of 32.
-    const FRAMES: usize = 4;
-    const ROWS: usize = 6;
+    /// Rows whose sums are in registers at once: with those of eight frames, the digits, and a frame 28 of 32.
+    const ROWS: usize = 3;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) fn tile(tile: &Tile, rows: &Rows, sums: &mut [Sums], stride: usize) {
         let x = &tile.frames[..tile.count];
-        // The next pixels come from memory while these are worked on, some with each block of rows.
         let parts = rows.len().div_ceil(ROWS);
-        let blocks = parts * x.len().div_ceil(FRAMES);
-        let steps = tile.ahead[0].len();
-        let mut done = 0;
         for part in 0..parts {
             // Of even size: a block of one row would wait for its pixels.
-            let own = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
-            let mut frame = 0;
-            while frame < x.len() {
-                let many = if x.len() - frame >= FRAMES { FRAMES } else { 1 };
-                let share = (done * steps / blocks).min(steps)..((done + 1) * steps / blocks).min(steps);
-                for ahead in &tile.ahead[..x.len()] {
-                    fetch(ahead, share.clone());
-                }
-                done += 1;
-                let (x, sums) = (&x[frame..frame + many], &mut sums[frame * stride..]);
-                match many {
-                    FRAMES => sized::<FRAMES>(x, own, sums, stride),
-                    _ => sized::<1>(x, own, sums, stride),
-                }
-                frame += many;
+            let rows = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
+            if x.len() == GROUP {
+                sized::<GROUP>(x, rows, sums, stride);
+                continue;
             }
-        }
-    }
-
-    /// Fetches some steps of what comes next; one that is not there does no harm.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    #[inline]
-    fn fetch(ahead: &[Pixels], steps: std::ops::Range<usize>) {
-        for step in steps {
-            _mm_prefetch::<_MM_HINT_T0>(ahead.as_ptr().wrapping_add(step).cast());
+            for (frame, x) in x.iter().enumerate() {
+                sized::<1>(std::slice::from_ref(x), rows, &mut sums[frame * stride..], stride);
+            }
         }
     }
 
@@ -250,9 +223,6 @@ mod x86 {
     #[inline]
     fn sized<const F: usize>(x: &[&[Pixels]], rows: &Rows, sums: &mut [Sums], stride: usize) {
         match rows.len() {
-            6 => block::<F, 6>(x, rows, sums, stride),
-            5 => block::<F, 5>(x, rows, sums, stride),
-            4 => block::<F, 4>(x, rows, sums, stride),
             3 => block::<F, 3>(x, rows, sums, stride),
             2 => block::<F, 2>(x, rows, sums, stride),
             _ => block::<F, 1>(x, rows, sums, stride),
@@ -271,12 +241,13 @@ mod x86 {
             std::array::from_fn(|f| std::array::from_fn(|r| load(&sums[f * stride + numbers[r]].0)));
         for step in 0..steps.unwrap_or(0) {
             // SAFETY: each frame and each row has at least `steps` registers.
-            let x: [__m512i; F] = std::array::from_fn(|f| load(unsafe { x[f].get_unchecked(step) }));
-            for r in 0..R {
+            let digits: [__m512i; R] =
+                std::array::from_fn(|r| load(unsafe { &rows[r].get_unchecked(step).0 }));
+            for f in 0..F {
                 // SAFETY: as above.
-                let digits = load(unsafe { &rows[r].get_unchecked(step).0 });
-                for f in 0..F {
-                    own[f][r] = _mm512_dpbusd_epi32(own[f][r], x[f], digits);
+                let x = load(unsafe { x[f].get_unchecked(step) });
+                for r in 0..R {
+                    own[f][r] = _mm512_dpbusd_epi32(own[f][r], x, digits[r]);
                 }
             }
         }
