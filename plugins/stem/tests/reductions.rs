@@ -252,7 +252,7 @@ fn the_phase_of_single_side_band() {
     let frames = npy("ssb_data.npy");
     // The voltage at which the wavelength of the case, in metres, is ours: physical constants of another year than
     // CODATA 2018 change it by some parts in 1e9. `U (U + 2 m c^2) = (h c / lambda)^2`, in eV.
-    let (rest, energy) = (510_998.95, 1.239_841_984_332e-6 / number("wavelength_m"));
+    let (rest, energy) = (510_998.95f64, 1.239_841_984_332e-6 / number("wavelength_m"));
     let voltage = energy * energy / (rest + rest.hypot(energy));
     assert!((voltage / (number("kv") * 1e3) - 1.0).abs() < 1e-7, "{voltage} V");
     let set = format!(
