@@ -34,8 +34,8 @@ pub(super) struct Plane {
     /// Steps of a row.
     steps: usize,
     values: Vec<Step>,
-    /// Of each tile of each row whether it has a digit that is not 0.
-    filled: Vec<bool>,
+    /// Of each row the first step with a digit that is not 0, and the one behind the last.
+    filled: Vec<(usize, usize)>,
     /// Of each row its mask and its factor; none for one that belongs to no mask.
     of: Vec<Option<(usize, f64)>>,
 }
@@ -53,12 +53,14 @@ impl Plane {
 
     /// Adds a row and gives its number; one of zeros is left out.
     pub(super) fn push(&mut self, digits: &[i8], of: Option<(usize, f64)>) -> usize {
-        if digits.iter().any(|d| *d != 0) {
+        let steps = || digits.chunks(LANES).map(|step| step.iter().any(|d| *d != 0));
+        if let Some(first) = steps().position(|filled| filled) {
+            let end = steps().enumerate().filter(|(_, filled)| *filled).map(|(i, _)| i + 1).last();
+            self.filled.push((first, end.unwrap_or(first)));
             let mut values = vec![Step([0; LANES]); self.steps];
             for (step, digits) in values.iter_mut().zip(digits.chunks(LANES)) {
                 step.0[..digits.len()].copy_from_slice(digits);
             }
-            self.filled.extend(digits.chunks(TILE * LANES).map(|tile| tile.iter().any(|d| *d != 0)));
             self.values.extend(values);
             self.of.push(of);
         }
@@ -127,8 +129,15 @@ struct Tile<'a> {
     count: usize,
 }
 
-/// The digits of a tile of some rows, with the numbers of these.
-type Rows<'a> = [(usize, &'a [Step])];
+/// A row in a tile.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    number: usize,
+    digits: &'a [Step],
+    /// The steps of the tile that have a digit which is not 0.
+    first: usize,
+    end: usize,
+}
 
 /// Goes over tiles of pixels, and flushes sums before they are full; `multiply` adds to sums of frames and rows.
 #[inline(always)]
@@ -136,15 +145,15 @@ fn all(
     plane: &Plane,
     frames: &[&[u8]],
     out: &mut [i64],
-    multiply: impl Fn(&Tile, &Rows, &mut [Sums], usize),
+    multiply: impl Fn(&Tile, &[Row], &mut [Sums], usize),
 ) {
     let (pixels, n) = (plane.pixels, plane.rows());
     if n == 0 {
         return;
     }
-    let (whole, tiles) = (pixels / LANES, plane.steps.div_ceil(TILE));
+    let whole = pixels / LANES;
     let mut sums = vec![Sums([0; LANES / 4]); GROUP * n];
-    let mut rows: Vec<(usize, &[Step])> = Vec::with_capacity(n);
+    let mut rows: Vec<Row> = Vec::with_capacity(n);
     for (number, out) in out.chunks_mut(GROUP * n).enumerate() {
         let (first, count) = (number * GROUP, out.len() / n);
         let mut at = 0;
@@ -154,7 +163,6 @@ fn all(
             while at < flush {
                 let mut tile = Tile { frames: [&[]; GROUP], count };
                 let mut last = [[0u8; LANES]; GROUP];
-                let own = at / TILE;
                 let end = if at < whole { whole.min(flush).min(at + TILE) } else { flush };
                 for (i, last) in last.iter_mut().enumerate().take(count) {
                     if at < whole {
@@ -168,8 +176,14 @@ fn all(
                     tile.frames.iter_mut().zip(&last).for_each(|(x, last)| *x = std::slice::from_ref(last));
                 }
                 rows.clear();
-                let digits = plane.values.chunks_exact(plane.steps).map(|row| &row[at..end]).enumerate();
-                rows.extend(digits.filter(|(row, _)| plane.filled[row * tiles + own]));
+                for (number, (row, filled)) in
+                    plane.values.chunks_exact(plane.steps).zip(&plane.filled).enumerate()
+                {
+                    let (first, last) = (filled.0.max(at) - at, filled.1.min(end).saturating_sub(at));
+                    if first < last {
+                        rows.push(Row { number, digits: &row[at..end], first, end: last });
+                    }
+                }
                 multiply(&tile, &rows, &mut sums, n);
                 at = end;
             }
@@ -180,13 +194,13 @@ fn all(
     }
 }
 
-fn plain(tile: &Tile, rows: &Rows, sums: &mut [Sums], stride: usize) {
+fn plain(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
     for (x, sums) in tile.frames[..tile.count].iter().zip(sums.chunks_mut(stride)) {
-        for (row, digits) in rows {
-            for (x, digits) in x.iter().zip(digits.iter()) {
+        for row in rows {
+            for (x, digits) in x.iter().zip(row.digits) {
                 let products = x.iter().zip(&digits.0).map(|(x, d)| i32::from(*x) * i32::from(*d));
                 for (i, product) in products.enumerate() {
-                    sums[*row].0[i / 4] += product;
+                    sums[row.number].0[i / 4] += product;
                 }
             }
         }
@@ -197,13 +211,13 @@ fn plain(tile: &Tile, rows: &Rows, sums: &mut [Sums], stride: usize) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{GROUP, Pixels, Rows, Step, Sums, Tile};
+    use super::{GROUP, Pixels, Row, Step, Sums, Tile};
 
     /// Rows whose sums are in registers at once: with those of eight frames, the digits, and a frame 28 of 32.
     const ROWS: usize = 3;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn tile(tile: &Tile, rows: &Rows, sums: &mut [Sums], stride: usize) {
+    pub(super) fn tile(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
         let x = &tile.frames[..tile.count];
         let parts = rows.len().div_ceil(ROWS);
         for part in 0..parts {
@@ -221,7 +235,7 @@ mod x86 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn sized<const F: usize>(x: &[&[Pixels]], rows: &Rows, sums: &mut [Sums], stride: usize) {
+    fn sized<const F: usize>(x: &[&[Pixels]], rows: &[Row], sums: &mut [Sums], stride: usize) {
         match rows.len() {
             3 => block::<F, 3>(x, rows, sums, stride),
             2 => block::<F, 2>(x, rows, sums, stride),
@@ -232,17 +246,24 @@ mod x86 {
     /// `F` frames times `R` rows, all sums in registers.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn block<const F: usize, const R: usize>(x: &[&[Pixels]], rows: &Rows, sums: &mut [Sums], stride: usize) {
+    fn block<const F: usize, const R: usize>(
+        x: &[&[Pixels]],
+        rows: &[Row],
+        sums: &mut [Sums],
+        stride: usize,
+    ) {
         let x: [&[Pixels]; F] = std::array::from_fn(|f| x[f]);
-        let numbers: [usize; R] = std::array::from_fn(|r| rows[r].0);
-        let rows: [&[Step]; R] = std::array::from_fn(|r| rows[r].1);
-        let steps = x.iter().map(|x| x.len()).chain(rows.iter().map(|r| r.len())).min();
+        let rows: [Row; R] = std::array::from_fn(|r| rows[r]);
+        let numbers = rows.map(|row| row.number);
+        let first = rows.iter().map(|row| row.first).min().unwrap_or(0);
+        let end = rows.iter().map(|row| row.end).max().unwrap_or(0);
+        let there = x.iter().map(|x| x.len()).chain(rows.iter().map(|row| row.digits.len())).min();
         let mut own: [[__m512i; R]; F] =
             std::array::from_fn(|f| std::array::from_fn(|r| load(&sums[f * stride + numbers[r]].0)));
-        for step in 0..steps.unwrap_or(0) {
-            // SAFETY: each frame and each row has at least `steps` registers.
+        for step in first..end.min(there.unwrap_or(0)) {
+            // SAFETY: each frame and each row has a register of this number.
             let digits: [__m512i; R] =
-                std::array::from_fn(|r| load(unsafe { &rows[r].get_unchecked(step).0 }));
+                std::array::from_fn(|r| load(unsafe { &rows[r].digits.get_unchecked(step).0 }));
             for f in 0..F {
                 // SAFETY: as above.
                 let x = load(unsafe { x[f].get_unchecked(step) });
