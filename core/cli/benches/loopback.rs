@@ -1,14 +1,17 @@
 //! How many frames a second come through: received, recorded, reduced, with the simulated detector on the same cores.
 //!
-//! `cargo bench -p isard --bench loopback -- [SECONDS] [WORD]` prints a table, of the rows that hold WORD. What bounds the
-//! figures is measured first: the disk, and TCP over loopback between two threads. What is recorded goes to the disk in one
-//! row and to memory (`/dev/shm`) in the next, where there is such a place: there no disk bounds it. CPU seconds are those
-//! of detector, network, receiver and stages together; `cores` is what of them ran at once.
+//! `cargo bench -p isard --bench loopback -- [SECONDS] [WORD]` prints a table: without WORD of the rates that are wanted,
+//! with `all` of every row, else of the rows that hold WORD. What bounds the figures is measured first: the disk, and TCP
+//! over loopback between two threads. What is recorded goes to the folder of temporary files, or to that in
+//! `ISARD_BENCH_DIR`, in one row, and to memory (`/dev/shm`) in the next, where there is such a place: there no disk bounds
+//! it. CPU seconds are those of detector, network, receiver and stages together; `cores` is what of them ran at once.
+//! A lost frame ends it with an error.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use isard_core::plan;
@@ -22,6 +25,8 @@ use isard as _;
 /// A detector and what is done with its frames.
 struct Row {
     what: &'static str,
+    /// Whether it is shown when no word is asked for.
+    wanted: bool,
     /// Frames a second; 0 is as fast as it goes.
     rate: f64,
     /// Frames for a second of work, about, where there is no rate.
@@ -48,6 +53,7 @@ const ALL: &str = "[stage.sum]\nuse = \"image.sum\"\nfrom = \"frames\"\n[stage.r
 
 const MERLIN: Row = Row {
     what: "256 x 256 u16, Merlin, recorded and reduced",
+    wanted: true,
     rate: 2_000.0,
     guess: 2_000,
     simulator: "live.merlin_simulate",
@@ -59,6 +65,7 @@ const MERLIN: Row = Row {
 };
 const DECTRIS: Row = Row {
     what: "256 x 256 u8, DECTRIS v2, reduced",
+    wanted: true,
     rate: 10_000.0,
     guess: 10_000,
     simulator: "live.dectris_simulate",
@@ -70,15 +77,16 @@ const DECTRIS: Row = Row {
 };
 
 fn rows() -> Vec<Row> {
-    let fast = |row: Row, what: &'static str| Row { what, rate: 0.0, ..row };
+    let fast = |row: Row, what: &'static str| Row { what, wanted: false, rate: 0.0, ..row };
     vec![
         MERLIN,
         fast(MERLIN, "the same, Merlin, as fast as it goes"),
-        Row { what: "Merlin, recorded without reading back", rate: 0.0, record: UNCHECKED, ..MERLIN },
-        Row { what: "Merlin, written without a journal", rate: 0.0, record: WRITE, ..MERLIN },
-        Row { what: "Merlin, reduced and not recorded", rate: 0.0, guess: 4_000, record: "", ..MERLIN },
+        Row { record: UNCHECKED, ..fast(MERLIN, "Merlin, recorded without reading back") },
+        Row { record: WRITE, ..fast(MERLIN, "Merlin, written without a journal") },
+        Row { guess: 4_000, record: "", ..fast(MERLIN, "Merlin, reduced and not recorded") },
         Row {
             what: "256 x 256 u16, DECTRIS v1 with MD5, recorded and reduced",
+            wanted: false,
             rate: 2_000.0,
             set: "header = \"basic\", version = 1, bits = 16, packing = \"none\"",
             take: ", late = 0.01, version = 1",
@@ -86,50 +94,54 @@ fn rows() -> Vec<Row> {
             ..DECTRIS
         },
         DECTRIS,
-        fast(DECTRIS, "the same, DECTRIS, as fast as it goes"),
-        Row { what: "256 x 256 u8, DECTRIS v2, summed", reduce: SUM, ..DECTRIS },
+        Row { wanted: true, ..fast(DECTRIS, "the same, DECTRIS, as fast as it goes") },
+        Row { what: "256 x 256 u8, DECTRIS v2, summed", wanted: false, reduce: SUM, ..DECTRIS },
         Row {
-            what: "1024 x 1024 u16, DECTRIS v2, bslz4, summed, as fast as it goes",
-            rate: 0.0,
             guess: 100,
             set: "header = \"basic\", bits = 16, shape = [1024, 1024]",
             reduce: SUM,
-            ..DECTRIS
+            ..fast(DECTRIS, "1024 x 1024 u16, DECTRIS v2, bslz4, summed, as fast as it goes")
         },
         Row {
-            what: "64 x 64 u8, DECTRIS v2, summed, as fast as it goes",
-            rate: 0.0,
             guess: 40_000,
             set: "header = \"basic\", bits = 8, shape = [64, 64], packing = \"none\"",
             reduce: SUM,
-            ..DECTRIS
+            ..fast(DECTRIS, "64 x 64 u8, DECTRIS v2, summed, as fast as it goes")
         },
     ]
 }
 
-fn main() {
+fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let seconds: f64 = words.iter().find_map(|a| a.parse().ok()).unwrap_or(5.0);
     let word = words.iter().find(|a| a.parse::<f64>().is_err()).cloned().unwrap_or_default();
-    let folder = tempfile::tempdir().unwrap();
+    let place = std::env::var_os("ISARD_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let folder = tempfile::tempdir_in(&place).unwrap_or_else(|e| panic!("{}: {e}", place.display()));
     let memory = tempfile::tempdir_in("/dev/shm").ok();
     let quick = memory.as_ref().unwrap_or(&folder).path();
-    println!("the disk writes {:.2} GB/s (1 GiB, synced)", disk(folder.path()));
+    let shown = |what: &str, wanted: bool| match &word[..] {
+        "" => wanted,
+        "all" => true,
+        word => what.contains(word),
+    };
+    println!("{} takes {:.2} GB/s (1 GiB, synced)", place.display(), disk(folder.path()));
     println!("loopback carries {:.2} GB/s between two threads", loopback());
     println!(
         "{:<70} {:>9} {:>9} {:>7} {:>7} {:>6} {:>9}",
         "", "asked/s", "given/s", "lost", "CPU s", "cores", "us/frame"
     );
-    let print = |what: &str, asked: f64, (report, wall, cpu): (Report, f64, f64)| {
+    let mut all_lost = 0;
+    let mut print = |what: &str, asked: f64, (report, wall, cpu): (Report, f64, f64)| {
         let source = report.stages.iter().find(|s| s.name == "frames").unwrap();
         let ledger = source.ledger.as_ref().unwrap();
         let done = ledger.done.count();
         let lost = ledger.expected.unwrap() - done;
+        all_lost += lost;
         let (cores, each) = (cpu / wall, cpu / done as f64 * 1e6);
         let given = done as f64 / wall;
         println!("{what:<70} {asked:>9.0} {given:>9.0} {lost:>7} {cpu:>7.2} {cores:>6.2} {each:>9.1}");
     };
-    for row in rows().iter().filter(|r| r.what.contains(&word)) {
+    for row in rows().iter().filter(|r| shown(r.what, r.wanted)) {
         let each = if row.rate > 0.0 { row.rate } else { row.guess as f64 };
         let frames = (each * seconds / 100.0) as u64 * 100;
         let text = format!(
@@ -148,7 +160,7 @@ fn main() {
             print(row.what, row.rate, measured(&text, quick));
             continue;
         }
-        print(&format!("{}, disk", row.what), row.rate, measured(&text, folder.path()));
+        print(&format!("{}, {}", row.what, place.display()), row.rate, measured(&text, folder.path()));
         if let Some(memory) = &memory {
             print(&format!("{}, memory", row.what), row.rate, measured(&text, memory.path()));
         }
@@ -159,7 +171,7 @@ fn main() {
         ("16 x 16 u8 from a file, paced, reduced", 1_000_000.0, [16, 16], true),
         ("16 x 16 u8 from a file, reduced, as fast as it goes", 1_000_000.0, [16, 16], false),
     ] {
-        if !what.contains(&word) {
+        if !shown(what, y == 64) {
             continue;
         }
         let frames = (rate * seconds / 100.0) as usize * 100;
@@ -177,7 +189,7 @@ fn main() {
         ("10 events a frame, Timepix3 sparse, tallied", 1_000_000.0),
         ("the same, Timepix3 sparse, as fast as it goes", 0.0),
     ] {
-        if !what.contains(&word) {
+        if !shown(what, false) {
             continue;
         }
         let lines = (250.0 * seconds) as u64;
@@ -192,6 +204,8 @@ fn main() {
         );
         print(what, rate, measured(&text, quick));
     }
+    println!("frames lost in all rows: {all_lost}");
+    if all_lost > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn measured(text: &str, folder: &Path) -> (Report, f64, f64) {

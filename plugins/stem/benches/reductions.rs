@@ -1,8 +1,9 @@
 //! CPU seconds of reductions over a scan in the page cache, beside plain fused loops in the same run.
 //!
-//! `cargo bench -p isard-stem --bench reductions`; `ISARD_SCAN=256` gives the whole scan of 256 x 256, else it is one of
-//! 96 x 96 and the seconds are scaled to 256 x 256. Frames are 128 x 128. Everything is on one thread, but for the last
-//! rows: all reductions by the engine on two cores, beside two runs at once of the same work that have one core each.
+//! `cargo bench -p isard-stem --bench reductions -- [WORD]`, with WORD only the stages whose names hold it;
+//! `ISARD_SCAN=256` gives the whole scan of 256 x 256, else it is one of 96 x 96 and the seconds are scaled to 256 x 256.
+//! Frames are 128 x 128. Everything is on one thread, but for the last rows: all reductions by the engine on two cores,
+//! beside two runs at once of the same work that have one core each.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -32,23 +33,34 @@ fn main() {
     let side = std::env::var("ISARD_SCAN").ok().and_then(|n| n.parse().ok()).unwrap_or(96usize);
     let folder = std::env::temp_dir().join(format!("isard-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
-    for (dtype, size) in [("u2", 2), ("u1", 1)] {
-        let path = folder.join(format!("{dtype}.npy"));
-        write(&path, dtype, size, side);
-        println!("{side} x {side} frames of {SIDE} x {SIDE}, {dtype}: CPU seconds for 256 x 256");
-        let scale = WHOLE / (side * side) as f64;
-        stages(&path, side, scale);
-        if size == 2 {
-            plain(&path, scale);
-        }
-        engine(&path, &folder, side, scale);
-        cores(&path, &folder, side);
+    let scale = WHOLE / (side * side) as f64;
+    let kinds: [(&str, fn(u8) -> u8); 3] =
+        [("u2", |byte| byte), ("u1", |byte| byte), ("u1", |byte| u8::from(byte < 13))];
+    let paths: [PathBuf; 3] = std::array::from_fn(|i| {
+        let path = folder.join(format!("{i}.npy"));
+        write(&path, kinds[i].0, kinds[i].1, side);
+        path
+    });
+    println!("{side} x {side} frames of {SIDE} x {SIDE}, CPU seconds for 256 x 256:");
+    println!("  16 bits, 8 bits, 8 bits with one electron on 20 pixels, and how much quicker these two are");
+    let word = words.iter().find(|w| !w.starts_with('-'));
+    stages(&paths, side, scale, word);
+    if word.is_some() {
+        let _ = std::fs::remove_dir_all(&folder);
+        return;
+    }
+    plain(&paths[0], scale);
+    for ((dtype, _), path) in kinds.iter().zip(&paths[..2]) {
+        println!("{dtype}, on the engine");
+        engine(path, &folder, side, scale);
+        cores(path, &folder, side);
     }
     let _ = std::fs::remove_dir_all(&folder);
 }
 
 /// A scan of counts, and masks for it.
-fn write(path: &Path, dtype: &str, size: usize, side: usize) {
+fn write(path: &Path, dtype: &str, count: fn(u8) -> u8, side: usize) {
+    let size = if dtype == "u2" { 2 } else { 1 };
     let header = format!(
         "{{'descr': '<{dtype}', 'fortran_order': False, 'shape': ({side}, {side}, {SIDE}, {SIDE}), }}"
     );
@@ -62,7 +74,7 @@ fn write(path: &Path, dtype: &str, size: usize, side: usize) {
     let block: Vec<u8> = (0..64 * SIDE * SIDE)
         .flat_map(|_| {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            ((seed >> 56) as u16).to_le_bytes()[..size].to_vec()
+            u16::from(count((seed >> 56) as u8)).to_le_bytes()[..size].to_vec()
         })
         .collect();
     let mut left = side * side;
@@ -98,14 +110,17 @@ fn cpu() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
+/// CPU seconds of some work.
+fn seconds(work: impl FnOnce()) -> f64 {
+    let from = cpu();
+    work();
+    cpu() - from
+}
+
 /// The least of three, in CPU seconds.
 fn timed(name: &str, scale: f64, mut work: impl FnMut()) {
-    let least = (0..3).map(|_| {
-        let from = cpu();
-        work();
-        cpu() - from
-    });
-    println!("  {name:<28} {:.3}", least.fold(f64::INFINITY, f64::min) * scale);
+    let least = (0..3).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min);
+    println!("  {name:<28} {:.3}", least * scale);
 }
 
 fn cases(path: &Path) -> Vec<(&'static str, &'static str, String)> {
@@ -130,55 +145,69 @@ fn context() -> RunCx {
     RunCx { reader: Some(std::sync::Arc::new(reader)), ..RunCx::default() }
 }
 
-/// Each stage alone over a fresh mapping of the file, blocks and all, without an engine.
-fn stages(path: &Path, side: usize, scale: f64) {
+/// A reduction under a name.
+type Case = (&'static str, std::sync::Arc<dyn AnyReduce>);
+
+/// Each stage alone over fresh mappings of the files, in turns, and all stages in one pass; without an engine.
+fn stages(paths: &[PathBuf; 3], side: usize, scale: f64, word: Option<&String>) {
     let run = context();
-    let cx = Cx::new(&run, "bench");
-    let reduce = |cases: &[(&str, std::sync::Arc<dyn AnyReduce>)]| {
-        let Built::Source(mut source) = built("stem.npy", &format!("path = {path:?}")) else {
-            panic!("a source")
-        };
-        source.open(&cx, Dict::new(), Position { next: 0 }).expect("a scan");
-        let mut wholes: Vec<_> = cases.iter().map(|(_, s)| s.part(&cx).expect("a part")).collect();
-        let mut next = 0;
-        loop {
-            let mut slots = Slots::<Dict>::new(64, next);
-            if source.pull(&cx, &mut slots).expect("frames") == Pull::End {
-                break;
-            }
-            for arrival in slots.take() {
-                let isard_core::stage::Arrival::Frames { first, count, data } = arrival else {
-                    panic!("frames")
-                };
-                for ((_, stage), whole) in cases.iter().zip(&mut wholes) {
-                    let mut part = stage.part(&cx).expect("a part");
-                    stage.add(&cx, &mut part, &Span::frames(first, count), data.clone()).expect("a sum");
-                    stage.merge(&cx, whole, part).expect("a merge");
-                }
-                next = first + count;
+    // Of each file its own, since masks are made ready for a type of pixel.
+    let all = paths.each_ref().map(|path| ready(path, side));
+    let n = all[0].len();
+    let singles = (0..n).map(|i| (all[0][i].0, i..i + 1));
+    let shown = |name: &str| word.is_none_or(|word| name.contains(word.as_str()));
+    let all_cases = singles.chain([("all but the sectors", 0..n - 1)]);
+    for (name, range) in all_cases.filter(|(name, _)| shown(name)) {
+        let mut least = [f64::INFINITY; 3];
+        for _ in 0..5 {
+            for ((path, all), least) in paths.iter().zip(&all).zip(&mut least) {
+                *least = least.min(scale * seconds(|| reduce(&run, path, &all[range.clone()])));
             }
         }
-        for ((_, stage), whole) in cases.iter().zip(wholes) {
-            black_box(stage.finish(&cx, whole).expect("a result"));
-        }
-    };
-    let all: Vec<(&str, std::sync::Arc<dyn AnyReduce>)> = cases(path)
-        .into_iter()
-        .map(|(name, stage, set)| {
-            let scan =
-                if stage == "image.sum" { String::new() } else { format!("scan = [{side}, {side}]\n") };
-            let Built::Reduce(stage) = built(stage, &(scan + &set)) else { panic!("a reduction") };
-            (name, stage)
-        })
-        .collect();
-    for case in &all {
-        timed(case.0, scale, || reduce(std::slice::from_ref(case)));
+        let [wide, full, few] = least;
+        println!("  {name:<20} {wide:.3} {full:.3} {few:.3}  {:.2} {:.2}", wide / full, wide / few);
     }
-    // Masks of ones and zeros, which no sum of single precision has to bound.
-    let set = format!("scan = [{side}, {side}]\n[detectors]\nsectors = {{ ring = [5, 60], sectors = 16 }}");
-    let Built::Reduce(sectors) = built("stem.detect", &set) else { panic!("a reduction") };
-    timed("16 sectors", scale, || reduce(&[("16 sectors", sectors.clone())]));
-    timed("all in one pass", scale, || reduce(&all));
+}
+
+/// All reductions, the sectors last: masks of ones and zeros, which no sum of single precision has to bound.
+fn ready(path: &Path, side: usize) -> Vec<Case> {
+    let sectors = "[detectors]\nsectors = { ring = [5, 60], sectors = 16 }".to_owned();
+    let cases = cases(path).into_iter().chain([("16 sectors", "stem.detect", sectors)]);
+    let built = cases.map(|(name, stage, set)| {
+        let scan = if stage == "image.sum" { String::new() } else { format!("scan = [{side}, {side}]\n") };
+        let Built::Reduce(stage) = built(stage, &(scan + &set)) else { panic!("a reduction") };
+        (name, stage)
+    });
+    built.collect()
+}
+
+/// Reductions over the frames of a file.
+fn reduce(run: &RunCx, path: &Path, cases: &[Case]) {
+    let cx = Cx::new(run, "bench");
+    let Built::Source(mut source) = built("stem.npy", &format!("path = {path:?}")) else {
+        panic!("a source")
+    };
+    source.open(&cx, Dict::new(), Position { next: 0 }).expect("a scan");
+    let mut wholes: Vec<_> = cases.iter().map(|(_, s)| s.part(&cx).expect("a part")).collect();
+    let mut next = 0;
+    loop {
+        let mut slots = Slots::<Dict>::new(64, next);
+        if source.pull(&cx, &mut slots).expect("frames") == Pull::End {
+            break;
+        }
+        for arrival in slots.take() {
+            let isard_core::stage::Arrival::Frames { first, count, data } = arrival else { panic!("frames") };
+            for ((_, stage), whole) in cases.iter().zip(&mut wholes) {
+                let mut part = stage.part(&cx).expect("a part");
+                stage.add(&cx, &mut part, &Span::frames(first, count), data.clone()).expect("a sum");
+                stage.merge(&cx, whole, part).expect("a merge");
+            }
+            next = first + count;
+        }
+    }
+    for ((_, stage), whole) in cases.iter().zip(wholes) {
+        black_box(stage.finish(&cx, whole).expect("a result"));
+    }
 }
 
 /// Plain loops as one would write them, over a mapping.

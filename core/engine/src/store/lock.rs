@@ -57,9 +57,13 @@ impl Holder {
 
     /// Why nobody can be writing any more; none when somebody is, or may be.
     pub fn dead(&self) -> Option<String> {
-        let here = Holder::this();
+        self.dead_for(&Holder::this())
+    }
+
+    fn dead_for(&self, here: &Holder) -> Option<String> {
         let pid = self.pid;
-        if self.host != here.host {
+        // A system without `/proc` shows nobody's end, and a lock must not be taken from a run that lives.
+        if self.host != here.host || here.process_start == 0 {
             return None;
         }
         if self.boot != here.boot {
@@ -233,5 +237,8 @@ mod tests {
         assert!(dead(|_| ()).unwrap().contains("earlier run"));
         assert_eq!(dead(|h| h.host = "elsewhere".into()), None);
         assert_eq!(dead(|h| h.pid = 1).is_some(), this.pid != 1);
+        // Where processes cannot be seen nobody is taken for dead.
+        let blind = Holder { process_start: 0, ..this.clone() };
+        assert_eq!(Holder { pid: 1 << 23, ..this.clone() }.dead_for(&blind), None);
     }
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapRaw};
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 
 use crate::error::{Blame, Error, Result};
 use crate::value::share::{self, Known};
@@ -23,15 +22,16 @@ pub fn map_file(path: &Path) -> Result<Mmap> {
 /// Maps memory of another process read-only; memory that could shrink under the mapping is refused.
 pub(crate) fn map_shared(file: &File, len: usize) -> Result<Mmap> {
     let failed = |what: &str, e: std::io::Error| Error::internal(format!("{what} shared memory: {e}"));
-    let seals = rustix::fs::fcntl_get_seals(file).map_err(|e| failed("cannot look at", e.into()))?;
+    let (stays, why) = memory::stays(file).map_err(|e| failed("cannot look at", e))?;
     let found = file.metadata().map_err(|e| failed("cannot look at", e))?.len();
-    if !seals.contains(SealFlags::SHRINK) || found != len as u64 {
+    if !stays || found != len as u64 {
         return Err(Error::plugin(format!(
-            "shared memory of {found} bytes, wanted {len} that cannot shrink (seals {seals:?})"
+            "shared memory of {found} bytes, wanted {len} that cannot shrink ({why})"
         )));
     }
-    // SAFETY: the seal keeps the pages there; the process that made the memory leaves an array unchanged until it
-    // is told that nobody reads it any more, which is what the protocol of isolated plugins demands.
+    // SAFETY: the pages stay there, sealed where the system can do that; the process that made the memory leaves an
+    // array unchanged until it is told that nobody reads it any more, which is what the protocol of isolated plugins
+    // demands.
     unsafe { Mmap::map(file) }.map_err(|e| failed("cannot map", e))
 }
 
@@ -54,12 +54,7 @@ impl Segment {
         let failed = |e: std::io::Error| {
             Error::new(Blame::Resources, format!("cannot make {len} bytes of shared memory: {e}"))
         };
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = rustix::fs::memfd_create("isard", flags).map_err(|e| failed(e.into()))?;
-        rustix::fs::ftruncate(&fd, len as u64).map_err(|e| failed(e.into()))?;
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&fd, seals).map_err(|e| failed(e.into()))?;
-        let file = File::from(fd);
+        let file = memory::make(len).map_err(failed)?;
         let map = MmapRaw::map_raw(&file).map_err(failed)?;
         let known = share::publish(map.as_mut_ptr() as usize, len, file.into());
         let segment = Arc::new(Segment { map, known, slots });
@@ -107,15 +102,67 @@ impl Slot {
 
     /// Gives the memory back to the system; the next to write gets zeros.
     pub fn empty(&mut self) {
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let done = rustix::fs::fallocate(&self.segment.known.fd, flags, self.start as u64, self.len as u64);
-        if let Err(error) = done {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = memory::empty(&self.segment.known.fd, self.start as u64, self.len as u64) {
             tracing::debug!(%error, bytes = self.len, "Shared memory could not be given back.");
         }
+        // Elsewhere it stays with this process until the segment goes.
+        #[cfg(not(target_os = "linux"))]
+        self.bytes_mut().fill(0);
     }
 
     /// The segment it is part of.
     pub fn segment(&self) -> &Arc<Segment> {
         &self.segment
+    }
+}
+
+/// Memory without a name that keeps its length, as Linux has it.
+#[cfg(target_os = "linux")]
+mod memory {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::OwnedFd;
+
+    use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+
+    pub(super) fn make(len: usize) -> io::Result<File> {
+        let fd = rustix::fs::memfd_create("isard", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, len as u64)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok(File::from(fd))
+    }
+
+    pub(super) fn stays(file: &File) -> io::Result<(bool, String)> {
+        let seals = rustix::fs::fcntl_get_seals(file)?;
+        Ok((seals.contains(SealFlags::SHRINK), format!("seals {seals:?}")))
+    }
+
+    pub(super) fn empty(fd: &OwnedFd, start: u64, len: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(fd, flags, start, len)?)
+    }
+}
+
+/// The same by a file whose name is taken away: other systems seal nothing, and nobody but our own hosts has it.
+#[cfg(not(target_os = "linux"))]
+mod memory {
+    use std::fs::{File, OpenOptions};
+    use std::io;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+
+    pub(super) fn make(len: usize) -> io::Result<File> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("isard-{}-{number}", std::process::id()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        file.set_len(len as u64)?;
+        Ok(file)
+    }
+
+    pub(super) fn stays(_: &File) -> io::Result<(bool, String)> {
+        Ok((true, "no seals here".into()))
     }
 }

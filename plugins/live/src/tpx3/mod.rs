@@ -1,5 +1,6 @@
 //! Timepix3 detectors: events from a file or a socket into frames.
 
+mod inlet;
 mod raw;
 mod simulate;
 mod source;

@@ -1,25 +1,18 @@
 //! `live.tpx3`: frames made of the events of a Timepix3.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isard_core::prelude::*;
 use isard_core::stage::Pull;
 
+use super::inlet::{Inlet, More};
 use super::raw::{Binning, Raw, TICKS_PER_SECOND};
 use super::simulate;
 use super::sparse::{Chunk, Record, Sizes, record};
-use crate::net::address;
-use crate::net::receiver::{Door, Inbound, Receiver};
-use crate::net::wire::{Broken, Wire};
 use crate::series::Series;
 
 /// How long a pull waits for bytes.
 const FIRST: Duration = Duration::from_millis(20);
-/// Bytes that are read at once.
-const BLOCK: usize = 128 << 10;
 /// Frames that may wait at most before a frame of the detector is unbelievable.
 const AHEAD: usize = 64 << 20;
 
@@ -142,12 +135,6 @@ pub struct Tpx3Out {
     count: Option<Array>,
 }
 
-/// Where bytes come from.
-enum Inlet {
-    Net(Receiver<Vec<u8>>),
-    File { file: File, path: String, ended: bool },
-}
-
 /// What is made of them.
 enum Parser {
     Raw(Box<Raw>),
@@ -206,17 +193,13 @@ impl Source for Tpx3 {
     fn open(&mut self, cx: &Cx, input: Tpx3In, from: Position) -> Result<Opened> {
         let until = Instant::now() + Duration::from_secs_f64(self.wait);
         let mut inlet = match &self.path {
-            Some(path) => {
-                let file = File::open(path).map_err(|e| Error::io("cannot read", Path::new(path), &e))?;
-                Inlet::File { file, path: path.clone(), ended: false }
-            }
+            Some(path) => Inlet::file(path)?,
             None => {
                 let text = input.address.as_ref().or(self.address.as_ref()).ok_or_else(|| {
                     Error::recipe("neither a detector nor a file is named")
                         .help("set `address` or `path`, or wire the input `address`")
                 })?;
-                let address = address(text, 8451)?;
-                Inlet::Net(Receiver::start("isard tpx3", self.buffer, move |door| receive(address, door))?)
+                Inlet::network(text, self.buffer)?
             }
         };
         let mut bytes = vec![];
@@ -299,86 +282,6 @@ impl Tpx3 {
     }
 }
 
-/// What a wait for bytes brought.
-enum More {
-    Bytes,
-    Connected,
-    Broken(String),
-    Nothing,
-    End,
-}
-
-impl Inlet {
-    fn more(&mut self, patience: Duration, bytes: &mut Vec<u8>) -> Result<More> {
-        match self {
-            Inlet::Net(receiver) => Ok(match receiver.next(patience) {
-                Some(Inbound::Item(block)) => {
-                    bytes.extend_from_slice(&block);
-                    More::Bytes
-                }
-                Some(Inbound::Connected) => More::Connected,
-                Some(Inbound::Broken(why)) => More::Broken(why),
-                None => More::Nothing,
-            }),
-            Inlet::File { ended: true, .. } => Ok(More::End),
-            Inlet::File { file, path, ended } => {
-                let had = bytes.len();
-                bytes.resize(had + BLOCK, 0);
-                let n = file
-                    .read(&mut bytes[had..])
-                    .map_err(|e| Error::io("cannot read", Path::new(path), &e))?;
-                bytes.truncate(had + n);
-                *ended = n == 0;
-                Ok(if n == 0 { More::End } else { More::Bytes })
-            }
-        }
-    }
-}
-
-/// The receiving thread: bytes in blocks, whatever they mean. Once a stream has begun, a lost connection is its end:
-/// what follows would not join on.
-fn receive(address: std::net::SocketAddr, mut door: Door<Vec<u8>>) {
-    let mut pause = Duration::from_millis(50);
-    while !door.stopped() {
-        let why = match Wire::connect(address, door.flag()) {
-            Ok(mut wire) => {
-                if !door.connected() {
-                    return;
-                }
-                match blocks(&mut wire, &mut door) {
-                    Broken::Stopped => return,
-                    Broken::Lost(why) => {
-                        door.broken(format!("{address}: {why}"));
-                        return;
-                    }
-                }
-            }
-            Err(Broken::Stopped) => return,
-            Err(Broken::Lost(why)) => why,
-        };
-        if !door.broken(why) {
-            return;
-        }
-        door.pause(pause);
-        pause = (pause * 2).min(Duration::from_secs(1));
-    }
-}
-
-fn blocks(wire: &mut Wire, door: &mut Door<Vec<u8>>) -> Broken {
-    loop {
-        match wire.block(BLOCK) {
-            Ok(block) if block.is_empty() => return Broken::lost("the detector has closed the connection"),
-            Ok(block) => {
-                let len = block.len();
-                if !door.give(block, len) {
-                    return Broken::Stopped;
-                }
-            }
-            Err(broken) => return broken,
-        }
-    }
-}
-
 impl Live {
     fn pull(&mut self, cx: &Cx, slots: &mut Slots<Tpx3Out>) -> Result<Pull> {
         let most = slots.room().max(1);
@@ -414,8 +317,7 @@ impl Live {
             let (flyback, late, outside) = (raw.left_out.flyback, raw.left_out.late, raw.left_out.outside);
             tracing::warn!(flyback, late, outside, "Events were left out of all frames.");
         }
-        let level = if let Inlet::Net(receiver) = &self.inlet { Some(receiver.level()) } else { None };
-        self.series.close(&why, level, slots);
+        self.series.close(&why, self.inlet.level(), slots);
         Ok(Pull::End)
     }
 

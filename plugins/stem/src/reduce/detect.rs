@@ -1,15 +1,13 @@
 //! Virtual detectors: sums of frames under masks, as maps over the scan.
 
-use std::collections::BTreeMap;
-
 use isard_core::prelude::*;
 use isard_core::schemars;
 
 use crate::reduce::correct::{Correction, Fixed};
+use crate::reduce::detectors::{self, Detectors};
 use crate::reduce::engine::Engine;
 use crate::reduce::frames::{Once, Size};
 use crate::reduce::maps::{Values, nothing};
-use crate::reduce::shape::Detector;
 use crate::source::scan_of;
 
 /// Virtual detectors: the sum of each frame under masks, as maps over the scan.
@@ -23,8 +21,9 @@ use crate::source::scan_of;
 ///
 /// Sums of integers under masks of ones and zeros are exact up to 2^53. Others are multiplied in single precision for
 /// pixels of 8 and 16 bits and f32, in parts whose errors do not add up (relative error below 1e-6 of the sum of
-/// magnitudes), and in double precision for all other pixels or with `precise`. Over bytes weights are whole numbers of
-/// 23 bits where the processor has such products: exact for weights of few digits, else with the error above.
+/// magnitudes), and in double precision for all other pixels or with `precise`. Over bytes weights are whole numbers where
+/// the processor has such products, of two digits of eight bits, and of three for frames in which two would lose more than
+/// the error above: exact for weights of few digits, else with that error.
 ///
 /// The input `centre` moves disks and rings while frames come: wired to a source of settings it is latched, and `run.json`
 /// says which frame was the first of each centre. Frames that came before keep the sums they have.
@@ -36,7 +35,7 @@ use crate::source::scan_of;
 #[serde(deny_unknown_fields)]
 pub struct Detect {
     /// The detectors by name.
-    detectors: BTreeMap<String, Detector>,
+    detectors: Detectors,
     /// The centre of disks and rings, `[y, x]`; else the middle of the detector.
     #[serde(default)]
     #[schemars(extend("x-unit" = "pixel"))]
@@ -122,33 +121,21 @@ impl Stage for Detect {
         if self.detectors.is_empty() {
             faults.add_with_help("detectors", "is empty", "such as `{ bright = { disk = 10 } }`");
         }
-        for (name, detector) in &self.detectors {
-            if name == "valid" {
-                faults.add("detectors", "`valid` is the name of an output, choose another");
-            }
-            detector.check(name, faults);
-        }
+        detectors::check(&self.detectors, &["valid"], faults);
         if self.scan.is_some_and(|s| s.contains(&0)) {
             faults.add("scan", "has no points, wanted at least 1 x 1");
         }
     }
 
     fn shapes(&self, _: &Shapes) -> Result<Shapes> {
-        let Some([rows, columns]) = self.scan else { return Ok(Shapes::default()) };
-        let mut shapes = Shapes::default().with("valid", Shape::array(Dtype::U8, &[rows, columns]));
-        for (name, detector) in &self.detectors {
-            if let Some(n) = detector.planes() {
-                let stacked = detector.stacked(n);
-                let dims = if stacked { vec![n, rows, columns] } else { vec![rows, columns] };
-                shapes = shapes.with(name, Shape::array(Dtype::F64, &dims));
-            }
-        }
-        Ok(shapes)
+        let Some(scan) = self.scan else { return Ok(Shapes::default()) };
+        let shapes = Shapes::default().with("valid", Shape::array(Dtype::U8, &scan));
+        Ok(detectors::shapes(&self.detectors, shapes, scan))
     }
 
     fn cost(&self, input: &Shapes) -> Cost {
         let pixels = input.get("image").dims.map_or(0, |d| d.iter().product::<usize>());
-        let masks = self.detectors.values().map(|d| d.planes().unwrap_or(1)).sum::<usize>();
+        let masks = detectors::known(&self.detectors);
         Cost {
             memory: (masks * pixels * 4 + masks * 8 * input.records().unwrap_or(0) as usize) as u64,
             seconds_per_record: pixels as f64 * masks as f64 * 3e-11,
@@ -178,15 +165,12 @@ impl Detect {
         let key = ([size.rows, size.columns], dtype, fixed.clone(), centre);
         self.ready.get(key, || {
             let correction = Correction::new(size, &fixed)?;
-            let (mut masks, mut planes) = (vec![], vec![]);
-            for (name, detector) in &self.detectors {
-                let own = detector.masks(cx, size, centre).map_err(|e| e.at(format!("detector `{name}`")))?;
-                planes.push(own.len());
-                for mut mask in own {
-                    let less = correction.fold(&mut mask);
-                    masks.push((mask, less));
-                }
-            }
+            let (masks, planes) = detectors::masks(&self.detectors, cx, size, centre)?;
+            let folded = masks.into_iter().map(|mut mask| {
+                let less = correction.fold(&mut mask);
+                (mask, less)
+            });
+            let masks = folded.collect();
             Ok(Ready { engine: Engine::new(size, dtype, masks, self.precise), planes })
         })
     }
@@ -194,15 +178,7 @@ impl Detect {
     fn maps(&self, part: &DetectPart) -> Result<DetectOut> {
         let scan = part.scan.ok_or_else(nothing)?;
         let (planes, valid) = part.values.planes(scan)?;
-        let (mut maps, mut at) = (Dict::new(), 0);
-        for ((name, detector), n) in self.detectors.iter().zip(&part.planes) {
-            let own =
-                planes.get(at..at + n).ok_or_else(|| Error::internal("a detector without its masks"))?;
-            at += n;
-            let shape = [*n, scan[0], scan[1]];
-            let shape = if detector.stacked(*n) { &shape[..] } else { &shape[1..] };
-            maps.set(name.clone(), Array::of(shape, &own.concat())?);
-        }
+        let maps = detectors::maps(&self.detectors, &part.planes, &planes, scan)?;
         Ok(DetectOut { valid: Array::of(&scan, &valid)?, maps })
     }
 }

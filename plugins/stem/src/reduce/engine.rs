@@ -90,16 +90,15 @@ impl Engine {
         if bits.is_empty() {
             return Ok(());
         }
-        let mut sums = vec![0i64; bits.len()];
+        let mut sums = vec![0i64; size.n * bits.len()];
         let unsigned = image.dtype() == Dtype::U64;
         macro_rules! each {
             ($($t:ident $T:ty),*) => {
                 match image.dtype() {
                     $(Dtype::$t => {
-                        let frames = image.as_slice::<$T>()?.chunks_exact(size.pixels());
-                        for (frame, out) in frames.zip(out.chunks_exact_mut(self.masks)) {
-                            masked_sums(self.level, frame, bits, &mut sums);
-                            for (place, sum) in places.iter().zip(&sums) {
+                        masked_sums(self.level, image.as_slice::<$T>()?, size.pixels(), bits, &mut sums);
+                        for (sums, out) in sums.chunks_exact(bits.len()).zip(out.chunks_exact_mut(self.masks)) {
+                            for (place, sum) in places.iter().zip(sums) {
                                 // Sums of 64-bit integers are taken as they wrap.
                                 out[*place] = if unsigned { *sum as u64 as f64 } else { *sum as f64 };
                             }

@@ -4,6 +4,7 @@ mod correct;
 mod frames;
 mod maps;
 
+mod detectors;
 mod engine;
 mod shape;
 

@@ -1,15 +1,13 @@
 //! Events in place of frames: virtual detectors and centre of mass at a cost that goes by the events.
 
-use std::collections::BTreeMap;
-
 use isard_core::prelude::*;
 use isard_core::schemars;
 
 use crate::reduce::detect::{load_scan, save_scan};
+use crate::reduce::detectors::{self, Detectors};
 use crate::reduce::frames::{Once, Size};
 use crate::reduce::maps::{Values, nothing};
 use crate::reduce::pile::Pile;
-use crate::reduce::shape::Detector;
 use crate::source::scan_of;
 
 /// Numbers of a frame before those of its detectors: sum, and the centre of mass along y and x.
@@ -30,7 +28,7 @@ const FIXED: usize = 3;
 pub struct Tally {
     /// The detectors by name.
     #[serde(default)]
-    detectors: BTreeMap<String, Detector>,
+    detectors: Detectors,
     /// Rows and columns of the detector.
     shape: [usize; 2],
     /// The centre of disks and rings, `[y, x]`; else the middle of the detector.
@@ -114,12 +112,7 @@ impl Stage for Tally {
         if self.shape.contains(&0) || self.shape.iter().any(|n| *n > 1 << 14) {
             faults.add("shape", format!("is {:?}, wanted 1 to {} pixels each way", self.shape, 1 << 14));
         }
-        for (name, detector) in &self.detectors {
-            if ["image", "sum", "raw", "valid"].contains(&name.as_str()) {
-                faults.add("detectors", format!("`{name}` is the name of an output, choose another"));
-            }
-            detector.check(name, faults);
-        }
+        detectors::check(&self.detectors, &["image", "sum", "raw", "valid"], faults);
         if self.scan.is_some_and(|s| s.contains(&0)) {
             faults.add("scan", "has no points, wanted at least 1 x 1");
         }
@@ -128,21 +121,15 @@ impl Stage for Tally {
     fn shapes(&self, _: &Shapes) -> Result<Shapes> {
         let shapes = Shapes::default().with("image", Shape::array(Dtype::F64, &self.shape));
         let Some([y, x]) = self.scan else { return Ok(shapes) };
-        let mut shapes = shapes
+        let shapes = shapes
             .with("sum", Shape::array(Dtype::F64, &[y, x]))
             .with("raw", Shape::array(Dtype::F64, &[y, x, 2]))
             .with("valid", Shape::array(Dtype::U8, &[y, x]));
-        for (name, detector) in &self.detectors {
-            if let Some(n) = detector.planes() {
-                let dims = if detector.stacked(n) { vec![n, y, x] } else { vec![y, x] };
-                shapes = shapes.with(name, Shape::array(Dtype::F64, &dims));
-            }
-        }
-        Ok(shapes)
+        Ok(detectors::shapes(&self.detectors, shapes, [y, x]))
     }
 
     fn cost(&self, input: &Shapes) -> Cost {
-        let masks = self.detectors.values().map(|d| d.planes().unwrap_or(1)).sum::<usize>();
+        let masks = detectors::known(&self.detectors);
         let pixels = self.shape.iter().product::<usize>();
         let maps = 8 * (FIXED + masks) as u64 * input.records().unwrap_or(0);
         Cost { memory: maps + (8 * pixels * (masks + 2)) as u64, seconds_per_record: 5e-7, ..Cost::default() }
@@ -156,13 +143,8 @@ impl Tally {
 
     fn weights(&self, cx: &Cx) -> Result<Ready> {
         let size = self.size();
-        let (mut masks, mut planes) = (vec![], vec![]);
-        for (name, detector) in &self.detectors {
-            let centre = self.centre.unwrap_or(size.centre());
-            let own = detector.masks(cx, size, centre).map_err(|e| e.at(format!("detector `{name}`")))?;
-            planes.push(own.len());
-            masks.extend(own);
-        }
+        let centre = self.centre.unwrap_or(size.centre());
+        let (masks, planes) = detectors::masks(&self.detectors, cx, size, centre)?;
         let weights = (0..size.pixels()).flat_map(|i| masks.iter().map(move |mask| mask[i])).collect();
         Ok(Ready { weights, masks: masks.len(), planes })
     }
@@ -171,23 +153,16 @@ impl Tally {
         let scan = part.scan.ok_or_else(nothing)?;
         let ready = self.ready.get((), || self.weights(cx))?;
         let (planes, valid) = part.values.planes(scan)?;
-        let (mut maps, mut at) = (Dict::new(), FIXED);
-        for ((name, detector), n) in self.detectors.iter().zip(&ready.planes) {
-            let own =
-                planes.get(at..at + n).ok_or_else(|| Error::internal("a detector without its masks"))?;
-            at += n;
-            let shape = [*n, scan[0], scan[1]];
-            let shape = if detector.stacked(*n) { &shape[..] } else { &shape[1..] };
-            maps.set(name.clone(), Array::of(shape, &own.concat())?);
-        }
-        let [sum, ys, xs, ..] = &planes[..] else { return Err(Error::internal("not three numbers a frame")) };
+        let [sum, ys, xs, rest @ ..] = &planes[..] else {
+            return Err(Error::internal("not three numbers a frame"));
+        };
         let raw: Vec<f64> = ys.iter().zip(xs).flat_map(|(y, x)| [*y, *x]).collect();
         Ok(TallyOut {
             image: Array::of(&self.shape, &part.pile.dense(self.size().pixels()))?,
             sum: Array::of(&scan, sum)?,
             raw: Array::of(&[scan[0], scan[1], 2], &raw)?,
             valid: Array::of(&scan, &valid)?,
-            maps,
+            maps: detectors::maps(&self.detectors, &ready.planes, rest, scan)?,
         })
     }
 }

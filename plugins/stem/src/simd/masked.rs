@@ -40,7 +40,7 @@ pub(crate) trait Whole: Copy {
     /// Its value.
     fn value(self) -> i64;
     /// The sums at the widest level; false where there is no such loop for this type.
-    fn wide(_: &[Self], _: &[Bits], _: &mut [i64]) -> bool
+    fn wide(_: &[Self], _: usize, _: &[Bits], _: &mut [i64]) -> bool
     where
         Self: Sized,
     {
@@ -48,16 +48,18 @@ pub(crate) trait Whole: Copy {
     }
 }
 
-/// For each mask the sum of the pixels it lets through.
-pub(crate) fn masked_sums<T: Whole>(level: Level, frame: &[T], masks: &[Bits], out: &mut [i64]) {
-    if level >= Level::Avx512 && T::wide(frame, masks, out) {
+/// For each frame of so many pixels the sums that each mask lets through.
+pub(crate) fn masked_sums<T: Whole>(level: Level, all: &[T], pixels: usize, masks: &[Bits], out: &mut [i64]) {
+    if masks.is_empty() || pixels == 0 || (level >= Level::Avx512 && T::wide(all, pixels, masks, out)) {
         return;
     }
-    match level {
-        // SAFETY: the level says that the processor has these instructions.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { avx2(frame, masks, out) },
-        _ => runs(frame, masks, out),
+    for (frame, out) in all.chunks_exact(pixels).zip(out.chunks_exact_mut(masks.len())) {
+        match level {
+            // SAFETY: the level says that the processor has these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2(frame, masks, out) },
+            _ => runs(frame, masks, out),
+        }
     }
 }
 
@@ -89,48 +91,54 @@ macro_rules! whole {
 }
 whole!(i8 i16 i32 i64 u32 u64);
 
-impl Whole for u16 {
-    fn value(self) -> i64 {
-        self.into()
-    }
-    #[cfg(target_arch = "x86_64")]
-    fn wide(frame: &[u16], masks: &[Bits], out: &mut [i64]) -> bool {
-        for (masks, out) in masks.chunks(4).zip(out.chunks_mut(4)) {
-            // SAFETY: this is called at the level that says the processor has these instructions.
-            unsafe {
-                match masks {
-                    [a, b, c, d] => x86::words([a, b, c, d], frame, out),
-                    [a, b, c] => x86::words([a, b, c], frame, out),
-                    [a, b] => x86::words([a, b], frame, out),
-                    [a] => x86::words([a], frame, out),
-                    _ => {}
-                }
-            }
-        }
-        true
-    }
-}
+/// Frames that are summed side by side: as many streams come from memory at twice the rate of one.
+#[cfg(target_arch = "x86_64")]
+const FRAMES: usize = 8;
 
-impl Whole for u8 {
-    fn value(self) -> i64 {
-        self.into()
-    }
-    #[cfg(target_arch = "x86_64")]
-    fn wide(frame: &[u8], masks: &[Bits], out: &mut [i64]) -> bool {
-        for (masks, out) in masks.chunks(4).zip(out.chunks_mut(4)) {
-            // SAFETY: this is called at the level that says the processor has these instructions.
-            unsafe {
-                match masks {
-                    [a, b, c, d] => x86::bytes([a, b, c, d], frame, out),
-                    [a, b, c] => x86::bytes([a, b, c], frame, out),
-                    [a, b] => x86::bytes([a, b], frame, out),
-                    [a] => x86::bytes([a], frame, out),
-                    _ => {}
+macro_rules! wide {
+    ($($t:ty, $kernel:ident;)*) => {$(
+        impl Whole for $t {
+            fn value(self) -> i64 {
+                self.into()
+            }
+            #[cfg(target_arch = "x86_64")]
+            fn wide(all: &[$t], pixels: usize, masks: &[Bits], out: &mut [i64]) -> bool {
+                let n = masks.len();
+                for (frames, out) in all.chunks(FRAMES * pixels).zip(out.chunks_mut(FRAMES * n)) {
+                    // Sums of two masks and eight frames are in registers.
+                    for (at, masks) in (0..n).step_by(2).zip(masks.chunks(2)) {
+                        // SAFETY: this is called at the level that says the processor has these instructions.
+                        unsafe {
+                            match (masks, frames.len() == FRAMES * pixels) {
+                                ([a, b], true) => {
+                                    x86::$kernel::<2, FRAMES>([a, b], frames, pixels, &mut out[at..], n);
+                                }
+                                ([a], true) => {
+                                    x86::$kernel::<1, FRAMES>([a], frames, pixels, &mut out[at..], n);
+                                }
+                                _ => {
+                                    let each = frames.chunks(pixels).zip(out.chunks_mut(n));
+                                    for (frame, out) in each {
+                                        let out = &mut out[at..];
+                                        match masks {
+                                            [a, b] => x86::$kernel::<2, 1>([a, b], frame, pixels, out, n),
+                                            [a] => x86::$kernel::<1, 1>([a], frame, pixels, out, n),
+                                            _ => {}
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
                 }
+                true
             }
         }
-        true
-    }
+    )*};
+}
+wide! {
+    u16, words;
+    u8, bytes;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -154,40 +162,63 @@ mod x86 {
         (1u64 << (pixels % 64)) - 1
     }
 
+    /// Frames of so many pixels, one after the other.
+    fn split<T, const F: usize>(frames: &[T], pixels: usize) -> [&[T]; F] {
+        std::array::from_fn(|f| &frames[f * pixels..(f + 1) * pixels])
+    }
+
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn words<const M: usize>(masks: [&Bits; M], frame: &[u16], out: &mut [i64]) {
+    pub(super) fn words<const M: usize, const F: usize>(
+        masks: [&Bits; M],
+        frames: &[u16],
+        pixels: usize,
+        out: &mut [i64],
+        stride: usize,
+    ) {
         let (first, end) = range(&masks);
         let bits: [&[u64]; M] = std::array::from_fn(|m| &masks[m].words[..end]);
-        let (whole, _) = frame.as_chunks::<64>();
-        out.fill(0);
+        let frames: [&[u16]; F] = split(frames, pixels);
+        let (whole, count) = (frames.map(|frame| frame.as_chunks::<64>().0), pixels / 64);
+        let mut totals = [[0i64; M]; F];
         let mut begin = first;
         while begin < end {
             let to = end.min(begin + BLOCK);
-            let mut sums = [_mm512_setzero_si512(); M];
-            for word in begin..to.min(whole.len()) {
-                // SAFETY: so many words are whole, and each mask has words up to the last one that any needs.
-                let (x, open) = unsafe { (whole.get_unchecked(word), bits.map(|b| *b.get_unchecked(word))) };
-                // SAFETY: there are 64 pixels.
-                let (low, high) = unsafe {
-                    (_mm512_loadu_si512(x.as_ptr().cast()), _mm512_loadu_si512(x.as_ptr().add(32).cast()))
-                };
-                add_words(&mut sums, open, low, high);
+            let mut sums = [[_mm512_setzero_si512(); M]; F];
+            for word in begin..to.min(count) {
+                // SAFETY: each mask has words up to the last one that any needs.
+                let open = bits.map(|b| unsafe { *b.get_unchecked(word) });
+                for (whole, sums) in whole.iter().zip(&mut sums) {
+                    // SAFETY: so many words are whole in each frame, and they have 64 pixels.
+                    let (low, high) = unsafe {
+                        let x = whole.get_unchecked(word).as_ptr();
+                        (_mm512_loadu_si512(x.cast()), _mm512_loadu_si512(x.add(32).cast()))
+                    };
+                    add_words(sums, open, low, high);
+                }
             }
-            if to > whole.len() {
-                let (at, there) = (frame.as_ptr().wrapping_add(whole.len() * 64), tail(frame.len()));
-                // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
-                let (low, high) = unsafe {
-                    (
-                        _mm512_maskz_loadu_epi16(there as u32, at.cast()),
-                        _mm512_maskz_loadu_epi16((there >> 32) as u32, at.wrapping_add(32).cast()),
-                    )
-                };
-                add_words(&mut sums, bits.map(|b| b[whole.len()]), low, high);
+            if to > count {
+                for (frame, sums) in frames.iter().zip(&mut sums) {
+                    let (at, there) = (frame.as_ptr().wrapping_add(count * 64), tail(pixels));
+                    // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
+                    let (low, high) = unsafe {
+                        (
+                            _mm512_maskz_loadu_epi16(there as u32, at.cast()),
+                            _mm512_maskz_loadu_epi16((there >> 32) as u32, at.wrapping_add(32).cast()),
+                        )
+                    };
+                    add_words(sums, bits.map(|b| b[count]), low, high);
+                }
             }
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out += across(sum));
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += across(sum));
+            }
             begin = to;
         }
-        out.iter_mut().zip(&masks).for_each(|(out, mask)| *out += 32768 * mask.pixels as i64);
+        for (f, totals) in totals.iter().enumerate() {
+            for (m, total) in totals.iter().enumerate() {
+                out[f * stride + m] = total + 32768 * masks[m].pixels as i64;
+            }
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -211,26 +242,39 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn bytes<const M: usize>(masks: [&Bits; M], frame: &[u8], out: &mut [i64]) {
+    pub(super) fn bytes<const M: usize, const F: usize>(
+        masks: [&Bits; M],
+        frames: &[u8],
+        pixels: usize,
+        out: &mut [i64],
+        stride: usize,
+    ) {
         let (first, end) = range(&masks);
-        let zero = _mm512_setzero_si512();
         let bits: [&[u64]; M] = std::array::from_fn(|m| &masks[m].words[..end]);
-        let (whole, _) = frame.as_chunks::<64>();
-        let mut sums = [zero; M];
-        for word in first..end.min(whole.len()) {
-            // SAFETY: so many words are whole, and each mask has words up to the last one that any needs.
-            let (x, open) = unsafe { (whole.get_unchecked(word), bits.map(|b| *b.get_unchecked(word))) };
-            // SAFETY: there are 64 pixels.
-            add_bytes(&mut sums, open, unsafe { _mm512_loadu_si512(x.as_ptr().cast()) });
+        let frames: [&[u8]; F] = split(frames, pixels);
+        let (whole, count) = (frames.map(|frame| frame.as_chunks::<64>().0), pixels / 64);
+        let mut sums = [[_mm512_setzero_si512(); M]; F];
+        for word in first..end.min(count) {
+            // SAFETY: each mask has words up to the last one that any needs.
+            let open = bits.map(|b| unsafe { *b.get_unchecked(word) });
+            for (whole, sums) in whole.iter().zip(&mut sums) {
+                // SAFETY: so many words are whole in each frame, and they have 64 pixels.
+                let x = unsafe { _mm512_loadu_si512(whole.get_unchecked(word).as_ptr().cast()) };
+                add_bytes(sums, open, x);
+            }
         }
-        if end > whole.len() {
-            let at = frame.as_ptr().wrapping_add(whole.len() * 64);
-            // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
-            let x = unsafe { _mm512_maskz_loadu_epi8(tail(frame.len()), at.cast()) };
-            add_bytes(&mut sums, bits.map(|b| b[whole.len()]), x);
+        if end > count {
+            for (frame, sums) in frames.iter().zip(&mut sums) {
+                let at = frame.as_ptr().wrapping_add(count * 64);
+                // SAFETY: lanes beyond the frame are masked out, and masked lanes are not touched.
+                let x = unsafe { _mm512_maskz_loadu_epi8(tail(pixels), at.cast()) };
+                add_bytes(sums, bits.map(|b| b[count]), x);
+            }
         }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = _mm512_reduce_add_epi64(sum);
+        for (f, sums) in sums.iter().enumerate() {
+            for (m, sum) in sums.iter().enumerate() {
+                out[f * stride + m] = _mm512_reduce_add_epi64(*sum);
+            }
         }
     }
 
@@ -254,19 +298,21 @@ mod tests {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             seed >> 33
         };
-        for pixels in [1usize, 63, 64, 65, 768, 1000, 600_000] {
-            let frame: Vec<T> = (0..pixels).map(|_| value(next())).collect();
+        // Groups of frames that are summed side by side, and some that are left.
+        for (n, pixels) in [(9, 1usize), (3, 63), (8, 64), (19, 65), (1, 768), (10, 1000), (1, 600_000)] {
+            let frames: Vec<T> = (0..n * pixels).map(|_| value(next())).collect();
             let open: Vec<Vec<bool>> =
-                (0..6).map(|m| (0..pixels).map(|_| next() % 7 < m).collect()).collect();
+                (0..7).map(|m| (0..pixels).map(|_| next() % 7 < m).collect()).collect();
             let masks: Vec<Bits> = open.iter().map(|o| Bits::new(o)).collect();
-            let wanted: Vec<i64> = open
-                .iter()
-                .map(|o| frame.iter().zip(o).filter(|(_, o)| **o).map(|(x, _)| x.value()).sum())
-                .collect();
+            let sum = |frame: &[T], o: &[bool]| -> i64 {
+                frame.iter().zip(o).filter(|(_, o)| **o).map(|(x, _)| x.value()).sum()
+            };
+            let wanted: Vec<i64> =
+                frames.chunks(pixels).flat_map(|f| open.iter().map(move |o| sum(f, o))).collect();
             for level in Level::all() {
-                let mut out = vec![7i64; 6];
-                masked_sums(level, &frame, &masks, &mut out);
-                assert_eq!(out, wanted, "{level:?}, {pixels} pixels");
+                let mut out = vec![7i64; n * 7];
+                masked_sums(level, &frames, pixels, &masks, &mut out);
+                assert_eq!(out, wanted, "{level:?}, {n} frames of {pixels} pixels");
             }
             assert_eq!(masks[3].pixels, open[3].iter().filter(|o| **o).count() as u64);
         }

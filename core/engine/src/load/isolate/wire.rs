@@ -9,8 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, recvmsg, sendmsg,
 };
 
 use crate::error::{Error, Result};
@@ -74,14 +73,9 @@ pub(super) struct Came {
 impl Wire {
     /// Two ends that are connected with each other.
     pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(
-            |e| {
-                Error::new(
-                    crate::Blame::Resources,
-                    format!("cannot make a socket for an isolated plugin: {e}"),
-                )
-            },
-        )
+        system::pair().map_err(|e| {
+            Error::new(crate::Blame::Resources, format!("cannot make a socket for an isolated plugin: {e}"))
+        })
     }
 
     /// An end that looks up now and then while it waits.
@@ -121,7 +115,7 @@ impl Wire {
                 return Err(Error::internal(format!("{} descriptors in one message", fds.len())).into());
             }
             let slices = [IoSlice::new(from_head), IoSlice::new(from_body)];
-            match sendmsg(&self.socket, &slices, &mut beside, SendFlags::NOSIGNAL) {
+            match sendmsg(&self.socket, &slices, &mut beside, system::QUIET) {
                 Ok(n) => sent += n,
                 Err(Errno::AGAIN | Errno::INTR) => patience()?,
                 Err(errno) => return Err(Lost::of(errno)),
@@ -160,12 +154,14 @@ impl Wire {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
             let mut beside = RecvAncillaryBuffer::new(&mut space);
             let mut slices = [IoSliceMut::new(room)];
-            match recvmsg(&self.socket, &mut slices, &mut beside, RecvFlags::CMSG_CLOEXEC) {
+            match recvmsg(&self.socket, &mut slices, &mut beside, system::OWN) {
                 Ok(got) if got.bytes == 0 => return Err(Lost::Gone),
                 Ok(got) => {
                     for message in beside.drain() {
                         if let RecvAncillaryMessage::ScmRights(fds) = message {
-                            self.fds.extend(fds);
+                            for fd in fds {
+                                self.fds.push_back(system::owned(fd).map_err(Lost::of)?);
+                            }
                         }
                     }
                     room = &mut room[got.bytes..];
@@ -186,6 +182,53 @@ impl Wire {
 impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// Descriptors that no other program of ours inherits, and sockets whose end is an error and no signal.
+#[cfg(target_os = "linux")]
+mod system {
+    use std::os::fd::OwnedFd;
+
+    use rustix::io::Result;
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+
+    pub(super) const QUIET: SendFlags = SendFlags::NOSIGNAL;
+    pub(super) const OWN: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+
+    pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+    }
+
+    pub(super) fn owned(fd: OwnedFd) -> Result<OwnedFd> {
+        Ok(fd)
+    }
+}
+
+/// The same by a call more for each descriptor.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::os::fd::OwnedFd;
+
+    use rustix::io::{FdFlags, Result, fcntl_setfd};
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+
+    pub(super) const QUIET: SendFlags = SendFlags::empty();
+    pub(super) const OWN: RecvFlags = RecvFlags::empty();
+
+    pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+        for socket in [&a, &b] {
+            #[cfg(target_vendor = "apple")]
+            rustix::net::sockopt::set_socket_nosigpipe(socket, true)?;
+            fcntl_setfd(socket, FdFlags::CLOEXEC)?;
+        }
+        Ok((a, b))
+    }
+
+    pub(super) fn owned(fd: OwnedFd) -> Result<OwnedFd> {
+        fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
+        Ok(fd)
     }
 }
 
