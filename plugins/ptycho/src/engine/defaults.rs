@@ -8,6 +8,9 @@ impl Settings {
         let mut s = self.clone();
         let frame_by_frame = matches!(s.name, Method::EPIE | Method::SDR);
         s.probe_update_start.get_or_insert(if frame_by_frame { 0 } else { 2 });
+        if s.subspace_dim.is_some() {
+            s.subspace_start.get_or_insert(0);
+        }
         match s.name {
             Method::DM | Method::RAAR => {
                 match s.name {
@@ -76,6 +79,7 @@ mod tests {
                 ..Settings::new(Method::ML, 4)
             },
             Settings { reg_del2: Some(true), ..Settings::new(Method::ML, 4) },
+            Settings { subspace_dim: Some(2), ..Settings::new(Method::DM, 4) },
         ];
         for settings in plain.into_iter().chain(further) {
             assert_eq!(settings.used().faults(), Vec::<String>::new());

@@ -121,6 +121,10 @@ kernels! { plain:
     settle(out: &mut [C<T>], sum: &[C<T>], norm: &[T], inertia: T);
     /// `out += a`.
     add_waves(out: &mut [C<T>], a: &[C<T>]);
+    /// `out += k a`, with real and imaginary part of `k`.
+    add_times(out: &mut [C<T>], a: &[C<T>], k: [T; 2]);
+    /// The sum of `conj(a) b`, real and imaginary part.
+    inner(a: &[C<T>], b: &[C<T>]) -> [f64; 2];
     /// `out -= a b`; gives the sum of squares of what is left.
     minus_product(out: &mut [C<T>], a: &[C<T>], b: &[C<T>]) -> f64;
     /// The largest value, at least 0.

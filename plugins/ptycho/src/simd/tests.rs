@@ -64,6 +64,8 @@ fn same<T: Real>() {
         check!(|w, _r| add_over(w, &a, &y, [k, k]));
         check!(|w, _r| settle(w, &a, &y, k));
         check!(|w, _r| add_waves(w, &a));
+        check!(|w, _r| add_times(w, &a, [k, T::of(-0.4)]));
+        check!(|w, _r| inner(&w[..], &a));
         check!(|w, _r| minus_product(w, &a, &b));
         check!(|_w, r| largest(r));
         check!(|w, _r| largest_abs2(w));
