@@ -4,7 +4,7 @@ use isard_core::Result;
 
 use crate::model::Corner;
 use crate::num::{Complex, Par, Real, Shelf, each};
-use crate::simd;
+use crate::simd::{self, LANES};
 
 type C<T> = Complex<T>;
 
@@ -52,11 +52,15 @@ impl Lit {
         Lit((0..n).map(row).collect())
     }
 
-    /// Where a probe is not 0: outside it adds nothing to sums over an object.
+    /// Where a probe is not 0: outside it adds nothing to sums over an object. In whole lanes of wide loops.
     pub fn of<T: Real>(probe: &[Vec<C<T>>]) -> Lit {
         let n = probe.first().map_or(0, |mode| mode.len().isqrt());
         let dark = C::<T>::default();
-        Lit::where_any(n, |k| probe.iter().any(|mode| mode[k] != dark))
+        let mut lit = Lit::where_any(n, |k| probe.iter().any(|mode| mode[k] != dark));
+        for [from, to] in lit.0.iter_mut().filter(|[from, to]| from < to) {
+            (*from, *to) = (*from / LANES * LANES, to.next_multiple_of(LANES).min(n));
+        }
+        lit
     }
 
     /// These rows of the window, from a row on.

@@ -34,7 +34,7 @@ fn scan(n: usize, step: f64, coherence: &Coherence, resample: usize, change: Opt
     };
     let d = geometry.resolution();
     let places: Vec<[f64; 2]> =
-        round(step * d, 4).into_iter().map(|p| p.map(|x| (x / d).round() * d)).collect();
+        round(step * d, 3).into_iter().map(|p| p.map(|x| (x / d).round() * d)).collect();
     let start = Illumination { size: Some(28.8 * d), ..Illumination::default() };
     let light = Illumination { photons: Some(1e7), parallel: 4e-4, ..start.clone() };
     let mut truth = Truth::seen(geometry.clone(), &light, &places, 11, coherence, resample);
@@ -65,10 +65,11 @@ fn three() -> Coherence {
 /// Runs engines and says their figures.
 fn ran(what: &str, scan: &Scan, engines: Vec<Settings>) -> (Quality, Session) {
     let (q, s) = offline(scan, engines, 1);
-    let counts = s.records.last().map_or(f64::NAN, |r| r.errors[1]);
     eprintln!(
-        "{what}: RMS {:.4}, FRC above half-bit to {:.2}, error in counts {counts:.2}",
-        q.rms, q.resolution
+        "{what}: RMS {:.4}, FRC above half-bit to {:.2}, error in counts {:.2}",
+        q.rms,
+        q.resolution,
+        counts(&s)
     );
     (q, s)
 }
@@ -81,28 +82,41 @@ fn found(what: &str, scan: &Scan, engines: Vec<Settings>, most: f64) -> (Quality
 }
 
 fn engines() -> [(&'static str, Vec<Settings>); 6] {
-    let batch = Settings { batch: Some(8), ..Settings::new(Method::EPIE, 150) };
+    let batch = Settings { batch: Some(8), ..Settings::new(Method::EPIE, 80) };
+    // With its defaults SDR is chaotic.
+    let sdr = Settings { sigma: Some(0.5), tau: Some(0.5), ..Settings::new(Method::SDR, 80) };
     [
-        ("DM, ML", vec![Settings::new(Method::DM, 100), Settings::new(Method::ML, 60)]),
-        ("RAAR", vec![Settings::new(Method::RAAR, 150)]),
-        ("EPIE", vec![Settings::new(Method::EPIE, 150)]),
+        ("DM, ML", vec![Settings::new(Method::DM, 60), Settings::new(Method::ML, 40)]),
+        ("RAAR", vec![Settings::new(Method::RAAR, 80)]),
+        ("EPIE", vec![Settings::new(Method::EPIE, 80)]),
         ("EPIE in batches", vec![batch]),
-        ("SDR", vec![Settings::new(Method::SDR, 150)]),
-        ("EPIE, ML", vec![Settings::new(Method::EPIE, 40), Settings::new(Method::ML, 100)]),
+        ("SDR", vec![sdr]),
+        ("EPIE, ML", vec![Settings::new(Method::EPIE, 30), Settings::new(Method::ML, 50)]),
     ]
+}
+
+fn counts(s: &Session) -> f64 {
+    s.records.last().map_or(f64::NAN, |r| r.errors[1])
+}
+
+/// Who is not told what light it is does not explain the counts.
+fn not_told(what: &str, scan: Scan) {
+    let epie = vec![Settings::new(Method::EPIE, 60)];
+    let (told, with) = ran(what, &scan, epie.clone());
+    let light = (Coherence::default(), 1);
+    let (not, without) = ran(&format!("{what}, not told"), &Scan { light, ..scan }, epie);
+    assert!(counts(&with) < 0.2 * counts(&without), "{} {}", counts(&with), counts(&without));
+    assert!(told.rms < not.rms, "{} {}", told.rms, not.rms);
 }
 
 #[test]
 fn several_energies_are_told_apart_by_every_engine() {
-    let scan = scan(64, 6.0, &three(), 1, None);
+    let scan = scan(64, 5.0, &three(), 1, None);
     for (name, engines) in engines() {
         found(&format!("three energies, {name}"), &scan, engines, 0.2);
     }
     // One energy does not explain such frames.
-    let [(_, engines), ..] = engines();
-    let (told, _) = ran("three energies", &scan, engines.clone());
-    let (not, _) = ran("taken for one", &Scan { light: (Coherence::default(), 1), ..scan }, engines);
-    assert!(told.rms < 0.6 * not.rms, "{} {}", told.rms, not.rms);
+    not_told("three energies", scan);
 }
 
 #[test]
@@ -120,41 +134,35 @@ fn energies_may_have_probes_and_objects_of_their_own() {
         let (_, s) = ran(&format!("{what} of their own"), &scan, engines);
         let objects = if object { 2 } else { 1 };
         assert_eq!((s.model.probe.modes.len(), s.model.object.modes.len()), (2, objects));
-        let last = s.records.last().unwrap().errors[1];
-        assert!(last < 1.5, "{what}: {last}");
+        assert!(counts(&s) < 4.0, "{what}: {}", counts(&s));
     }
 }
 
 #[test]
 fn pixels_coarser_than_the_speckles_are_no_hindrance_to_any_engine() {
-    let scan = scan(32, 6.0, &Coherence::default(), 2, None);
+    let scan = scan(32, 5.0, &Coherence::default(), 2, None);
     for (name, engines) in engines() {
         let (_, s) = found(&format!("pixels of two by two, {name}"), &scan, engines, 0.2);
         assert_eq!(s.model.n(), 64);
     }
-    let [(_, engines), ..] = engines();
-    let (told, _) = ran("pixels of two by two", &scan, engines.clone());
-    let coarse = Scan { light: (Coherence::default(), 1), ..scan };
-    let (not, _) = ran("taken for points", &coarse, engines);
-    assert!(told.rms < 0.6 * not.rms, "{} {}", told.rms, not.rms);
+    not_told("pixels of two by two", scan);
 }
 
 #[test]
 fn a_probe_that_changes_is_followed() {
-    // A slope of brightness that goes to and fro: three dimensions.
-    let change: Change = |y, x, frame| {
-        let t = frame as f64;
-        Complex::new(1.0 + 0.9 * y * (0.7 * t).sin(), 0.9 * x * (0.4 * t).cos())
-    };
+    // Its curvature goes to and fro: two dimensions, which no change of the object stands for.
+    let change: Change = |y, x, frame| Complex::new(1.0, 2.0 * (y * y + x * x) * (0.7 * frame as f64).sin());
     let scan = scan(64, 5.0, &Coherence::default(), 1, Some(change));
-    let with = |dimensions: Option<usize>| {
-        [(Method::DM, 100), (Method::ML, 100)]
-            .map(|(name, n)| Settings { subspace_dim: dimensions, ..Settings::new(name, n) })
-            .to_vec()
+    // One probe for all first: where the object is not known yet, probes of frames explain anything.
+    let then = |name, numiter, subspace_dim| {
+        let second = Settings { subspace_dim, ..Settings::new(name, numiter) };
+        vec![Settings::new(Method::EPIE, 40), second]
     };
-    let (q, s) = found("a changing probe, three dimensions", &scan, with(Some(3)), 0.2);
-    assert_eq!(s.model.lights(), 1);
-    assert_eq!(s.model.probe.modes.len(), scan.frames.len());
-    let (still, _) = ran("a changing probe taken for one", &scan, with(None));
-    assert!(q.rms < 0.7 * still.rms, "{} {}", q.rms, still.rms);
+    let (_, one) = ran("a changing probe taken for one", &scan, then(Method::ML, 80, None));
+    for (name, numiter) in [(Method::DM, 40), (Method::RAAR, 40), (Method::ML, 80)] {
+        let what = format!("a changing probe, two dimensions, {name:?}");
+        let (_, s) = found(&what, &scan, then(name, numiter, Some(2)), 0.08);
+        assert_eq!((s.model.lights(), s.model.probe.modes.len()), (1, scan.frames.len()));
+        assert!(counts(&s) < 0.5 * counts(&one), "{} {}", counts(&s), counts(&one));
+    }
 }

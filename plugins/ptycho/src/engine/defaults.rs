@@ -49,7 +49,7 @@ impl Settings {
                 s.reg_del2_amplitude.get_or_insert(0.01);
                 s.smooth_gradient.get_or_insert(0.0);
                 s.smooth_gradient_decay.get_or_insert(0.0);
-                s.scale_precond.get_or_insert(false);
+                s.scale_precond.get_or_insert(s.subspace_dim.is_some());
                 s.scale_probe_object.get_or_insert(1.0);
                 s.wavefield_precond.get_or_insert(false);
                 s.wavefield_delta_object.get_or_insert(0.1);
@@ -80,6 +80,7 @@ mod tests {
             },
             Settings { reg_del2: Some(true), ..Settings::new(Method::ML, 4) },
             Settings { subspace_dim: Some(2), ..Settings::new(Method::DM, 4) },
+            Settings { subspace_dim: Some(2), ..Settings::new(Method::ML, 4) },
         ];
         for settings in plain.into_iter().chain(further) {
             assert_eq!(settings.used().faults(), Vec::<String>::new());

@@ -102,7 +102,8 @@ impl<T: Real> Likelihood<T> {
         // A probe that belongs to one frame alone is seen so many times less than one of all.
         let alike = if model.own.is_some() { corners.len() as f64 } else { 1.0 };
         let wanted = s.scale_probe_object.unwrap_or(1.0) * alike;
-        let scale = match s.scale_precond.unwrap_or(false) {
+        // What a probe of one frame gains and what the object does are of sizes that have nothing to do with each other.
+        let scale = match s.scale_precond.unwrap_or(model.own.is_some()) {
             true => {
                 let now = if norm_p > 1e-5 { wanted * norm_o / norm_p } else { wanted };
                 self.scale.map_or(now, |old| old.powf(MEMORY) * now.powf(1.0 - MEMORY))
@@ -119,6 +120,10 @@ impl<T: Real> Likelihood<T> {
         times(&mut g.probe, T::of(scale));
         let mut down = Gradient { object: g.object.clone(), probe: g.probe.clone() };
         self.precondition(&mut down, &lit, probe_too);
+        if let Some(own) = self.own.as_ref().filter(|_| probe_too && model.own.is_some()) {
+            // Only what frames have in common is left of a step in the end: the search is for its length.
+            own.reduce(model, &mut down.probe, par, self.iteration)?;
+        }
         let (mut step_o, mut step_p) = match self.memory.take() {
             Some(m) if beta > 0.0 && m.length != 0.0 => {
                 let k = T::of(beta / m.length);

@@ -410,13 +410,14 @@ fn fourier<T: Real>(
                 let next = at.end..(at.end + rows.len()).min(n * n);
                 simd::ahead(&psi[next.clone()]);
                 simd::ahead(&amplitude[next]);
-                simd::window_mixed(rows, &psi[at.clone()], &probe[at], object, columns, n, terms.c);
+                let lit = lit.from(first);
+                simd::window_mixed(rows, &psi[at.clone()], &probe[at], object, columns, n, terms.c, lit);
             };
             let done = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
-                let (power, amplitude) = (&mut power[at.clone()], &amplitude[at]);
+                let power = &mut power[at.clone()];
                 match k {
-                    0 if pods == 1 => error += simd::power_error(power, rows, amplitude, square),
+                    0 if pods == 1 => error += simd::wave_error(rows, &amplitude[at], square),
                     0 => simd::intensity(power, rows, square),
                     _ => simd::intensity_add(power, rows, square),
                 }
@@ -445,7 +446,8 @@ fn fourier<T: Real>(
                 let object = &object[first * columns..];
                 let (psi, probe) = (&mut psi[at.clone()], &probe[at]);
                 let Some(sums) = &mut onto else {
-                    moved += simd::window_relax(psi, rows, probe, object, columns, n, weights);
+                    let lit = lit.from(first);
+                    moved += simd::window_relax(psi, rows, probe, object, columns, n, weights, lit);
                     return;
                 };
                 let there = from + first * columns;
@@ -460,7 +462,7 @@ fn fourier<T: Real>(
             let fill = |first: usize, wave: &[C<T>], rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
                 match pods {
-                    1 => simd::factor_scale(rows, wave, &power[at.clone()], &amplitude[at], slack, square),
+                    1 => simd::factor_scale(rows, wave, &amplitude[at], slack, square),
                     _ => simd::scaled(rows, wave, &power[at]),
                 }
             };

@@ -254,7 +254,7 @@ pub struct Settings {
     #[schemars(range(min = 0, max = 1), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smooth_gradient_decay: Option<f64>,
-    /// ML: whether probe and object are scaled to steps of one size.
+    /// ML: whether probe and object are scaled to steps of one size; so they are with `subspace_dim`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_precond: Option<bool>,
     /// ML: the size of the probe's steps in those of the object.
