@@ -93,6 +93,9 @@ fn round64_is_as_good_as_with_other_programs() {
     assert!(worse.is_empty(), "{worse:?}");
 }
 
+// An ePIE in numpy, written after the specification alone, has over six orders, moved by parts of pixels, means of RMS of
+// 0.244, 0.172, 0.154 and 0.145 and first crossings at 0.45, 0.78, 0.86 and 0.86, from 0.55 to 1.0 for single orders: the
+// README's ring correlations of 0.98 and 1.0 are within what one order gives, and above the mean of any ePIE's.
 #[test]
 fn epie_is_as_good_as_with_other_programs_over_ten_orders() {
     let Some(scan) = round64("ePIE on round64") else { return };
