@@ -119,6 +119,7 @@ pub fn save(session: &Session) -> Result<Dict> {
         .with("idle", session.idle as i64)
         .with("credit", session.credit)
         .with("frozen", session.frozen as i64)
+        .with("own", model.own.map_or(0, |lights| lights as i64))
         .with(
             "records",
             reals(records.iter().flat_map(|r| {
@@ -166,6 +167,7 @@ pub fn load(session: &mut Session, state: &Dict) -> Result<()> {
     session.idle = number(state, "idle")? as u64;
     session.credit = number(state, "credit")?;
     session.frozen = number(state, "frozen")? as u64;
+    session.model.own = Some(number(state, "own")? as usize).filter(|lights| *lights > 0);
     session.records = columns(state, "records")?
         .chunks_exact(6)
         .map(|r| Record {

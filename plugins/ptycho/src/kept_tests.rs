@@ -21,6 +21,8 @@ fn session(engines: Vec<Settings>) -> Session {
     let task = Task {
         engines,
         illumination: Illumination { modes: 2, size: Some(4e-6), ..Illumination::default() },
+        coherence: Default::default(),
+        resample: 1,
         object_modes: 1,
         fill: Complex::new(1.0, 0.0),
         start: Default::default(),
@@ -58,6 +60,9 @@ fn engines() -> Vec<Vec<Settings>> {
         with(Method::SDR, |_| ()),
         with(Method::ML, |s| (s.scale_precond, s.smooth_gradient) = (Some(true), Some(1.0))),
         vec![Settings::new(Method::DM, 3), Settings::new(Method::ML, 3)],
+        [Method::DM, Method::ML]
+            .map(|name| Settings { subspace_dim: Some(2), ..Settings::new(name, 4) })
+            .to_vec(),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Ptychography: scan data prepared, simulated, and reconstructed while the scan runs.
 
+pub mod camera;
 pub mod engine;
 pub mod fft;
 pub mod file;

@@ -2,7 +2,8 @@
 
 use rustfft::FftPlanner;
 
-use isard_core::{Error, Result};
+use isard_core::prelude::*;
+use isard_core::schemars;
 
 use crate::num::{Complex, cis};
 
@@ -102,23 +103,23 @@ pub fn covered(light: &[f64], part: f64) -> Vec<f64> {
 }
 
 /// What is moved where reconstruction and truth lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Moved {
-    /// The reconstruction by whole pixels, and the truth by the parts of a pixel that are left.
-    ///
-    /// What a reconstruction holds where no light was would ring into what was lit.
-    Both,
+    /// The reconstruction by parts of pixels, with nothing where no light was: its border rings, and that counts.
+    #[default]
+    Reconstruction,
     /// The reconstruction by whole pixels: half a pixel may be left.
     Whole,
-    /// The reconstruction by parts of pixels, with nothing where no light was: its border rings.
+    /// The reconstruction by whole pixels, and the truth by the parts of a pixel that are left: no border rings.
     ///
-    /// So the measure is defined where its authors state figures.
-    Found,
+    /// Figures are lower than those of other programs for the same reconstruction.
+    Truth,
 }
 
 /// Compares a reconstruction with the truth on the pixels of a weight.
 pub fn compare(found: &Field, truth: &Field, weight: &[f64]) -> Result<Quality> {
-    compare_moved(found, truth, weight, Moved::Both)
+    compare_moved(found, truth, weight, Moved::default())
 }
 
 /// The same, with a word on what is moved.
@@ -140,7 +141,7 @@ pub fn compare_moved(found: &Field, truth: &Field, weight: &[f64], what: Moved) 
     let usual = lit / count.max(1) as f64;
     for (z, _) in seen.data.iter_mut().zip(weight).filter(|(_, w)| **w == 0.0) {
         let size = z.norm();
-        if what == Moved::Found {
+        if what == Moved::Reconstruction {
             *z = C::default();
         } else if size > usual || size.is_nan() {
             *z = if size.is_finite() { *z * (usual / size) } else { C::new(usual, 0.0) };
@@ -154,7 +155,7 @@ pub fn compare_moved(found: &Field, truth: &Field, weight: &[f64], what: Moved) 
             break;
         }
         shift = [shift[0] + by[0], shift[1] + by[1]];
-        if what == Moved::Found {
+        if what == Moved::Reconstruction {
             r = unramped(&seen.shifted(shift), truth, weight);
             continue;
         }
@@ -379,7 +380,7 @@ mod tests {
         let weight: Vec<f64> = (0..60 * 72)
             .map(|k| f64::from(u8::from((10..50).contains(&(k / 72)) && (10..60).contains(&(k % 72)))))
             .collect();
-        for what in [Moved::Both, Moved::Whole, Moved::Found] {
+        for what in [Moved::Truth, Moved::Whole, Moved::Reconstruction] {
             let q = compare_moved(&found, &truth, &weight, what).unwrap();
             assert!(q.rms < 1e-3 && q.phase < 1e-3, "{what:?}: {} {}", q.rms, q.phase);
             assert_eq!(q.resolution, 1.0);

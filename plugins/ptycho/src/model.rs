@@ -1,9 +1,12 @@
 //! What a reconstruction works on: measured frames, probe, object, and where they meet.
 
+use std::ops::Range;
+
 use isard_core::{Error, Result};
 
+use crate::camera::{Camera, Darkroom};
 use crate::fft::FftSpace;
-use crate::num::{Complex, Real, Shelf};
+use crate::num::{Complex, Real, Shelf, narrow, wide};
 use crate::propagate::Propagator;
 use crate::simd;
 
@@ -110,14 +113,40 @@ impl<T: Real> Layers<T> {
     }
 }
 
+/// One product of a frame: they add up in intensity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// The probe's layer.
+    pub probe: usize,
+    /// The object's layer.
+    pub object: usize,
+    /// The energy.
+    pub energy: usize,
+}
+
+/// Probes of a frame and objects that meet each other, all with all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Layers of the probe, among those of one frame.
+    pub probes: Range<usize>,
+    /// Layers of the object.
+    pub objects: Range<usize>,
+    /// The first of their waves among those of a frame.
+    pub first: usize,
+}
+
 /// Frames, probe and object of one scan.
 pub struct Model<T> {
-    /// From sample to detector.
+    /// From sample to detector, for light of one energy that is not finer than the camera.
     pub propagator: Propagator<T>,
+    /// The way of any other light.
+    pub camera: Option<Camera<T>>,
     /// The frames, by number.
     pub frames: Vec<Frame<T>>,
-    /// The probe, without the phase of the propagation.
+    /// The probe, without the phase of the propagation: modes of one energy, then those of the next.
     pub probe: Layers<T>,
+    /// Layers of the probe for each frame, if every frame has its own; those of one frame lie together.
+    pub own: Option<usize>,
     /// The object.
     pub object: Layers<T>,
     /// The object pixel where the coordinate's origin lies.
@@ -131,6 +160,7 @@ pub struct Model<T> {
 /// What one thread works in.
 pub(crate) struct Room<T> {
     pub fft: FftSpace<T>,
+    pub dark: Darkroom<T>,
     pub waves: Vec<Vec<C<T>>>,
     pub reals: Vec<Vec<T>>,
 }
@@ -163,8 +193,10 @@ impl<T: Real> Model<T> {
         let n = propagator.n();
         Model {
             propagator,
+            camera: None,
             frames: vec![],
             probe: Layers { rows: n, columns: n, modes: probe },
+            own: None,
             object: Layers { rows: 0, columns: 0, modes: vec![vec![]; object_modes.max(1)] },
             centre: [0.0; 2],
             fill,
@@ -172,20 +204,104 @@ impl<T: Real> Model<T> {
         }
     }
 
-    /// Rows and columns of a frame.
+    /// The same for light that comes to the camera another way.
+    pub fn with_camera(mut self, camera: Option<Camera<T>>) -> Model<T> {
+        if let Some(camera) = &camera {
+            (self.probe.rows, self.probe.columns) = (camera.n(), camera.n());
+            let empty = std::mem::take(&mut self.object.modes).into_iter().next().unwrap_or_default();
+            self.object.modes = vec![empty; self.object.modes.len().max(1) * camera.objects()];
+        }
+        self.camera = camera;
+        self
+    }
+
+    /// Rows and columns of a window of the object, and of the probe.
     pub fn n(&self) -> usize {
-        self.propagator.n()
+        self.probe.rows
     }
 
-    /// Products of a probe mode and an object mode, probe by probe.
-    pub fn pods(&self) -> impl Iterator<Item = (usize, usize)> + Clone + use<T> {
-        let (p, o) = (self.probe.modes.len(), self.object.modes.len());
-        (0..p).flat_map(move |p| (0..o).map(move |o| (p, o)))
+    /// Pixels of a frame.
+    pub fn pixels(&self) -> usize {
+        self.propagator.n() * self.propagator.n()
     }
 
-    /// How many products there are.
+    fn energies(&self) -> usize {
+        self.camera.as_ref().map_or(1, Camera::energies)
+    }
+
+    fn sets(&self) -> usize {
+        self.camera.as_ref().map_or(1, Camera::objects)
+    }
+
+    /// Layers of the probe that light one frame.
+    pub fn lights(&self) -> usize {
+        self.own.unwrap_or(self.probe.modes.len())
+    }
+
+    /// The products of a frame, probe by probe.
+    pub fn pods(&self, frame: usize) -> impl Iterator<Item = Pod> + Clone + use<T> {
+        let (lights, energies, sets) = (self.lights(), self.energies(), self.sets());
+        let (first, objects) = (self.own.map_or(0, |lights| frame * lights), self.object.modes.len() / sets);
+        (0..lights).flat_map(move |p| {
+            // Probes of one energy lie together, and so do objects where each energy has its own.
+            let (energy, set) = (p * energies / lights, p * sets / lights);
+            (0..objects).map(move |o| Pod { probe: first + p, object: set * objects + o, energy })
+        })
+    }
+
+    /// How many products a frame has.
     pub fn pod_count(&self) -> usize {
-        self.probe.modes.len() * self.object.modes.len()
+        self.lights() * self.object.modes.len() / self.sets()
+    }
+
+    /// Which probes of a frame meet which objects.
+    pub fn blocks(&self) -> Vec<Block> {
+        let sets = self.sets();
+        let (lights, objects) = (self.lights() / sets, self.object.modes.len() / sets);
+        let block = |k: usize| Block {
+            probes: k * lights..(k + 1) * lights,
+            objects: k * objects..(k + 1) * objects,
+            first: k * lights * objects,
+        };
+        (0..sets).map(block).collect()
+    }
+
+    /// Frames that have their probes in common, and the first layer of those.
+    pub fn shares(&self) -> Vec<(usize, Range<usize>)> {
+        let count = self.frames.len();
+        match self.own {
+            Some(lights) => (0..count).map(|k| (k * lights, k..k + 1)).collect(),
+            None => vec![(0, 0..count)],
+        }
+    }
+
+    /// Makes probes of all energies one again, or what changes them, where they are to be one.
+    pub fn tie(&self, layers: &mut Layers<T>) {
+        if let Some(camera) = &self.camera {
+            camera.tie(layers, self.lights());
+        }
+    }
+
+    /// Probes out of modes as files hold them.
+    pub fn dressed(&self, modes: &[Vec<C<f64>>], each: usize) -> Vec<Vec<C<T>>> {
+        match &self.camera {
+            Some(camera) => camera.probes(modes, each),
+            None => {
+                modes.iter().map(|m| self.propagator.plain(m).into_iter().map(narrow).collect()).collect()
+            }
+        }
+    }
+
+    /// The probes of a frame as files hold them.
+    pub fn bare(&self, probes: &[Vec<C<T>>]) -> Vec<Vec<C<f64>>> {
+        let plain = |mode: &Vec<C<T>>| {
+            let mode: Vec<C<f64>> = mode.iter().map(|z| wide(*z)).collect();
+            self.propagator.dressed(&mode)
+        };
+        match &self.camera {
+            Some(camera) => camera.modes(probes),
+            None => probes.iter().map(plain).collect(),
+        }
     }
 
     /// Where a window around a place begins, before it is known to lie in the object.
@@ -261,21 +377,114 @@ impl<T: Real> Model<T> {
 
     /// The most, the sum and the mean of the frames' powers, the mean over pixels.
     pub fn powers(&self) -> Powers {
-        let pixels = (self.n() * self.n()) as f64;
+        let pixels = self.pixels() as f64;
         let total = self.frames.iter().map(|f| f.power).sum::<f64>();
         let most = self.frames.iter().map(|f| f.power).fold(0.0, f64::max);
         Powers { most, total, mean: total / (self.frames.len().max(1) as f64 * pixels), bound: most / pixels }
     }
 
-    /// What the model expects where a window begins, in counts, into the room's first real image.
-    pub(crate) fn expect(&self, corner: Corner, room: &mut Room<T>) {
-        let scale = self.propagator.scale() * self.propagator.scale();
-        let (wave, power) = (&mut room.waves[0], &mut room.reals[0]);
-        power.fill(T::zero());
-        for (p, o) in self.pods() {
-            exit_wave(wave, &self.probe.modes[p], &self.object.modes[o], self.object.columns, corner);
-            self.propagator.forward(wave, &mut room.fft);
-            simd::intensity_add(power, wave, scale);
+    /// What the model expects of a frame where a window begins, in counts, into the room's first real image.
+    pub(crate) fn expect(&self, frame: usize, corner: Corner, room: &mut Room<T>) {
+        let Room { fft, dark, waves, reals } = room;
+        let (wave, power) = (&mut waves[0], &mut reals[0]);
+        power.clear();
+        power.resize(self.pixels(), T::zero());
+        for pod in self.pods(frame) {
+            self.exit(pod, corner, wave);
+            self.forward(pod, wave, fft, dark);
+            self.add_power(pod, wave, power);
+        }
+    }
+
+    /// The exit wave of a product.
+    pub(crate) fn exit(&self, pod: Pod, corner: Corner, wave: &mut Vec<C<T>>) {
+        wave.resize(self.n() * self.n(), C::default());
+        let object = &self.object;
+        exit_wave(wave, &self.probe.modes[pod.probe], &object.modes[pod.object], object.columns, corner);
+    }
+
+    /// Takes the wave of a product to the detector.
+    pub(crate) fn forward(
+        &self,
+        pod: Pod,
+        wave: &mut Vec<C<T>>,
+        fft: &mut FftSpace<T>,
+        dark: &mut Darkroom<T>,
+    ) {
+        match &self.camera {
+            Some(camera) => camera.forward(pod.energy, wave, dark),
+            None => self.propagator.forward(wave, fft),
+        }
+    }
+
+    /// Takes it back.
+    pub(crate) fn backward(
+        &self,
+        pod: Pod,
+        wave: &mut Vec<C<T>>,
+        fft: &mut FftSpace<T>,
+        dark: &mut Darkroom<T>,
+    ) {
+        match &self.camera {
+            Some(camera) => camera.backward(pod.energy, wave, dark),
+            None => self.propagator.backward(wave, fft),
+        }
+    }
+
+    /// Adds the intensity of a wave on the detector, in counts.
+    pub(crate) fn add_power(&self, pod: Pod, wave: &[C<T>], power: &mut [T]) {
+        match &self.camera {
+            Some(camera) => camera.add_power(pod.energy, wave, power),
+            None => simd::intensity_add(power, wave, self.propagator.scale() * self.propagator.scale()),
+        }
+    }
+
+    /// Adds what the intensity is along a ray from a wave: `|f + t a + t² b|²`, up to the square of `t`, or all of it.
+    pub(crate) fn add_ray(
+        &self,
+        pod: Pod,
+        [f, a, b]: [&[C<T>]; 3],
+        powers: &mut [Vec<T>; 5],
+        scale: T,
+        all: bool,
+    ) {
+        let [a0, a1, a2, a3, a4] = powers;
+        let Some(camera) = &self.camera else {
+            let scale = scale * self.propagator.scale() * self.propagator.scale();
+            simd::ray([a0, a1, a2], f, a, b, scale);
+            if all {
+                let two = T::one() + T::one();
+                for i in 0..f.len() {
+                    a3[i] += scale * two * (a[i].re * b[i].re + a[i].im * b[i].im);
+                    a4[i] += scale * (b[i].re * b[i].re + b[i].im * b[i].im);
+                }
+            }
+            return;
+        };
+        let two = T::one() + T::one();
+        camera.pixels(pod.energy, f.len(), |i, to, square| {
+            let product = |a: C<T>, b: C<T>| square * scale * (a.re * b.re + a.im * b.im);
+            a0[to] += product(f[i], f[i]);
+            a1[to] += two * product(f[i], a[i]);
+            a2[to] += two * product(f[i], b[i]) + product(a[i], a[i]);
+            a3[to] += two * product(a[i], b[i]);
+            a4[to] += product(b[i], b[i]);
+        });
+    }
+
+    /// The scale that factors of pixels must have for [`Model::scale_by`].
+    pub(crate) fn square(&self) -> T {
+        match &self.camera {
+            Some(_) => T::one(),
+            None => self.propagator.scale() * self.propagator.scale(),
+        }
+    }
+
+    /// Multiplies a wave on the detector by factors of pixels; beside the camera, if it reaches further, by `outside`.
+    pub(crate) fn scale_by(&self, pod: Pod, wave: &mut [C<T>], factor: &[T], outside: T) {
+        match &self.camera {
+            Some(camera) => camera.scale_by(pod.energy, wave, factor, outside),
+            None => simd::scale_by(wave, factor),
         }
     }
 
@@ -284,7 +493,7 @@ impl<T: Real> Model<T> {
         let (mut apart, mut all) = (0.0, 0.0);
         self.room(1, 1, |room| {
             for (k, frame) in self.frames.iter().enumerate() {
-                self.expect(self.corner(k), room);
+                self.expect(k, self.corner(k), room);
                 let good = room.reals[0].iter().zip(&frame.amplitude).filter(|(_, a)| **a >= T::zero());
                 for (power, a) in good {
                     apart += (power.sqrt() - *a).abs().wide();
@@ -305,7 +514,8 @@ impl<T: Real> Model<T> {
 
     /// Room that is given back to the shelf by whoever took it.
     pub(crate) fn take_room(&self, waves: usize, reals: usize) -> Room<T> {
-        let fresh = || Room { fft: self.propagator.space(), waves: vec![], reals: vec![] };
+        let dark = || self.camera.as_ref().map_or_else(Darkroom::default, Camera::room);
+        let fresh = || Room { fft: self.propagator.space(), dark: dark(), waves: vec![], reals: vec![] };
         let mut room = self.shelf.take().unwrap_or_else(fresh);
         room.need(waves, reals, self.n() * self.n());
         room

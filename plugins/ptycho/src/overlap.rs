@@ -4,7 +4,7 @@ use isard_core::Result;
 
 use crate::model::Corner;
 use crate::num::{Complex, Par, Real, Shelf, each};
-use crate::simd;
+use crate::simd::{self, LANES};
 
 type C<T> = Complex<T>;
 
@@ -20,6 +20,17 @@ pub struct Sums<T> {
     pub waves: Vec<Vec<C<T>>>,
     /// What the sums are divided by.
     pub norm: Vec<T>,
+}
+
+/// What waves are multiplied by, where that can be anything, and which waves of a frame are meant.
+#[derive(Clone, Copy)]
+pub struct Met<'a, T> {
+    /// Probes, or objects.
+    pub modes: &'a [Vec<C<T>>],
+    /// Where anything can come of it.
+    pub lit: &'a Lit,
+    /// The first wave of a frame.
+    pub first: usize,
 }
 
 /// The part of each row of a window where anything can be.
@@ -41,11 +52,15 @@ impl Lit {
         Lit((0..n).map(row).collect())
     }
 
-    /// Where a probe is not 0: outside it adds nothing to sums over an object.
+    /// Where a probe is not 0: outside it adds nothing to sums over an object. In whole lanes of wide loops.
     pub fn of<T: Real>(probe: &[Vec<C<T>>]) -> Lit {
         let n = probe.first().map_or(0, |mode| mode.len().isqrt());
         let dark = C::<T>::default();
-        Lit::where_any(n, |k| probe.iter().any(|mode| mode[k] != dark))
+        let mut lit = Lit::where_any(n, |k| probe.iter().any(|mode| mode[k] != dark));
+        for [from, to] in lit.0.iter_mut().filter(|[from, to]| from < to) {
+            (*from, *to) = (*from / LANES * LANES, to.next_multiple_of(LANES).min(n));
+        }
+        lit
     }
 
     /// These rows of the window, from a row on.
@@ -78,7 +93,7 @@ impl<T: Real> Sums<T> {
 #[allow(clippy::too_many_arguments)]
 pub fn step_object<T: Real>(
     par: Par,
-    (probe, lit): (&[Vec<C<T>>], &Lit),
+    probe: Met<T>,
     columns: usize,
     corners: &[Corner],
     waves: &[Vec<C<T>>],
@@ -86,7 +101,7 @@ pub fn step_object<T: Real>(
     shelf: &Shelf<Sums<T>>,
     apply: impl Fn(&mut [C<T>], &[C<T>], &[T]) + Sync,
 ) -> Result<()> {
-    let (pixels, modes) = (probe.first().map_or(0, Vec::len), images.len());
+    let (pixels, modes) = (probe.modes.first().map_or(0, Vec::len), images.len());
     let n = pixels.isqrt();
     let touched = |top: usize| corners.iter().any(|c| c.y < top + STRIP && c.y + n > top);
     let strips: Vec<_> =
@@ -97,7 +112,7 @@ pub fn step_object<T: Real>(
         sums.clear(modes, length);
         let mut here: Vec<&mut [C<T>]> = sums.waves.iter_mut().map(Vec::as_mut_slice).collect();
         let mut norm = Some(sums.norm.as_mut_slice());
-        strip_of_object(*k * STRIP, columns, (probe, lit), corners, waves, &mut here, &mut norm);
+        strip_of_object(*k * STRIP, columns, probe, corners, waves, &mut here, &mut norm);
         for (image, sum) in rows.iter_mut().zip(&sums.waves) {
             apply(image, sum, &sums.norm);
         }
@@ -111,7 +126,7 @@ pub fn step_object<T: Real>(
 /// A frame's waves lie one behind the other, probe mode by probe mode and within that object mode by object mode.
 pub fn onto_object<T: Real>(
     par: Par,
-    lit: (&[Vec<C<T>>], &Lit),
+    probe: Met<T>,
     columns: usize,
     corners: &[Corner],
     waves: &[Vec<C<T>>],
@@ -119,7 +134,7 @@ pub fn onto_object<T: Real>(
     norm: Option<&mut Vec<T>>,
 ) -> Result<()> {
     each(par, with_norm(images, norm, columns), |k, (rows, norm)| {
-        strip_of_object(k * STRIP, columns, lit, corners, waves, rows, norm);
+        strip_of_object(k * STRIP, columns, probe, corners, waves, rows, norm);
         Ok(())
     })
 }
@@ -128,13 +143,13 @@ pub fn onto_object<T: Real>(
 fn strip_of_object<T: Real>(
     top: usize,
     columns: usize,
-    (probe, lit): (&[Vec<C<T>>], &Lit),
+    probe: Met<T>,
     corners: &[Corner],
     waves: &[Vec<C<T>>],
     rows: &mut [&mut [C<T>]],
     norm: &mut Option<&mut [T]>,
 ) {
-    let (pixels, modes) = (probe.first().map_or(0, Vec::len), rows.len());
+    let (pixels, modes) = (probe.modes.first().map_or(0, Vec::len), rows.len());
     let n = pixels.isqrt();
     let bottom = top + rows.first().map_or(0, |m| m.len() / columns);
     for (corner, waves) in corners.iter().zip(waves) {
@@ -145,10 +160,10 @@ fn strip_of_object<T: Real>(
         let (at, from) = ((first - top) * columns + corner.x, (first - corner.y) * n);
         let to = (last - corner.y) * n;
         for (o, image) in rows.iter_mut().enumerate() {
-            for (p, light) in probe.iter().enumerate() {
-                let wave = &waves[(p * modes + o) * pixels..][from..to];
+            for (p, light) in probe.modes.iter().enumerate() {
+                let wave = &waves[(probe.first + p * modes + o) * pixels..][from..to];
                 let norm = norm.as_mut().filter(|_| o == 0).map(|norm| &mut norm[at..]);
-                let lit = lit.from(first - corner.y);
+                let lit = probe.lit.from(first - corner.y);
                 simd::onto_window(&mut image[at..], norm, columns, &light[from..to], wave, n, lit);
             }
         }
@@ -160,24 +175,24 @@ fn strip_of_object<T: Real>(
 /// Only where the probe may be, `lit`: the rest stays as it is.
 pub fn onto_probe<T: Real>(
     par: Par,
-    (object, lit): (&[Vec<C<T>>], &Lit),
+    object: Met<T>,
     columns: usize,
     corners: &[Corner],
     waves: &[Vec<C<T>>],
     images: &mut [Vec<C<T>>],
     norm: Option<&mut Vec<T>>,
 ) -> Result<()> {
-    let (pixels, modes) = (images.first().map_or(0, Vec::len), object.len());
-    let n = pixels.isqrt();
+    let (pixels, modes) = (images.first().map_or(0, Vec::len), object.modes.len());
+    let (n, lit) = (pixels.isqrt(), object.lit);
     each(par, with_norm(images, norm, n), |k, (rows, norm)| {
         let top = k * STRIP;
         let count = rows.first().map_or(0, |m| m.len() / n);
         for (k, corner) in corners.iter().enumerate() {
             let there = (corner.y + top) * columns + corner.x;
             for (p, image) in rows.iter_mut().enumerate() {
-                for (o, object) in object.iter().enumerate() {
+                for (o, shown) in object.modes.iter().enumerate() {
                     let wave = |k: usize, from: usize, to: usize| {
-                        let first = (p * modes + o) * pixels + top * n;
+                        let first = (object.first + p * modes + o) * pixels + top * n;
                         waves.get(k).map_or(&[][..], |w| &w[first + from * n..first + to.min(count) * n])
                     };
                     let ask = |k: usize, from: usize| {
@@ -194,7 +209,7 @@ pub fn onto_probe<T: Real>(
                         }
                         let at = from * n..to * n;
                         let norm = norm.as_mut().filter(|_| p == 0).map(|norm| &mut norm[at.clone()]);
-                        let wide = &object[there + from * columns..];
+                        let wide = &shown[there + from * columns..];
                         let lit = lit.from(top + from);
                         simd::from_window(&mut image[at], norm, wide, columns, wave(k, from, to), n, lit);
                     }

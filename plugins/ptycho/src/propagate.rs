@@ -75,11 +75,7 @@ impl<T: Real> Propagator<T> {
     pub fn forward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
         match &self.kind {
             Kind::Far { .. } => self.fft.forward(wave, space),
-            Kind::Near { kernel, .. } => {
-                self.fft.forward(wave, space);
-                simd::product_in_place(wave, kernel);
-                self.fft.backward(wave, space);
-            }
+            Kind::Near { kernel, .. } => self.travelled(kernel, wave, space),
         }
     }
 
@@ -87,12 +83,14 @@ impl<T: Real> Propagator<T> {
     pub fn backward(&self, wave: &mut [C<T>], space: &mut FftSpace<T>) {
         match &self.kind {
             Kind::Far { .. } => self.fft.backward(wave, space),
-            Kind::Near { inverse, .. } => {
-                self.fft.forward(wave, space);
-                simd::product_in_place(wave, inverse);
-                self.fft.backward(wave, space);
-            }
+            Kind::Near { inverse, .. } => self.travelled(inverse, wave, space),
         }
+    }
+
+    fn travelled(&self, kernel: &[C<T>], wave: &mut [C<T>], space: &mut FftSpace<T>) {
+        self.fft.forward(wave, space);
+        simd::product_in_place(wave, kernel);
+        self.fft.backward(wave, space);
     }
 
     /// To the detector what `fill` writes into some rows, given the number of the first; `done` gets rows as they come.
@@ -103,17 +101,8 @@ impl<T: Real> Propagator<T> {
         fill: impl FnMut(usize, &mut [C<T>]),
         done: impl FnMut(usize, &mut [C<T>]),
     ) {
-        match &self.kind {
-            Kind::Far { .. } => {
-                self.fft.rows_in(Way::Forward, space, fill);
-                self.fft.rows_out(Way::Forward, space, wave, done);
-            }
-            Kind::Near { kernel, .. } => {
-                self.fft.rows_in(Way::Forward, space, fill);
-                self.filtered(kernel, wave, space);
-                self.fft.rows_out(Way::Backward, space, wave, done);
-            }
-        }
+        let way = self.out(wave, space, fill);
+        self.fft.rows_out(way, space, wave, done);
     }
 
     /// The same without keeping the wave: only `done` sees its rows. In the near field `wave` holds what is between.
@@ -124,15 +113,18 @@ impl<T: Real> Propagator<T> {
         fill: impl FnMut(usize, &mut [C<T>]),
         done: impl FnMut(usize, &mut [C<T>]),
     ) {
+        let way = self.out(wave, space, fill);
+        self.fft.rows_through(way, space, done);
+    }
+
+    /// All of the way to the detector but the last half of a transform; gives which one that is.
+    fn out(&self, wave: &mut [C<T>], space: &mut FftSpace<T>, fill: impl FnMut(usize, &mut [C<T>])) -> Way {
+        self.fft.rows_in(Way::Forward, space, fill);
         match &self.kind {
-            Kind::Far { .. } => {
-                self.fft.rows_in(Way::Forward, space, fill);
-                self.fft.rows_through(Way::Forward, space, done);
-            }
+            Kind::Far { .. } => Way::Forward,
             Kind::Near { kernel, .. } => {
-                self.fft.rows_in(Way::Forward, space, fill);
                 self.filtered(kernel, wave, space);
-                self.fft.rows_through(Way::Backward, space, done);
+                Way::Backward
             }
         }
     }
@@ -196,16 +188,17 @@ impl<T: Real> Propagator<T> {
 
     /// A probe without the phase that belongs to the propagation, as reconstructions keep it.
     pub fn plain(&self, probe: &[C<f64>]) -> Vec<C<f64>> {
-        match &self.kind {
-            Kind::Far { pre, .. } => probe.iter().zip(pre).map(|(p, f)| p * f).collect(),
-            Kind::Near { .. } => probe.to_vec(),
-        }
+        self.with_phase(probe, |f| f)
     }
 
     /// A probe with that phase, as files hold it.
     pub fn dressed(&self, probe: &[C<f64>]) -> Vec<C<f64>> {
+        self.with_phase(probe, |f| f.conj())
+    }
+
+    fn with_phase(&self, probe: &[C<f64>], turned: impl Fn(C<f64>) -> C<f64>) -> Vec<C<f64>> {
         match &self.kind {
-            Kind::Far { pre, .. } => probe.iter().zip(pre).map(|(p, f)| p * f.conj()).collect(),
+            Kind::Far { pre, .. } => probe.iter().zip(pre).map(|(p, f)| p * turned(*f)).collect(),
             Kind::Near { .. } => probe.to_vec(),
         }
     }

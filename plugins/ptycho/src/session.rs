@@ -6,6 +6,7 @@ use isard_core::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::camera::{Camera, Coherence, finer};
 use crate::engine::{Engine, Method, Positions, Settings, Told};
 use crate::geometry::Geometry;
 use crate::illumination::{Illumination, Light};
@@ -28,6 +29,10 @@ pub struct Task {
     pub engines: Vec<Settings>,
     /// The probe to begin with, unless one is given.
     pub illumination: Illumination,
+    /// The energies of the light.
+    pub coherence: Coherence,
+    /// How many times finer waves are on the detector than the camera.
+    pub resample: usize,
     /// Modes of the object.
     pub object_modes: usize,
     /// What unseen object pixels hold.
@@ -59,7 +64,7 @@ pub struct Record {
 pub struct Session {
     /// What it was told.
     pub task: Task,
-    /// The experiment.
+    /// The experiment, with the window of the object that a frame sees and the pixels of waves on the detector.
     pub geometry: Geometry,
     /// What it works on.
     pub model: Model<f32>,
@@ -87,6 +92,12 @@ impl Session {
     /// A reconstruction without frames.
     pub fn new(task: Task, geometry: Geometry) -> Result<Session> {
         geometry.check()?;
+        if let Some(fault) = task.coherence.faults().into_iter().next() {
+            return Err(Error::recipe(fault));
+        }
+        let propagator = Propagator::new(&geometry);
+        let camera = Camera::new(&geometry, &task.coherence, task.resample.max(1));
+        let geometry = finer(&geometry, task.resample.max(1));
         for engine in &task.engines {
             let Some(how) = &engine.position_refinement else { continue };
             if Positions::new(how, engine.numiter, geometry.resolution(), task.seed).idle() {
@@ -98,8 +109,7 @@ impl Session {
                 .help("set a larger `amplitude`, or leave it out: it is three pixels then"));
             }
         }
-        let propagator = Propagator::new(&geometry);
-        let model = Model::new(propagator, vec![], task.object_modes, narrow(task.fill));
+        let model = Model::new(propagator, vec![], task.object_modes, narrow(task.fill)).with_camera(camera);
         Ok(Session {
             task,
             geometry,
@@ -272,9 +282,7 @@ impl Session {
             ))
             .help("check the aperture's size, or the probe that was given"));
         }
-        let plain = |p: &Vec<Complex<f64>>| self.model.propagator.plain(p).into_iter().map(narrow).collect();
-        let modes: Vec<Vec<Complex<f32>>> = probe.iter().map(plain).collect();
-        self.model.probe.modes = modes;
+        self.model.probe.modes = self.model.dressed(&probe, self.task.illumination.modes.max(1));
         match (&self.given_object, self.task.start) {
             (Some(given), _) => given.place(&mut self.model),
             (None, Start::Stxm) => stxm(&mut self.model, &self.geometry),
@@ -282,9 +290,15 @@ impl Session {
         }
         let given = self.given_object.as_ref().map_or(1, |g| g.modes.len());
         // Several modes of the object must differ, or they stay equal.
-        for (k, mode) in self.model.object.modes.iter_mut().enumerate().skip(given) {
+        let objects = self.model.blocks()[0].objects.clone();
+        let modes = &mut self.model.object.modes;
+        for (k, mode) in modes[objects.clone()].iter_mut().enumerate().skip(given) {
             let fade = 0.1 / k as f32;
             mode.iter_mut().enumerate().for_each(|(i, z)| *z *= fade * (1.0 + (i % (k + 1)) as f32));
+        }
+        // Objects of further energies begin as that of the first.
+        for k in objects.end.max(given)..modes.len() {
+            modes[k] = modes[k % objects.end].clone();
         }
         self.begun = true;
         Ok(())

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::Distribution;
 
+use crate::camera::{Camera, Coherence, finer};
 use crate::fft::Fft2;
 use crate::geometry::Geometry;
 use crate::illumination::{Illumination, normal};
@@ -19,7 +20,7 @@ const MARGIN: usize = 10;
 
 /// A simulated scan.
 pub struct Truth {
-    /// The experiment.
+    /// The experiment, with windows of the object and the pixels of waves on the detector.
     pub geometry: Geometry,
     /// The object.
     pub object: Field,
@@ -27,13 +28,30 @@ pub struct Truth {
     pub probe: Vec<Vec<C>>,
     /// The first pixel of each window.
     pub corners: Vec<[usize; 2]>,
+    /// The light of each frame in that of the first, mode by mode, if it changes.
+    pub changes: Option<Vec<Vec<C>>>,
     propagator: Propagator<f64>,
+    camera: Option<Camera<f64>>,
 }
 
 impl Truth {
     /// A scan at positions in metres, with an object made by a seed.
     pub fn new(geometry: Geometry, illumination: &Illumination, positions: &[[f64; 2]], seed: u64) -> Truth {
+        Truth::seen(geometry, illumination, positions, seed, &Coherence::default(), 1)
+    }
+
+    /// The same in light of several energies, and with waves so many times finer than the camera.
+    pub fn seen(
+        geometry: Geometry,
+        illumination: &Illumination,
+        positions: &[[f64; 2]],
+        seed: u64,
+        coherence: &Coherence,
+        resample: usize,
+    ) -> Truth {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (propagator, camera) = (Propagator::new(&geometry), Camera::new(&geometry, coherence, resample));
+        let geometry = finer(&geometry, resample);
         let n = geometry.n;
         let pixels: Vec<[f64; 2]> = positions.iter().map(|p| p.map(|x| x / geometry.resolution())).collect();
         let least = [0, 1].map(|k| pixels.iter().map(|p| p[k]).fold(f64::INFINITY, f64::min));
@@ -43,22 +61,42 @@ impl Truth {
         let object = object(shape, &mut rng);
         let photons = illumination.photons.unwrap_or(1e8);
         let probe = illumination.probe(&geometry, photons, &mut rng);
-        let propagator = Propagator::new(&geometry);
-        Truth { geometry, object, probe, corners, propagator }
+        Truth { geometry, object, probe, corners, changes: None, propagator, camera }
     }
 
     /// The expected counts of a frame, row by row.
     pub fn expected(&self, frame: usize) -> Vec<f64> {
         let (n, [y, x]) = (self.geometry.n, self.corners[frame]);
         let window = self.object.cut([y, x], [n, n]);
-        let mut sum = vec![0.0; n * n];
-        for mode in &self.probe {
-            let wave: Vec<C> = mode.iter().zip(&window.data).map(|(p, o)| p * o).collect();
-            for (s, z) in sum.iter_mut().zip(self.propagator.to_detector(&wave)) {
-                *s += z.norm_sqr();
+        let lit = |mode: &Vec<C>| -> Vec<C> { mode.iter().zip(&window.data).map(|(p, o)| p * o).collect() };
+        let probe = self.light_of(frame);
+        let mut sum = vec![0.0; self.propagator.n().pow(2)];
+        let Some(camera) = &self.camera else {
+            for wave in probe.iter().map(lit) {
+                for (s, z) in sum.iter_mut().zip(self.propagator.to_detector(&wave)) {
+                    *s += z.norm_sqr();
+                }
             }
+            return sum;
+        };
+        let mut room = camera.room();
+        let probes = camera.probes(&probe, probe.len());
+        let each = probes.len() / camera.energies();
+        for (k, mode) in probes.iter().enumerate() {
+            let mut wave = lit(mode);
+            camera.forward(k / each, &mut wave, &mut room);
+            camera.add_power(k / each, &wave, &mut sum);
         }
-        sum
+        self.propagator.in_rows(&sum)
+    }
+
+    /// The probe of a frame.
+    fn light_of(&self, frame: usize) -> Vec<Vec<C>> {
+        let mut probe = self.probe.clone();
+        if let Some(change) = self.changes.as_ref().map(|c| &c[frame]) {
+            probe.iter_mut().for_each(|mode| mode.iter_mut().zip(change).for_each(|(z, c)| *z *= c));
+        }
+        probe
     }
 
     /// The light of all frames over the object.

@@ -7,7 +7,7 @@ use crate::geometry::Geometry;
 use crate::metrics::Field;
 use crate::model::Model;
 use crate::num::{Complex, narrow};
-use crate::propagate::curve;
+use crate::propagate::{Propagator, curve};
 
 type C = Complex<f64>;
 
@@ -55,8 +55,10 @@ impl GivenObject {
 }
 
 /// The wave on the sample that has the mean of all frames on the detector, as if it came from a point there.
+///
+/// The geometry is that of the waves, which may be finer than the camera.
 pub fn mean_wave(model: &Model<f32>, geometry: &Geometry) -> Vec<C> {
-    let pixels = geometry.n * geometry.n;
+    let pixels = model.pixels();
     let (mut sum, mut count) = (vec![0.0; pixels], vec![0usize; pixels]);
     for frame in &model.frames {
         for ((sum, count), a) in
@@ -68,8 +70,12 @@ pub fn mean_wave(model: &Model<f32>, geometry: &Geometry) -> Vec<C> {
     }
     let mean: Vec<f64> = sum.into_iter().zip(count).map(|(s, n)| (s / n.max(1) as f64).sqrt()).collect();
     let mean = model.propagator.in_rows(&mean);
-    let wave: Vec<C> = curve(geometry).into_iter().zip(mean).map(|(c, m)| c * m).collect();
-    model.propagator.to_sample(&wave)
+    let (n, side) = (geometry.n, model.propagator.n());
+    let bin = n / side;
+    // The light of a pixel falls on all waves in it.
+    let amplitude = |k: usize| mean[k / n / bin * side + k % n / bin] / bin as f64;
+    let wave: Vec<C> = curve(geometry).into_iter().enumerate().map(|(k, c)| c * amplitude(k)).collect();
+    Propagator::<f32>::new(geometry).to_sample(&wave)
 }
 
 /// Makes the object out of how much light each frame has and where its centre lies.
@@ -78,9 +84,11 @@ pub fn mean_wave(model: &Model<f32>, geometry: &Geometry) -> Vec<C> {
 pub fn stxm(model: &mut Model<f32>, geometry: &Geometry) {
     let (n, columns, rows) = (model.n(), model.object.columns, model.object.rows);
     let brightest = model.powers().most;
-    let axis = geometry.centre.map(|c| c.pixel(n));
+    // The camera's pixels may hold several of the waves.
+    let side = model.propagator.n();
+    let axis = geometry.centre.map(|c| c.pixel(n) * side as f64 / n as f64);
     // A detector pixel off the axis is a phase of a full turn over the frame.
-    let slope = std::f64::consts::TAU / n as f64;
+    let slope = std::f64::consts::TAU / side as f64;
     let light: Vec<f64> = model.probe.intensity().into_iter().map(|x| f64::from(x).sqrt()).collect();
     let mut sums = vec![[0.0; 4]; rows * columns];
     for (k, frame) in model.frames.iter().enumerate() {
@@ -90,7 +98,7 @@ pub fn stxm(model: &mut Model<f32>, geometry: &Geometry) {
         {
             let counts = f64::from(a) * f64::from(a);
             sum += counts;
-            at = [at[0] + (i / n) as f64 * counts, at[1] + (i % n) as f64 * counts];
+            at = [at[0] + (i / side) as f64 * counts, at[1] + (i % side) as f64 * counts];
         }
         if sum <= 0.0 {
             continue;
@@ -157,7 +165,6 @@ mod tests {
     use crate::illumination::Illumination;
     use crate::metrics::{compare, covered};
     use crate::model::Frame;
-    use crate::propagate::Propagator;
     use crate::scan::pattern::round;
     use crate::simulate::Truth;
 

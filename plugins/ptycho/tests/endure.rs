@@ -5,6 +5,8 @@
 #[path = "../../../tests/support/kill.rs"]
 mod kill;
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,13 +14,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isard_core::plan::{self, Plan};
-use isard_core::recipe;
-use isard_core::registry::Registry;
-use isard_core::run::{self, Options, Out, Outcome};
+use isard_core::run::{self, Options, Outcome};
 use isard_core::store::{self, Files, RealFiles, Verdict};
 use isard_ptycho::file::ptyd::Ptyd;
 
+use common::run::{TO_PTYD, planned};
 use kill::{KillFiles, Moment};
 
 /// Raw frames become linked chunks in a folder of their own, and one file of all.
@@ -83,16 +83,8 @@ const FIT: &str = r#"
     set = { path = "result.cxi", frames = "frames.h5::/entry/data/image" }
 "#;
 
-fn planned(text: &str) -> Plan {
-    let recipe = recipe::parse(text, Path::new("test.toml")).unwrap_or_else(|faults| panic!("{faults}"));
-    let made = plan::make(&recipe, &Registry::built_in().unwrap());
-    made.unwrap_or_else(|faults| panic!("{faults}")).0
-}
-
 fn onto(out: &Path, files: Arc<dyn Files>) -> Options {
-    let mut options = Options::new(Out::Folder { path: out.to_owned(), overwrite: true });
-    options.files = files;
-    options
+    Options { files, ..common::run::onto(out) }
 }
 
 /// What must not depend on how often a run was cut off: the digests of all stages, and the accounts.
@@ -301,20 +293,22 @@ fn a_growing_file_is_followed_by_other_processes() {
     let folder = tempfile::tempdir().unwrap();
     let (writes, reads) = (folder.path().join("writes"), folder.path().join("reads"));
     // Two frames a chunk: the master is replaced thirty times while the other side looks at it.
-    let writer = r#"
+    let writer = format!(
+        r#"
         isard = "0.1"
         name = "writer"
         [run]
         seed = 1
         [stage.frames]
         use = "ptycho.simulate"
-        set = { num_frames = 60, shape = 32, photons = 1e6, density = 0.12, rate = 40.0 }
+        set = {{ num_frames = 60, shape = 32, photons = 1e6, density = 0.12, rate = 40.0 }}
         [stage.save]
         use = "ptyd.write"
         from = "frames"
-        in = { energy = "frames.head.energy", distance = "frames.head.distance", psize = "frames.head.psize", num_frames = "frames.head.num_frames" }
-        set = { path = "sub/scan.ptyd", frames = 2 }
-    "#;
+        {TO_PTYD}
+        set = {{ path = "sub/scan.ptyd", frames = 2 }}
+    "#
+    );
     let reader = format!(
         r#"
         isard = "0.1"
@@ -345,7 +339,7 @@ fn a_growing_file_is_followed_by_other_processes() {
     let others: Vec<PathBuf> = (0..2).map(|k| reads.join(k.to_string())).collect();
     std::fs::create_dir_all(&reads).unwrap();
     let readers: Vec<Child> = others.iter().map(|out| spawn(&reader, out, None)).collect();
-    let writing = spawn(writer, &writes, None);
+    let writing = spawn(&writer, &writes, None);
     for (who, child) in std::iter::once(("writer", writing)).chain(readers.into_iter().map(|r| ("reader", r)))
     {
         let end = child.wait_with_output().unwrap();

@@ -10,10 +10,7 @@ use std::path::Path;
 
 use common::scan::{Scan, mean, offline, one, quality, round64, session};
 use isard_core::Value;
-use isard_core::plan;
-use isard_core::recipe;
-use isard_core::registry::Registry;
-use isard_core::run::{self, Options, Out, Outcome};
+use isard_core::run::Outcome;
 use isard_ptycho::engine::Method;
 use isard_ptycho::num::alone;
 
@@ -126,11 +123,7 @@ fn ran(rate: f64, first: &str, out: &Path) -> (f64, f64) {
         rms = "metrics.rms"
     "#
     );
-    let recipe = recipe::parse(&text, Path::new("test.toml")).unwrap_or_else(|faults| panic!("{faults}"));
-    let made = plan::make(&recipe, &Registry::built_in().unwrap());
-    let plan = made.unwrap_or_else(|faults| panic!("{faults}")).0;
-    let report =
-        run::run(&plan, Options::new(Out::Folder { path: out.to_owned(), overwrite: true })).unwrap();
+    let report = common::run::ran(&text, out);
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     let rms = match report.results.get("rms") {
         Some(Value::Array(a)) => *a.as_slice::<f64>().unwrap().last().unwrap(),

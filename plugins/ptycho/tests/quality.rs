@@ -19,7 +19,7 @@ const DIGIT: f64 = 0.005;
 /// README's RMS came about, which this gives again within some hundredths. It holds the ringing of that border, too.
 fn judgements(scan: &Scan, engines: Vec<Settings>, seed: u64) -> [Quality; 2] {
     let (_, s) = offline(scan, engines, seed);
-    [Moved::Whole, Moved::Found].map(|what| judged(scan, &s, what))
+    [Moved::Whole, Moved::Reconstruction].map(|what| judged(scan, &s, what))
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_result_of_another_program_is_judged_as_there() {
     assert_eq!([s.model.object.rows, s.model.object.columns], shape[1..]);
     s.model.object.modes[0] = object.into_iter().map(isard_ptycho::num::narrow).collect();
     // The same comparisons with numpy.
-    for (what, rms) in [(Moved::Whole, 0.0761), (Moved::Found, 0.0867), (Moved::Both, 0.0506)] {
+    for (what, rms) in [(Moved::Whole, 0.0761), (Moved::Reconstruction, 0.0867), (Moved::Truth, 0.0506)] {
         let q = judged(&scan, &s, what);
         assert!((q.rms - rms).abs() < 1e-3 && q.resolution > 0.97, "{what:?}: {} {}", q.rms, q.resolution);
     }
@@ -61,7 +61,7 @@ fn iterations_go_as_with_the_other_program() {
         assert!(ratio < 1.02, "block {block}: {found:?}, {wanted:?}");
     }
     // The other program's result by the same measures, see above: the end is at least as good.
-    for (what, rms) in [(Moved::Whole, 0.0761), (Moved::Found, 0.0867), (Moved::Both, 0.0506)] {
+    for (what, rms) in [(Moved::Whole, 0.0761), (Moved::Reconstruction, 0.0867), (Moved::Truth, 0.0506)] {
         let q = judged(&scan, &s, what);
         eprintln!("{what:?}: RMS {:.4} ({rms}), FRC {:.3}", q.rms, q.resolution);
         assert!(q.rms <= rms && q.resolution == 1.0, "{what:?}: {} {}", q.rms, q.resolution);
@@ -93,6 +93,9 @@ fn round64_is_as_good_as_with_other_programs() {
     assert!(worse.is_empty(), "{worse:?}");
 }
 
+// An ePIE in numpy, written after the specification alone, has over six orders, moved by parts of pixels, means of RMS of
+// 0.244, 0.172, 0.154 and 0.145 and first crossings at 0.45, 0.78, 0.86 and 0.86, from 0.55 to 1.0 for single orders: the
+// README's ring correlations of 0.98 and 1.0 are within what one order gives, and above the mean of any ePIE's.
 #[test]
 fn epie_is_as_good_as_with_other_programs_over_ten_orders() {
     let Some(scan) = round64("ePIE on round64") else { return };

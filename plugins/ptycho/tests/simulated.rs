@@ -4,6 +4,7 @@
 mod common;
 
 use common::scan::{Scan, offline};
+use isard_ptycho::camera::Coherence;
 use isard_ptycho::engine::{Bound, Method, Refinement, Rule, Settings};
 use isard_ptycho::geometry::{Centre, Geometry, Propagation};
 use isard_ptycho::illumination::Illumination;
@@ -53,7 +54,8 @@ fn scan(geometry: Geometry, light: Illumination, start: Illumination, step: f64,
             Frame::new(&propagator, k as u64, told[k].map(|x| x / d), |i| counts[i], |_| true).0
         })
         .collect();
-    Scan { geometry, frames, corners: truth.corners, probe: truth.probe, truth: truth.object, start }
+    let (corners, probe, truth) = (truth.corners, truth.probe, truth.object);
+    Scan { geometry, frames, corners, probe, truth, start, light: (Coherence::default(), 1) }
 }
 
 fn disc(part: f64) -> Illumination {
@@ -152,6 +154,8 @@ fn positions_that_could_not_move_are_refused() {
     let task = Task {
         engines,
         illumination: Illumination::default(),
+        coherence: Default::default(),
+        resample: 1,
         object_modes: 1,
         fill: Complex::new(1.0, 0.0),
         start: Start::Flat,

@@ -8,6 +8,9 @@ impl Settings {
         let mut s = self.clone();
         let frame_by_frame = matches!(s.name, Method::EPIE | Method::SDR);
         s.probe_update_start.get_or_insert(if frame_by_frame { 0 } else { 2 });
+        if s.subspace_dim.is_some() {
+            s.subspace_start.get_or_insert(0);
+        }
         match s.name {
             Method::DM | Method::RAAR => {
                 match s.name {
@@ -46,7 +49,7 @@ impl Settings {
                 s.reg_del2_amplitude.get_or_insert(0.01);
                 s.smooth_gradient.get_or_insert(0.0);
                 s.smooth_gradient_decay.get_or_insert(0.0);
-                s.scale_precond.get_or_insert(false);
+                s.scale_precond.get_or_insert(s.subspace_dim.is_some());
                 s.scale_probe_object.get_or_insert(1.0);
                 s.wavefield_precond.get_or_insert(false);
                 s.wavefield_delta_object.get_or_insert(0.1);
@@ -76,6 +79,8 @@ mod tests {
                 ..Settings::new(Method::ML, 4)
             },
             Settings { reg_del2: Some(true), ..Settings::new(Method::ML, 4) },
+            Settings { subspace_dim: Some(2), ..Settings::new(Method::DM, 4) },
+            Settings { subspace_dim: Some(2), ..Settings::new(Method::ML, 4) },
         ];
         for settings in plain.into_iter().chain(further) {
             assert_eq!(settings.used().faults(), Vec::<String>::new());

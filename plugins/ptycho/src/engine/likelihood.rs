@@ -1,5 +1,6 @@
 //! Maximum likelihood by nonlinear conjugate gradients.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use isard_core::Result;
@@ -7,13 +8,14 @@ use isard_core::Result;
 use super::Told;
 use super::line;
 use super::noise::{self, Terms};
+use super::own::Own;
 use super::prior;
 use super::settings::{Line, Noise, Settings};
 use super::smooth;
 use super::support::{Support, off_centre, recentre};
-use crate::model::{Corner, Layers, Model, Room, exit_wave, rows};
+use crate::model::{Corner, Layers, Model, Pod, Room, exit_wave, rows};
 use crate::num::{Complex, Par, Real, each, side_by_side};
-use crate::overlap::{Lit, light_object, light_probe, onto_object, onto_probe};
+use crate::overlap::{Lit, Met, light_object, light_probe, onto_object, onto_probe};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -34,6 +36,8 @@ pub struct Likelihood<T> {
     pub(super) floats: Vec<f64>,
     /// Iterations done.
     pub(super) iteration: u64,
+    /// What probes of single frames have in common, if each has its own.
+    pub(super) own: Option<Own>,
 }
 
 /// Gradients and directions of the iteration before, times the step.
@@ -58,8 +62,8 @@ impl<T: Real> Likelihood<T> {
         let support =
             Support::new(n, Some(settings.probe_support.unwrap_or(0.7)), settings.probe_fourier_support);
         let sigma = settings.smooth_gradient.unwrap_or(0.0);
-        let settings = settings.clone();
-        Likelihood { settings, support, memory: None, scale: None, sigma, floats: vec![], iteration: 0 }
+        let (settings, own) = (settings.clone(), Own::new(settings));
+        Likelihood { settings, support, memory: None, scale: None, sigma, floats: vec![], iteration: 0, own }
     }
 
     /// Forgets directions: frames came, or the object grew.
@@ -85,6 +89,7 @@ impl<T: Real> Likelihood<T> {
         let mut g = self.gradient(model, par, &corners, probe_too, &mut told)?;
         prior::gradient(&model.object, rho, &mut g.object);
         if probe_too {
+            model.tie(&mut g.probe);
             self.support.apply(model, &mut g.probe);
         }
         self.sigma *= 1.0 - s.smooth_gradient_decay.unwrap_or(0.0);
@@ -94,8 +99,11 @@ impl<T: Real> Likelihood<T> {
         };
         self.precondition(&mut g, &lit, probe_too);
         let (norm_o, norm_p) = (g.object.norm2(), g.probe.norm2());
-        let wanted = s.scale_probe_object.unwrap_or(1.0);
-        let scale = match s.scale_precond.unwrap_or(false) {
+        // A probe that belongs to one frame alone is seen so many times less than one of all.
+        let alike = if model.own.is_some() { corners.len() as f64 } else { 1.0 };
+        let wanted = s.scale_probe_object.unwrap_or(1.0) * alike;
+        // What a probe of one frame gains and what the object does are of sizes that have nothing to do with each other.
+        let scale = match s.scale_precond.unwrap_or(model.own.is_some()) {
             true => {
                 let now = if norm_p > 1e-5 { wanted * norm_o / norm_p } else { wanted };
                 self.scale.map_or(now, |old| old.powf(MEMORY) * now.powf(1.0 - MEMORY))
@@ -112,6 +120,10 @@ impl<T: Real> Likelihood<T> {
         times(&mut g.probe, T::of(scale));
         let mut down = Gradient { object: g.object.clone(), probe: g.probe.clone() };
         self.precondition(&mut down, &lit, probe_too);
+        if let Some(own) = self.own.as_ref().filter(|_| probe_too && model.own.is_some()) {
+            // Only what frames have in common is left of a step in the end: the search is for its length.
+            own.reduce(model, &mut down.probe, par, self.iteration)?;
+        }
         let (mut step_o, mut step_p) = match self.memory.take() {
             Some(m) if beta > 0.0 && m.length != 0.0 => {
                 let k = T::of(beta / m.length);
@@ -136,6 +148,11 @@ impl<T: Real> Likelihood<T> {
             probe_step: step_p,
             length,
         });
+        if let Some(own) = self.own.as_ref().filter(|_| probe_too && model.own.is_some()) {
+            let mut probe = model.probe.clone();
+            own.reduce(model, &mut probe, par, self.iteration)?;
+            model.probe = probe;
+        }
         if let Some(shift) = s.probe_center_tol.and_then(|t| off_centre(model, t)) {
             recentre(model, shift);
             self.memory = None;
@@ -153,13 +170,13 @@ impl<T: Real> Likelihood<T> {
         told: &mut Told,
     ) -> Result<Gradient<T>> {
         let (n, columns) = (model.n(), model.object.columns);
-        let pods: Vec<(usize, usize)> = model.pods().collect();
+        let (count, blocks) = (model.pod_count(), model.blocks());
         let terms = self.terms();
         let mut g = Gradient { object: model.object.zeros(), probe: model.probe.zeros() };
         // Residuals are added up while they are at hand.
         let many = side_by_side();
         let (lit, seen) = (Lit::of(&model.probe.modes), self.support.seen(n));
-        let mut waves: Vec<Vec<C<T>>> = vec![vec![C::default(); pods.len() * n * n]; many.min(corners.len())];
+        let mut waves: Vec<Vec<C<T>>> = vec![vec![C::default(); count * n * n]; many.min(corners.len())];
         self.floats.resize(corners.len(), 1.0);
         for first in (0..corners.len()).step_by(many) {
             let here = &corners[first..(first + many).min(corners.len())];
@@ -172,43 +189,83 @@ impl<T: Real> Likelihood<T> {
             for (i, (error, float)) in
                 results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().enumerate()
             {
-                told.add([0.0, error / (n * n) as f64, 0.0]);
+                told.add([0.0, error / model.pixels() as f64, 0.0]);
                 self.floats[first + i] = float;
             }
-            let (waves, probe) = (&waves[..here.len()], (&model.probe.modes[..], &lit));
-            onto_object(par, probe, columns, here, waves, &mut g.object.modes, None)?;
-            if probe_too {
-                let object = (&model.object.modes[..], &seen);
-                onto_probe(par, object, columns, here, waves, &mut g.probe.modes, None)?;
+            let shares = match model.own {
+                Some(lights) => (0..here.len()).map(|i| ((first + i) * lights, i..i + 1)).collect(),
+                None => vec![(0, 0..here.len())],
+            };
+            for (layer, frames) in shares {
+                let (here, waves) = (&here[frames.clone()], &waves[frames]);
+                for block in &blocks {
+                    let probes = layer + block.probes.start..layer + block.probes.end;
+                    let (modes, first) = (&model.probe.modes[probes.clone()], block.first);
+                    let probe = Met { modes, lit: &lit, first };
+                    let images = &mut g.object.modes[block.objects.clone()];
+                    onto_object(par, probe, columns, here, waves, images, None)?;
+                    if probe_too {
+                        let modes = &model.object.modes[block.objects.clone()];
+                        let object = Met { modes, lit: &seen, first };
+                        onto_probe(par, object, columns, here, waves, &mut g.probe.modes[probes], None)?;
+                    }
+                }
             }
         }
         Ok(g)
     }
 
     /// How strongly each object and probe pixel is lit: what their gradients are divided by.
-    fn wavefield(&self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<[Vec<T>; 2]> {
+    ///
+    /// One image for layers that are lit alike, which lie together.
+    fn wavefield(&self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<[Vec<Vec<T>>; 2]> {
         let (n, columns) = (model.n(), model.object.columns);
-        let mut object = vec![T::zero(); model.object.rows * columns];
-        light_object(par, &model.probe.intensity(), columns, corners, &mut object)?;
-        let mut probe = vec![T::zero(); n * n];
-        light_probe(par, &model.object.intensity(), columns, corners, &mut probe)?;
-        let root = |image: Vec<T>, delta: Option<f64>| {
+        let (blocks, shares) = (model.blocks(), model.shares());
+        let part = |layers: &Layers<T>, of: Range<usize>| {
+            let mut out = vec![T::zero(); layers.rows * layers.columns];
+            layers.modes[of].iter().for_each(|m| simd::intensity_add(&mut out, m, T::one()));
+            out
+        };
+        let mut objects = vec![];
+        for block in &blocks {
+            let mut object = vec![T::zero(); model.object.rows * columns];
+            for (layer, frames) in &shares {
+                let light = part(&model.probe, layer + block.probes.start..layer + block.probes.end);
+                light_object(par, &light, columns, &corners[frames.clone()], &mut object)?;
+            }
+            objects.push(object);
+        }
+        let mut probes = vec![];
+        for (_, frames) in &shares {
+            for block in &blocks {
+                let mut probe = vec![T::zero(); n * n];
+                let shown = part(&model.object, block.objects.clone());
+                light_probe(par, &shown, columns, &corners[frames.clone()], &mut probe)?;
+                probes.push(probe);
+            }
+        }
+        let root = |images: Vec<Vec<T>>, delta: Option<f64>| {
             let delta = T::of(delta.unwrap_or(0.1));
-            image.into_iter().map(|x| T::one() / (x + delta).sqrt()).collect::<Vec<T>>()
+            let one = |image: Vec<T>| image.into_iter().map(|x| T::one() / (x + delta).sqrt()).collect();
+            images.into_iter().map(one).collect::<Vec<Vec<T>>>()
         };
         let s = &self.settings;
-        Ok([root(object, s.wavefield_delta_object), root(probe, s.wavefield_delta_probe)])
+        Ok([root(objects, s.wavefield_delta_object), root(probes, s.wavefield_delta_probe)])
     }
 
-    fn precondition(&self, g: &mut Gradient<T>, lit: &Option<[Vec<T>; 2]>, probe_too: bool) {
+    fn precondition(&self, g: &mut Gradient<T>, lit: &Option<[Vec<Vec<T>>; 2]>, probe_too: bool) {
         if self.sigma > 0.0 {
             let columns = g.object.columns;
             g.object.modes.iter_mut().for_each(|m| *m = smooth::gaussian(m, columns, self.sigma));
         }
         if let Some([object, probe]) = lit {
-            g.object.modes.iter_mut().for_each(|m| simd::scale_by(m, object));
+            let scale = |layers: &mut Layers<T>, by: &[Vec<T>]| {
+                let each = layers.modes.len() / by.len();
+                layers.modes.iter_mut().enumerate().for_each(|(k, m)| simd::scale_by(m, &by[k / each]));
+            };
+            scale(&mut g.object, object);
             if probe_too {
-                g.probe.modes.iter_mut().for_each(|m| simd::scale_by(m, probe));
+                scale(&mut g.probe, probe);
             }
         }
     }
@@ -268,6 +325,9 @@ fn residual<T: Real>(
     out: &mut [C<T>],
     terms: &Terms,
 ) -> (f64, f64) {
+    if model.camera.is_some() {
+        return residual_through_camera(model, frame, corner, out, terms);
+    }
     let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
     let (pixels, scale) = (n * n, propagator.scale());
     let amplitude = &model.frames[frame].amplitude;
@@ -279,8 +339,8 @@ fn residual<T: Real>(
         let Room { fft, reals, .. } = room;
         let power = &mut reals[0];
         let mut told = (0.0, 1.0);
-        for (k, ((p, o), wave)) in model.pods().zip(out.chunks_exact_mut(pixels)).enumerate() {
-            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+        for (k, (pod, wave)) in model.pods(frame).zip(out.chunks_exact_mut(pixels)).enumerate() {
+            let (probe, object) = (&model.probe.modes[pod.probe], &model.object.modes[pod.object][from..]);
             let fill = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
                 simd::ahead(&amplitude[at.clone()]);
@@ -315,6 +375,36 @@ fn residual<T: Real>(
     })
 }
 
+/// The same where waves come to the camera through transforms of their own.
+fn residual_through_camera<T: Real>(
+    model: &Model<T>,
+    frame: usize,
+    corner: Corner,
+    out: &mut [C<T>],
+    terms: &Terms,
+) -> (f64, f64) {
+    let (count, pixels) = (model.pod_count(), model.n() * model.n());
+    model.room(count, 1, |room| {
+        let Room { fft, dark, waves, reals } = room;
+        let power = &mut reals[0];
+        power.clear();
+        power.resize(model.pixels(), T::zero());
+        for (pod, wave) in model.pods(frame).zip(waves.iter_mut()) {
+            model.exit(pod, corner, wave);
+            model.forward(pod, wave, fft, dark);
+            model.add_power(pod, wave, power);
+        }
+        let outer = (T::one() + T::one()) * model.square();
+        let told = noise::residual(power, &model.frames[frame].amplitude, terms, outer);
+        for ((pod, wave), out) in model.pods(frame).zip(waves.iter_mut()).zip(out.chunks_exact_mut(pixels)) {
+            model.scale_by(pod, wave, power, T::zero());
+            model.backward(pod, wave, fft, dark);
+            out.copy_from_slice(wave);
+        }
+        told
+    })
+}
+
 /// Coefficients of a frame's likelihood along directions.
 #[allow(clippy::too_many_arguments)]
 fn ray<T: Real>(
@@ -328,44 +418,45 @@ fn ray<T: Real>(
     all: bool,
 ) -> [f64; 9] {
     let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
-    let scale = propagator.scale() * propagator.scale() * T::of(float);
     let amplitude = &model.frames[frame].amplitude;
-    let [zero, one] = [T::zero(), T::one()];
-    if model.pod_count() == 1 && terms.noise == Noise::Gaussian && probe_too && !all {
-        let objects = [&model.object.modes[0], &step_o.modes[0]];
-        let probes = [&model.probe.modes[0], &step_p.modes[0]];
+    let simple = model.camera.is_none() && model.pod_count() == 1;
+    if simple && terms.noise == Noise::Gaussian && probe_too && !all {
+        let scale = propagator.scale() * propagator.scale() * T::of(float);
+        let pod = model.pods(frame).next().expect("there is one product");
+        let objects = [&model.object.modes[pod.object], &step_o.modes[pod.object]];
+        let probes = [&model.probe.modes[pod.probe], &step_p.modes[pod.probe]];
         let [b1, b2] = fused_ray(model, corner, objects, probes, amplitude, [T::of(terms.renorm), scale]);
         return [0.0, b1, b2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     }
     model.room(3, 5, |room| {
-        room.reals.iter_mut().for_each(|r| r.fill(zero));
-        let [f, a, b] = room.waves.first_chunk_mut().expect("three waves were asked for");
-        for (p, o) in model.pods() {
-            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o]);
+        let Room { fft, dark, waves, reals } = room;
+        for real in reals.iter_mut() {
+            real.clear();
+            real.resize(model.pixels(), T::zero());
+        }
+        let [f, a, b] = waves.first_chunk_mut().expect("three waves were asked for");
+        let at = |pod: Pod| (&model.probe.modes[pod.probe], &model.object.modes[pod.object]);
+        for pod in model.pods(frame) {
+            let (probe, object) = at(pod);
+            let (more_p, more_o) = (&step_p.modes[pod.probe], &step_o.modes[pod.object]);
+            [&mut *f, &mut *a, &mut *b].into_iter().for_each(|w| w.resize(n * n, C::default()));
             exit_wave(f, probe, object, columns, corner);
-            exit_wave(a, probe, &step_o.modes[o], columns, corner);
-            propagator.forward(f, &mut room.fft);
+            exit_wave(a, probe, more_o, columns, corner);
             if probe_too {
                 for (here, there) in rows(n, corner, columns) {
-                    simd::product_add(&mut a[here.clone()], &step_p.modes[p][here], &object[there]);
+                    simd::product_add(&mut a[here.clone()], &more_p[here], &object[there]);
                 }
-                exit_wave(b, &step_p.modes[p], &step_o.modes[o], columns, corner);
-                propagator.forward(b, &mut room.fft);
+                exit_wave(b, more_p, more_o, columns, corner);
             } else {
                 b.fill(C::default());
             }
-            propagator.forward(a, &mut room.fft);
-            let [a0, a1, a2, a3, a4] = room.reals.first_chunk_mut().expect("five images were asked for");
-            simd::ray([a0, a1, a2], f, a, b, scale);
-            if all {
-                let two = one + one;
-                for i in 0..n * n {
-                    a3[i] += scale * two * (a[i].re * b[i].re + a[i].im * b[i].im);
-                    a4[i] += scale * (b[i].re * b[i].re + b[i].im * b[i].im);
-                }
+            for wave in [&mut *f, &mut *a, &mut *b] {
+                model.forward(pod, wave, fft, dark);
             }
+            let power = reals.first_chunk_mut().expect("five images were asked for");
+            model.add_ray(pod, [&f[..], &a[..], &b[..]], power, T::of(float), all);
         }
-        let [a0, a1, a2, a3, a4] = room.reals.first_chunk_mut().expect("five images were asked for");
+        let [a0, a1, a2, a3, a4] = reals.first_chunk_mut().expect("five images were asked for");
         if all {
             return noise::whole_ray([a0, a1, a2, a3, a4], amplitude, T::of(terms.renorm));
         }

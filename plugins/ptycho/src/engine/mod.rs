@@ -4,6 +4,7 @@ mod defaults;
 mod likelihood;
 mod line;
 mod noise;
+pub(crate) mod own;
 mod positions;
 mod prior;
 mod projection;
@@ -119,6 +120,15 @@ impl<T: Real> Engine<T> {
     pub fn added(&mut self, model: &mut Model<T>, fresh: &[bool]) -> Result<()> {
         if let Some(positions) = &self.positions {
             model.reform(positions.margin())?;
+        }
+        let own = match &self.kind {
+            Kind::Projection(e) => e.own.is_some(),
+            Kind::Likelihood(e) => e.own.is_some(),
+            Kind::Stochastic(_) => false,
+        };
+        match own {
+            true => own::part(model),
+            false => own::join(model),
         }
         match &mut self.kind {
             Kind::Projection(e) => e.added(model, fresh),

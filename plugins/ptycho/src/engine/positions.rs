@@ -110,7 +110,7 @@ impl Positions {
         let corner = Corner { y: y as usize, x: x as usize };
         let measured = &model.frames[frame];
         model.room(1, 1, |room| {
-            model.expect(corner, room);
+            model.expect(frame, corner, room);
             let power = &mut room.reals[0];
             match self.how.metric {
                 Metric::Fourier => {

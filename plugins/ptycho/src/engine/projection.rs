@@ -5,12 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use isard_core::Result;
 
 use super::Told;
+use super::own::Own;
 use super::settings::{Bound, Method, Settings};
 use super::smooth;
-use super::support::{Support, off_centre, recentre};
-use crate::model::{Corner, Frame, Model, Room, exit_wave};
+use super::support::{Support, move_exits, move_probes, off_centre, recentre};
+use crate::model::{Block, Corner, Frame, Model, Pod, Room, exit_wave, rows};
 use crate::num::{Complex, Par, Real, each, side_by_side};
-use crate::overlap::{Lit, Sums, onto_object, onto_probe, strips};
+use crate::overlap::{Lit, Met, Sums, onto_object, onto_probe, strips};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -32,6 +33,8 @@ pub struct Projection<T> {
     pub(super) iteration: u64,
     /// Sums over the object, one for each lane, kept from one iteration to the next.
     lanes: Vec<Sums<T>>,
+    /// What probes of single frames have in common, if each has its own.
+    pub(super) own: Option<Own>,
 }
 
 /// What the Fourier update needs to know.
@@ -52,7 +55,8 @@ impl<T: Real> Projection<T> {
         let support =
             Support::new(n, Some(settings.probe_support.unwrap_or(0.7)), settings.probe_fourier_support);
         let settings = settings.clone();
-        Projection { settings, support, exit: vec![], before: None, iteration: 0, lanes: vec![] }
+        let own = Own::new(&settings);
+        Projection { settings, support, exit: vec![], before: None, iteration: 0, lanes: vec![], own }
     }
 
     /// Makes exit waves for frames that have none; `fresh` says which.
@@ -103,8 +107,10 @@ impl<T: Real> Projection<T> {
         let probe_too = self.iteration >= s.probe_update_start.unwrap_or(2);
         let object_first = s.update_object_first.unwrap_or(true) || !probe_too;
         let corners: Vec<Corner> = (0..model.frames.len()).map(|k| model.corner(k)).collect();
-        let told = self.project(model, par, &corners, &terms, object_first)?;
-        self.overlap(model, par, &corners, object_first, probe_too)?;
+        // Waves are added up as they come where all of them meet one probe, row by row of the camera.
+        let ready = object_first && model.own.is_none() && model.camera.is_none();
+        let told = self.project(model, par, &corners, &terms, ready)?;
+        self.overlap(model, par, &corners, [object_first, ready], probe_too)?;
         self.centre(model);
         self.iteration += 1;
         Ok(told)
@@ -167,7 +173,8 @@ impl<T: Real> Projection<T> {
                     continue;
                 }
                 let (here, waves, norm) = (&corners[rest.clone()], &self.exit[rest], Some(&mut sums.norm));
-                onto_object(par, (&model.probe.modes, &lit), columns, here, waves, &mut sums.waves, norm)?;
+                let probe = Met { modes: &model.probe.modes, lit: &lit, first: 0 };
+                onto_object(par, probe, columns, here, waves, &mut sums.waves, norm)?;
             }
         }
         let mut told = Told::default();
@@ -184,17 +191,18 @@ impl<T: Real> Projection<T> {
         model: &mut Model<T>,
         par: Par,
         corners: &[Corner],
-        mut ready: bool,
+        [object_first, mut ready]: [bool; 2],
         probe_too: bool,
     ) -> Result<()> {
-        let object_first = ready;
         let rounds = self.settings.overlap_max_iterations.unwrap_or(10).max(1);
         for round in 0..rounds {
             if round > 0 || object_first {
-                if !std::mem::take(&mut ready) {
-                    self.object_sums(model, par, corners)?;
+                for block in model.blocks() {
+                    if !std::mem::take(&mut ready) {
+                        self.object_sums(model, par, corners, &block)?;
+                    }
+                    self.update_object(model, par, &block)?;
                 }
-                self.update_object(model, par)?;
             }
             if !probe_too {
                 return Ok(());
@@ -207,24 +215,30 @@ impl<T: Real> Projection<T> {
         Ok(())
     }
 
-    fn object_sums(&mut self, model: &Model<T>, par: Par, corners: &[Corner]) -> Result<()> {
+    fn object_sums(&mut self, model: &Model<T>, par: Par, corners: &[Corner], block: &Block) -> Result<()> {
         self.lanes.truncate(1);
         let sums = &mut self.lanes[0];
-        sums.clear(model.object.modes.len(), model.object.rows * model.object.columns);
-        let (probe, lit) = (&model.probe.modes, Lit::of(&model.probe.modes));
-        let (columns, norm) = (model.object.columns, Some(&mut sums.norm));
-        onto_object(par, (probe, &lit), columns, corners, &self.exit, &mut sums.waves, norm)
+        sums.clear(block.objects.len(), model.object.rows * model.object.columns);
+        let (lit, columns) = (Lit::of(&model.probe.modes), model.object.columns);
+        for (layer, frames) in model.shares() {
+            let modes = &model.probe.modes[layer + block.probes.start..layer + block.probes.end];
+            let probe = Met { modes, lit: &lit, first: block.first };
+            let (here, waves, norm) = (&corners[frames.clone()], &self.exit[frames], Some(&mut sums.norm));
+            onto_object(par, probe, columns, here, waves, &mut sums.waves, norm)?;
+        }
+        Ok(())
     }
 
-    fn update_object(&mut self, model: &mut Model<T>, par: Par) -> Result<()> {
+    fn update_object(&mut self, model: &mut Model<T>, par: Par, block: &Block) -> Result<()> {
         let s = &self.settings;
         let inertia = T::of(s.object_inertia.unwrap_or(1e-4) * model.powers().mean);
         let columns = model.object.columns;
+        let modes = &mut model.object.modes[block.objects.clone()];
         if let Some(sigma) = s.obj_smooth_std {
-            model.object.modes.iter_mut().for_each(|mode| *mode = smooth::gaussian(mode, columns, sigma));
+            modes.iter_mut().for_each(|mode| *mode = smooth::gaussian(mode, columns, sigma));
         }
         let Some((sums, others)) = self.lanes.split_first_mut() else { return Ok(()) };
-        let images = strips(&mut model.object.modes, columns);
+        let images = strips(modes, columns);
         let (waves, norm) =
             (strips(&mut sums.waves, columns), strips(std::slice::from_mut(&mut sums.norm), columns));
         let work: Vec<_> = images.into_iter().zip(waves).zip(norm).collect();
@@ -254,18 +268,36 @@ impl<T: Real> Projection<T> {
 
     /// Updates the probe; gives how much it changed.
     fn update_probe(&mut self, model: &mut Model<T>, par: Par, corners: &[Corner]) -> Result<f64> {
-        let (frames, modes) = (model.frames.len(), model.object.modes.len());
-        let inertia = T::of(self.settings.probe_inertia.unwrap_or(1e-9) * (frames * modes) as f64);
-        let mut sums = Sums::new(model.probe.modes.len(), model.n() * model.n());
-        let (object, seen) = (&model.object.modes, self.support.seen(model.n()));
-        let columns = model.object.columns;
-        let norm = Some(&mut sums.norm);
-        onto_probe(par, (object, &seen), columns, corners, &self.exit, &mut sums.waves, norm)?;
+        let inertia = self.settings.probe_inertia.unwrap_or(1e-9);
+        let (pixels, columns, seen) =
+            (model.n() * model.n(), model.object.columns, self.support.seen(model.n()));
         let mut probe = model.probe.clone();
-        for (mode, sum) in probe.modes.iter_mut().zip(&sums.waves) {
-            simd::settle(mode, sum, &sums.norm, inertia);
+        let blocks = model.blocks();
+        for (layer, frames) in model.shares() {
+            let mut all: Vec<Sums<T>> = vec![];
+            for block in &blocks {
+                let mut sums = Sums::new(block.probes.len(), pixels);
+                let modes = &model.object.modes[block.objects.clone()];
+                let object = Met { modes, lit: &seen, first: block.first };
+                let (here, exit) = (&corners[frames.clone()], &self.exit[frames.clone()]);
+                let norm = Some(&mut sums.norm);
+                onto_probe(par, object, columns, here, exit, &mut sums.waves, norm)?;
+                all.push(sums);
+            }
+            one_norm(model, &mut all);
+            for (block, sums) in blocks.iter().zip(&all) {
+                let inertia = T::of(inertia * (frames.len() * block.objects.len()) as f64);
+                let modes = &mut probe.modes[layer + block.probes.start..layer + block.probes.end];
+                for (mode, sum) in modes.iter_mut().zip(&sums.waves) {
+                    simd::settle(mode, sum, &sums.norm, inertia);
+                }
+            }
         }
+        model.tie(&mut probe);
         self.support.apply(model, &mut probe);
+        if let Some(own) = &self.own {
+            own.reduce(model, &mut probe, par, self.iteration)?;
+        }
         let size = probe.norm2();
         let moved = match &self.before {
             None => size,
@@ -283,14 +315,22 @@ impl<T: Real> Projection<T> {
         let Some(tolerance) = self.settings.probe_center_tol else { return };
         let Some(shift) = off_centre(model, tolerance) else { return };
         recentre(model, shift);
-        let n = model.n();
-        for exit in self.exit.iter_mut().flat_map(|e| e.chunks_exact_mut(n * n)) {
-            exit.copy_from_slice(&super::support::moved(exit, n, shift, C::default()));
-        }
+        move_exits(model, &mut self.exit, shift);
         if let Some(before) = &mut self.before {
-            before.iter_mut().for_each(|m| *m = super::support::moved(m, n, shift, C::default()));
+            move_probes(model, before, shift);
         }
     }
+}
+
+/// One light for the probes of all energies, where they are one: that of each counts as much as its light.
+fn one_norm<T: Real>(model: &Model<T>, all: &mut [Sums<T>]) {
+    let Some(camera) = model.camera.as_ref().filter(|c| c.tied() && all.len() > 1) else { return };
+    let mut mean = vec![T::zero(); all[0].norm.len()];
+    for (energy, sums) in all.iter().enumerate() {
+        let share = T::of(camera.share(energy));
+        mean.iter_mut().zip(&sums.norm).for_each(|(m, x)| *m += share * *x);
+    }
+    all.iter_mut().for_each(|sums| sums.norm.copy_from_slice(&mean));
 }
 
 /// Keeps the transmission of an object between limits.
@@ -309,8 +349,9 @@ fn clip<T: Real>(image: &mut [C<T>], [low, high]: [T; 2]) {
 pub(super) fn products<T: Real>(model: &Model<T>, frame: usize) -> Vec<C<T>> {
     let (n, corner) = (model.n(), model.corner(frame));
     let mut out = vec![C::default(); model.pod_count() * n * n];
-    for ((p, o), out) in model.pods().zip(out.chunks_exact_mut(n * n)) {
-        exit_wave(out, &model.probe.modes[p], &model.object.modes[o], model.object.columns, corner);
+    for (pod, out) in model.pods(frame).zip(out.chunks_exact_mut(n * n)) {
+        let (probe, object) = (&model.probe.modes[pod.probe], &model.object.modes[pod.object]);
+        exit_wave(out, probe, object, model.object.columns, corner);
     }
     out
 }
@@ -327,18 +368,22 @@ fn fourier<T: Real>(
     mut onto: Option<&mut Sums<T>>,
     lit: &Lit,
 ) -> [f64; 4] {
+    if model.camera.is_some() {
+        return through_camera(model, frame, corner, exit, terms);
+    }
     let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
     let (pods, scale) = (model.pod_count(), propagator.scale());
     let Frame { amplitude, good, .. } = &model.frames[frame];
     let (part, square) = (|k: usize| k * n * n..(k + 1) * n * n, scale * scale);
     let from = corner.y * columns + corner.x;
+    let at = |pod: Pod| (&model.probe.modes[pod.probe], &model.object.modes[pod.object][from..]);
     model.room(pods, 1, |room| {
-        let Room { fft, waves, reals } = room;
+        let Room { fft, waves, reals, .. } = room;
         let power = &mut reals[0];
         let mut photons = 0.0;
         if terms.photons {
-            for (k, (p, o)) in model.pods().enumerate() {
-                let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+            for (k, pod) in model.pods(frame).enumerate() {
+                let (probe, object) = at(pod);
                 let fill = |first: usize, rows: &mut [C<T>]| {
                     let at = first * n..first * n + rows.len();
                     simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
@@ -355,8 +400,8 @@ fn fourier<T: Real>(
             photons = simd::photon_error(power, amplitude) / (n * n) as f64;
         }
         let mut error = 0.0;
-        for (k, (p, o)) in model.pods().enumerate() {
-            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+        for (k, pod) in model.pods(frame).enumerate() {
+            let (probe, object) = at(pod);
             let psi = &exit[part(k)];
             let fill = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
@@ -365,13 +410,14 @@ fn fourier<T: Real>(
                 let next = at.end..(at.end + rows.len()).min(n * n);
                 simd::ahead(&psi[next.clone()]);
                 simd::ahead(&amplitude[next]);
-                simd::window_mixed(rows, &psi[at.clone()], &probe[at], object, columns, n, terms.c);
+                let lit = lit.from(first);
+                simd::window_mixed(rows, &psi[at.clone()], &probe[at], object, columns, n, terms.c, lit);
             };
             let done = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
-                let (power, amplitude) = (&mut power[at.clone()], &amplitude[at]);
+                let power = &mut power[at.clone()];
                 match k {
-                    0 if pods == 1 => error += simd::power_error(power, rows, amplitude, square),
+                    0 if pods == 1 => error += simd::wave_error(rows, &amplitude[at], square),
                     0 => simd::intensity(power, rows, square),
                     _ => simd::intensity_add(power, rows, square),
                 }
@@ -392,20 +438,21 @@ fn fourier<T: Real>(
             simd::factor(power, amplitude, slack, square);
         }
         let mut moved = 0.0;
-        for (k, (p, o)) in model.pods().enumerate() {
-            let (probe, object) = (&model.probe.modes[p], &model.object.modes[o][from..]);
+        for (k, pod) in model.pods(frame).enumerate() {
+            let (probe, object) = at(pod);
             let psi = &mut exit[part(k)];
             let mut done = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
                 let object = &object[first * columns..];
                 let (psi, probe) = (&mut psi[at.clone()], &probe[at]);
                 let Some(sums) = &mut onto else {
-                    moved += simd::window_relax(psi, rows, probe, object, columns, n, weights);
+                    let lit = lit.from(first);
+                    moved += simd::window_relax(psi, rows, probe, object, columns, n, weights, lit);
                     return;
                 };
                 let there = from + first * columns;
-                let norm = (o == 0).then(|| &mut sums.norm[there..]);
-                let (sum, lit) = ((&mut sums.waves[o][there..], norm), lit.from(first));
+                let norm = (pod.object == 0).then(|| &mut sums.norm[there..]);
+                let (sum, lit) = ((&mut sums.waves[pod.object][there..], norm), lit.from(first));
                 moved += simd::window_relax_onto(psi, rows, probe, object, columns, n, weights, sum, lit);
             };
             if !outside {
@@ -415,11 +462,66 @@ fn fourier<T: Real>(
             let fill = |first: usize, wave: &[C<T>], rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
                 match pods {
-                    1 => simd::factor_scale(rows, wave, &power[at.clone()], &amplitude[at], slack, square),
+                    1 => simd::factor_scale(rows, wave, &amplitude[at], slack, square),
                     _ => simd::scaled(rows, wave, &power[at]),
                 }
             };
             propagator.backward_through(&mut waves[k], fft, fill, done);
+        }
+        [error, photons, moved / (n * n) as f64, f64::from(u8::from(!outside))]
+    })
+}
+
+/// The same where waves come to the camera through transforms of their own.
+fn through_camera<T: Real>(
+    model: &Model<T>,
+    frame: usize,
+    corner: Corner,
+    exit: &mut [C<T>],
+    terms: &Terms<T>,
+) -> [f64; 4] {
+    let (n, columns, pods) = (model.n(), model.object.columns, model.pod_count());
+    let Frame { amplitude, good, .. } = &model.frames[frame];
+    let at = |pod: Pod| (&model.probe.modes[pod.probe], &model.object.modes[pod.object]);
+    model.room(pods, 1, |room| {
+        let mut photons = 0.0;
+        if terms.photons {
+            model.expect(frame, corner, room);
+            photons = simd::photon_error(&room.reals[0], amplitude) / model.pixels() as f64;
+        }
+        let Room { fft, dark, waves, reals } = room;
+        let power = &mut reals[0];
+        power.clear();
+        power.resize(model.pixels(), T::zero());
+        for ((pod, psi), wave) in model.pods(frame).zip(exit.chunks_exact(n * n)).zip(waves.iter_mut()) {
+            let (probe, object) = at(pod);
+            wave.resize(n * n, C::default());
+            for (here, there) in rows(n, corner, columns) {
+                let (out, psi) = (&mut wave[here.clone()], &psi[here.clone()]);
+                simd::mixed(out, psi, &probe[here], &object[there], terms.c);
+            }
+            model.forward(pod, wave, fft, dark);
+            model.add_power(pod, wave, power);
+        }
+        let error = simd::amplitude_error(power, amplitude) / (*good).max(1) as f64;
+        let outside = error > terms.bound;
+        let weights = match outside {
+            true => terms.outside,
+            false => [T::zero(), terms.within, -terms.within],
+        };
+        simd::factor(power, amplitude, T::of((terms.bound / error).sqrt()), model.square());
+        let mut moved = 0.0;
+        for ((pod, psi), wave) in model.pods(frame).zip(exit.chunks_exact_mut(n * n)).zip(waves.iter_mut()) {
+            let (probe, object) = at(pod);
+            if outside {
+                model.scale_by(pod, wave, power, T::one());
+                model.backward(pod, wave, fft, dark);
+            }
+            wave.resize(n * n, C::default());
+            for (here, there) in rows(n, corner, columns) {
+                let f = &wave[here.clone()];
+                moved += simd::relax(&mut psi[here.clone()], f, &probe[here], &object[there], weights);
+            }
         }
         [error, photons, moved / (n * n) as f64, f64::from(u8::from(!outside))]
     })

@@ -153,6 +153,14 @@ pub struct Settings {
     /// All: refinement of positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position_refinement: Option<Refinement>,
+    /// DM, RAAR, ML: each frame has a probe of its own, all of them out of so many dimensions (OPR).
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subspace_dim: Option<usize>,
+    /// DM, RAAR, ML: the first iteration in which they have more than one dimension.
+    #[schemars(extend("x-level" = "expert"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subspace_start: Option<u64>,
     /// DM: how much of the difference is taken. EPIE: the step of the probe.
     #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,7 +254,7 @@ pub struct Settings {
     #[schemars(range(min = 0, max = 1), extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smooth_gradient_decay: Option<f64>,
-    /// ML: whether probe and object are scaled to steps of one size.
+    /// ML: whether probe and object are scaled to steps of one size; so they are with `subspace_dim`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_precond: Option<bool>,
     /// ML: the size of the probe's steps in those of the object.
@@ -287,6 +295,8 @@ impl Settings {
         let mut faults = vec![];
         let given = serde_json::to_value(self).unwrap_or_default();
         let known: &[(&str, &[Method])] = &[
+            ("subspace_dim", &[DM, RAAR, ML]),
+            ("subspace_start", &[DM, RAAR, ML]),
             ("alpha", &[DM, EPIE]),
             ("beta", &[RAAR, EPIE]),
             ("fourier_power_bound", &[DM, RAAR]),
@@ -337,6 +347,9 @@ impl Settings {
             && !(0.0 <= low && low < high)
         {
             faults.push(format!("`clip_object` is {low} and {high}, wanted two rising ones from 0"));
+        }
+        if self.subspace_start.is_some() && self.subspace_dim.is_none() {
+            faults.push("`subspace_start` means something beside `subspace_dim` only".into());
         }
         if let Some(p) = &self.position_refinement
             && (p.interval == 0 || p.amplitude.is_some_and(|a| !(a.is_finite() && a > 0.0)))

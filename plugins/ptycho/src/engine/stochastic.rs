@@ -10,9 +10,9 @@ use rand_chacha::rand_core::SeedableRng;
 use super::Told;
 use super::projection::products;
 use super::settings::{Method, Settings};
-use crate::model::{Corner, Frame, Model, Room, exit_wave, rows};
+use crate::model::{Corner, Frame, Layers, Model, Pod, Room, rows};
 use crate::num::{Complex, Par, Real, Shelf, each};
-use crate::overlap::{Lit, Sums, onto_probe, step_object};
+use crate::overlap::{Lit, Met, Sums, onto_probe, step_object};
 use crate::simd;
 
 type C<T> = Complex<T>;
@@ -137,17 +137,15 @@ impl<T: Real> Stochastic<T> {
         if let Some(shift) = self.settings.probe_center_tol.and_then(|t| super::support::off_centre(model, t))
         {
             super::support::recentre(model, shift);
-            let n = model.n();
-            for exit in self.exit.iter_mut().flat_map(|e| e.chunks_exact_mut(n * n)) {
-                exit.copy_from_slice(&super::support::moved(exit, n, shift, C::default()));
-            }
+            super::support::move_exits(model, &mut self.exit, shift);
         }
         Ok(told)
     }
 
     /// Whether all steps are fractions of the largest light of one mode: then they can be taken as waves come back.
     fn plain(&self, model: &Model<T>) -> bool {
-        model.pod_count() == 1 && self.exit.is_empty() && self.steps.local == [0.0; 2] && !self.steps.global
+        let simple = model.camera.is_none() && model.pod_count() == 1;
+        simple && self.exit.is_empty() && self.steps.local == [0.0; 2] && !self.steps.global
     }
 
     /// Takes the steps of one frame in two passes; `most` is the largest light of the probe, if it is known.
@@ -203,33 +201,37 @@ impl<T: Real> Stochastic<T> {
     /// Takes the steps of one frame.
     fn one(&mut self, model: &mut Model<T>, frame: usize, probe_too: bool) -> [f64; 3] {
         let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
-        let pods: Vec<(usize, usize)> = model.pods().collect();
+        let pods: Vec<Pod> = model.pods(frame).collect();
         let steps = self.steps;
         let place = if self.keeps_exit() { frame } else { 0 };
         let exit = self.exit.get_mut(place);
         let mut room = model.take_room(pods.len(), 2);
         let told = project(model, frame, corner, exit, steps.abc, &mut room);
         let Room { waves, reals, .. } = &mut room;
-        let [base, share] = [1.0 - steps.local[0], steps.local[0]];
-        let light = &mut reals[0];
-        light.fill(T::zero());
-        model.probe.modes.iter().for_each(|m| simd::intensity_add(light, m, T::one()));
-        let most = simd::largest(light);
-        let weights = [steps.length[0], base * most.wide(), share].map(T::of);
-        for (mode, object) in model.object.modes.iter_mut().enumerate() {
-            for (index, (p, _)) in pods.iter().enumerate().filter(|(_, (_, o))| *o == mode) {
-                for (here, there) in rows(n, corner, columns) {
-                    let probe = &model.probe.modes[*p][here.clone()];
-                    step(&mut object[there], probe, &waves[index][here.clone()], &light[here], weights);
+        reals.iter_mut().for_each(|real| real.resize(n * n, T::zero()));
+        let (blocks, [light, shown]) = (model.blocks(), reals.first_chunk_mut().expect("two were asked for"));
+        for block in &blocks {
+            let [base, share] = [1.0 - steps.local[0], steps.local[0]];
+            light.fill(T::zero());
+            let probes = &model.probe.modes[block.probes.clone()];
+            probes.iter().for_each(|m| simd::intensity_add(light, m, T::one()));
+            let most = simd::largest(light);
+            let weights = [steps.length[0], base * most.wide(), share].map(T::of);
+            for mode in block.objects.clone() {
+                let object = &mut model.object.modes[mode];
+                for (pod, wave) in pods.iter().zip(waves.iter()).filter(|(pod, _)| pod.object == mode) {
+                    for (here, there) in rows(n, corner, columns) {
+                        let probe = &model.probe.modes[pod.probe][here.clone()];
+                        step(&mut object[there], probe, &wave[here.clone()], &light[here], weights);
+                    }
                 }
             }
         }
-        if probe_too {
-            let shown = &mut reals[1];
+        for block in blocks.iter().filter(|_| probe_too) {
             for (here, there) in rows(n, corner, columns) {
-                for (o, mode) in model.object.modes.iter().enumerate() {
+                for (k, mode) in model.object.modes[block.objects.clone()].iter().enumerate() {
                     let row = &mode[there.clone()];
-                    match o {
+                    match k {
                         0 => simd::intensity(&mut shown[here.clone()], row, T::one()),
                         _ => simd::intensity_add(&mut shown[here.clone()], row, T::one()),
                     }
@@ -238,15 +240,17 @@ impl<T: Real> Stochastic<T> {
             let most = if steps.global { global(model) } else { simd::largest(shown).wide() };
             let [base, share] = [1.0 - steps.local[1], steps.local[1]];
             let weights = [steps.length[1], base * most, share].map(T::of);
-            for (mode, probe) in model.probe.modes.iter_mut().enumerate() {
-                for (index, (_, o)) in pods.iter().enumerate().filter(|(_, (p, _))| *p == mode) {
+            for mode in block.probes.clone() {
+                let probe = &mut model.probe.modes[mode];
+                for (pod, wave) in pods.iter().zip(waves.iter()).filter(|(pod, _)| pod.probe == mode) {
                     for (here, there) in rows(n, corner, columns) {
-                        let (object, wave) = (&model.object.modes[*o][there], &waves[index][here.clone()]);
+                        let (object, wave) = (&model.object.modes[pod.object][there], &wave[here.clone()]);
                         step(&mut probe[here.clone()], object, wave, &shown[here], weights);
                     }
                 }
             }
         }
+        tie(model);
         model.shelf.put(room);
         told
     }
@@ -261,23 +265,23 @@ impl<T: Real> Stochastic<T> {
         told: &mut Told,
     ) -> Result<()> {
         let (n, columns) = (model.n(), model.object.columns);
-        let pods: Vec<(usize, usize)> = model.pods().collect();
+        let (pods, simple) = (model.pod_count(), model.camera.is_none() && model.pod_count() == 1);
         let corners: Vec<Corner> = batch.iter().map(|k| model.corner(*k)).collect();
         let mut exits: Vec<Vec<C<T>>> =
             batch.iter().map(|k| self.exit.get_mut(*k).map(std::mem::take).unwrap_or_default()).collect();
         let mut kept = std::mem::take(&mut self.waves);
         kept.resize_with(kept.len().max(batch.len()), Vec::new);
         let waves = &mut kept[..batch.len()];
-        waves.iter_mut().for_each(|w| w.resize(pods.len() * n * n, C::default()));
+        waves.iter_mut().for_each(|w| w.resize(pods * n * n, C::default()));
         let results = Mutex::new(vec![[0.0; 3]; batch.len()]);
         let steps = self.steps;
         let work: Vec<_> = exits.iter_mut().zip(waves.iter_mut()).collect();
         each(par, work, |i, (exit, out)| {
-            let told = if exit.is_empty() && pods.len() == 1 {
+            let told = if exit.is_empty() && simple {
                 difference(model, batch[i], corners[i], out)
             } else {
                 let exit = (!exit.is_empty()).then_some(&mut **exit);
-                model.room(pods.len(), 1, |room| {
+                model.room(pods, 1, |room| {
                     let told = project(model, batch[i], corners[i], exit, steps.abc, room);
                     for (out, wave) in out.chunks_exact_mut(n * n).zip(&room.waves) {
                         out.copy_from_slice(wave);
@@ -293,28 +297,37 @@ impl<T: Real> Stochastic<T> {
         for (k, exit) in batch.iter().zip(exits).filter(|(_, e)| !e.is_empty()) {
             self.exit[*k] = exit;
         }
-        let most = simd::largest(&model.probe.intensity());
-        let [length, local] = [steps.length[0], steps.local[0]];
-        // Where windows overlap their light adds up: steps are divided by what is larger, that or the most of one.
-        let floor = T::of((1.0 - local) * most.wide());
-        let (lit, object) = (Lit::of(&model.probe.modes), &mut model.object.modes);
-        let probe = (&model.probe.modes[..], &lit);
-        step_object(par, probe, columns, &corners, waves, object, &self.shelf, |mode, sum, norm| {
-            simd::add_over(mode, sum, norm, [floor, T::of(length)]);
-        })?;
-        if probe_too {
+        let blocks = model.blocks();
+        for block in &blocks {
+            let modes = &model.probe.modes[block.probes.clone()];
+            let mut light = vec![T::zero(); n * n];
+            modes.iter().for_each(|m| simd::intensity_add(&mut light, m, T::one()));
+            let most = simd::largest(&light);
+            let [length, local] = [steps.length[0], steps.local[0]];
+            // Where windows overlap their light adds up: steps are divided by what is larger, that or the most of one.
+            let floor = T::of((1.0 - local) * most.wide());
+            let lit = Lit::of(modes);
+            let probe = Met { modes, lit: &lit, first: block.first };
+            let object = &mut model.object.modes[block.objects.clone()];
+            step_object(par, probe, columns, &corners, waves, object, &self.shelf, |mode, sum, norm| {
+                simd::add_over(mode, sum, norm, [floor, T::of(length)]);
+            })?;
+        }
+        for block in blocks.iter().filter(|_| probe_too) {
             let mut sums = self.shelf.take().unwrap_or_default();
-            sums.clear(model.probe.modes.len(), n * n);
+            sums.clear(block.probes.len(), n * n);
             let whole = Lit::whole(n);
-            let object = (&model.object.modes[..], &whole);
+            let modes = &model.object.modes[block.objects.clone()];
+            let object = Met { modes, lit: &whole, first: block.first };
             onto_probe(par, object, columns, &corners, waves, &mut sums.waves, Some(&mut sums.norm))?;
             let most = simd::largest(&sums.norm);
             let floor = T::of((1.0 - steps.local[1]) * most.wide());
-            for (mode, sum) in model.probe.modes.iter_mut().zip(&sums.waves) {
+            for (mode, sum) in model.probe.modes[block.probes.clone()].iter_mut().zip(&sums.waves) {
                 simd::add_over(mode, sum, &sums.norm, [floor, T::of(steps.length[1])]);
             }
             self.shelf.put(sums);
         }
+        tie(model);
         self.waves = kept;
         Ok(())
     }
@@ -357,6 +370,17 @@ fn global<T: Real>(model: &Model<T>) -> f64 {
     }
 }
 
+/// Makes the probes of all energies one again, where they are to be one.
+fn tie<T: Real>(model: &mut Model<T>) {
+    let modes = std::mem::take(&mut model.probe.modes);
+    let mut probe = Layers { modes, ..model.probe };
+    if let Some(camera) = &model.camera {
+        let each = probe.modes.len();
+        camera.tie(&mut probe, each);
+    }
+    model.probe = probe;
+}
+
 /// Adds `k conj(other) wave / (base + share norm)`; nothing where that has no meaning.
 fn step<T: Real>(row: &mut [C<T>], other: &[C<T>], wave: &[C<T>], norm: &[T], [k, base, share]: [T; 3]) {
     if share != T::zero() {
@@ -375,41 +399,35 @@ fn project<T: Real>(
     [a, b, c]: [f64; 3],
     room: &mut Room<T>,
 ) -> [f64; 3] {
-    let (n, columns, propagator) = (model.n(), model.object.columns, &model.propagator);
-    let (pixels, scale) = (n * n, propagator.scale());
+    let (n, columns) = (model.n(), model.object.columns);
+    let pixels = n * n;
     let Frame { amplitude, good, .. } = &model.frames[frame];
     let part = |k: usize| k * pixels..(k + 1) * pixels;
-    let Room { fft, waves, reals } = room;
-    let power = &mut reals[0];
+    let at = |pod: Pod| (&model.probe.modes[pod.probe], &model.object.modes[pod.object]);
     let mut photons = 0.0;
     if exit.is_some() {
-        for (k, (p, o)) in model.pods().enumerate() {
-            exit_wave(&mut waves[0], &model.probe.modes[p], &model.object.modes[o], columns, corner);
-            propagator.forward(&mut waves[0], fft);
-            match k {
-                0 => simd::intensity(power, &waves[0], scale * scale),
-                _ => simd::intensity_add(power, &waves[0], scale * scale),
-            }
-        }
-        photons = simd::photon_error(power, amplitude);
+        model.expect(frame, corner, room);
+        photons = simd::photon_error(&room.reals[0], amplitude);
     }
-    for (k, (p, o)) in model.pods().enumerate() {
-        let (probe, object) = (&model.probe.modes[p], &model.object.modes[o]);
+    let Room { fft, dark, waves, reals } = room;
+    let power = &mut reals[0];
+    power.clear();
+    power.resize(model.pixels(), T::zero());
+    for (k, pod) in model.pods(frame).enumerate() {
+        let wave = &mut waves[k];
         match &exit {
-            None => exit_wave(&mut waves[k], probe, object, columns, corner),
+            None => model.exit(pod, corner, wave),
             Some(exit) => {
-                let psi = &exit[part(k)];
+                let (psi, (probe, object)) = (&exit[part(k)], at(pod));
+                wave.resize(pixels, C::default());
                 for (here, there) in rows(n, corner, columns) {
-                    let out = &mut waves[k][here.clone()];
+                    let out = &mut wave[here.clone()];
                     simd::mixed(out, &psi[here.clone()], &probe[here], &object[there], T::of(c));
                 }
             }
         }
-        propagator.forward(&mut waves[k], fft);
-        match k {
-            0 => simd::intensity(power, &waves[k], scale * scale),
-            _ => simd::intensity_add(power, &waves[k], scale * scale),
-        }
+        model.forward(pod, wave, fft, dark);
+        model.add_power(pod, wave, power);
     }
     let fourier = if exit.is_some() {
         simd::amplitude_error(power, amplitude)
@@ -418,30 +436,29 @@ fn project<T: Real>(
         photons = counted;
         fourier
     };
-    simd::factor(power, amplitude, T::zero(), scale * scale);
+    simd::factor(power, amplitude, T::zero(), model.square());
     let mut moved = 0.0;
-    for (k, (p, o)) in model.pods().enumerate() {
-        let (probe, object) = (&model.probe.modes[p], &model.object.modes[o]);
-        simd::scale_by(&mut waves[k], power);
-        propagator.backward(&mut waves[k], fft);
+    for (k, pod) in model.pods(frame).enumerate() {
+        let ((probe, object), wave) = (at(pod), &mut waves[k]);
+        model.scale_by(pod, wave, power, T::one());
+        model.backward(pod, wave, fft, dark);
         if let Some(exit) = &mut exit {
             let psi = &mut exit[part(k)];
             let weights = [b, a, -(a + b)].map(T::of);
             for (here, there) in rows(n, corner, columns) {
-                let f = &waves[k][here.clone()];
+                let f = &wave[here.clone()];
                 moved += simd::relax(&mut psi[here.clone()], f, &probe[here], &object[there], weights);
             }
-            waves[k].copy_from_slice(psi);
+            wave.copy_from_slice(psi);
         }
         for (here, there) in rows(n, corner, columns) {
-            let out = &mut waves[k][here.clone()];
-            let left = simd::minus_product(out, &probe[here], &object[there]);
+            let left = simd::minus_product(&mut wave[here.clone()], &probe[here], &object[there]);
             if exit.is_none() {
                 moved += left;
             }
         }
     }
-    [fourier / (*good).max(1) as f64, photons / pixels as f64, moved / pixels as f64]
+    [fourier / (*good).max(1) as f64, photons / model.pixels() as f64, moved / pixels as f64]
 }
 
 #[cfg(test)]

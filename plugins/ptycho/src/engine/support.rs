@@ -3,8 +3,10 @@
 use crate::fft::Fft2;
 use crate::geometry::{Centre, grid};
 use crate::model::{Layers, Model};
-use crate::num::{Complex, Real, narrow, wide};
+use crate::num::{Complex, Real};
 use crate::overlap::Lit;
+
+type C<T> = Complex<T>;
 
 /// Discs that the probe is cut to.
 #[derive(Clone, Debug, Default)]
@@ -52,19 +54,22 @@ impl Support {
             let n = layers.rows;
             let fft = Fft2::<f64>::new(n);
             let mut space = fft.space();
-            for mode in &mut layers.modes {
+            let lights = model.lights().max(1);
+            for probes in layers.modes.chunks_mut(lights) {
                 // The phase of the propagation belongs to the probe here, as in other programs.
-                let probe: Vec<Complex<f64>> = mode.iter().map(|z| wide(*z)).collect();
-                let mut f = model.propagator.dressed(&probe);
-                fft.forward(&mut f, &mut space);
-                f.iter_mut()
-                    .zip(disc)
-                    .filter(|(_, inside)| !**inside)
-                    .for_each(|(z, _)| *z = Complex::default());
-                fft.backward(&mut f, &mut space);
-                let over = 1.0 / (n * n) as f64;
-                let back: Vec<Complex<f64>> = f.into_iter().map(|z| z * over).collect();
-                *mode = model.propagator.plain(&back).into_iter().map(narrow).collect();
+                let mut modes = model.bare(probes);
+                for f in &mut modes {
+                    fft.forward(f, &mut space);
+                    f.iter_mut()
+                        .zip(disc)
+                        .filter(|(_, inside)| !**inside)
+                        .for_each(|(z, _)| *z = Complex::default());
+                    fft.backward(f, &mut space);
+                    let over = 1.0 / (n * n) as f64;
+                    f.iter_mut().for_each(|z| *z *= over);
+                }
+                let energies = model.camera.as_ref().map_or(1, |c| c.energies());
+                probes.iter_mut().zip(model.dressed(&modes, lights / energies)).for_each(|(p, new)| *p = new);
             }
         }
         if let Some(disc) = &self.real {
@@ -109,13 +114,45 @@ pub fn moved<X: Copy>(image: &[X], columns: usize, shift: [i64; 2], fill: X) -> 
 
 /// Moves probe and object together by whole pixels, so that their products stay what they are up to the shift.
 pub fn recentre<T: Real>(model: &mut Model<T>, shift: [i64; 2]) {
-    let n = model.n();
     // A shift of the whole wave is a phase on the detector, which no count shows.
-    for mode in &mut model.probe.modes {
-        *mode = moved(mode, n, shift, Complex::default());
-    }
+    let mut probes = std::mem::take(&mut model.probe.modes);
+    move_probes(model, &mut probes, shift);
+    model.probe.modes = probes;
     let fill = model.fill;
     for mode in &mut model.object.modes {
         *mode = moved(mode, model.object.columns, shift, fill);
+    }
+}
+
+/// Moves probes by whole pixels.
+pub fn move_probes<T: Real>(model: &Model<T>, probes: &mut [Vec<C<T>>], shift: [i64; 2]) {
+    // Frames may have probes of their own: the number of energies tells which is whose.
+    let energies = model.camera.as_ref().map_or(1, |c| c.energies());
+    let lights = model.own.unwrap_or(probes.len()).max(1);
+    for (k, mode) in probes.iter_mut().enumerate() {
+        move_wave(model, k % lights * energies / lights, mode, shift);
+    }
+}
+
+/// Moves exit waves by whole pixels; they lie frame by frame, or all share one.
+pub fn move_exits<T: Real>(model: &Model<T>, exits: &mut [Vec<C<T>>], shift: [i64; 2]) {
+    let pixels = model.n() * model.n();
+    for (frame, exit) in exits.iter_mut().enumerate() {
+        for (pod, wave) in model.pods(frame).zip(exit.chunks_exact_mut(pixels)) {
+            move_wave(model, pod.energy, wave, shift);
+        }
+    }
+}
+
+/// Moves a wave of an energy. Phases of the propagation are not the same for all energies: where there are several, they
+/// stay where they are.
+fn move_wave<T: Real>(model: &Model<T>, energy: usize, wave: &mut [C<T>], shift: [i64; 2]) {
+    let n = model.n();
+    if let Some(camera) = &model.camera {
+        camera.undress(energy, wave, true);
+    }
+    wave.copy_from_slice(&moved(wave, n, shift, C::default()));
+    if let Some(camera) = &model.camera {
+        camera.undress(energy, wave, false);
     }
 }

@@ -205,6 +205,19 @@ fn fit(tree: &Map<String, Value>, leaves: &mut BTreeMap<String, Value>) -> Resul
     if !light.is_empty() {
         out.push_str(&format!("illumination = {{ {} }}\n", light.join(", ")));
     }
+    let light: Vec<String> = ["energies", "spectrum", "object_dispersion", "probe_dispersion"]
+        .into_iter()
+        .filter_map(|name| {
+            let key = format!("{prefix}coherence.{name}");
+            let value = leaves.get(&key)?;
+            // A relation between the objects of energies is not known here.
+            let known = value.is_array() || *value == "achromatic" || *value == "irregular";
+            known.then(|| format!("{name} = {}", toml(&leaves.remove(&key).unwrap_or_default())))
+        })
+        .collect();
+    if !light.is_empty() {
+        out.push_str(&format!("coherence = {{ {} }}\n", light.join(", ")));
+    }
     let model = format!("{prefix}sample.model");
     if leaves.get(&model) == Some(&Value::from("stxm")) {
         out.push_str("object_start = \"stxm\"\n");
@@ -213,6 +226,7 @@ fn fit(tree: &Map<String, Value>, leaves: &mut BTreeMap<String, Value>) -> Resul
     let places = [
         (format!("{prefix}coherence.num_object_modes"), "object_modes"),
         (format!("{prefix}sample.fill"), "fill"),
+        (format!("{prefix}resample"), "resample"),
         (format!("{prefix}propagation"), "propagation"),
         ("min_frames_for_recon".to_owned(), "min_frames"),
     ];
@@ -244,8 +258,11 @@ scans:
       aperture:
         form: circ
         size: 3.6e-6
+    resample: 2
     coherence:
       num_probe_modes: 2
+      energies: [0.99, 1.0]
+      object_dispersion: linear
 engines:
   e01:
     name: ML_pycuda
@@ -272,10 +289,12 @@ engines:
         assert_eq!(set["engines"][1]["ML_type"], "poisson");
         assert_eq!(set["illumination"]["modes"], 2);
         assert_eq!(set["min_frames"], 10);
+        assert_eq!(set["resample"], 2);
+        assert_eq!(set["coherence"], serde_json::json!({ "energies": [0.99, 1.0] }));
         let left = made.left.join("\n");
         assert_eq!(
             left,
-            "engines.e01.fft_lib = \"cuda\"\nio.home = \"/tmp\"\nscans.S00.name = \"BlockFull\""
+            "engines.e01.fft_lib = \"cuda\"\nio.home = \"/tmp\"\nscans.S00.coherence.object_dispersion = \"linear\"\nscans.S00.name = \"BlockFull\""
         );
     }
 

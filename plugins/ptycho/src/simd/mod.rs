@@ -10,6 +10,7 @@ mod window;
 use crate::num::{Complex, Real};
 
 pub use ahead::ahead;
+pub use plain::LANES;
 pub use turn::transpose_rows;
 
 type C<T> = Complex<T>;
@@ -121,6 +122,10 @@ kernels! { plain:
     settle(out: &mut [C<T>], sum: &[C<T>], norm: &[T], inertia: T);
     /// `out += a`.
     add_waves(out: &mut [C<T>], a: &[C<T>]);
+    /// `out += k a`, with real and imaginary part of `k`.
+    add_times(out: &mut [C<T>], a: &[C<T>], k: [T; 2]);
+    /// The sum of `conj(a) b`, real and imaginary part.
+    inner(a: &[C<T>], b: &[C<T>]) -> [f64; 2];
     /// `out -= a b`; gives the sum of squares of what is left.
     minus_product(out: &mut [C<T>], a: &[C<T>], b: &[C<T>]) -> f64;
     /// The largest value, at least 0.
@@ -140,16 +145,20 @@ kernels! { window:
     window_product(out: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize);
     /// `out = a0 window0 + a1 window1`.
     window_products(out: &mut [C<T>], a: [&[C<T>]; 2], wide: [&[C<T>]; 2], columns: usize, n: usize);
-    /// `out = (1 - c) psi + c a window`.
-    window_mixed(out: &mut [C<T>], psi: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, c: T);
+    /// `out = (1 - c) psi + c a window`; of each row `a` is 0 outside of the part that `lit` names.
+    #[allow(clippy::too_many_arguments)]
+    window_mixed(out: &mut [C<T>], psi: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, c: T, lit: &[[usize; 2]]);
     /// Moves an exit wave by `w0 f + w1 a window + w2 psi`; gives the sum of squared moves.
-    window_relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, weights: [T; 3]) -> f64;
-    /// Amplitudes of waves; gives the sum of squared differences to the measured ones.
-    power_error(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> f64;
+    ///
+    /// Of each row `a` is 0 outside of the part that `lit` names.
+    #[allow(clippy::too_many_arguments)]
+    window_relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, weights: [T; 3], lit: &[[usize; 2]]) -> f64;
+    /// The sum of squared differences of waves' amplitudes to the measured ones.
+    wave_error(f: &[C<T>], amp: &[T], scale: T) -> f64;
     /// Gives waves the measured amplitudes; the sums of squared differences in amplitude and in counts before.
     measured_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2];
-    /// Gives waves of model amplitudes the measured ones, up to `slack` of the difference.
-    factor_scale(out: &mut [C<T>], f: &[C<T>], model: &[T], amp: &[T], slack: T, scale: T);
+    /// Gives waves the measured amplitudes, up to `slack` of the difference.
+    factor_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], slack: T, scale: T);
     /// `f -= a window`; gives the sum of squares of what is left.
     window_minus(f: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize) -> f64;
     /// `f -= a window`, then `window += k conj(a) f`; gives the sum of `|f|²` and the window's largest `|z|²`.

@@ -264,6 +264,39 @@ pub fn add_waves<T: Real>(out: &mut [Complex<T>], a: &[Complex<T>]) {
     }
 }
 
+/// `out += k a`, with real and imaginary part of `k`.
+#[inline(always)]
+pub fn add_times<T: Real>(out: &mut [Complex<T>], a: &[Complex<T>], [re, im]: [T; 2]) {
+    for (o, a) in out.iter_mut().zip(a) {
+        *o = Complex::new(o.re + re * a.re - im * a.im, o.im + re * a.im + im * a.re);
+    }
+}
+
+/// The sum of `conj(a) b`, real and imaginary part.
+#[inline(always)]
+pub fn inner<T: Real>(a: &[Complex<T>], b: &[Complex<T>]) -> [f64; 2] {
+    let mut sums = [0.0; 2];
+    // Sums of a piece stay in single precision, those of all pieces do not.
+    for (a, b) in a.chunks(64 * LANES).zip(b.chunks(64 * LANES)) {
+        let mut lanes = [[T::zero(); LANES]; 2];
+        let ((xs, xr), (ys, yr)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        for (x, y) in xs.iter().zip(ys) {
+            for i in 0..LANES {
+                let p = mulc(x[i], y[i]);
+                lanes[0][i] += p.re;
+                lanes[1][i] += p.im;
+            }
+        }
+        for (i, (x, y)) in xr.iter().zip(yr).enumerate() {
+            let p = mulc(*x, *y);
+            lanes[0][i] += p.re;
+            lanes[1][i] += p.im;
+        }
+        sums = [sums[0] + sum(lanes[0]), sums[1] + sum(lanes[1])];
+    }
+    sums
+}
+
 /// `out = b - p a`: what a projection changes; the sum of its squares.
 #[inline(always)]
 pub fn minus_product<T: Real>(out: &mut [Complex<T>], a: &[Complex<T>], b: &[Complex<T>]) -> f64 {

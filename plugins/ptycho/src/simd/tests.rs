@@ -64,6 +64,8 @@ fn same<T: Real>() {
         check!(|w, _r| add_over(w, &a, &y, [k, k]));
         check!(|w, _r| settle(w, &a, &y, k));
         check!(|w, _r| add_waves(w, &a));
+        check!(|w, _r| add_times(w, &a, [k, T::of(-0.4)]));
+        check!(|w, _r| inner(&w[..], &a));
         check!(|w, _r| minus_product(w, &a, &b));
         check!(|_w, r| largest(r));
         check!(|w, _r| largest_abs2(w));
@@ -128,19 +130,19 @@ fn same_windows<T: Real>() {
                 });
             };
         }
-        check!(|w, _g, _r| window_product(w, &a, &big, columns, n));
-        check!(|w, _g, _r| window_products(w, [&a, &b], [&big, &other], columns, n));
-        check!(|w, _g, _r| window_mixed(w, &a, &b, &big, columns, n, k));
-        check!(|w, _g, _r| window_relax(w, &a, &b, &big, columns, n, [k, k, k]));
-        check!(|w, _g, r| power_error(&mut r[..8 * n], w, &amp, k));
-        check!(|w, _g, _r| measured_scale(w, &a, &amp, k));
-        check!(|w, _g, r| factor_scale(w, &a, &r[..8 * n], &amp, k, k));
-        check!(|w, g, _r| window_minus(w, &a, g, columns, n));
-        check!(|w, g, _r| window_step(w, &a, g, columns, n, k));
-        check!(|w, g, _r| window_probe_step(w, g, &a, columns, n, k));
         // One row without light.
         let lit: Vec<[usize; 2]> =
             (0..8).map(|y| [[y % 3, n - y % 4], [0, 0]][usize::from(y == 5)]).collect();
+        check!(|w, _g, _r| window_product(w, &a, &big, columns, n));
+        check!(|w, _g, _r| window_products(w, [&a, &b], [&big, &other], columns, n));
+        check!(|w, _g, _r| window_mixed(w, &a, &b, &big, columns, n, k, &lit));
+        check!(|w, _g, _r| window_relax(w, &a, &b, &big, columns, n, [k, k, k], &lit));
+        check!(|w, _g, _r| wave_error(&w[..], &amp, k));
+        check!(|w, _g, _r| measured_scale(w, &a, &amp, k));
+        check!(|w, _g, _r| factor_scale(w, &a, &amp, k, k));
+        check!(|w, g, _r| window_minus(w, &a, g, columns, n));
+        check!(|w, g, _r| window_step(w, &a, g, columns, n, k));
+        check!(|w, g, _r| window_probe_step(w, g, &a, columns, n, k));
         check!(|_w, g, _r| onto_window(g, None, columns, &a, &b, n, &lit));
         check!(|_w, g, r| onto_window(g, Some(r), columns, &a, &b, n, &lit));
         check!(|w, g, r| window_relax_onto(w, &a, &b, &other, columns, n, [k, k, k], (g, Some(r)), &lit));
@@ -152,10 +154,22 @@ fn same_windows<T: Real>() {
         // In one go as one after the other.
         let (mut wave, mut apart, mut grown, mut larger) = (f.clone(), f.clone(), big.clone(), big.clone());
         window_relax_onto(&mut wave, &a, &b, &other, columns, n, [k, k, k], (&mut grown, None), &lit);
-        window_relax(&mut apart, &a, &b, &other, columns, n, [k, k, k]);
+        window_relax(&mut apart, &a, &b, &other, columns, n, [k, k, k], &lit);
         onto_window(&mut larger, None, columns, &b, &apart, n, &lit);
         assert!(wave == apart && grown == larger);
         assert!(grown[5 * columns..6 * columns] == big[5 * columns..6 * columns] && grown != big);
+        // Where nothing is lit the product is 0, whatever the window holds there.
+        let row = |y: usize| [lit[y][0], lit[y][1]];
+        let inside = |k: usize| (row(k / n)[0]..row(k / n)[1]).contains(&(k % n));
+        let dark: Vec<C<T>> = (0..8 * n).map(|k| if inside(k) { b[k] } else { C::default() }).collect();
+        let all = vec![[0, n]; 8];
+        let (mut some, mut every) = (f.clone(), f.clone());
+        window_mixed(&mut some, &a, &b, &big, columns, n, k, &lit);
+        window_mixed(&mut every, &a, &dark, &big, columns, n, k, &all);
+        assert!(some == every);
+        window_relax(&mut some, &a, &b, &other, columns, n, [k, k, k], &lit);
+        window_relax(&mut every, &a, &dark, &other, columns, n, [k, k, k], &all);
+        assert!(some == every);
         // What stands beside the window is left alone.
         let (mut wave, mut grown) = (f.clone(), big.clone());
         window_step(&mut wave, &a, &mut grown, columns, n, k);

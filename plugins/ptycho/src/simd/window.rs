@@ -42,7 +42,9 @@ pub fn window_products<T: Real>(
     }
 }
 
+/// Where `a` is dark, outside of what `lit` names of a row, neither it nor the window is looked at.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub fn window_mixed<T: Real>(
     out: &mut [C<T>],
     psi: &[C<T>],
@@ -51,14 +53,28 @@ pub fn window_mixed<T: Real>(
     columns: usize,
     n: usize,
     c: T,
+    lit: &[[usize; 2]],
 ) {
-    let parts = psi.chunks_exact(n).zip(a.chunks_exact(n));
-    for ((out, (psi, a)), b) in out.chunks_exact_mut(n).zip(parts).zip(rows(wide, columns, n)) {
-        mixed(out, psi, a, b, c);
+    let parts = psi.chunks_exact(n).zip(a.chunks_exact(n)).zip(lit);
+    let rest = T::one() - c;
+    for ((out, ((psi, a), [from, to])), b) in out.chunks_exact_mut(n).zip(parts).zip(rows(wide, columns, n)) {
+        let (from, to) = (*from, *to);
+        dark(&mut out[..from], &psi[..from], rest);
+        mixed(&mut out[from..to], &psi[from..to], &a[from..to], &b[from..to], c);
+        dark(&mut out[to..], &psi[to..], rest);
+    }
+}
+
+/// `out = rest psi`.
+#[inline(always)]
+fn dark<T: Real>(out: &mut [C<T>], psi: &[C<T>], rest: T) {
+    for (o, psi) in out.iter_mut().zip(psi) {
+        *o = C::new(rest * psi.re, rest * psi.im);
     }
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub fn window_relax<T: Real>(
     psi: &mut [C<T>],
     f: &[C<T>],
@@ -67,33 +83,70 @@ pub fn window_relax<T: Real>(
     columns: usize,
     n: usize,
     weights: [T; 3],
+    lit: &[[usize; 2]],
 ) -> f64 {
-    let parts = f.chunks_exact(n).zip(a.chunks_exact(n));
+    let parts = f.chunks_exact(n).zip(a.chunks_exact(n)).zip(lit);
     let mut moved = 0.0;
-    for ((psi, (f, a)), b) in psi.chunks_exact_mut(n).zip(parts).zip(rows(wide, columns, n)) {
-        moved += relax(psi, f, a, b, weights);
+    for ((psi, ((f, a), lit)), b) in psi.chunks_exact_mut(n).zip(parts).zip(rows(wide, columns, n)) {
+        moved += relax_row(psi, f, a, b, weights, *lit);
     }
     moved
 }
 
-/// Intensities of waves as amplitudes, and the sum of squared differences to the measured ones.
+/// Moves a row; where nothing is lit the product is 0.
 #[inline(always)]
-pub fn power_error<T: Real>(power: &mut [T], f: &[C<T>], amp: &[T], scale: T) -> f64 {
+fn relax_row<T: Real>(
+    psi: &mut [C<T>],
+    f: &[C<T>],
+    a: &[C<T>],
+    b: &[C<T>],
+    weights: [T; 3],
+    [from, to]: [usize; 2],
+) -> f64 {
+    let [of_f, _, of_psi] = weights;
+    let moved = relax(&mut psi[from..to], &f[from..to], &a[from..to], &b[from..to], weights);
+    let left = relax_dark(&mut psi[..from], &f[..from], of_f, of_psi);
+    moved + left + relax_dark(&mut psi[to..], &f[to..], of_f, of_psi)
+}
+
+#[inline(always)]
+fn relax_dark<T: Real>(psi: &mut [C<T>], f: &[C<T>], of_f: T, of_psi: T) -> f64 {
     let mut lanes = [T::zero(); LANES];
-    let one = |m: &mut T, f: C<T>, a: T| {
-        *m = (scale * abs2(f)).sqrt();
-        let d = if a < T::zero() { T::zero() } else { *m - a };
-        d * d
+    let one = |psi: &mut C<T>, f: C<T>| {
+        let d = C::new(of_f * f.re + of_psi * psi.re, of_f * f.im + of_psi * psi.im);
+        *psi = C::new(psi.re + d.re, psi.im + d.im);
+        abs2(d)
     };
-    let (m, mr) = power.as_chunks_mut::<LANES>();
-    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
-    for ((m, f), a) in m.iter_mut().zip(f).zip(a) {
+    let (whole, rest) = psi.as_chunks_mut::<LANES>();
+    let (fs, fr) = f.as_chunks::<LANES>();
+    for (psi, f) in whole.iter_mut().zip(fs) {
         for i in 0..LANES {
-            lanes[i] += one(&mut m[i], f[i], a[i]);
+            lanes[i] += one(&mut psi[i], f[i]);
         }
     }
-    for (i, ((m, f), a)) in mr.iter_mut().zip(fr).zip(ar).enumerate() {
-        lanes[i] += one(m, *f, *a);
+    for (i, (psi, f)) in rest.iter_mut().zip(fr).enumerate() {
+        lanes[i] += one(psi, *f);
+    }
+    sum(lanes)
+}
+
+/// The sum of squared differences of waves' amplitudes to the measured ones.
+#[inline(always)]
+pub fn wave_error<T: Real>(f: &[C<T>], amp: &[T], scale: T) -> f64 {
+    let mut lanes = [T::zero(); LANES];
+    let one = |f: C<T>, a: T| {
+        let m = (scale * abs2(f)).sqrt();
+        let d = if a < T::zero() { T::zero() } else { m - a };
+        d * d
+    };
+    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
+    for (f, a) in f.iter().zip(a) {
+        for i in 0..LANES {
+            lanes[i] += one(f[i], a[i]);
+        }
+    }
+    for (i, (f, a)) in fr.iter().zip(ar).enumerate() {
+        lanes[i] += one(*f, *a);
     }
     sum(lanes)
 }
@@ -130,12 +183,14 @@ pub fn measured_scale<T: Real>(out: &mut [C<T>], f: &[C<T>], amp: &[T], scale: T
     [sum(lanes[0]), sum(lanes[1])]
 }
 
-/// Gives waves of model amplitudes the measured ones, up to `slack` of the difference.
+/// Gives waves the measured amplitudes, up to `slack` of the difference.
 #[inline(always)]
-pub fn factor_scale<T: Real>(out: &mut [C<T>], f: &[C<T>], model: &[T], amp: &[T], slack: T, scale: T) {
+pub fn factor_scale<T: Real>(out: &mut [C<T>], f: &[C<T>], amp: &[T], slack: T, scale: T) {
     let (zero, tiny) = (T::zero(), T::of(1e-10));
-    for (((o, f), m), a) in out.iter_mut().zip(f).zip(model).zip(amp) {
-        let g = (*a + (*m - *a) * slack) / (*m + tiny);
+    for ((o, f), a) in out.iter_mut().zip(f).zip(amp) {
+        // A root again costs less than amplitudes kept since the error was told, which push other things out of the cache.
+        let m = (scale * abs2(*f)).sqrt();
+        let g = (*a + (m - *a) * slack) / (m + tiny);
         let g = scale * if *a < zero { T::one() } else { g };
         *o = C::new(f.re * g, f.im * g);
     }
@@ -277,7 +332,7 @@ pub fn window_relax_onto<T: Real>(
     let mut norms = norm.map(|norm| rows_mut(norm, columns, n));
     let mut moved = 0.0;
     for ((psi, ((f, a), [from, to])), (b, sum)) in psi.chunks_exact_mut(n).zip(parts).zip(images) {
-        moved += relax(psi, f, a, b, weights);
+        moved += relax_row(psi, f, a, b, weights, [*from, *to]);
         let norm = norms.as_mut().and_then(Iterator::next).map(|norm| &mut norm[*from..*to]);
         add_row(&mut sum[*from..*to], norm, &a[*from..*to], &psi[*from..*to]);
     }

@@ -3,12 +3,13 @@
 use isard_core::prelude::*;
 
 use super::work::complex;
-use crate::metrics::{Field, compare, half_bit, one_bit, ratio_of_halves, ratio_to_truth};
+use crate::metrics::{Field, Moved, compare_moved, half_bit, one_bit, ratio_of_halves, ratio_to_truth};
 
 /// Compares a reconstructed object with a known truth.
 ///
 /// A constant factor, a ramp of phase and a common shift of object and probe mean nothing and are taken away first; then
-/// pixels that were lit are compared. `resolution` is where the correlation over rings of the transforms first falls
+/// pixels that were lit are compared. The truth stays as it is unless `shift` says so: the object is moved, by parts of
+/// pixels too, with nothing where no light was, as the authors of the measure do it. `resolution` is where the correlation over rings of the transforms first falls
 /// below the half-bit line, as a part of Nyquist.
 ///
 /// Takes one object and gives one answer. About 30 transforms of the object.
@@ -21,6 +22,9 @@ pub struct Metrics {
     ///
     /// Else it is taken to be free of noise, and the ratio of signal to noise is another one.
     halves: bool,
+    /// What is moved where both lie apart by parts of a pixel.
+    #[schemars(extend("x-level" = "expert"))]
+    shift: Moved,
 }
 
 /// The input of [`Metrics`].
@@ -117,7 +121,8 @@ impl Map for Metrics {
                 return Err(Error::data(format!("{span}: object and truth have no lit pixel in common"))
                     .help("check `center` and `truth_center`"));
             }
-            let q = compare(&Field { shape, data: found }, &Field { shape, data: known }, &weight)?;
+            let (found, known) = (Field { shape, data: found }, Field { shape, data: known });
+            let q = compare_moved(&found, &known, &weight, self.shift)?;
             rms.push(q.rms);
             phase_rms.push(q.phase);
             resolution.push(q.resolution);

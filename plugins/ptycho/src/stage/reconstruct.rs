@@ -5,6 +5,7 @@ use isard_core::schemars;
 
 use super::experiment::{Given, pair, positive};
 use super::work::{Work, complex};
+use crate::camera::Coherence;
 use crate::engine::Settings;
 use crate::geometry::Propagation;
 use crate::illumination::{Illumination, Light};
@@ -38,6 +39,15 @@ pub struct Reconstruct {
     /// Modes of the object.
     #[schemars(range(min = 1, max = 32))]
     object_modes: usize,
+    /// The energies of the light, if there are several.
+    ///
+    /// Their intensities add up. An energy's probe comes with its part of the spectrum; `irregular` ones stand behind each other in the output.
+    coherence: Coherence,
+    /// How many times finer waves are on the detector than its pixels.
+    ///
+    /// Counts are sums over them. For frames whose speckles are finer than the pixels: the probe's window is so many times as wide.
+    #[schemars(range(min = 1, max = 8))]
+    resample: usize,
     /// What the object is to begin with, unless the input gives one.
     object_start: Start,
     /// The transmission that unseen parts of the object have.
@@ -74,6 +84,8 @@ impl Default for Reconstruct {
             engines: vec![],
             illumination: Illumination::default(),
             object_modes: 1,
+            coherence: Coherence::default(),
+            resample: 1,
             object_start: Start::Flat,
             fill: 1.0,
             propagation: Propagation::Farfield,
@@ -227,6 +239,12 @@ impl Stage for Reconstruct {
         }
         let numbers = [("energy", self.energy), ("distance", self.distance), ("psize", self.psize)];
         positive(&numbers, faults);
+        for fault in self.coherence.faults() {
+            faults.add("coherence", fault);
+        }
+        if !(1..=8).contains(&self.resample) {
+            faults.add("resample", format!("found {}, wanted 1 to 8", self.resample));
+        }
         if self.object_modes == 0 || self.illumination.modes == 0 {
             faults.add("object_modes", "probe and object want at least one mode");
         }
@@ -241,6 +259,7 @@ impl Stage for Reconstruct {
     fn cost(&self, input: &Shapes) -> Cost {
         let pixels = input.get("image").dims.iter().flatten().product::<usize>() as u64;
         let rounds: u64 = self.engines.iter().map(|e| e.numiter).sum();
+        let pixels = pixels * (self.resample * self.resample * self.coherence.energies.len()) as u64;
         Cost {
             memory: 400 * pixels,
             // Eight nanoseconds a pixel and iteration.
@@ -264,7 +283,7 @@ impl Fit for Reconstruct {
             self.work = Some(self.begin(cx, rows, &input)?);
         }
         let work = self.work.as_mut().ok_or_else(|| Error::internal("no work after it was begun"))?;
-        let n = work.session.geometry.n;
+        let n = work.session.model.propagator.n();
         if n != rows {
             return Err(Error::data(format!(
                 "{span}: frames of {rows} x {rows} pixels, wanted {n} x {n} as before"
@@ -399,6 +418,8 @@ impl Reconstruct {
         let task = Task {
             engines: self.engines.clone(),
             illumination: self.illumination.clone(),
+            coherence: self.coherence.clone(),
+            resample: self.resample,
             object_modes: self.object_modes,
             fill: Complex::new(self.fill, 0.0),
             start: self.object_start,
@@ -407,6 +428,8 @@ impl Reconstruct {
             seed,
         };
         let mut session = Session::new(task, given.geometry(n, self.propagation)?)?;
+        // The probe fills a window of the object, which may be larger than a frame.
+        let n = session.geometry.n;
         if let Some(probe) = probe {
             let modes = complex(probe)?;
             if probe.shape().len() != 3 || probe.shape()[1..] != [n, n] {

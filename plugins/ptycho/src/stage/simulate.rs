@@ -7,6 +7,7 @@ use isard_core::stage::Pull;
 use rand_chacha::ChaCha8Rng;
 
 use super::experiment::positive;
+use crate::camera::Coherence;
 use crate::engine::smooth::gaussian;
 use crate::geometry::{Centre, Geometry, Propagation};
 use crate::illumination::{Illumination, Light};
@@ -60,6 +61,11 @@ pub struct Simulate {
     psf: f64,
     /// The probe.
     illumination: Illumination,
+    /// The energies of the light, if there are several: one probe and object for all.
+    coherence: Coherence,
+    /// How many times finer waves are on the detector than its pixels.
+    #[schemars(range(min = 1, max = 8))]
+    resample: usize,
     /// How far the last frame is from where it is said to be.
     #[schemars(extend("x-unit" = "pixel"))]
     drift: f64,
@@ -89,6 +95,8 @@ impl Default for Simulate {
             add_poisson_noise: true,
             psf: 0.0,
             illumination: Illumination::default(),
+            coherence: Coherence::default(),
+            resample: 1,
             drift: 0.0,
             rate: 0.0,
             shuffle: 1,
@@ -135,6 +143,12 @@ impl Stage for Simulate {
         positive(&numbers, faults);
         if self.illumination.model == Light::Stxm {
             faults.add("illumination", "`model` is made of frames, of which a simulation has none yet");
+        }
+        for fault in self.coherence.faults() {
+            faults.add("coherence", fault);
+        }
+        if !(1..=8).contains(&self.resample) {
+            faults.add("resample", format!("found {}, wanted 1 to 8", self.resample));
         }
         for (name, found) in [("num_frames", self.num_frames), ("shuffle", self.shuffle)] {
             if found == 0 {
@@ -184,10 +198,12 @@ impl Source for Simulate {
             .collect();
         let illumination = Illumination { photons: Some(self.photons), ..self.illumination.clone() };
         let seed: u64 = rand::RngExt::random(&mut cx.rng(u64::MAX));
-        let truth = Truth::new(geometry.clone(), &illumination, &taken, seed);
+        let (coherence, resample) = (&self.coherence, self.resample);
+        let truth = Truth::seen(geometry.clone(), &illumination, &taken, seed, coherence, resample);
+        let geometry = truth.geometry.clone();
         let shape = truth.object.shape;
         let lit = crate::metrics::covered(&truth.light(), 0.15);
-        let n = self.shape;
+        let n = geometry.n;
         // Where the first frame is said to be taken, in pixels of the object.
         let first = truth.corners[0].map(|c| (c + n / 2) as f64);
         let centre = [0, 1].map(|k| first[k] - told[0][k] / geometry.resolution());
@@ -195,7 +211,7 @@ impl Source for Simulate {
             .with("energy", self.energy)
             .with("distance", self.distance)
             .with("psize", self.psize)
-            .with("center", Array::from_slice(&[(n / 2) as f64; 2]))
+            .with("center", Array::from_slice(&[(self.shape / 2) as f64; 2]))
             .with("num_frames", told.len() as i64)
             .with("object", Array::of(&shape, &truth.object.data)?)
             .with("object_center", Array::from_slice(&centre))

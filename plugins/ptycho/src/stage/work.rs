@@ -4,9 +4,10 @@ use isard_core::prelude::*;
 
 use super::experiment::{Given, pair};
 use super::reconstruct::{ReconstructOut, given_object};
+use crate::engine::own;
 use crate::kept;
-use crate::model::Frame;
-use crate::num::{Complex, wide};
+use crate::model::{Frame, Layers};
+use crate::num::{Complex, alone, wide};
 use crate::session::Session;
 
 /// A reconstruction with what it was begun from.
@@ -35,7 +36,7 @@ impl Work {
     /// What a checkpoint keeps.
     pub fn save(&self) -> Result<Dict> {
         let mut state = kept::save(&self.session)?
-            .with("n", self.session.geometry.n as i64)
+            .with("n", self.session.model.propagator.n() as i64)
             .with("seed", self.seed as i64)
             .with("refused", self.refused as i64)
             .with("dark", self.dark as i64);
@@ -122,16 +123,12 @@ impl Work {
         let (n, resolution) = (session.geometry.n, session.geometry.resolution());
         let shape = [model.object.rows, model.object.columns];
         let first = model.object.modes.first().map_or(&[][..], Vec::as_slice);
-        let probe: Vec<Complex<f32>> = model
-            .probe
-            .modes
-            .iter()
-            .flat_map(|mode| {
-                let plain: Vec<Complex<f64>> = mode.iter().map(|z| wide(*z)).collect();
-                model.propagator.dressed(&plain)
-            })
-            .map(crate::num::narrow)
-            .collect();
+        let dimensions = session.task.engines.iter().filter_map(|e| e.subspace_dim).max();
+        let lights = own::shown(model, dimensions.unwrap_or(1), &alone)?;
+        let probe: Vec<Vec<Complex<f64>>> =
+            lights.chunks(model.lights().max(1)).flat_map(|probes| model.bare(probes)).collect();
+        let probe_modes = probe.len();
+        let probe: Vec<Complex<f32>> = probe.into_iter().flatten().map(crate::num::narrow).collect();
         let records = &session.records;
         let column = |k: usize| records.iter().map(|r| r.errors[k]).collect::<Vec<f64>>();
         let errors = Table::new(records.len())
@@ -156,11 +153,12 @@ impl Work {
             .iter()
             .map(|r| if r.errors[0].is_nan() { r.errors[1] as f32 } else { r.errors[0] as f32 })
             .collect();
-        let light: Vec<f32> = model.probe.intensity().into_iter().map(f32::sqrt).collect();
+        let light = Layers { modes: lights, ..model.probe }.intensity();
+        let light: Vec<f32> = light.into_iter().map(f32::sqrt).collect();
         let modes = model.object.modes.len();
         Ok(ReconstructOut {
             object: Array::of(&[modes, shape[0], shape[1]], &model.object.modes.concat())?,
-            probe: Array::of(&[model.probe.modes.len(), n, n], &probe)?,
+            probe: Array::of(&[probe_modes, n, n], &probe)?,
             amplitude: Array::of(&shape, &first.iter().map(|z| z.norm()).collect::<Vec<f32>>())?,
             phase: Array::of(&shape, &first.iter().map(|z| z.arg()).collect::<Vec<f32>>())?,
             light: Array::of(&[n, n], &light)?,

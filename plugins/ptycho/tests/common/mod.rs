@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+pub mod run;
 pub mod scan;
 
 use std::io::Write;

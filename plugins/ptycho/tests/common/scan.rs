@@ -1,6 +1,7 @@
 //! Scans with their truth, and reconstructions of them.
 
 use isard_h5::File;
+use isard_ptycho::camera::Coherence;
 use isard_ptycho::engine::{Method, Settings};
 use isard_ptycho::file::ptyd::Ptyd;
 use isard_ptycho::geometry::{Centre, Geometry, Propagation};
@@ -23,6 +24,8 @@ pub struct Scan {
     pub corners: Vec<[usize; 2]>,
     /// The probe that reconstructions begin with.
     pub start: Illumination,
+    /// The energies of the light, and how much finer waves are than the camera.
+    pub light: (Coherence, usize),
 }
 
 /// The scan of 64 frames that the reference data hold.
@@ -60,7 +63,7 @@ pub fn round64(test: &str) -> Option<Scan> {
     let truth = Field { shape: [shape[0], shape[1]], data: object };
     // In metres as the other program was told, to the last digit: it shows after some iterations.
     let start = Illumination { size: Some(0.45 * 128.0 * 63.58e-9), ..Illumination::default() };
-    Some(Scan { geometry, frames, truth, probe, corners, start })
+    Some(Scan { geometry, frames, truth, probe, corners, start, light: (Coherence::default(), 1) })
 }
 
 /// A reconstruction that has no frame yet.
@@ -68,6 +71,8 @@ pub fn session(scan: &Scan, engines: Vec<Settings>, seed: u64) -> Session {
     let task = Task {
         engines,
         illumination: scan.start.clone(),
+        coherence: scan.light.0.clone(),
+        resample: scan.light.1,
         object_modes: 1,
         fill: Complex::new(1.0, 0.0),
         start: Default::default(),
@@ -80,16 +85,18 @@ pub fn session(scan: &Scan, engines: Vec<Settings>, seed: u64) -> Session {
 
 /// How good a reconstruction is where the true probe lights more than 15 %.
 pub fn quality(scan: &Scan, session: &Session) -> Quality {
-    judged(scan, session, Moved::Both)
+    judged(scan, session, Moved::Truth)
 }
 
 /// The same, with a word on what is moved where both lie apart.
 pub fn judged(scan: &Scan, session: &Session, what: Moved) -> Quality {
-    let (model, n) = (&session.model, scan.geometry.n);
+    // Windows of the truth may be larger than those of a reconstruction: their middles are one.
+    let (model, n) = (&session.model, scan.probe[0].len().isqrt());
     // The first window of the reconstruction and of the truth are of one frame, where it was measured.
     let first = model.frames[0].measured;
     let here = model.window(first);
-    let low = [0, 1].map(|k| scan.corners[0][k] as i64 - here[k]);
+    let more = (n / 2) as i64 - (model.n() / 2) as i64;
+    let low = [0, 1].map(|k| scan.corners[0][k] as i64 + more - here[k]);
     let size = [model.object.rows as i64, model.object.columns as i64];
     // Both on the pixels that they have in common.
     let from = low.map(|l| l.max(0));
