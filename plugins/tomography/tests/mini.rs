@@ -97,6 +97,7 @@ fn iterations_agree_with_another_program() {
             [32.320_271, 21.653_604],
             [0.962_336_3, 0.970_262_6],
         ),
+        ("method = \"mlem\"\niterations = 20", [32.063_711, 22.265_532], [0.980_986_9, 0.985_923_8]),
     ] {
         let set = format!("{set}\nstop = \"count\"");
         let n = scan.len() as u64;

@@ -118,6 +118,9 @@ fn lay_one(slope: &Slope, at: &mut Side<u32>, first: &mut Side<f32>, second: &mu
 }
 
 /// Adds to the sums of so many rows and columns of a plot what its rays hold; rows of sums are `pitch` apart.
+///
+/// Sixteen bins take two loads, two products and two sums, of which a core with 512 bits does one of each a cycle: 1000 bins of
+/// 400 by 400 pixels and 600 angles cannot take less than 1.2e10 cycles this way, 3.5 s.
 #[inline(always)]
 pub(super) fn add<const L: usize>(
     sums: &mut [[f32; L]],
