@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use isard_core::error::{Error, Result};
 use isard_core::store::utc_now;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, openat};
 
 /// Folders of thousands that are kept open: jobs end a little out of order.
 const OPEN: usize = 3;
@@ -27,6 +27,7 @@ impl Folder {
     pub fn open(root: &Path) -> Result<Folder> {
         std::fs::create_dir_all(root).map_err(|e| Error::io("cannot make the folder", root, &e))?;
         let root = root.canonicalize().map_err(|e| Error::io("cannot open the folder", root, &e))?;
+        apart(&root);
         Ok(Folder { root, open: Mutex::default(), forgotten: Mutex::default() })
     }
 
@@ -147,6 +148,19 @@ impl Folder {
     }
 }
 
+/// Asks the file system to lay the folders below one far from each other.
+///
+/// Otherwise all of them share what the disk has near the first one, and ext4 looks at every file removed there in the last
+/// minutes before it makes a new one: where 3000 were, that is 600 µs a file in place of 20. A file system that knows no
+/// such wish does what it does.
+fn apart(root: &Path) {
+    if let Ok(folder) = File::open(root)
+        && let Ok(flags) = ioctl_getflags(&folder)
+    {
+        let _ = ioctl_setflags(&folder, flags | IFlags::TOPDIR);
+    }
+}
+
 /// A plugin's name as it can stand in a file name: what a client wrote may be anything.
 pub fn safe(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
@@ -179,6 +193,19 @@ mod tests {
         std::fs::remove_dir_all(root.path().join("0002")).unwrap();
         folder.write(2501, "example.noop", "{}", "{}").unwrap();
         assert_eq!(folder.read(2501, "out").unwrap().as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn folders_of_thousands_lie_apart_where_a_file_system_can() {
+        let (by_hand, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let flags = |path: &Path| ioctl_getflags(File::open(path).unwrap()).ok();
+        // Whether this file system keeps the flag is seen where it is set without the folder's help.
+        let can = flags(by_hand.path()).is_some_and(|before| {
+            let set = ioctl_setflags(File::open(by_hand.path()).unwrap(), before | IFlags::TOPDIR);
+            set.is_ok() && flags(by_hand.path()).is_some_and(|after| after.contains(IFlags::TOPDIR))
+        });
+        let folder = Folder::open(root.path()).unwrap();
+        assert_eq!(flags(folder.root()).is_some_and(|f| f.contains(IFlags::TOPDIR)), can);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::pixel::{Dummy, Pixel};
 use crate::prepare::{Corrections, ErrorModel, Fixed, Images};
 use crate::robust::{Clipping, between, clipped};
 use crate::simd::{Frame, Packed};
-use crate::split::{Binning, Shares};
+use crate::split::{Binning, Shares, Splitting};
 use crate::sums::{Result1, Sums, plain};
 
 /// What is integrated and how.
@@ -68,7 +68,16 @@ impl Integrator {
             .and_then(|k| k.dummy)
             .map(|dummy| Dummy::of_detector(dummy, dtype));
         let dummy = settings.dummy.or(own);
-        let fixed = Fixed::new(camera, &settings.corrections, images, dummy)?;
+        let mut fixed = Fixed::new(camera, &settings.corrections, images, dummy)?;
+        let Binning { histogram, splitting, azimuthal, .. } = settings.binning;
+        if histogram && (splitting != Splitting::No || azimuthal.is_some()) {
+            // Histograms of the reference look for the marker in the flat where there is none, which is 1 then, and for the
+            // value of empty bins where there is no marker; that of curves without splitting alone does not.
+            let marker = dummy.unwrap_or(Dummy { value: settings.empty, delta: 0.0 });
+            let flat = |pixel: usize| images.flat.map_or(1.0, |flat| flat[pixel]);
+            let marked = |(pixel, _): &(usize, &mut f32)| marker.marks(flat(*pixel));
+            fixed.norm.iter_mut().enumerate().filter(marked).for_each(|(_, norm)| *norm = 0.0);
+        }
         let Settings { unweighted, dark_variance, .. } = *settings;
         let fixed = Fixed { unweighted, dark_variance, ..fixed };
         let ordered = matches!(settings.model, ErrorModel::Azimuthal | ErrorModel::Scatter);

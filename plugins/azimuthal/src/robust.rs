@@ -19,6 +19,7 @@ pub struct Clipping {
 /// One pixel of a bin.
 #[derive(Clone, Copy)]
 struct Member {
+    pixel: u32,
     share: f64,
     signal: f64,
     norm: f64,
@@ -43,15 +44,15 @@ impl<T: Pixel> Members<'_, T> {
     fn of(&self, bin: usize, members: &mut Vec<Member>) {
         members.clear();
         let (pixels, shares) = self.matrix.of(bin);
-        for (pixel, share) in pixels.iter().zip(shares) {
-            let pixel = *pixel as usize;
+        for (at, share) in pixels.iter().zip(shares) {
+            let pixel = *at as usize;
             let value = self.frame[pixel].value();
             if !self.fixed.valid(pixel, value) {
                 continue;
             }
             let spread = self.variance.map_or_else(|| self.fixed.counted(pixel, value), |v| v[pixel]);
             let [signal, norm, variance] = self.fixed.weigh(pixel, value, spread);
-            members.push(Member { share: f64::from(*share), signal, norm, variance });
+            members.push(Member { pixel: *at, share: f64::from(*share), signal, norm, variance });
         }
     }
 }
@@ -76,6 +77,8 @@ fn add(sums: &mut Sums, bin: usize, members: &[Member], scatter: bool) {
 }
 
 /// Sums after pixels far from the mean of their bin were dropped, for good, bin by bin.
+///
+/// A pixel that was dropped from a bin is in no later one either, as in the reference; earlier ones keep their share.
 pub fn clipped<T: Pixel>(
     matrix: &ByBin,
     fixed: &Fixed,
@@ -89,8 +92,10 @@ pub fn clipped<T: Pixel>(
     let source = Members { matrix, fixed, frame, variance };
     let scatter = model == ErrorModel::Azimuthal || clipping.hybrid;
     let mut members = vec![];
+    let mut dropped = vec![false; frame.len()];
     for bin in 0..bins {
         source.of(bin, &mut members);
+        members.retain(|m| !dropped[m.pixel as usize]);
         add(&mut sums, bin, &members, scatter);
         for _ in 0..clipping.rounds {
             if sums.norm2[bin] <= 0.0 {
@@ -101,7 +106,11 @@ pub fn clipped<T: Pixel>(
             let chauvenet = (2.0 * (sums.count[bin].max(3.0) / std::f64::consts::TAU.sqrt()).ln()).sqrt();
             let cut = clipping.threshold.max(chauvenet) * std;
             let before = members.len();
-            members.retain(|m| (m.value() - mean).abs() <= cut);
+            members.retain(|m| {
+                let kept = (m.value() - mean).abs() <= cut;
+                dropped[m.pixel as usize] |= !kept;
+                kept
+            });
             if members.len() == before {
                 break;
             }
@@ -175,6 +184,28 @@ mod tests {
         assert_eq!(take([0.5, 0.5]), (3.0, 1.0));
         assert_eq!(take([0.2, 0.8]), (9.0, 3.0));
         assert_eq!(take([0.0, 1.0]), (110.0, 5.0));
+    }
+
+    // By hand: pixel 7 stands out of the first bin and is missing from the second, pixel 13 out of the second and is kept in
+    // the first.
+    #[test]
+    fn a_pixel_that_was_dropped_is_in_no_later_bin() {
+        let mut matrix = Matrix::new(2, 24);
+        for pixel in 0..24 {
+            match pixel {
+                7 | 13 => (0..2).for_each(|bin| matrix.put(bin, 0.5)),
+                _ => matrix.put(pixel / 12, 1.0),
+            }
+            matrix.close();
+        }
+        let fixed = Fixed { norm: vec![1.0; 24], ..Fixed::default() };
+        let mut frame = [10i32; 24];
+        (12..24).for_each(|pixel| frame[pixel] = 1000);
+        (frame[7], frame[13]) = (1000, 10);
+        let clipping = Clipping { threshold: 3.0, rounds: 5, hybrid: false };
+        let sums = clipped(&matrix.by_bin(), &fixed, &frame, None, ErrorModel::Azimuthal, &clipping);
+        assert_eq!((sums.count[0], sums.count[1]), (11.5, 11.0));
+        assert_eq!((sums.signal[0], sums.signal[1]), (115.0, 11_000.0));
     }
 
     // By hand: eleven times 10 and one 1000: the first round drops it, the second finds no more.

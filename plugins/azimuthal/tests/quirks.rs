@@ -28,6 +28,12 @@ fn run(stage: &str, poni: &str, mask: Option<&[u8]>, set: Json) -> Dict {
     apply(stage, set, input, 1)
 }
 
+/// The pixels, each made another, and the geometry.
+fn frame(of: impl Fn(i32) -> i32) -> Dict {
+    let pixels: Vec<i32> = (0..3600).map(|k| of(k * 7919 % 1009)).collect();
+    Dict::new().with("image", Array::of(&[1, 60, 60], &pixels).unwrap()).with("poni", SMALL)
+}
+
 fn near(what: &str, found: &[f64], wanted: &[f64], allowed: f64) {
     assert_eq!(found.len(), wanted.len(), "{what}");
     for (f, w) in found.iter().zip(wanted) {
@@ -108,5 +114,142 @@ fn limits_over_masked_pixels() {
         let found = run("azimuthal.integrate2d", SMALL, Some(&mask), set);
         let ends = [floats(&found, "radial")[4], floats(&found, "azimuthal")[0]];
         near(&what, &ends, &map, 1e-7);
+    }
+}
+
+// Pixels that count where the marker is 0 within 1.5, where there is none and empty bins get 1, and where they get 2 and a
+// quarter of the flat is 2: histograms look for it in a flat of 1 where none is given, all but one.
+#[test]
+fn markers_that_a_flat_could_hold() {
+    let flat: Vec<f32> = (0..3600).map(|k| if k % 4 == 0 { 2.0 } else { 1.0 }).collect();
+    for (splitting, maps, wanted) in [
+        ("no", false, [3592.0, 3600.0, 3600.0]),
+        ("no", true, [0.0, 0.0, 2700.0]),
+        ("bbox", false, [0.0, 0.0, 2700.0]),
+        ("bbox", true, [0.0, 0.0, 2700.0]),
+        ("full", false, [0.0, 0.0, 2700.0]),
+        ("full", true, [0.0, 0.0, 2700.0]),
+    ] {
+        let sets = [json!({ "dummy": 0, "delta_dummy": 1.5 }), json!({ "empty": 1 }), json!({ "empty": 2 })];
+        for (k, (mut set, wanted)) in sets.into_iter().zip(wanted).enumerate() {
+            for (name, value) in
+                [("bins", json!(5)), ("splitting", json!(splitting)), ("histogram", json!(true))]
+            {
+                set[name] = value;
+            }
+            let mut input = frame(|value| value);
+            if k == 2 {
+                input = input.with("flat", Array::of(&[60, 60], &flat).unwrap());
+            }
+            let stage = match maps {
+                true => {
+                    set["azimuthal_bins"] = 4.into();
+                    set["sums"] = true.into();
+                    "azimuthal.integrate2d"
+                }
+                false => "azimuthal.integrate1d",
+            };
+            let count: f64 = floats(&apply(stage, set, input, 1), "count").iter().sum();
+            assert!(
+                (count - wanted).abs() < 1e-3,
+                "{splitting}, maps {maps}, case {k}: {count} for {wanted}"
+            );
+        }
+    }
+}
+
+// The first and the last place and the first count of `integrate1d(img, 5, unit="qx_nm^-1")`.
+#[test]
+fn units_below_zero() {
+    for (splitting, histogram, wanted) in [
+        ("no", true, [-1.482_348_069_335_803_8, 1.482_348_290_222_882_6, 720.0]),
+        ("no", false, [-1.482_348_069_335_803_8, 1.482_348_290_222_882_6, 720.0]),
+        ("bbox", true, [0.188_432_115_681_074_93, 1.695_889_041_129_674_5, 419.883_420_722_746_56]),
+        ("bbox", false, [-1.507_456_615_994_534_8, 1.507_456_959_832_384_6, 720.233_295_969_665]),
+        ("full", true, [-1.507_455_803_342_821_8, 1.507_456_027_971_244_3, 720.231_934_707_599_4]),
+        ("full", false, [-1.507_455_803_342_821_8, 1.507_456_027_971_244_3, 720.231_934_707_379]),
+    ] {
+        let set = json!({ "unit": "qx_nm^-1", "bins": 5, "splitting": splitting, "histogram": histogram });
+        let found = run("azimuthal.integrate1d", SMALL, None, set);
+        let (radial, count) = (floats(&found, "radial"), floats(&found, "count"));
+        let what = format!("{splitting}, histogram {histogram}");
+        near(&what, &[radial[0], radial[4], count[0]], &wanted, 1e-7);
+    }
+}
+
+// `sigma_clip_ng(numpy.minimum(img, 300) + (img > 990) * 3000, 6, thres=2, max_iter=5)` on one thread: what one ring drops is
+// in none behind it.
+#[test]
+fn a_pixel_that_two_rings_share_is_dropped_from_both() {
+    for (splitting, errors, intensity, count) in [
+        (
+            "bbox",
+            "azimuthal",
+            [
+                285.505_462_646,
+                255.271_896_362,
+                252.366_561_89,
+                255.010_223_389,
+                257.577_575_684,
+                247.253_204_346,
+            ],
+            [
+                135.591_678_291,
+                460.725_437_81,
+                768.844_847_402,
+                1_081.711_396,
+                855.249_627_998,
+                212.877_012_27,
+            ],
+        ),
+        (
+            "bbox",
+            "poisson",
+            [
+                298.705_902_1,
+                298.387_481_689,
+                298.326_660_156,
+                297.994_476_318,
+                299.298_065_186,
+                298.887_207_031,
+            ],
+            [
+                118.391_050_24,
+                345.132_365_609,
+                565.109_471_872,
+                821.960_431_854,
+                644.730_038_092,
+                149.474_009_642,
+            ],
+        ),
+        (
+            "full",
+            "poisson",
+            [
+                298.324_737_549,
+                298.403_320_313,
+                298.223_449_707,
+                297.979_980_469,
+                299.309_783_936,
+                298.879_394_531,
+            ],
+            [
+                118.905_751_992,
+                345.806_903_682,
+                565.525_893_618,
+                822.218_881_662,
+                646.084_163_567,
+                148.379_851_461,
+            ],
+        ),
+    ] {
+        let set = json!({
+            "bins": 6, "splitting": splitting, "errors": errors, "clip": { "threshold": 2, "rounds": 5 },
+        });
+        let input = frame(|value| value.min(300) + if value > 990 { 3000 } else { 0 });
+        let found = apply("azimuthal.integrate1d", set, input, 1);
+        let allowed = if splitting == "full" { 5e-5 } else { 2e-7 };
+        near(errors, &floats(&found, "intensity"), &intensity, allowed);
+        near(errors, &floats(&found, "count"), &count, allowed);
     }
 }

@@ -38,7 +38,7 @@ fn main() {
     let run = RunCx::default();
     let cx = Cx::new(&run, "bench");
     let angles = (0..ANGLES).map(|a| a as f64 * std::f64::consts::PI / ANGLES as f64).collect();
-    let geometry = Geometry { angles, rays: RAYS, centre: 199.5, size: RAYS };
+    let geometry = Geometry { angles, rays: RAYS, centre: 199.5, size: RAYS, fine: 1 };
     let data = rows(bins);
     let scale = 1000.0 / bins as f64;
 

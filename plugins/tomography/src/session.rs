@@ -1,5 +1,7 @@
 //! A reconstruction at work: slice after slice, iteration after iteration.
 
+use std::borrow::Cow;
+
 use isard_core::prelude::*;
 
 use crate::project::{Bank, Geometry, Window, fbp};
@@ -168,9 +170,19 @@ impl Session {
         !self.maps.is_empty() || (!self.slices.is_empty() && self.done > 0)
     }
 
-    /// The slices.
-    pub fn banks(&self) -> impl Iterator<Item = &Bank> {
-        self.maps.iter().chain(self.slices.iter().map(|s| &s.volume))
+    /// Rows and columns of a map.
+    pub fn size(&self) -> usize {
+        self.geometry.size / self.geometry.fine
+    }
+
+    /// The maps of the slices, one after the other.
+    pub fn banks(&self) -> impl Iterator<Item = Cow<'_, Bank>> {
+        let (size, fine) = (self.size(), self.geometry.fine);
+        let coarse = self.slices.iter().map(move |slice| match fine {
+            1 => Cow::Borrowed(&slice.volume),
+            _ => Cow::Owned(slice.volume.means(size, fine)),
+        });
+        self.maps.iter().map(Cow::Borrowed).chain(coarse)
     }
 
     /// Copies of the slices, to begin another reconstruction with.

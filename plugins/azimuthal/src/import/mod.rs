@@ -68,6 +68,10 @@ pub fn recipe(text: &str, frames: &str) -> Result<Imported> {
     if histogram {
         set.push("histogram = true".into());
     }
+    if map && found.get("method").is_some_and(|method| method.to_string().contains("csc")) {
+        // Of sparse maps those of columns alone leave the dark out of the variance of counts.
+        set.push("dark_variance = false".into());
+    }
     found.corrections(&mut set)?;
     let inputs = found.images();
     let left: Vec<String> = found.all.keys().filter(|k| !found.used.contains(*k)).cloned().collect();

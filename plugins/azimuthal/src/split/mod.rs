@@ -46,7 +46,8 @@ pub struct Binning {
     /// As histograms of the reference have it.
     ///
     /// Limits of curves without splitting and of maps by outlines are taken over masked pixels too, and boxes wholly below
-    /// the range of a curve count nowhere; matrices credit those within a bin of it to the first one.
+    /// the range of a curve count nowhere; matrices credit those within a bin of it to the first one. Without a range curves
+    /// of boxes begin at 0, also in units that go below it.
     pub histogram: bool,
 }
 
@@ -200,7 +201,9 @@ impl Shares {
                 let (low, high) = (low / unit.scale, high / unit.scale);
                 Limits { low: low.min(high), high: low.max(high) }
             }
-            None => limits(false)?,
+            None => limits(false)?.positive(
+                binning.histogram && binning.azimuthal.is_none() && binning.splitting == Splitting::Bbox,
+            ),
         };
         let radial = Axis::new(radial.positive(unit.positive()), binning.radial);
         let sector = binning.azimuth_range.map(|[low, high]| sector([low, high], camera.cut_at_zero));

@@ -109,6 +109,23 @@ impl Bank {
         self.group(g).iter().skip(l).step_by(self.width).copied()
     }
 
+    /// A slice of so many rows and columns whose pixels are the means over `fine` by `fine` of this one's.
+    pub fn means(&self, size: usize, fine: usize) -> Bank {
+        let mut coarse = Bank::new(self.channels, size * size);
+        let (width, part) = (self.width, 1.0 / (fine * fine) as f32);
+        for g in 0..self.groups() {
+            let from = self.group(g);
+            for (k, to) in coarse.groups_mut(g..g + 1).chunks_exact_mut(width).enumerate() {
+                let (row, column) = (k / size * fine, k % size * fine);
+                for (v, u) in (0..fine).flat_map(|v| (0..fine).map(move |u| (v, u))) {
+                    let at = ((row + v) * size * fine + column + u) * width;
+                    to.iter_mut().zip(&from[at..at + width]).for_each(|(to, from)| *to += from * part);
+                }
+            }
+        }
+        coarse
+    }
+
     /// Writes all channels one after the other, each with its places: [channel place].
     pub fn planes(&self, out: &mut [f32]) {
         let block = 64.min(self.places.max(1));
@@ -129,6 +146,18 @@ impl Bank {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn means_by_hand() {
+        // 4 by 4 pixels, each as much as its number: the means of the quarters are 2.5, 4.5, 10.5 and 12.5.
+        let mut bank = Bank::new(10, 16);
+        for k in 0..16 {
+            bank.data[k * 32..k * 32 + 10].fill(k as f32);
+        }
+        let means = bank.means(2, 2);
+        assert_eq!(means.channel(9).collect::<Vec<_>>(), [2.5, 4.5, 10.5, 12.5]);
+        assert_eq!(bank.means(4, 1).channel(0).collect::<Vec<_>>(), bank.channel(0).collect::<Vec<_>>());
+    }
 
     #[test]
     fn what_goes_in_comes_out() {

@@ -6,12 +6,10 @@ use std::sync::Mutex;
 use isard_core::prelude::*;
 
 use super::bank::{Aligned, PAD};
-use crate::simd::{self, Entry, Line};
+use crate::simd::{self, Entry, Line, Plot, SIDE, Slope, TURNS};
 
-/// Rows and columns of a tile of pixels that are summed: they stay in the second cache, the rays of a row in the first.
-const TILE: [usize; 2] = [64, 32];
-/// Angles that are added to a tile at once.
-const BLOCK: usize = 8;
+/// Rows and columns of a tile of pixels that are summed: whole plots, which stay in the second cache with their rays.
+const TILE: usize = 4 * SIDE;
 /// Rows and columns of a tile that rays go through.
 const CROSSED: usize = 32;
 /// Angles whose rays go through a tile before the next one.
@@ -24,7 +22,8 @@ pub const GROUPS: usize = 4;
 /// A parallel beam through a square slice.
 ///
 /// The middle of the slice lies on the axis of rotation. Pixel (v, u) falls on ray
-/// `(u - m) cos(omega) + (v - m) sin(omega) + centre`, with `m` the middle of the slice, all in steps of the translation.
+/// `((u - m) cos(omega) + (v - m) sin(omega)) / fine + centre`, with `m` the middle of the slice; rays are a step of the
+/// translation apart, and so are every `fine` pixels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Geometry {
     /// The angle of each projection, in radians.
@@ -35,6 +34,8 @@ pub struct Geometry {
     pub centre: f64,
     /// Rows and columns of the slice.
     pub size: usize,
+    /// Pixels along a step of the translation: 1, or more for [`Lens::Joseph`].
+    pub fine: usize,
 }
 
 /// How a pixel spreads over the two rays next to it.
@@ -81,37 +82,36 @@ impl Geometry {
         0.5 * (self.size as f64 - 1.0)
     }
 
-    /// The entries of the pixels of a tile: the rays of some angles, pixel after pixel.
-    fn entries(
+    /// Finds the rays of some angles, at most [`TURNS`], that the pixels of a plot lie between.
+    fn lay(
         &self,
         lens: Lens,
         weights: &Weights,
         turns: &[[f64; 2]],
-        block: &Block,
-        entries: &mut Vec<Entry>,
+        angles: Range<usize>,
+        [row, column]: [usize; 2],
+        plot: &mut Plot,
     ) {
-        let (middle, level, each) = (self.middle(), simd::level(), block.angles.len());
-        entries.resize(block.rows * block.columns * each, Entry::default());
-        for (k, a) in block.angles.clone().enumerate() {
-            let [c, s] = turns[a];
-            for (r, entries) in entries.chunks_exact_mut(block.columns * each).enumerate() {
-                let (v, u) = ((block.row + r) as f64 - middle, block.column as f64 - middle);
-                let line = Line {
-                    from: u * c + v * s + self.centre + PAD as f64,
-                    step: c,
-                    last: (self.rays + PAD) as f64,
-                    base: (a * self.stride()) as u32,
-                    advance: 0,
-                    stride: 1,
-                    narrow: if lens == Lens::Linear { 1.0 } else { 1.0 / c.abs().max(s.abs()) },
-                    weight: match weights {
-                        Weights::One => 1.0,
-                        Weights::Angles(w) => w[a],
-                    },
-                };
-                simd::fill(level, line, &mut entries[k..], each);
-            }
+        let (v, u, fine) = (row as f64 - self.middle(), column as f64 - self.middle(), self.fine as f64);
+        // Angles that are not there are read on the first ray, which is empty.
+        let mut slopes = [Slope::default(); TURNS];
+        for (slope, a) in slopes.iter_mut().zip(angles) {
+            let [c, s] = turns[a].map(|part| part / fine);
+            *slope = Slope {
+                from: u * c + v * s + self.centre + PAD as f64,
+                across: c,
+                down: s,
+                last: (self.rays + PAD) as f64,
+                base: (a * self.stride()) as u32,
+                narrow: if lens == Lens::Linear { 1.0 } else { 1.0 / c.abs().max(s.abs()) },
+                weight: match weights {
+                    // A ray goes through so much less of a smaller pixel, and meets so many fewer of them.
+                    Weights::One => 1.0 / (fine * fine),
+                    Weights::Angles(w) => w[a] / (fine * fine),
+                },
+            };
         }
+        simd::lay(simd::level(), &slopes, plot);
     }
 
     /// The entries of the rays of one projection that meet a tile: its pixels, ray after ray, by Joseph's weights.
@@ -121,8 +121,9 @@ impl Geometry {
         let (middle, level) = (self.middle(), simd::level());
         let (v, u) = (block.row as f64 - middle, block.column as f64 - middle);
         let (height, width) = ((block.rows - 1) as f64, (block.columns - 1) as f64);
-        let corners =
-            [0.0, width * c, height * s, width * c + height * s].map(|d| u * c + v * s + d + self.centre);
+        let fine = self.fine as f64;
+        let corners = [0.0, width * c, height * s, width * c + height * s]
+            .map(|d| (u * c + v * s + d) / fine + self.centre);
         let low = corners.iter().copied().fold(f64::INFINITY, f64::min).floor().max(0.0);
         let high =
             corners.iter().copied().fold(f64::NEG_INFINITY, f64::max).ceil().min(self.rays as f64 - 1.0);
@@ -137,7 +138,7 @@ impl Geometry {
         of.next = stride;
         let mut ray = low;
         while ray <= high {
-            let off = ray - self.centre;
+            let off = (ray - self.centre) * fine;
             let from = if by_rows { (off - v * s) / c - u } else { (off - u * c) / s - v };
             let step = if by_rows { -s / c } else { -c / s };
             // Steps between which the ray has a pixel of the tile on either side.
@@ -156,12 +157,11 @@ impl Geometry {
                 base: (first * advance + EDGE[0] * advance) as u32,
                 advance: advance as u32,
                 stride: stride as u32,
-                narrow: 1.0,
-                weight: 1.0 / steep.abs(),
+                weight: 1.0 / (steep.abs() * fine),
             };
             let begin = of.entries.len();
             of.entries.resize(begin + last.saturating_sub(first), Entry::default());
-            simd::fill(level, line, &mut of.entries[begin..], 1);
+            simd::fill(level, line, &mut of.entries[begin..]);
             of.ends.push(of.entries.len() as u32);
             ray += 1.0;
         }
@@ -180,13 +180,12 @@ struct Crossings {
     next: usize,
 }
 
-/// A tile and some angles.
+/// A tile that rays go through.
 struct Block {
     row: usize,
     column: usize,
     rows: usize,
     columns: usize,
-    angles: Range<usize>,
 }
 
 fn blocks(n: usize, size: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
@@ -222,38 +221,41 @@ fn back<const L: usize>(
     let n = geometry.size;
     let (rays, (to, _)) = (from.as_chunks::<L>().0, to.as_chunks_mut::<L>());
     let turns = geometry.turns();
-    let [height, width] = TILE;
     // A job is a row of tiles of some groups; each group's part of it lies in one piece.
     let bands: Vec<Vec<Mutex<&mut [[f32; L]]>>> = to
         .chunks_mut(geometry.pixels())
-        .map(|slice| slice.chunks_mut(n * height).map(Mutex::new).collect())
+        .map(|slice| slice.chunks_mut(n * TILE).map(Mutex::new).collect())
         .collect();
-    let (groups, rows) = (bands.len(), n.div_ceil(height));
+    let (groups, rows) = (bands.len(), n.div_ceil(TILE));
     cx.par(rows * groups.div_ceil(GROUPS), |job| {
         let (some, band) = (job / rows, job % rows);
         let groups = some * GROUPS..((some + 1) * GROUPS).min(groups);
-        let (row, rows) = (band * height, height.min(n - band * height));
+        let (row, rows) = (band * TILE, TILE.min(n - band * TILE));
         let mut slices = vec![];
         for g in groups.clone() {
             slices.push(bands[g][band].lock().map_err(|_| Error::internal("a band has two owners"))?);
         }
-        let mut entries = vec![];
-        let mut sums = Aligned::zeros(GROUPS * height * width * L);
+        let mut plot = Plot::new();
+        let mut sums = Aligned::zeros(GROUPS * TILE * TILE * L);
         let sums = sums.as_chunks_mut::<L>().0;
-        for (column, columns) in blocks(n, width) {
-            let pixels = rows * columns;
+        for (column, columns) in blocks(n, TILE) {
             sums.fill([0.0; L]);
-            for (first, angles) in blocks(geometry.angles.len(), BLOCK) {
-                let block = Block { row, column, rows, columns, angles: first..first + angles };
-                geometry.entries(lens, weights, &turns, &block, &mut entries);
-                for (sums, g) in sums.chunks_mut(pixels).zip(groups.clone()) {
-                    let rays = &rays[g * geometry.places()..(g + 1) * geometry.places()];
-                    simd::gather(simd::level(), sums, &entries, rays);
+            for (first, angles) in blocks(geometry.angles.len(), TURNS) {
+                for (y, height) in blocks(rows, SIDE) {
+                    for (x, width) in blocks(columns, SIDE) {
+                        let at = [row + y, column + x];
+                        geometry.lay(lens, weights, &turns, first..first + angles, at, &mut plot);
+                        for (sums, g) in sums.chunks_exact_mut(TILE * TILE).zip(groups.clone()) {
+                            let rays = &rays[g * geometry.places()..(g + 1) * geometry.places()];
+                            let sums = &mut sums[y * TILE + x..];
+                            simd::add(simd::level(), sums, TILE, [height, width], &plot, rays);
+                        }
+                    }
                 }
             }
-            for (sums, slice) in sums.chunks(pixels).zip(&mut slices) {
-                for (r, line) in sums.chunks(columns).enumerate() {
-                    slice[r * n + column..r * n + column + columns].copy_from_slice(line);
+            for (sums, slice) in sums.chunks_exact(TILE * TILE).zip(&mut slices) {
+                for (line, sums) in slice.chunks_exact_mut(n).zip(sums.chunks_exact(TILE)) {
+                    line[column..column + columns].copy_from_slice(&sums[..columns]);
                 }
             }
         }
@@ -296,7 +298,7 @@ fn along<const L: usize>(cx: &Cx, geometry: &Geometry, from: &[f32], to: &mut [f
         let tile = tile.as_chunks_mut::<L>().0;
         for (row, rows) in blocks(n, CROSSED) {
             for (column, columns) in blocks(n, CROSSED) {
-                let block = Block { row, column, rows, columns, angles: angles.clone() };
+                let block = Block { row, column, rows, columns };
                 for (a, of) in angles.clone().zip(&mut crossings) {
                     geometry.crossings(turns[a], &block, of);
                 }
@@ -311,7 +313,7 @@ fn along<const L: usize>(cx: &Cx, geometry: &Geometry, from: &[f32], to: &mut [f
                     for (k, of) in crossings.iter().enumerate() {
                         let at = k * stride + PAD + of.first;
                         let rays = &mut own[at..at + of.ends.len() - 1];
-                        simd::gather_along(simd::level(), rays, (&of.entries, &of.ends), of.next, tile);
+                        simd::gather(simd::level(), rays, (&of.entries, &of.ends), of.next, tile);
                     }
                 }
             }
@@ -342,9 +344,9 @@ mod tests {
         let run = RunCx::default();
         let cx = Cx::new(&run, "tested");
         let angles: Vec<f64> = (0..19).map(|k| f64::from(k) * 0.17 - 0.4).collect();
-        let geometry = Geometry { angles, rays: 23, centre: 11.3, size: 21 };
-        for size in [21, 70] {
-            let geometry = Geometry { size, ..geometry.clone() };
+        let geometry = Geometry { angles, rays: 23, centre: 11.3, size: 21, fine: 1 };
+        for (size, fine) in [(21, 1), (70, 1), (70, 3)] {
+            let geometry = Geometry { size, fine, ..geometry.clone() };
             let lens = Lens::Joseph;
             for channels in [3, 40] {
                 let f = {
@@ -374,7 +376,8 @@ mod tests {
         // At 90 degrees ray x crosses row v = x, each pixel with weight 1 and length 1.
         let run = RunCx::default();
         let cx = Cx::new(&run, "tested");
-        let geometry = Geometry { angles: vec![std::f64::consts::FRAC_PI_2], rays: 4, centre: 1.5, size: 4 };
+        let geometry =
+            Geometry { angles: vec![std::f64::consts::FRAC_PI_2], rays: 4, centre: 1.5, size: 4, fine: 1 };
         let f = Bank::rays(&(0..16).map(|k| k as f32).collect::<Vec<f32>>(), 16, 1, 1);
         let slice: Vec<f32> = f.data.chunks(8 * 5).flat_map(|p| p[16..24].to_vec()).collect();
         let mut p = Bank::new(1, geometry.places());

@@ -199,7 +199,7 @@ mod tests {
             .map(|(a, x)| ((x * x * 7 + a * 5 + x * a) % 23) as f32)
             .collect();
         let angles = (0..18).map(|a| f64::from(a * 10).to_radians()).collect();
-        let geometry = Geometry { angles, rays: 25, centre: 12.0, size: 25 };
+        let geometry = Geometry { angles, rays: 25, centre: 12.0, size: 25, fine: 1 };
         let mut slice = Bank::new(1, 625);
         let mut rays = Bank::rays(&rows, 18, 25, 1);
         fbp(&cx, &geometry, Window::Ramp, &[true; 18], &mut rays, &mut slice).unwrap();
@@ -223,7 +223,7 @@ mod tests {
         let cx = Cx::new(&run, "tested");
         let n = 65;
         let angles: Vec<f64> = (0..102).map(|k| f64::from(k) * PI / 102.0).collect();
-        let geometry = Geometry { angles, rays: n, centre: 32.0, size: n };
+        let geometry = Geometry { angles, rays: n, centre: 32.0, size: n, fine: 1 };
         let line: Vec<f32> =
             (0..n).map(|x| 2.0 * (400.0 - (x as f32 - 32.0).powi(2)).max(0.0).sqrt()).collect();
         let mut projections = Bank::rays(&line.repeat(102), 102, n, 1);

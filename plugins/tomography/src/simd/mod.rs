@@ -8,7 +8,7 @@ mod kernel;
 use std::sync::OnceLock;
 
 pub(crate) use fft::Plan;
-pub(crate) use kernel::{Entry, Line};
+pub(crate) use kernel::{Entry, Line, Plot, SIDE, Slope, TURNS};
 
 /// What the processor offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,42 +69,52 @@ unsafe fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Fills every `skip`-th entry with the places of a line.
-pub(crate) fn fill(level: Level, line: Line, entries: &mut [Entry], skip: usize) {
+/// Fills entries with the places of a line.
+pub(crate) fn fill(level: Level, line: Line, entries: &mut [Entry]) {
     with(
         level,
         #[inline(always)]
-        || kernel::fill(line, entries, skip),
+        || kernel::fill(line, entries),
     );
 }
 
-/// Adds to each pixel what its rays hold: so many entries each.
-pub(crate) fn gather<const L: usize>(
-    level: Level,
-    pixels: &mut [[f32; L]],
-    entries: &[Entry],
-    rays: &[[f32; L]],
-) {
-    let each = entries.len() / pixels.len().max(1);
+/// Finds the rays of each angle that the pixels of a plot lie between; those of angles that are none stay empty.
+pub(crate) fn lay(level: Level, slopes: &[Slope; TURNS], plot: &mut Plot) {
     with(
         level,
         #[inline(always)]
-        || kernel::gather(pixels, entries, |k| [k * each, (k + 1) * each], 1, rays),
+        || kernel::lay(slopes, plot),
+    );
+}
+
+/// Adds to the pixels of a plot what their rays hold; see [`kernel::add`].
+pub(crate) fn add<const L: usize>(
+    level: Level,
+    sums: &mut [[f32; L]],
+    pitch: usize,
+    shape: [usize; 2],
+    plot: &Plot,
+    rays: &[[f32; L]],
+) {
+    with(
+        level,
+        #[inline(always)]
+        || kernel::add(sums, pitch, shape, plot, rays),
     );
 }
 
 /// Adds to each ray what its pixels hold, which lie side by side in steps of `next`; `ends` bounds its entries.
-pub(crate) fn gather_along<const L: usize>(
+pub(crate) fn gather<const L: usize>(
     level: Level,
     rays: &mut [[f32; L]],
-    (entries, ends): (&[Entry], &[u32]),
+    entries: (&[Entry], &[u32]),
     next: usize,
     pixels: &[[f32; L]],
 ) {
     with(
         level,
         #[inline(always)]
-        || kernel::gather(rays, entries, |k| [ends[k] as usize, ends[k + 1] as usize], next, pixels),
+        || kernel::gather(rays, entries, next, pixels),
     );
 }
 
@@ -134,34 +144,38 @@ mod tests {
 
     fn agree<const L: usize>() {
         let rays = numbers::<L>(64, 1);
-        let line = Line {
-            from: -1.5,
-            step: 0.83,
-            last: 40.2,
-            base: 13,
-            advance: 0,
-            stride: 1,
-            narrow: 1.2,
-            weight: 0.7,
-        };
-        let entries = |level, line, skip: usize| {
+        let line = Line { from: -1.5, step: 0.83, last: 40.2, base: 13, advance: 0, stride: 1, weight: 0.7 };
+        let entries = |level, line| {
             let mut entries = vec![Entry::default(); 48];
-            fill(level, line, &mut entries, skip);
+            fill(level, line, &mut entries);
             entries
         };
-        let table = entries(Level::Plain, line, 1);
+        let table = entries(Level::Plain, line);
+        let slopes = std::array::from_fn(|k| Slope {
+            from: -2.5 + k as f64,
+            across: 0.9 - 0.2 * k as f64,
+            down: 0.3 * k as f64 - 0.8,
+            last: 20.0,
+            base: 5 * k as u32,
+            narrow: 1.0 + 0.05 * k as f64,
+            weight: 0.7,
+        });
+        let sums = |level| {
+            let mut plot = Plot::new();
+            lay(level, &slopes, &mut plot);
+            let mut sums = numbers::<L>(12 * 20, 7);
+            add(level, &mut sums, 20, [11, 15], &plot, &rays);
+            sums
+        };
         for level in [Level::Avx2, Level::Avx512] {
-            assert_eq!(entries(level, line, 1), table);
+            assert_eq!(entries(level, line), table);
             let steps = Line { advance: 3, stride: 2, last: 9.0, ..line };
-            assert_eq!(entries(level, steps, 2), entries(Level::Plain, steps, 2));
-            let (mut plain, mut wide) = (numbers::<L>(12, 3), numbers::<L>(12, 3));
-            gather(Level::Plain, &mut plain, &table, &rays);
-            gather(level, &mut wide, &table, &rays);
-            assert_eq!(plain, wide);
+            assert_eq!(entries(level, steps), entries(Level::Plain, steps));
+            assert_eq!(sums(level), sums(Level::Plain));
             let ends = [0u32, 5, 5, 20, 48];
             let (mut one, mut other) = (numbers::<L>(4, 4), numbers::<L>(4, 4));
-            gather_along(Level::Plain, &mut one, (&table, &ends), 2, &rays);
-            gather_along(level, &mut other, (&table, &ends), 2, &rays);
+            gather(Level::Plain, &mut one, (&table, &ends), 2, &rays);
+            gather(level, &mut other, (&table, &ends), 2, &rays);
             assert_eq!(one, other);
             let plan = Plan::new(&(0..32).map(|k| 0.1 - f64::from(k)).collect::<Vec<f64>>());
             let (mut re, mut im) = (rays.clone(), rays.clone());
@@ -169,6 +183,26 @@ mod tests {
             convolve(Level::Plain, &plan, &mut re, &mut im);
             convolve(level, &plan, &mut also_re, &mut also_im);
             assert_eq!((re, im), (also_re, also_im));
+        }
+    }
+
+    #[test]
+    fn a_pixel_lies_between_its_rays() {
+        // By hand: ray k holds k + 10; pixel (r, q) falls on 3.25 + q / 2 - r / 4, 0 and 8 being the outermost.
+        let rays: Vec<[f32; 8]> = (0..12).map(|k| [k as f32 + 10.0; 8]).collect();
+        let slope =
+            Slope { from: 3.25, across: 0.5, down: -0.25, last: 8.0, base: 1, narrow: 1.0, weight: 2.0 };
+        let mut slopes = [Slope::default(); TURNS];
+        slopes[2] = slope;
+        let mut plot = Plot::new();
+        lay(level(), &slopes, &mut plot);
+        let mut sums = vec![[0f32; 8]; 16 * 18];
+        add(level(), &mut sums, 18, [16, 14], &plot, &rays);
+        for (k, sum) in sums.iter().enumerate() {
+            let (r, q) = (k / 18, k % 18);
+            let place = (3.25 + 0.5 * q as f32 - 0.25 * r as f32).clamp(0.0, 8.0);
+            let wanted = if q < 14 { 2.0 * (place + 11.0) } else { 0.0 };
+            assert_eq!(*sum, [wanted; 8], "{r} {q}");
         }
     }
 

@@ -200,7 +200,7 @@ mod tests {
         let run = RunCx::default();
         let cx = Cx::new(&run, "tested");
         let angles: Vec<f64> = (0..24).map(|k| f64::from(k) * std::f64::consts::PI / 24.0).collect();
-        let geometry = Geometry { angles, rays: 16, centre: 7.5, size: 16 };
+        let geometry = Geometry { angles, rays: 16, centre: 7.5, size: 16, fine: 1 };
         let mut truth = Bank::new(2, 256);
         for k in (0..256).filter(|k| (5..10).contains(&(k / 16)) && (4..12).contains(&(k % 16))) {
             truth.data[k * 8..k * 8 + 2].copy_from_slice(&[2.0, 3.0]);
