@@ -5,6 +5,7 @@ use isard_core::prelude::*;
 use super::label::Region;
 use super::plane::{Area, BRIDGE, OWNED, Plane, SERIAL};
 use super::rules::{Overlap, Rules};
+use super::wait::{Bounds, around};
 
 /// A spot in frames, rows and columns.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,12 +56,18 @@ pub struct Blob {
 pub(crate) struct Around<'a> {
     pub(crate) rules: &'a Rules,
     /// Frames from `before` before the maximum; none where there is no frame.
-    pub(crate) planes: &'a mut [Option<Plane>],
+    pub(crate) planes: Vec<Option<&'a mut Plane>>,
     pub(crate) before: i64,
     pub(crate) detector: [usize; 2],
     pub(crate) exclude: Option<&'a Area>,
     /// Marks of this number are not yet taken.
     pub(crate) serial: u32,
+}
+
+/// What is connected to a maximum.
+pub(crate) struct Flood {
+    threshold: f32,
+    taken: Vec<Taken>,
 }
 
 /// Voxels of one row that were taken.
@@ -81,18 +88,13 @@ impl Around<'_> {
         })
     }
 
-    /// The blob of a region; none when its maximum does not reach its own threshold.
-    pub(crate) fn grow(&mut self, seed: &Region) -> Result<Option<Blob>> {
+    /// What is connected to the maximum of a region and reaches its own threshold; nothing when the maximum does not.
+    pub(crate) fn flood(&mut self, seed: &Region) -> Flood {
         let threshold = self.rules.local(f64::from(seed.max));
-        let [_, rows, columns] = self.rules.limit;
-        let (row, column) = (seed.row as usize, seed.column as usize);
-        let bounds = Area {
-            rows: [row.saturating_sub(rows), (row + rows + 1).min(self.detector[0])],
-            columns: [column.saturating_sub(columns), (column + columns + 1).min(self.detector[1])],
-        };
+        let (_, bounds) = around(seed, self.rules, self.detector);
         let start = self.before as usize;
         let mut taken = vec![];
-        self.take(start, row, seed.column..seed.column + 1, &bounds, threshold, &mut taken);
+        self.take(start, seed.row as usize, seed.column..seed.column + 1, &bounds, threshold, &mut taken);
         let mut done = 0;
         while done < taken.len() {
             let at = taken[done];
@@ -114,8 +116,30 @@ impl Around<'_> {
                 }
             }
         }
-        self.without_bridges(&mut taken);
-        if taken.is_empty() { Ok(None) } else { self.blob(seed, threshold, &mut taken).map(Some) }
+        Flood { threshold, taken }
+    }
+
+    /// The blob of what was flooded; none when nothing was.
+    pub(crate) fn blob_of(&self, seed: &Region, mut flood: Flood) -> Result<Option<Blob>> {
+        self.without_bridges(&mut flood.taken);
+        if flood.taken.is_empty() {
+            return Ok(None);
+        }
+        self.blob(seed, flood.threshold, &mut flood.taken).map(Some)
+    }
+
+    /// Where what was flooded lies in the stream; the maximum alone when that is nothing.
+    pub(crate) fn bounds(&self, seed: &Region, flood: &Flood) -> Bounds {
+        let place = |t: &Taken| [t.plane as i64 - self.before + seed.position, t.row as i64, t.from as i64];
+        let Some(start) = flood.taken.first() else { return Bounds::seed(seed) };
+        let (mut first, mut last) = (place(start), place(start));
+        for taken in &flood.taken {
+            let at = place(taken);
+            let end = [at[0], at[1], i64::from(taken.to) - 1];
+            first = [0, 1, 2].map(|k| first[k].min(at[k]));
+            last = [0, 1, 2].map(|k| last[k].max(end[k]));
+        }
+        Bounds { first, size: [0, 1, 2].map(|k| last[k] - first[k] + 1) }
     }
 
     /// Makes a blob the owner of its voxels.
@@ -123,7 +147,7 @@ impl Around<'_> {
         let [frames, rows, columns] = blob.size;
         for frame in 0..frames {
             let plane = (self.before + blob.origin[0]) as usize + frame;
-            let Some(plane) = self.planes[plane].as_mut() else { continue };
+            let Some(plane) = self.planes[plane].as_deref_mut() else { continue };
             for row in 0..rows {
                 for column in 0..columns {
                     if blob.mask[(frame * rows + row) * columns + column] != 0 {
@@ -174,7 +198,7 @@ impl Around<'_> {
         taken: &mut Vec<Taken>,
     ) {
         let (serial, exclusive) = (self.serial, self.rules.overlap == Overlap::Exclusive);
-        let Some(plane) = self.planes[number].as_mut() else { return };
+        let Some(plane) = self.planes[number].as_deref_mut() else { return };
         let all = plane.rows[row] as usize..plane.rows[row + 1] as usize;
         let (low, high) = (bounds.columns[0] as u32, bounds.columns[1] as u32);
         let mut k = all.start + plane.runs[all.clone()].partition_point(|r| r.to <= columns.start);

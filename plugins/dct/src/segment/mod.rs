@@ -9,10 +9,12 @@ mod grow;
 mod label;
 mod plane;
 mod rules;
+mod settle;
 mod spill;
 mod state;
 mod stream;
 mod strips;
+mod wait;
 
 #[cfg(test)]
 mod offline;

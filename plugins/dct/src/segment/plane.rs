@@ -22,6 +22,11 @@ pub struct Area {
 }
 
 impl Area {
+    /// How many pixels it has.
+    pub(crate) fn pixels(&self) -> usize {
+        (self.rows[1] - self.rows[0]) * (self.columns[1] - self.columns[0])
+    }
+
     /// Whether a pixel lies in it.
     pub fn has(&self, row: usize, column: usize) -> bool {
         (self.rows[0]..self.rows[1]).contains(&row) && (self.columns[0]..self.columns[1]).contains(&column)
@@ -85,6 +90,8 @@ pub struct Plane {
     pub(crate) full: Option<Vec<Full>>,
     /// Whether a mark may say that a voxel is a bridge.
     pub(crate) bridged: bool,
+    /// How much of it was wanted when it was cut down last: pixels of areas, those in two areas twice.
+    pub(crate) wanted: usize,
 }
 
 /// Set in a mark when an accepted blob owns the voxel.
@@ -107,6 +114,7 @@ impl Plane {
             pixels: Pixels::Sparse,
             full: None,
             bridged: false,
+            wanted: usize::MAX,
         }
     }
 
@@ -221,6 +229,17 @@ impl Plane {
             Some(bytes) => Plane { pixels: Pixels::Bytes(bytes), ..self },
             None => self.with_pixels(image),
         })
+    }
+
+    /// How many pixels are kept, lit or not.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        match &self.pixels {
+            Pixels::Sparse | Pixels::Away(_) => 0,
+            Pixels::Whole(image) => image.len(),
+            Pixels::Bytes(bytes) => bytes.near.len(),
+            Pixels::Strips(strips) => strips.values.len(),
+        }
     }
 
     /// Whether all pixels are kept.
@@ -354,25 +373,39 @@ impl Plane {
         Ok(Some(out))
     }
 
-    /// Lets go of what lies in none of the areas.
+    /// Lets go of what lies in none of the areas, once that is much less than before.
+    ///
+    /// What is wanted of a frame only shrinks; at each cut by a quarter at least, so cuts together cost little.
     pub(crate) fn crop(&mut self, areas: &[Area]) -> Result<()> {
+        let wanted = areas.iter().map(Area::pixels).sum::<usize>();
+        if wanted > self.wanted / 4 * 3 {
+            return Ok(());
+        }
+        self.wanted = wanted;
         // Boxes of many spots overlap, so that what they need of a frame may be most of it.
         let strips = match &self.pixels {
             Pixels::Whole(image) => Strips::of(image, areas)?,
             Pixels::Bytes(bytes) => Strips::of_bytes(bytes, areas)?,
-            Pixels::Sparse | Pixels::Away(_) | Pixels::Strips(_) => None,
+            Pixels::Strips(strips) => strips.part(areas)?,
+            Pixels::Sparse | Pixels::Away(_) => None,
         };
-        if let Some(strips) = strips {
-            self.pixels = Pixels::Strips(strips);
-        } else if self.is_whole() {
-            return Ok(());
+        match strips {
+            Some(strips) => self.pixels = Pixels::Strips(strips),
+            None if self.is_whole() => return Ok(()),
+            None => (),
         }
-        let (mut rows, mut runs) = (Vec::with_capacity(self.rows.len()), vec![]);
-        let (mut values, mut marks) = (vec![], vec![]);
+        let lit = areas.len() * 8;
+        let (mut rows, mut runs) = (Vec::with_capacity(self.rows.len()), Vec::with_capacity(lit));
+        let (mut values, mut marks) = (Vec::with_capacity(lit), Vec::with_capacity(lit));
+        let mut across: Vec<&Area> = vec![];
         for row in 0..self.rows.len() - 1 {
             rows.push(runs.len() as u32);
-            let across: Vec<&Area> = areas.iter().filter(|a| (a.rows[0]..a.rows[1]).contains(&row)).collect();
-            for run in self.row(row) {
+            let here = self.row(row);
+            across.clear();
+            if !here.is_empty() {
+                across.extend(areas.iter().filter(|a| (a.rows[0]..a.rows[1]).contains(&row)));
+            }
+            for run in here {
                 let [from, to] = [run.from as usize, run.to as usize];
                 if across.iter().any(|a| from < a.columns[1] && to > a.columns[0]) {
                     let all = run.at as usize..run.at as usize + to - from;

@@ -301,6 +301,69 @@ fn a_pixel_that_never_closes_keeps_no_frames() {
     assert!(voxels < 8000, "{voxels} voxels are kept");
 }
 
+/// Spots so many that each has a dozen others within reach: what waits for what must not keep frames.
+#[test]
+fn crowded_scans_keep_no_more_frames_the_longer_they_last() {
+    for (overlap, connectivity) in
+        [(Overlap::Suppress, Connectivity::Corners), (Overlap::Exclusive, Connectivity::Faces)]
+    {
+        let rules = Rules {
+            threshold: 30.0,
+            tolerance: 0.3,
+            low: Some(10.0),
+            high: None,
+            limit: [6, 20, 20],
+            connectivity,
+            overlap,
+            least: 1,
+            wrap: true,
+            bridge: false,
+            delay: None,
+            dense: None,
+        };
+        let (side, frames) = (64, 1500u64);
+        let mut dice = Dice(77);
+        let spots: Vec<[f32; 4]> = (0..3 * frames)
+            .map(|k| {
+                let [row, column] = [dice.below(side), dice.below(side)].map(|n| n as f32);
+                [(k / 3) as f32, row, column, 40.0 + dice.below(400) as f32]
+            })
+            .collect();
+        let mut segmenter = Segmenter::new(rules.clone(), [side, side], None);
+        let mut kept = vec![];
+        for z in 0..frames {
+            let mut image = vec![0f32; side * side];
+            let near = |s: &&[f32; 4]| (s[0] - z as f32).abs() < 5.0;
+            for [k, row, column, peak] in spots.iter().filter(near) {
+                for p in 0..side * side {
+                    let far = |a: f32, b: f32| (a - b) * (a - b);
+                    let all =
+                        far(*k, z as f32) + far(*row, (p / side) as f32) + far(*column, (p % side) as f32);
+                    if all < 40.0 {
+                        image[p] += peak * (-0.3 * all).exp();
+                    }
+                }
+            }
+            let image = Array::of(&[side, side], &image).unwrap();
+            let plane = Plane::of_image(z, &image, rules.floor(), None).unwrap().with_pixels(image);
+            segmenter.push(plane).unwrap();
+            let values: usize = segmenter.planes.values().map(|p| p.lit() + p.held()).sum();
+            kept.push((segmenter.resident(), segmenter.waiting.len(), values));
+        }
+        let most = |range: std::ops::Range<usize>| {
+            let of =
+                |f: fn(&(usize, usize, usize)) -> usize| kept[range.clone()].iter().map(f).max().unwrap();
+            [of(|k| k.0), of(|k| k.1), of(|k| k.2)]
+        };
+        let (early, late) = (most(100..300), most(1300..1500));
+        eprintln!("{overlap:?}: frames, regions and pixels kept: {early:?} early, {late:?} late");
+        for (early, late) in early.into_iter().zip(late) {
+            assert!(late <= early + early / 3, "{late} late, {early} early");
+        }
+        assert!(late[0] <= 4 * rules.limit[0] + 4, "{} frames", late[0]);
+    }
+}
+
 /// A detector of one row, frame after frame; gives the blobs with the newest frame when they came.
 fn row(rules: &Rules, frames: &[[f32; 5]]) -> Vec<(usize, Blob)> {
     let mut segmenter = Segmenter::new(rules.clone(), [1, 5], None);

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use isard_core::prelude::*;
 
 use super::bytes::Bytes;
-use super::label::{Labels, load_regions, save_regions};
+use super::label::Labels;
 use super::plane::{BRIDGE, Full, OWNED, Pixels, Plane, Run};
 use super::stream::{Counts, Segmenter};
 use super::strips::Strips;
+use super::wait::{load_waiting, save_waiting};
 
 /// An array of a state.
 pub(crate) fn array<'a>(state: &'a Dict, key: &str) -> Result<&'a Array> {
@@ -36,13 +37,12 @@ impl Segmenter {
         Ok(Dict::new()
             .with("planes", planes)
             .with("labels", self.labels.save())
-            .with("waiting", save_regions(&self.waiting))
+            .with("waiting", save_waiting(&self.waiting))
             .with("next", self.next)
             .with("ends", Array::from_slice(&ends))
             .with("extent", self.extent as i64)
             .with("angle", Array::from_slice(&self.angle))
-            .with("counts", Array::from_slice(&counts))
-            .with("cropped", self.cropped))
+            .with("counts", Array::from_slice(&counts)))
     }
 
     /// Takes a saved state back.
@@ -59,7 +59,7 @@ impl Segmenter {
         if let Value::Dict(labels) = state.need("labels")? {
             self.labels = Labels::load(labels)?;
         }
-        self.waiting = load_regions(state.need("waiting")?)?;
+        self.waiting = load_waiting(state.need("waiting")?)?;
         self.next = whole(state, "next")?;
         self.ends = match array(state, "ends")?.as_slice::<u64>()? {
             [first, last] => Some([*first, *last]),
@@ -72,7 +72,6 @@ impl Segmenter {
         if let [regions, small, suppressed, below] = *array(state, "counts")?.as_slice::<u64>()? {
             self.counts = Counts { regions, small, suppressed, below };
         }
-        self.cropped = whole(state, "cropped")?;
         // Marks of growth are not kept, so the numbers may begin anew.
         self.serial = 0;
         Ok(())
@@ -169,6 +168,7 @@ fn load_plane(state: &Dict) -> Result<(i64, Plane)> {
         marks,
         pixels,
         full: full.transpose()?,
+        wanted: usize::MAX,
     };
     Ok((whole(state, "place")?, plane))
 }

@@ -1,15 +1,16 @@
 //! The stream: frames in, decided blobs out, and no more frames kept than undecided blobs need.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isard_core::prelude::*;
 
-use super::grow::{Around, Blob};
+use super::grow::Blob;
 use super::label::{Labels, Region};
-use super::plane::{Area, Pixels, Plane};
-use super::rules::{Overlap, Rules};
+use super::plane::{Area, Plane};
+use super::rules::Rules;
 use super::spill::Spill;
+use super::wait::Waiting;
 
 /// What became of the regions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Segmenter {
     pub(crate) planes: BTreeMap<i64, Plane>,
     pub(crate) labels: Labels,
     /// Regions that ended and wait, best first.
-    pub(crate) waiting: Vec<Region>,
+    pub(crate) waiting: Vec<Waiting>,
     /// The place of the next frame.
     pub(crate) next: i64,
     /// The numbers of the first and of the newest frame.
@@ -46,8 +47,6 @@ pub struct Segmenter {
     pub(crate) angle: [f64; 2],
     pub(crate) serial: u32,
     pub(crate) counts: Counts,
-    /// Frames before this place have been let go or cut down.
-    pub(crate) cropped: i64,
     /// Where whole frames go that are too many.
     pub(crate) spill: Option<Arc<Spill>>,
 }
@@ -68,7 +67,6 @@ impl Segmenter {
             angle: [f64::NAN; 2],
             serial: 0,
             counts: Counts::default(),
-            cropped: 0,
             spill: None,
         }
     }
@@ -107,6 +105,7 @@ impl Segmenter {
         self.planes.insert(self.next, plane);
         self.next += 1;
         self.queue(ended);
+        self.grow()?;
         let blobs = self.settle(None)?;
         self.evict()?;
         Ok(blobs)
@@ -185,170 +184,5 @@ impl Segmenter {
     /// A difference of angles; on a ring the short way round.
     fn turned(&self, difference: f64) -> f64 {
         if self.rules.wrap { (difference + 180.0).rem_euclid(360.0) - 180.0 } else { difference }
-    }
-
-    fn queue(&mut self, ended: Vec<Region>) {
-        self.counts.regions += ended.len() as u64;
-        let before = self.waiting.len();
-        self.waiting.extend(ended.iter().filter(|r| r.voxels >= self.rules.least));
-        self.counts.small += (before + ended.len() - self.waiting.len()) as u64;
-        self.waiting.sort_by(Region::rank);
-    }
-
-    /// Decides what can be decided; everything, when the length of the stream is given.
-    fn settle(&mut self, length: Option<i64>) -> Result<Vec<Blob>> {
-        let [frames, ..] = self.rules.reach();
-        let (newest, wrap) = (self.next - 1, self.rules.wrap);
-        // Without a ring the end of the scan is an edge, so one frame more has to be there.
-        let after = frames + i64::from(!wrap);
-        let whole = |r: &Region| r.position + after <= newest && (!wrap || r.position >= frames);
-        let delay = self.rules.delay.map_or(i64::MAX, |n| n as i64);
-        let due = |r: &Region| newest - r.position >= delay;
-        if length.is_none() && !self.waiting.iter().any(|r| whole(r) || due(r)) {
-            return Ok(vec![]);
-        }
-        let alone = self.rules.overlap == Overlap::Keep;
-        let mut blockers = Near::new(self.rules.reach());
-        if !alone && length.is_none() {
-            self.labels.open().iter().for_each(|r| blockers.add(r));
-        }
-        let (mut left, mut blobs) = (vec![], vec![]);
-        for region in std::mem::take(&mut self.waiting) {
-            if length.is_some() || (whole(&region) && (alone || !blockers.any_better(&region))) {
-                blobs.extend(self.decide(&region, length)?);
-            } else if due(&region) {
-                let blob = self.decide(&region, length)?;
-                blobs.extend(blob.map(|blob| Blob { provisional: true, ..blob }));
-            } else {
-                if !alone {
-                    blockers.add(&region);
-                }
-                left.push(region);
-            }
-        }
-        self.waiting = left;
-        Ok(blobs)
-    }
-
-    fn decide(&mut self, region: &Region, length: Option<i64>) -> Result<Option<Blob>> {
-        let limit = self.rules.limit[0] as i64;
-        let ring = length.filter(|_| self.rules.wrap);
-        let before = ring.map_or(limit, |n| limit.min((n - 1) / 2));
-        let place = |k: i64| ring.map_or(k, |n| k.rem_euclid(n));
-        let around: Vec<i64> = (region.position - before..=region.position + before).map(place).collect();
-        let mut planes: Vec<Option<Plane>> = around.iter().map(|k| self.planes.remove(k)).collect();
-        self.serial += 1;
-        let mut local = Around {
-            rules: &self.rules,
-            planes: &mut planes,
-            before,
-            detector: self.detector,
-            exclude: self.exclude.as_ref(),
-            serial: self.serial,
-        };
-        let keep = self.rules.overlap == Overlap::Keep;
-        let mut grown = Ok(None);
-        if !keep && local.owned(region) {
-            self.counts.suppressed += 1;
-        } else {
-            grown = local.grow(region);
-            match &grown {
-                Ok(Some(blob)) if !keep => local.own(blob),
-                Ok(None) => self.counts.below += 1,
-                _ => (),
-            }
-        }
-        for (k, plane) in around.into_iter().zip(planes) {
-            if let Some(plane) = plane {
-                self.planes.insert(k, plane);
-            }
-        }
-        let mut blob = grown?;
-        if let Some(blob) = blob.as_mut().filter(|_| !self.rules.wrap) {
-            let first = region.position + blob.origin[0];
-            let lead = if self.rules.bridge { 0 } else { self.ends.map_or(0, |e| e[0] as i64) };
-            blob.edge |= first + lead == 0 || Some(first + blob.size[0] as i64) == length;
-        }
-        Ok(blob)
-    }
-
-    /// Lets go of frames that no blob can need any more, and of most of those that few can need.
-    fn evict(&mut self) -> Result<()> {
-        let limit = self.rules.limit[0] as i64;
-        let head = if self.rules.wrap { limit } else { 0 };
-        let old = self.next - 1 - limit;
-        let [_, rows, columns] = self.rules.limit;
-        let detector = self.detector;
-        let area = |r: &Region| {
-            let (row, column) = (r.row as usize, r.column as usize);
-            Area {
-                rows: [row.saturating_sub(rows), (row + rows + 1).min(detector[0])],
-                columns: [column.saturating_sub(columns), (column + columns + 1).min(detector[1])],
-            }
-        };
-        let needs: Vec<(i64, Area)> = self
-            .waiting
-            .iter()
-            .chain(self.labels.open())
-            .filter(|r| r.position < old + limit)
-            .map(|r| (r.position, area(r)))
-            .collect();
-        let gone: Vec<i64> = self.planes.range(head..old.max(head)).map(|(k, _)| *k).collect();
-        for k in gone {
-            let areas: Vec<Area> =
-                needs.iter().filter(|(p, _)| (p - k).abs() <= limit).map(|(_, a)| *a).collect();
-            if areas.is_empty() {
-                self.planes.remove(&k);
-            } else if let Some(plane) = self.planes.get_mut(&k)
-                // Where spots are many and boxes wide, most of a frame is needed at first and little of it later.
-                && (k >= self.cropped || plane.is_whole() && (old - k) % limit.max(1) == 0)
-            {
-                plane.crop(&areas)?;
-            }
-        }
-        self.cropped = self.cropped.max(old);
-        let Some(most) = self.rules.dense else { return Ok(()) };
-        let many = self.planes.values().filter(|p| p.is_whole()).count().saturating_sub(most);
-        for plane in self.planes.values_mut().filter(|p| p.is_whole()).take(many) {
-            match &self.spill {
-                Some(spill) => plane.put_away(spill)?,
-                None => plane.pixels = Pixels::Sparse,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Regions by where they are on the detector, to find those near another.
-struct Near {
-    reach: [i64; 3],
-    cells: HashMap<(i64, i64), Vec<Region>>,
-}
-
-impl Near {
-    fn new(reach: [i64; 3]) -> Near {
-        Near { reach, cells: HashMap::new() }
-    }
-
-    fn cell(&self, region: &Region) -> (i64, i64) {
-        (i64::from(region.row) / (self.reach[1] + 1), i64::from(region.column) / (self.reach[2] + 1))
-    }
-
-    fn add(&mut self, region: &Region) {
-        self.cells.entry(self.cell(region)).or_default().push(*region);
-    }
-
-    /// Whether a better region is within reach.
-    fn any_better(&self, region: &Region) -> bool {
-        let (row, column) = self.cell(region);
-        let near = |other: &Region| {
-            (other.position - region.position).abs() <= self.reach[0]
-                && (i64::from(other.row) - i64::from(region.row)).abs() <= self.reach[1]
-                && (i64::from(other.column) - i64::from(region.column)).abs() <= self.reach[2]
-                && other.rank(region).is_lt()
-        };
-        (row - 1..=row + 1)
-            .flat_map(|r| (column - 1..=column + 1).filter_map(move |c| self.cells.get(&(r, c))))
-            .any(|cell| cell.iter().any(near))
     }
 }

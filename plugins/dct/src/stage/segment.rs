@@ -37,8 +37,9 @@ enum Break {
 ///
 /// Gives spots as records of their own, each once it is decided: usually `bb_max` frames after its maximum, with
 /// `wrap` those near the ends of the scan at its end; the answer is that of the whole scan at once, unless `max_delay`
-/// is given. It keeps the frames within `bb_max` of the newest, and of older ones what undecided spots need, with `wrap`
-/// the first `bb_max` frames too; differences of 16 bits at a byte a pixel. Nearly empty detectors come quicker as a table of lit pixels at `pixels`. About 0.5 ns a pixel, and some 50 ns
+/// is given. It keeps the frames within `bb_max` of the newest, and of older ones what spots need that may still grow,
+/// with `wrap` the first `bb_max` frames too; differences of 16 bits at a byte a pixel. A spot that is whole keeps its own
+/// voxels while it waits; with `exclusive`, where others may take some of them, its box in its frames. Nearly empty detectors come quicker as a table of lit pixels at `pixels`. About 0.5 ns a pixel, and some 50 ns
 /// a voxel above the floor `tolerance` times `threshold`: keep that above three standard deviations of the background.
 ///
 /// Spots are found here, not put together by grain: that is left to what comes behind.

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Voxels of the spots that make one table.
+const VOXELS: usize = 1 << 22;
+
 impl Segment {
     /// Looks at the first frame, where a threshold is relative to its background.
     pub(super) fn weigh(&mut self, input: &SegmentIn) -> Result<()> {
@@ -91,11 +94,17 @@ impl Segment {
                 self.state.long = [spots + 1, longest.max(frames)];
             }
         }
-        if blobs.is_empty() {
-            return Ok(());
+        // At the end of a ring many spots come at once: in parts, so that they are not all there twice.
+        let mut left = blobs.into_iter().peekable();
+        while left.peek().is_some() {
+            let (mut part, mut voxels) = (vec![], 0);
+            while let Some(blob) = left.next_if(|b| voxels == 0 || voxels + b.data.len() <= VOXELS) {
+                voxels += blob.data.len();
+                part.push(blob);
+            }
+            let span = Span { axis: Key::Static("spot"), start: 0, len: part.len() as u64 };
+            emit.put(span, SegmentOut { spots: table(&part)? });
         }
-        let span = Span { axis: Key::Static("spot"), start: 0, len: blobs.len() as u64 };
-        emit.put(span, SegmentOut { spots: table(&blobs)? });
         Ok(())
     }
 }
