@@ -19,6 +19,8 @@ use isard_stem as _;
 const SIDE: usize = 128;
 /// Bytes that are written to a file at once.
 const PIECE: usize = 8 << 20;
+/// What a pixel counts, by a byte of chance.
+type Count = fn(u8) -> u8;
 /// The scan to which seconds are scaled.
 const WHOLE: f64 = 65536.0;
 
@@ -34,7 +36,7 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("isard-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let scale = WHOLE / (side * side) as f64;
-    let kinds: [(&str, fn(u8) -> u8); 3] =
+    let kinds: [(&str, Count); 3] =
         [("u2", |byte| byte), ("u1", |byte| byte), ("u1", |byte| u8::from(byte < 13))];
     let paths: [PathBuf; 3] = std::array::from_fn(|i| {
         let path = folder.join(format!("{i}.npy"));
@@ -59,7 +61,7 @@ fn main() {
 }
 
 /// A scan of counts, and masks for it.
-fn write(path: &Path, dtype: &str, count: fn(u8) -> u8, side: usize) {
+fn write(path: &Path, dtype: &str, count: Count, side: usize) {
     let size = if dtype == "u2" { 2 } else { 1 };
     let header = format!(
         "{{'descr': '<{dtype}', 'fortran_order': False, 'shape': ({side}, {side}, {SIDE}, {SIDE}), }}"

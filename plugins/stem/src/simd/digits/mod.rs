@@ -293,7 +293,7 @@ mod tests {
                 0 => next() as u8,
                 1 => u8::from(place(i)[0].hypot(place(i)[1]) < 58.0) * 200,
                 2 => (i % 2) as u8 * 255,
-                3 => u8::from(next() % 300 == 0),
+                3 => u8::from(next().is_multiple_of(300)),
                 4 => u8::from(i == 70),
                 _ => 0,
             })

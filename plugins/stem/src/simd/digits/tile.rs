@@ -53,10 +53,9 @@ impl Plane {
 
     /// Adds a row and gives its number; one of zeros is left out.
     pub(super) fn push(&mut self, digits: &[i8], of: Option<(usize, f64)>) -> usize {
-        let steps = || digits.chunks(LANES).map(|step| step.iter().any(|d| *d != 0));
-        if let Some(first) = steps().position(|filled| filled) {
-            let end = steps().enumerate().filter(|(_, filled)| *filled).map(|(i, _)| i + 1).last();
-            self.filled.push((first, end.unwrap_or(first)));
+        let (first, last) = (digits.iter().position(|d| *d != 0), digits.iter().rposition(|d| *d != 0));
+        if let (Some(first), Some(last)) = (first, last) {
+            self.filled.push((first / LANES, last / LANES + 1));
             let mut values = vec![Step([0; LANES]); self.steps];
             for (step, digits) in values.iter_mut().zip(digits.chunks(LANES)) {
                 step.0[..digits.len()].copy_from_slice(digits);
@@ -211,7 +210,7 @@ fn plain(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{GROUP, Pixels, Row, Step, Sums, Tile};
+    use super::{GROUP, Pixels, Row, Sums, Tile};
 
     /// Rows whose sums are in registers at once: with those of eight frames, the digits, and a frame 28 of 32.
     const ROWS: usize = 3;
