@@ -160,8 +160,10 @@ fn probes_of_all_energies_are_one_or_not() {
         let camera = Camera::<f64>::new(&geometry, &coherence, 1).unwrap();
         let probes = camera.probes(std::slice::from_ref(&mode), 1);
         // A quarter, a half and a quarter of the light.
-        let parts: Vec<f64> =
-            probes.iter().map(|p| norm(std::slice::from_ref(p)) / norm(&[mode.clone()])).collect();
+        let parts: Vec<f64> = probes
+            .iter()
+            .map(|p| norm(std::slice::from_ref(p)) / norm(std::slice::from_ref(&mode)))
+            .collect();
         assert!(parts.iter().zip([0.25, 0.5, 0.25]).all(|(a, b)| (a - b).abs() < 1e-12), "{parts:?}");
         let back = camera.modes(&probes);
         assert_eq!(back.len(), if camera.tied() { 1 } else { 3 });

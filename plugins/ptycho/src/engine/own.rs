@@ -110,10 +110,9 @@ impl<T: Real> Space<T> {
             }
             Ok(())
         })?;
-        for i in 0..count {
-            for j in i + 1..count {
-                products[i][j] = products[j][i].conj();
-            }
+        for i in 1..count {
+            let (done, rest) = products.split_at_mut(i);
+            done.iter_mut().zip(&rest[0]).for_each(|(row, z)| row[i] = z.conj());
         }
         let columns = leading(&products, dimensions.min(count));
         let mut modes = vec![vec![Complex::<T>::default(); layers.rows * layers.columns]; columns.len()];
@@ -235,10 +234,9 @@ fn eigen(mut a: Vec<Vec<C>>) -> (Vec<f64>, Vec<Vec<C>>) {
                 for row in a.iter_mut().chain(vectors.iter_mut()) {
                     (row[p], row[q]) = turn(row[p], row[q]);
                 }
-                for k in 0..n {
-                    let (x, y) = (a[p][k], a[q][k]);
-                    a[p][k] = x * c + y * phase * s;
-                    a[q][k] = y * c - x * phase.conj() * s;
+                let (above, below) = a.split_at_mut(q);
+                for (x, y) in above[p].iter_mut().zip(&mut below[0]) {
+                    (*x, *y) = (*x * c + *y * phase * s, *y * c - *x * phase.conj() * s);
                 }
             }
         }
