@@ -29,6 +29,8 @@ pub struct Camera {
     pub places: Places,
     /// Mirrored detectors are mirrored once more behind the rotation, as programs did before the middle of 2026.
     pub mirrored_twice: bool,
+    /// Azimuths beside a unit with a table of corners are found from that table, as the reference finds them.
+    pub table_azimuths: bool,
     /// The detector, where its name says which.
     pub known: Option<Known>,
 }
@@ -84,6 +86,7 @@ impl Camera {
             cut_at_zero: false,
             places: Places::Usual,
             mirrored_twice: false,
+            table_azimuths: !has_offsets(&poni.detector),
             known: known_detector(&poni.detector).map(|known| of_shape(known, poni, shape)),
         })
     }
@@ -159,8 +162,7 @@ impl Camera {
     /// Radial values and, where wanted, azimuths at all corners.
     pub fn corners(&self, unit: &Unit, chi: bool) -> Result<Corners> {
         let wavelength = self.wavelength_for(unit)?;
-        let usual = matches!(unit.space, Space::Q | Space::Tth | Space::Radius | Space::Chi);
-        let field = Field::corners(self, usual && self.places == Places::Usual);
+        let field = Field::corners(self, unit.is_straight() && self.places == Places::Usual);
         let radial = match unit.space {
             Space::Q => field.each(Single(Vector(wavelength))),
             Space::Radius => field.each(Single(Radius)),
@@ -217,6 +219,12 @@ impl Camera {
         }
         field.times(Single(Polarised(factor)), factors);
     }
+}
+
+/// Whether a detector is of those that the reference gives offsets of pixels: it never looks up a table of corners then.
+fn has_offsets(detector: &str) -> bool {
+    let name = detector.to_lowercase();
+    name.starts_with("pilatus") && !name.starts_with("pilatus4") && !name.starts_with("pilatus 4")
 }
 
 /// A known detector whose geometry file has another shape, or other modules.

@@ -61,6 +61,9 @@ pub struct Integrator {
 impl Integrator {
     /// Makes everything that does not depend on frames.
     pub fn new(camera: &Camera, settings: &Settings, images: &Images, dtype: Dtype) -> Result<Integrator> {
+        // Polarisation asks for azimuths before there is a table to find them from.
+        let table_azimuths = camera.table_azimuths && settings.corrections.polarisation.is_none();
+        let camera = &Camera { table_azimuths, ..camera.clone() };
         let shares = Shares::new(camera, &settings.binning, images.mask)?;
         let own = camera
             .known

@@ -84,6 +84,7 @@ mod tests {
             cut_at_zero: false,
             places: Default::default(),
             mirrored_twice: false,
+            table_azimuths: false,
             known: None,
         };
         let unit = Unit::named("r_mm").unwrap();

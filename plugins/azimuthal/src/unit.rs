@@ -104,6 +104,11 @@ impl Unit {
         !matches!(self.space, Space::Tth | Space::Radius | Space::Chi)
     }
 
+    /// Whether its corners come straight from places, not from a table of corners in single precision.
+    pub(crate) fn is_straight(&self) -> bool {
+        matches!(self.space, Space::Q | Space::Tth | Space::Radius | Space::Chi)
+    }
+
     /// Whether the azimuth is what is integrated against.
     pub fn is_angle(&self) -> bool {
         self.space == Space::Chi

@@ -253,3 +253,18 @@ fn a_pixel_that_two_rings_share_is_dropped_from_both() {
         near(errors, &floats(&found, "count"), &count, allowed);
     }
 }
+
+// Counts of cells of `integrate2d(img, 6, 50, unit="arcsinh(q.nm)_None", method=("bbox", "csr", "cython"))` for a tilted
+// detector: azimuths come from the table of corners in single precision, which another unit than q, 2theta and r has made.
+#[test]
+fn azimuths_of_boxes_in_units_with_a_table() {
+    let poni = SMALL.replace("Poni2: 0.003", "Poni2: -0.0017").replace("Rot1: 0", "Rot1: 0.31");
+    let poni = poni.replace("1e-4", "1.7e-4");
+    let set = json!({
+        "unit": "arcsinh(q.nm)_None", "bins": 6, "azimuthal_bins": 50, "splitting": "bbox", "sums": true,
+    });
+    let count = floats(&run("azimuthal.integrate2d", &poni, None, set), "count");
+    let found = [(2, 5), (46, 3), (49, 1), (1, 3)].map(|(row, column)| count[row * 6 + column]);
+    let wanted = [0.007_829_125_039_28, 0.151_484_649_628, 0.159_150_748_514, 0.312_554_983_422];
+    near("counts", &found, &wanted, 2e-6);
+}

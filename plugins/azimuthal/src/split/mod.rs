@@ -11,7 +11,7 @@ use isard_core::error::{Error, Result};
 use isard_core::prelude::{Deserialize, JsonSchema};
 
 use crate::axis::{Axis, Limits};
-use crate::camera::{Camera, Corners};
+use crate::camera::{Camera, Corners, Places};
 use crate::matrix::Matrix;
 use crate::unit::Unit;
 
@@ -87,7 +87,13 @@ impl Known {
             Splitting::Bbox => {
                 let corners = camera.corners(unit, chi)?;
                 let centres = camera.centres(unit)?;
-                let azimuths = if chi { camera.azimuths() } else { none() };
+                // The reference finds azimuths last: from the table of corners, where the radial unit had it made.
+                let table = Camera { places: Places::Single, ..camera.clone() };
+                let azimuths = match (chi, camera.table_azimuths && !unit.is_straight()) {
+                    (true, false) => camera.azimuths(),
+                    (true, true) => table.azimuths(),
+                    (false, _) => none(),
+                };
                 Known {
                     extents: corners.extents(&centres, unit.is_angle()),
                     spreads: if chi { corners.spreads(&azimuths) } else { none() },

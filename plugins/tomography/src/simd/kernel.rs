@@ -79,9 +79,9 @@ impl Plot {
 /// Finds the rays of all angles of a plot.
 #[inline(always)]
 pub(super) fn lay(slopes: &[Slope; TURNS], plot: &mut Plot) {
-    // Not with a closure, which would be compiled for any processor.
-    for k in 0..TURNS {
-        lay_one(&slopes[k], &mut plot.at[k], &mut plot.first[k], &mut plot.second[k]);
+    // A loop, not a closure, which would be compiled for any processor.
+    for (k, slope) in slopes.iter().enumerate() {
+        lay_one(slope, &mut plot.at[k], &mut plot.first[k], &mut plot.second[k]);
     }
 }
 
