@@ -20,6 +20,7 @@ mod per;
 mod record;
 mod recorder;
 mod repair;
+mod repeat;
 mod report;
 mod reuse;
 mod scope;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::run::ledger::Ledger;
+use crate::run::repeat::Repeats;
 use crate::span::{Chunk, Gap, Reason, Span};
 use crate::stage::Arrival;
 use crate::value::{Dict, Pool};
@@ -48,6 +49,8 @@ pub struct Sorter {
     pool: Pool,
     /// The account of the source.
     pub ledger: Ledger,
+    /// What came twice.
+    pub repeats: Repeats,
 }
 
 impl Sorter {
@@ -75,6 +78,7 @@ impl Sorter {
             out: vec![],
             pool,
             ledger,
+            repeats: Repeats::default(),
         }
     }
 
@@ -157,12 +161,14 @@ impl Sorter {
         // The usual case, a block that is waited for and nothing held, costs no look-up per frame.
         let inside = self.ledger.expected.is_none_or(|n| span.end() <= n) && span.end() <= self.own.end;
         if span.start == self.next && inside && self.held.is_empty() {
+            self.repeats.note(&block, span.range());
             self.place(block)?;
             return Ok(());
         }
         let mut start = span.start;
         for number in span.range() {
             if !self.is_new(number) {
+                self.repeats.compare(&block, number);
                 self.hold(&block, start, number)?;
                 start = number + 1;
             }
@@ -172,6 +178,7 @@ impl Sorter {
 
     fn hold(&mut self, block: &Chunk, from: u64, to: u64) -> Result<()> {
         if from < to {
+            self.repeats.note(block, from..to);
             self.held.insert(from, Held::Frames(to - from, block.cut(from, to)?.data));
         }
         Ok(())

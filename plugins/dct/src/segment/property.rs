@@ -335,12 +335,12 @@ fn crowded_scans_keep_no_more_frames_the_longer_they_last() {
             let mut image = vec![0f32; side * side];
             let near = |s: &&[f32; 4]| (s[0] - z as f32).abs() < 5.0;
             for [k, row, column, peak] in spots.iter().filter(near) {
-                for p in 0..side * side {
+                for (p, pixel) in image.iter_mut().enumerate() {
                     let far = |a: f32, b: f32| (a - b) * (a - b);
                     let all =
                         far(*k, z as f32) + far(*row, (p / side) as f32) + far(*column, (p % side) as f32);
                     if all < 40.0 {
-                        image[p] += peak * (-0.3 * all).exp();
+                        *pixel += peak * (-0.3 * all).exp();
                     }
                 }
             }
@@ -360,7 +360,8 @@ fn crowded_scans_keep_no_more_frames_the_longer_they_last() {
         for (early, late) in early.into_iter().zip(late) {
             assert!(late <= early + early / 3, "{late} late, {early} early");
         }
-        assert!(late[0] <= 4 * rules.limit[0] + 4, "{} frames", late[0]);
+        // Those of the seam, the newest, and those around what is still lit, in other places of the frame.
+        assert!(late[0] <= 6 * rules.reach()[0] as usize, "{} frames", late[0]);
     }
 }
 

@@ -94,8 +94,11 @@ pub(crate) fn around(region: &Region, rules: &Rules, detector: [usize; 2]) -> (R
 pub(crate) struct Near {
     reach: [i64; 3],
     overlap: Overlap,
-    cells: HashMap<(i64, i64), Vec<(Region, Option<Bounds>)>>,
+    cells: HashMap<(i64, i64), Cell>,
 }
+
+/// The regions of a part of the detector, and where they lie at most when that is known.
+type Cell = Vec<(Region, Option<Bounds>)>;
 
 impl Near {
     pub(crate) fn new(rules: &Rules) -> Near {

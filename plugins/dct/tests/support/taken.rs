@@ -46,6 +46,7 @@ impl Scan<'_> {
             [run]
             seed = 1
             threads = 2
+            hang_s = 600
             {run}
             [stage.frames]
             use = "dct.simulate"

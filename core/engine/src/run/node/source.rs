@@ -118,6 +118,14 @@ impl SourceNode {
             }
         };
         sorter.finish(why)?;
+        if let Some(first) = sorter.repeats.first {
+            tracing::warn!(
+                stage = %self.post.meter.name,
+                frames = sorter.repeats.differ,
+                first,
+                "Frames came twice with another content: the first of each was taken."
+            );
+        }
         self.send(sorter)
     }
 
