@@ -7,6 +7,7 @@
 mod random;
 
 use isard_hedm::bits::Volume;
+use isard_hedm::fit::Limits;
 use isard_hedm::reduce::Settings;
 use random::Case;
 
@@ -91,4 +92,20 @@ fn a_median_of_neighbours_costs_voxels_at_borders_alone() {
     assert!(poor <= 0.015 && wrong <= 0.015 && median <= 0.023, "{poor} {wrong} {median}");
     let (poor, wrong, median) = mapped("orthorhombic, median", Case::orthorhombic, How::Median);
     assert!(poor <= 0.035 && wrong <= 0.035 && median <= 0.023, "{poor} {wrong} {median}");
+}
+
+#[test]
+fn traces_bring_voxels_at_borders_back_to_their_grain() {
+    let mut wrong = [0, 0];
+    for seed in 1..=2 {
+        let mut case = Case::orthorhombic(seed);
+        let volume = How::Median.volume(&mut case);
+        for (k, borders) in [false, true].into_iter().enumerate() {
+            let q = case.quality(&volume, &case.map_within(&volume, Limits { borders, ..Limits::default() }));
+            assert_eq!(q.inner_wrong, 0, "{seed}");
+            wrong[k] += q.wrong;
+        }
+    }
+    println!("{} wrong, {} with traces", wrong[0], wrong[1]);
+    assert!(wrong[1] * 10 <= wrong[0] * 8, "{wrong:?}");
 }

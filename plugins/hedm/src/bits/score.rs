@@ -22,6 +22,12 @@ impl Score {
         if self.total == 0 { 0.0 } else { f64::from(self.lit) / f64::from(self.total) }
     }
 
+    fn add(&mut self, other: Score) {
+        self.lit += other.lit;
+        self.total += other.total;
+        self.known += other.known;
+    }
+
     /// On how many distances it rests, on average.
     pub fn distances(&self) -> f64 {
         if self.total == 0 { 0.0 } else { f64::from(self.known) / f64::from(self.total) }
@@ -56,22 +62,67 @@ impl Scorer {
         orientation: &Matrix,
         mut told: impl FnMut(usize, Score),
     ) -> Score {
-        let mut spots = std::mem::take(&mut self.spots);
-        projector.predictor.spots_into(orientation, &mut spots);
         let mut sum = Score::default();
-        for spot in &spots {
-            if !projector.footprint(spot, voxel, &mut self.footprint) || !self.footprint.inside {
-                continue;
-            }
-            let one = overlap(projector, volume, &self.footprint);
-            told(spot.reflection, one);
-            sum.lit += one.lit;
-            sum.total += one.total;
-            sum.known += one.known;
-        }
-        self.spots = spots;
+        self.counted(projector, voxel, orientation, |reflection, footprint| {
+            let one = overlap(projector, volume, footprint);
+            told(reflection, one);
+            sum.add(one);
+        });
         sum
     }
+
+    /// The score of an orientation at a voxel, and how much of it there are traces of.
+    ///
+    /// At each distance for itself a pixel counts as one if it is lit, and as a half if one beside it is; the mean of all.
+    pub fn traces(
+        &mut self,
+        projector: &Projector,
+        volume: &Volume,
+        voxel: &Voxel,
+        orientation: &Matrix,
+    ) -> (Score, f64) {
+        let (mut sum, mut traces, mut count) = (Score::default(), 0.0, 0u32);
+        self.counted(projector, voxel, orientation, |_, footprint| {
+            sum.add(overlap(projector, volume, footprint));
+            for l in (0..footprint.bases.len()).filter(|l| volume.known(*l, footprint.frame)) {
+                let [by, bz] = footprint.bases[l];
+                for [y, z] in footprint.offsets.iter().map(|o| [by + o[0], bz + o[1]]) {
+                    if projector.detector.holds(y, z) {
+                        count += 1;
+                        traces += trace(volume, l, footprint.frame, y as usize, z as usize);
+                    }
+                }
+            }
+        });
+        (sum, traces / f64::from(count.max(1)))
+    }
+
+    /// Tells of the spots of an orientation that count at a voxel: the reflection and the pixels.
+    fn counted(
+        &mut self,
+        projector: &Projector,
+        voxel: &Voxel,
+        orientation: &Matrix,
+        mut told: impl FnMut(usize, &Footprint),
+    ) {
+        projector.predictor.spots_into(orientation, &mut self.spots);
+        for spot in &self.spots {
+            if projector.footprint(spot, voxel, &mut self.footprint) && self.footprint.inside {
+                told(spot.reflection, &self.footprint);
+            }
+        }
+    }
+}
+
+/// One where a pixel is lit, a half where one beside it is.
+fn trace(volume: &Volume, l: usize, frame: usize, y: usize, z: usize) -> f64 {
+    if volume.is_lit(l, frame, y, z) {
+        return 1.0;
+    }
+    let (from, wide) = if z == 0 { (0, 0b11) } else { (z - 1, 0b111) };
+    let last = (y + 1).min(volume.size()[0] - 1);
+    let beside = (y.saturating_sub(1)..=last).any(|y| volume.row(l, frame, y, from) & wide != 0);
+    if beside { 0.5 } else { 0.0 }
 }
 
 /// The score of one spot.
@@ -102,4 +153,41 @@ fn overlap(projector: &Projector, volume: &Volume, footprint: &Footprint) -> Sco
         score.known += knows;
     }
     score
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bits::Painter;
+    use crate::model::{Grid, Layout};
+    use isard_orientation::Quat;
+
+    #[test]
+    fn traces_are_half_of_what_is_lit_and_of_what_is_beside() {
+        // Of one distance the traces are the mean of the score and of that in a volume with its lit pixels spread.
+        let experiment = crate::stage::Experiment {
+            distances: vec![3000.0],
+            beam: vec![[64.0, 6.0]],
+            ..crate::stage::small()
+        };
+        let projector = experiment.projector().unwrap();
+        let voxels = Grid { radius: 40.0, size: 10.0, edge: 10.0, layout: Layout::Tiling }.voxels();
+        let truth = Quat::from_euler([0.3, 0.7, 1.1]);
+        let mut painter = Painter::new(&projector);
+        voxels.iter().step_by(3).for_each(|v| painter.add(&projector, v, &truth));
+        let volume = painter.volume().unwrap();
+        let spread = volume.spread(1).unwrap();
+        let (mut scorer, mut more) = (Scorer::default(), 0.0);
+        for turn in [0.0, 0.003, 0.01] {
+            let matrix = Quat::from_rotation_vector([turn, -turn, turn]).times(&truth).matrix();
+            for v in &voxels {
+                let (score, traces) = scorer.traces(&projector, &volume, v, &matrix);
+                assert_eq!(score, scorer.score(&projector, &volume, v, &matrix));
+                let wide = scorer.score(&projector, &spread, v, &matrix).confidence();
+                assert!((traces - 0.5 * (score.confidence() + wide)).abs() < 1e-12);
+                more += wide - score.confidence();
+            }
+        }
+        assert!(more > 1.0, "{more}");
+    }
 }

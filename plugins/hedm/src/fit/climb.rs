@@ -35,7 +35,7 @@ const CLIMBS: usize = 4;
 const HOPE: [f64; 4] = [0.0, 0.55, 0.7, 0.8];
 
 /// Below this confidence orientations are not centred.
-const POOR: f64 = 0.25;
+pub(super) const POOR: f64 = 0.25;
 
 /// An orientation with what it explains.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use crate::fit::view::Bar;
 use crate::model::Voxel;
 
 /// Steps of the refinement that starts from a neighbour, degrees.
-const NEIGHBOUR: [f64; 4] = [0.1, 0.05, 0.025, 0.0125];
+pub(super) const NEIGHBOUR: [f64; 4] = [0.1, 0.05, 0.025, 0.0125];
 
 impl LayerFit<'_> {
     /// What was found after neighbours had their say, if they are asked.
@@ -33,6 +33,9 @@ impl LayerFit<'_> {
                     .map(|v| changed[v] || near[v].iter().any(|n| changed[*n as usize]))
                     .collect();
                 found = new;
+            }
+            if self.limits.borders {
+                found = self.bordered(voxels, &near, found, par)?;
             }
         }
         Ok(found)

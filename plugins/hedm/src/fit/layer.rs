@@ -42,6 +42,8 @@ pub struct Limits {
     pub apart: f64,
     /// Whether neighbours propose their orientations.
     pub neighbours: bool,
+    /// Whether a voxel at a border goes to the grain that leaves more traces there; asked after neighbours alone.
+    pub borders: bool,
     /// Whether seeds that are no better than chance are not refined either.
     pub above_chance: bool,
 }
@@ -54,6 +56,7 @@ impl Default for Limits {
             solutions: 1,
             apart: 1.0,
             neighbours: true,
+            borders: true,
             above_chance: false,
         }
     }

@@ -1,6 +1,7 @@
 //! The orientation of every voxel: screening of seeds, refinement, and the search without seeds.
 
 mod base;
+mod border;
 mod climb;
 mod kin;
 mod layer;

@@ -199,8 +199,13 @@ impl Case {
 
     /// The map of a volume.
     pub fn map(&self, volume: &Volume) -> Vec<Found> {
+        self.map_within(volume, Limits::default())
+    }
+
+    /// The map of a volume within other limits.
+    pub fn map_within(&self, volume: &Volume, limits: Limits) -> Vec<Found> {
         let voxels: Vec<Voxel> = self.truth.iter().map(|t| t.0).collect();
-        let fit = LayerFit::new(&self.projector, volume, &self.symmetry, Limits::default());
+        let fit = LayerFit::new(&self.projector, volume, &self.symmetry, limits);
         fit.fit(&voxels, &self.seeds, &|n, work| (0..n).try_for_each(work)).unwrap()
     }
 

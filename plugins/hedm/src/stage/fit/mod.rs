@@ -17,8 +17,9 @@ use work::{End, Work};
 ///
 /// For each voxel every seed is scored by the share of its predicted pixels that are lit at all distances; seeds of
 /// `accept` or more are refined within `tolerance`, by a lattice of small turns and steps that halve, and neighbours
-/// propose their orientations. With `search` voxels that stay below `search_below` are searched without seeds: pairs
-/// of lit pixels give trial orientations, and what is found for one voxel seeds the others.
+/// propose their orientations; at `borders` the grain that leaves more traces has the voxel. With `search` voxels that
+/// stay below `search_below` are searched without seeds: pairs of lit pixels give trial orientations, and what is found
+/// for one voxel seeds the others.
 /// Frames that have not come are unknown, not dark: a pixel counts as lit if it is at every distance whose frame is
 /// known. While frames arrive the map is fitted again whenever a share of `renew` more has come, but only voxels
 /// with a spot in one of the new frames; the last answer depends on the data alone. With `geometry` the detector stands
@@ -48,6 +49,14 @@ pub struct FitLayer {
     /// Whether neighbours propose their orientations.
     #[serde(default = "yes")]
     neighbours: bool,
+    /// Whether a voxel at a border goes to the grain that leaves more traces there, as its voxels beside go.
+    ///
+    /// Filters of frames take the ends off thin spots, and the lit share alone then favours the grain with the thicker
+    /// ones. A pixel is a whole trace if it is lit and half of one if a pixel beside it is, at each distance for itself;
+    /// the other grain must be a hundredth ahead. `confidence` stays the lit share and may be below that of the
+    /// runner-up. Without `neighbours` it does nothing.
+    #[serde(default = "yes")]
+    borders: bool,
     /// Whether voxels that seeds do not explain are searched without seeds.
     #[serde(default)]
     search: bool,
@@ -365,6 +374,7 @@ impl FitLayer {
             solutions: self.solutions,
             apart: self.apart,
             neighbours: self.neighbours,
+            borders: self.borders,
             above_chance: self.above_chance,
         }
     }
