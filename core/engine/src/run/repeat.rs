@@ -1,12 +1,10 @@
 //! Frames that came twice: whether with the same content.
 
-use std::collections::BTreeMap;
-
 use crate::span::Chunk;
 use crate::value::Value;
 
 /// Frames that are remembered: repeats come soon, and the memory is that of any scan.
-const KEPT: usize = 4096;
+const KEPT: u64 = 4096;
 /// Bytes of a frame that are looked at together, and from one such piece to the next.
 ///
 /// A sixty-fourth of a frame costs next to nothing, and detectors give no two frames alike: all of it would take a
@@ -17,7 +15,8 @@ const STEP: usize = 64 * PIECE + PIECE;
 /// Digests of the newest frames, and what was found.
 #[derive(Default)]
 pub struct Repeats {
-    digests: BTreeMap<u64, u64>,
+    /// Number and digest of the newest frame of each remainder by `KEPT`.
+    digests: Vec<(u64, u64)>,
     /// Repeats whose content was another one.
     pub differ: u64,
     /// The number of the first of them.
@@ -27,17 +26,17 @@ pub struct Repeats {
 impl Repeats {
     /// Remembers frames that came for the first time.
     pub fn note(&mut self, block: &Chunk, numbers: std::ops::Range<u64>) {
+        // No frame has the number that stands for none.
+        self.digests.resize(KEPT as usize, (u64::MAX, 0));
         for number in numbers {
-            self.digests.insert(number, digest(block, number));
-            if self.digests.len() > KEPT {
-                self.digests.pop_first();
-            }
+            self.digests[(number % KEPT) as usize] = (number, digest(block, number));
         }
     }
 
     /// Holds a frame that came again against the first of its number, as far as that is remembered.
     pub fn compare(&mut self, block: &Chunk, number: u64) {
-        if self.digests.get(&number).is_some_and(|first| *first != digest(block, number)) {
+        let Some((first, then)) = self.digests.get((number % KEPT) as usize) else { return };
+        if *first == number && *then != digest(block, number) {
             self.differ += 1;
             self.first.get_or_insert(number);
         }
