@@ -85,8 +85,8 @@ pub(super) fn lay(slopes: &[Slope; TURNS], plot: &mut Plot) {
     }
 }
 
-/// Above it single precision has no digits behind the point.
-const WHOLE: f32 = 8_388_608.0;
+/// Single precision has no digits behind the point for some millions about it.
+const WHOLE: f32 = 12_582_912.0;
 
 type Side<T> = [[T; SIDE]; SIDE];
 
@@ -110,7 +110,7 @@ fn lay_one(slope: &Slope, at: &mut Side<u32>, first: &mut Side<f32>, second: &mu
             let near = (x + WHOLE) - WHOLE;
             let place = if near > x { near - 1.0 } else { near };
             let f = x - place;
-            at[q] = base.wrapping_add((place + WHOLE).to_bits() - WHOLE.to_bits());
+            at[q] = base.wrapping_add((place + WHOLE).to_bits().wrapping_sub(WHOLE.to_bits()));
             first[q] = (1.0 - f * narrow).max(0.0) * by;
             second[q] = (1.0 - (1.0 - f) * narrow).max(0.0) * by;
         }
