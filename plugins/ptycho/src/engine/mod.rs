@@ -1,6 +1,8 @@
 //! Engines: how probe and object come out of the frames.
 
 mod defaults;
+mod descent;
+mod fourier;
 mod likelihood;
 mod line;
 mod noise;
