@@ -56,7 +56,7 @@ impl Default for Limits {
             solutions: 1,
             apart: 1.0,
             neighbours: true,
-            borders: true,
+            borders: false,
             above_chance: false,
         }
     }

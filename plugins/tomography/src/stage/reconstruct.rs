@@ -66,10 +66,11 @@ pub struct Reconstruct {
     /// Rows and columns of a map; else as many as there are translations.
     #[schemars(range(min = 2), extend("x-unit" = "pixel"))]
     size: Option<usize>,
-    /// Pixels of the model along a side of a map's pixel, which holds their mean; without it 2 for MLEM, 1 for SIRT.
+    /// Pixels of the model along a side of a map's pixel, which holds their mean.
     ///
-    /// A beam sees the edges of grains more finely than pixels of a step have them, and what such pixels cannot be is
-    /// spread over the map as streaks. Memory grows with the square, the time of an iteration by half of it.
+    /// Without it 2 for MLEM and 1 for SIRT. A beam sees the edges of grains more finely than pixels of a step have them,
+    /// and what such pixels cannot be is spread over the map as streaks. Memory grows with the square, the time of an
+    /// iteration by half of it.
     #[schemars(range(min = 1, max = 8))]
     fine: Option<usize>,
     #[serde(skip)]

@@ -17,7 +17,7 @@ use work::{End, Work};
 ///
 /// For each voxel every seed is scored by the share of its predicted pixels that are lit at all distances; seeds of
 /// `accept` or more are refined within `tolerance`, by a lattice of small turns and steps that halve, and neighbours
-/// propose their orientations; at `borders` the grain that leaves more traces has the voxel. With `search` voxels that
+/// propose their orientations; with `borders` the grain that leaves more traces has a voxel. With `search` voxels that
 /// stay below `search_below` are searched without seeds: pairs of lit pixels give trial orientations, and what is found
 /// for one voxel seeds the others.
 /// Frames that have not come are unknown, not dark: a pixel counts as lit if it is at every distance whose frame is
@@ -49,13 +49,14 @@ pub struct FitLayer {
     /// Whether neighbours propose their orientations.
     #[serde(default = "yes")]
     neighbours: bool,
-    /// Whether a voxel at a border goes to the grain that leaves more traces there, as its voxels beside go.
+    /// Whether a voxel at a border goes to the grain that leaves more traces there.
     ///
-    /// Filters of frames take the ends off thin spots, and the lit share alone then favours the grain with the thicker
+    /// How much a grain leaves is measured at the voxels beside that it has. Filters of frames take the ends off thin spots, and the lit share alone then favours the grain with the thicker
     /// ones. A pixel is a whole trace if it is lit and half of one if a pixel beside it is, at each distance for itself;
     /// the other grain must be a hundredth ahead. `confidence` stays the lit share and may be below that of the
-    /// runner-up. Without `neighbours` it does nothing.
-    #[serde(default = "yes")]
+    /// runner-up. It helps thin spots after a median of neighbours, and harms where bits are few. Without `neighbours` it
+    /// does nothing.
+    #[serde(default)]
     borders: bool,
     /// Whether voxels that seeds do not explain are searched without seeds.
     #[serde(default)]
