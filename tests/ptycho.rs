@@ -160,8 +160,12 @@ fn scans_that_say_nothing_are_refused() {
 
 #[test]
 fn positions_that_cannot_be_are_refused() {
-    // Chunks run side by side: the frame named is the first of the chunk that failed first.
-    refused("fewer positions than frames", |s| s.places.truncate(10), "has no position, there are 10");
+    // Chunks run side by side; only the last one lacks positions, so its first such frame is named.
+    refused(
+        "fewer positions than frames",
+        |s| s.places.truncate(20),
+        "frame 20 has no position, there are 20",
+    );
     refused("a position far away", |s| s.places[4][1] = 0.1, "check the positions and their unit");
     refused("an endless position", |s| s.places[4][1] = f64::INFINITY, "frame 4: its position is");
     refused("a position that is no number", |s| s.places[3][0] = f64::NAN, "frame 3: its position is");

@@ -246,8 +246,10 @@ fn clients(n: u64, clients: u64, store: Option<std::path::PathBuf>) {
     let wanted = n / clients * clients;
     until("no job is lost", || jobs.numbers().success == wanted);
     // The last of the pests' jobs may still be on their way.
-    let ended = || Some(jobs.numbers()).filter(|n| n.accepted == n.success + n.failure);
-    until("every escape is the failure of its job", || ended().is_some());
+    until("every escape is the failure of its job", || {
+        let numbers = jobs.numbers();
+        numbers.accepted == numbers.success + numbers.failure
+    });
     let numbers = jobs.numbers();
     assert!(numbers.failure > 0 && pested > 0);
     assert!(grown < 48e6, "{grown}");
