@@ -5,11 +5,13 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isard_core::Blame;
 use isard_core::prelude::*;
 use isard_core::run::{self, Outcome, Report};
+use isard_core::span::Ranges;
 use isard_core::store::{self, RealFiles, Verdict};
 
 use support::moody::CURED;
@@ -232,4 +234,73 @@ fn a_call_that_does_pieces_does_not_hang() {
     assert_eq!(support::run(&recipe(30, 0.1)).outcome, Outcome::Done);
     let Outcome::Failed(error) = support::run(&recipe(2, 3.0)).outcome else { panic!("it hangs") };
     assert!(error.to_string().contains("stage `slow` hangs: `run`"), "{error}");
+}
+
+/// A writer that makes all its files at the end, one after the other.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Files {
+    /// How many.
+    files: u32,
+    /// Seconds for each.
+    seconds: f64,
+    #[serde(skip)]
+    out: Option<Arc<dyn Output>>,
+}
+
+impl Stage for Files {
+    type In = Dict;
+    type Out = ();
+    fn example() -> Example {
+        Example::new("files = 1\nseconds = 0.0").frames("data", Array::from_slice(&[1.0, 2.0]))
+    }
+}
+
+impl Writer for Files {
+    fn open(&mut self, _: &Cx, out: Arc<dyn Output>, _: Option<Dict>) -> isard_core::Result<()> {
+        self.out = Some(out);
+        Ok(())
+    }
+    fn write(&mut self, _: &Cx, _: &Span, _: Dict) -> isard_core::Result<()> {
+        Ok(())
+    }
+    fn gap(&mut self, _: &Cx, _: &Gap) -> isard_core::Result<()> {
+        Ok(())
+    }
+    fn commit(&mut self, _: &Cx) -> isard_core::Result<Dict> {
+        Ok(Dict::new())
+    }
+    fn finish(&mut self, _: &Cx, _: &Ranges) -> isard_core::Result<()> {
+        let made = |n| {
+            std::thread::sleep(Duration::from_secs_f64(self.seconds));
+            Ok((format!("{n}.txt"), vec![b'x']))
+        };
+        self.out.as_ref().map_or(Ok(()), |out| out.seal_all(&mut (0..self.files).map(made)))
+    }
+}
+declare!(Writer, "slow.files", Kind::Writer, Files);
+
+#[test]
+fn a_writer_of_many_files_does_not_hang() {
+    let recipe = |files: u32, seconds: f64| {
+        format!(
+            r#"
+            isard = "0.1"
+            name = "files"
+            [run]
+            hang_s = 1.0
+            [stage.frames]
+            use = "toy.count"
+            set = {{ frames = 4 }}
+            [stage.slow]
+            use = "slow.files"
+            from = "frames"
+            set = {{ files = {files}, seconds = {seconds} }}
+            "#
+        )
+    };
+    // By hand: all files together take 1.5 s.
+    assert_eq!(support::run(&recipe(15, 0.1)).outcome, Outcome::Done);
+    let Outcome::Failed(error) = support::run(&recipe(1, 3.0)).outcome else { panic!("it hangs") };
+    assert!(error.to_string().contains("stage `slow` hangs: `finish`"), "{error}");
 }

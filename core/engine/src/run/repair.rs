@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{Plan, What};
+use crate::run::control::Meter;
 use crate::run::options::{Options, Out};
 use crate::run::pass::{Measured, Names, parameters};
 use crate::run::per::{Per, kept_axes};
@@ -169,7 +170,8 @@ fn again(
     };
     let run = RunCx { seed: plan.run.seed, reader: options.reader.clone(), ..RunCx::default() };
     let cx = Cx::new(&run, &found.stage);
-    stage.open(&cx, Measured::over(folder.output(&found.stage), plan, id), head.state.clone())?;
+    let output = Measured::over(folder.output(&found.stage), plan, id, Meter::new(&found.stage));
+    stage.open(&cx, output, head.state.clone())?;
     for block in found.blocks.iter().filter(|b| b.whole) {
         let taken = found.value(block).and_then(|value| Taken::of(&value));
         give(&mut *stage, &cx, taken?, &head.fixed, &mut covers).at(|| format!("block {}", block.number))?;

@@ -87,7 +87,7 @@ pub(crate) struct Beat(AtomicU64);
 
 impl Beat {
     /// Notes that a piece is done, now.
-    fn strike(&self) {
+    pub(crate) fn strike(&self) {
         self.0.store(Beat::clock(), Ordering::Relaxed);
     }
 

@@ -181,7 +181,7 @@ impl Builder<'_, '_> {
                     true => self.s.folder.checked(&node.name),
                     false => output,
                 };
-                let output = Measured::over(output, plan, id);
+                let output = Measured::over(output, plan, id, self.meters[&id].clone());
                 let recorder = match node.run.record {
                     true => {
                         let scan = node.run.per.as_ref().map(|_| self.scan(id)).transpose()?;

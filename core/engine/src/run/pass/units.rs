@@ -1,4 +1,4 @@
-//! Units of what a writer takes, as the ports that feed it state them.
+//! What the engine adds to a writer's files: the units of its inputs, and signs of life.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,28 +6,35 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::plan::{Feed, Node, NodeId, Plan, What};
 use crate::port::PortKind;
+use crate::run::control::Meter;
 use crate::stage::Output;
 
-/// An output that knows the units of its writer's inputs.
+/// An output that knows the units of its writer's inputs; each file it writes is a piece of the writer's work.
 pub struct Measured {
     inner: Arc<dyn Output>,
     units: BTreeMap<String, String>,
+    meter: Arc<Meter>,
 }
 
 impl Measured {
-    /// Adds the units to an output.
-    pub fn over(inner: Arc<dyn Output>, plan: &Plan, id: NodeId) -> Arc<dyn Output> {
-        Arc::new(Measured { inner, units: units(plan, id) })
+    /// Adds both to an output: a writer of many files does not hang while they come.
+    pub fn over(inner: Arc<dyn Output>, plan: &Plan, id: NodeId, meter: Arc<Meter>) -> Arc<dyn Output> {
+        Arc::new(Measured { inner, units: units(plan, id), meter })
+    }
+
+    fn piece<T>(&self, done: Result<T>) -> Result<T> {
+        self.meter.beat.strike();
+        done
     }
 }
 
 impl Output for Measured {
     fn seal(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.inner.seal(path, bytes)
+        self.piece(self.inner.seal(path, bytes))
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.inner.replace(path, bytes)
+        self.piece(self.inner.replace(path, bytes))
     }
 
     fn record(&self) -> String {
@@ -35,27 +42,27 @@ impl Output for Measured {
     }
 
     fn seal_all(&self, files: &mut dyn Iterator<Item = Result<(String, Vec<u8>)>>) -> Result<()> {
-        self.inner.seal_all(files)
+        self.piece(self.inner.seal_all(&mut files.inspect(|_| self.meter.beat.strike())))
     }
 
     fn replace_pieces(&self, path: &str, pieces: &mut dyn Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
-        self.inner.replace_pieces(path, pieces)
+        self.piece(self.inner.replace_pieces(path, &mut pieces.inspect(|_| self.meter.beat.strike())))
     }
 
     fn draft(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.inner.draft(path, bytes)
+        self.piece(self.inner.draft(path, bytes))
     }
 
     fn drafted(&self, path: &str) -> Result<Vec<u8>> {
-        self.inner.drafted(path)
+        self.piece(self.inner.drafted(path))
     }
 
     fn commit_drafts(&self, paths: &[String]) -> Result<()> {
-        self.inner.commit_drafts(paths)
+        self.piece(self.inner.commit_drafts(paths))
     }
 
     fn end_drafts(&self, paths: &[String]) -> Result<()> {
-        self.inner.end_drafts(paths)
+        self.piece(self.inner.end_drafts(paths))
     }
 
     fn units(&self) -> BTreeMap<String, String> {
