@@ -17,7 +17,7 @@ const IMAGE: &str = r#""image": [[1, 2], [3, 4]]"#;
 
 fn jobs() -> Jobs {
     let library = library::misbehaving();
-    isolate::use_host(&library.parent().unwrap().join("isard-misbehave-host"));
+    isolate::use_host(library::host());
     let isolated = Arc::new(InHosts::new(2));
     Jobs::open(Config { workers: 2, libraries: vec![library.to_owned()], isolated, ..Config::default() })
         .unwrap()

@@ -275,7 +275,7 @@ fn many_clients_over_http_with_jobs_on_disk() {
 fn many_clients_with_built_in_and_isolated_plugins() {
     let _alone = alone();
     let library = library::misbehaving();
-    isolate::use_host(&library.parent().unwrap().join("isard-misbehave-host"));
+    isolate::use_host(library::host());
     let (n, several) = if full() { (1_000_000, 200) } else { (4_000, 20) };
     let config = Config {
         workers: 2,

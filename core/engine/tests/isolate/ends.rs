@@ -149,7 +149,7 @@ fn a_changed_library_is_refused_by_the_host() {
 
 #[test]
 fn a_host_that_is_none_is_an_error() {
-    let text = std::process::Command::new(misbehaving().parent().unwrap().join("isard-misbehave-host"))
+    let text = std::process::Command::new(crate::library::host())
         .args(["host", "x.so"])
         .stdin(std::process::Stdio::null())
         .output()

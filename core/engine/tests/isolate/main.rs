@@ -18,10 +18,9 @@ use std::path::Path;
 use isard_core::load::isolate;
 use isard_core::registry::Declaration;
 
-/// Builds the host of the tests beside the library that misbehaves, and names it.
+/// Names the host of the tests.
 fn host() {
-    let library = library::misbehaving();
-    isolate::use_host(&library.parent().unwrap().join("isard-misbehave-host"));
+    isolate::use_host(library::host());
 }
 
 /// One declaration of a library, isolated.

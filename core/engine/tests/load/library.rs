@@ -13,36 +13,41 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The folder that cargo builds into, whatever it is called here.
-pub fn target() -> PathBuf {
-    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    tmp.parent().expect("the folder for tests lies in the target folder").to_owned()
-}
-
-fn build(package: &str, file: &str) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    // Alone it has other features than in the workspace, so all that it needs is built once more: quickly, then.
-    cargo.args(["build", "--quiet", "--config", r#"profile.dev.package."*".opt-level=0"#]);
-    cargo.args(["--package", package, "--target-dir"]).arg(target());
-    let done = cargo.current_dir(root()).status().unwrap();
-    assert!(done.success(), "cargo could not build {package}");
-    target().join("debug").join(format!(
-        "{}{file}{}",
-        std::env::consts::DLL_PREFIX,
-        std::env::consts::DLL_SUFFIX
-    ))
+/// A library that was built with this test, which links it.
+fn beside(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let path = test.parent().unwrap().join(format!("{prefix}{name}{suffix}"));
+    assert!(path.is_file(), "cargo builds no {}", path.display());
+    path
 }
 
 /// The example library.
 pub fn example() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("isard-example", "isard_example"))
+    PATH.get_or_init(|| beside("isard_example"))
 }
 
 /// The library that misbehaves on demand.
 pub fn misbehaving() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("isard-misbehave", "isard_misbehave"))
+    PATH.get_or_init(|| beside("isard_misbehave"))
+}
+
+/// The program that hosts libraries in tests.
+pub fn host() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let name = "isard-misbehave-host";
+        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let target = tmp.parent().expect("the folder for tests lies in the target folder");
+        let mut cargo = Command::new(env!("CARGO"));
+        // Of the whole workspace, and with the needs of a test: so it has the features of what is built already.
+        cargo.args(["build", "--quiet", "--workspace", "--bin", name, "--test", "early", "--target-dir"]);
+        let done = cargo.arg(target).current_dir(root()).status().unwrap();
+        assert!(done.success(), "cargo could not build {name}");
+        target.join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    })
 }
 
 /// Compiles C into a library.

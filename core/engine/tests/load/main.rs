@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod c;
+#[allow(dead_code, reason = "other tests use the rest")]
 mod library;
 mod misbehave;
 mod refuse;
