@@ -10,6 +10,7 @@ use isard_hedm::model::{
     Detector, Grid, Layout, Predictor, Projector, Rules, Scan, Voxel, Window, reflections,
 };
 use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
+use rayon::prelude::*;
 
 fn projector(lsd: [f64; 2], beam: [[f64; 2]; 2], tilt: [f64; 3]) -> Projector {
     let cell = Cell::new([4.08, 4.08, 4.08, 90.0, 90.0, 90.0]).unwrap();
@@ -45,7 +46,9 @@ fn a_detector_that_was_moved_is_found_again() {
     let start = projector([5015.0, 6509.0], [[501.4, 8.0], [497.4, 12.6]], [0.0; 3]);
     let cell = Cell::new([4.08, 4.08, 4.08, 90.0, 90.0, 90.0]).unwrap();
     let symmetry = Symmetry::of(&SpaceGroup::new(225).unwrap(), &cell).unwrap();
-    let par = |n: usize, work: &(dyn Fn(usize) -> isard_core::Result<()> + Sync)| (0..n).try_for_each(work);
+    let par = |n: usize, work: &(dyn Fn(usize) -> isard_core::Result<()> + Sync)| {
+        (0..n).into_par_iter().try_for_each(work)
+    };
     let seeds: Vec<Quat> =
         grains.iter().map(|q| Quat::from_rotation_vector([0.003, -0.003, 0.002]).times(q)).collect();
     let fit = LayerFit::new(&start, &volume, &symmetry, Limits::default());

@@ -21,7 +21,8 @@ pub fn read_printed_seeds(text: &str) -> Result<Vec<[f64; 4]>> {
             let found = row.len();
             return Err(Error::data(format!(
                 "line {at}: found {found} numbers, wanted a quaternion w x y z"
-            )));
+            ))
+            .help("one orientation a line; far-field grains (`Grains.csv`) go to `grains`"));
         };
         // Six printed digits are not of unit length; anything further off is no quaternion.
         let norm = (w * w + x * x + y * y + z * z).sqrt();
@@ -46,11 +47,18 @@ pub fn read_grains(text: &str) -> Result<Vec<Quat>> {
             )));
         };
         let matrix: [[f64; 3]; 3] = std::array::from_fn(|i| std::array::from_fn(|j| m[3 * i + j]));
-        let square: f64 = matrix.iter().flatten().map(|x| x * x).sum();
-        if (square - 3.0).abs() > 0.03 {
+        // Six printed digits; a mirror image has the same lengths and angles, but no quaternion.
+        let dot = |i: usize, j: usize| (0..3).map(|k| matrix[i][k] * matrix[j][k]).sum::<f64>();
+        let off =
+            (0..9).map(|k| (dot(k / 3, k % 3) - f64::from(u8::from(k % 4 == 0))).abs()).fold(0.0, f64::max);
+        let [a, b, c] = matrix;
+        let volume = a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0])
+            + a[2] * (b[0] * c[1] - b[1] * c[0]);
+        if !(off <= 0.03 && volume > 0.0) {
             return Err(Error::data(format!(
-                "line {at}: found a matrix of squared norm {square}, wanted a rotation (3)"
-            )));
+                "line {at}: found {matrix:?}, wanted the matrix of a rotation: rows of length 1 at right angles, determinant 1 (found {volume:.3})"
+            ))
+            .help("columns 2 to 10 are the orientation matrix, row by row, crystal to sample"));
         }
         out.push(Quat::from_matrix(&matrix));
     }
@@ -90,5 +98,10 @@ mod tests {
         let grains = read_grains("%GrainID\n1 0 -1 0 1 0 0 0 0 1 0 0 0").unwrap();
         assert!((grains[0].angle_to(&Quat::IDENTITY).to_degrees() - 90.0).abs() < 1e-9);
         assert!(read_grains("1 0 0 0 1 0 0 0 0 1").is_err());
+        // Lengths of three rotations, but skew ones, a mirror image, and none at all.
+        for matrix in ["1 0 0 1 0 0 0 0 1", "1 0 0 0 1 0 0 0 -1", "nan 0 0 0 1 0 0 0 1"] {
+            let error = read_grains(&format!("%\n7 {matrix}")).unwrap_err();
+            assert!(error.message().contains("line 2: found [["), "{error}");
+        }
     }
 }

@@ -86,7 +86,8 @@ impl Placed {
     pub(super) fn look_up(&mut self, stand: &Stand) {
         let last = stand.count - 1;
         for i in 0..BLOCK {
-            let [y, z] = [0, 1].map(|k| self.base[last][k][i] + self.shift[k][i]);
+            let y = self.base[last][0][i] + self.shift[0][i];
+            let z = self.base[last][1][i] + self.shift[1][i];
             let tile = (y >> 3) * stand.stride[1] + (z >> 6);
             // What is off the detector looks at the first place, and does not count.
             self.slot[i] = (self.frame[i] * stand.stride[0] + (tile >> 6)) * self.on[i];

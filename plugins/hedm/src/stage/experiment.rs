@@ -159,25 +159,44 @@ impl Experiment {
         if self.windows.is_empty() {
             add("windows", "found none, wanted one or more".into());
         }
-        let (a, b) = (self.omega_start, self.omega_start + self.omega_step * self.frames as f64);
-        let (low, high) = (a.min(b), a.max(b));
+        let (mut rises, [low, high]) = (true, self.turned());
         for w in &self.windows {
             if [0, 2, 4].iter().any(|k| w[*k] >= w[k + 1] || w[*k].is_nan() || w[k + 1].is_nan()) {
                 add("windows", format!("found {w:?}, wanted pairs that rise"));
-            } else if self.omega_sign == 1.0 {
-                let meets = |t: f64| w[0] + t < high && low < w[1] + t;
-                if ![0.0, 360.0, -360.0].iter().any(|t| meets(*t)) {
-                    let (from, to) = (w[0], w[1]);
-                    add(
-                        "windows",
-                        format!("found omega from {from} to {to}, the scan goes from {low} to {high}"),
-                    );
-                }
+                rises = false;
             }
+        }
+        let outside = self.beyond().into_iter().filter(|w| w[2] == 0.0 && rises);
+        for [from, to, _] in outside.collect::<Vec<_>>() {
+            faults.add_with_help(
+                "experiment.windows",
+                format!("found omega from {from} to {to}, the scan goes from {low} to {high}"),
+                "check the first two numbers of each window, `omega_start`, `omega_step`, `omega_sign` and `frames`",
+            );
         }
         if let Err(error) = self.crystal() {
             faults.add("experiment.space_group", error.to_string());
         }
+    }
+
+    /// The rotation of the scan from its lowest to its highest angle, as windows count it.
+    fn turned(&self) -> [f64; 2] {
+        let ends =
+            [0.0, self.frames as f64].map(|n| (self.omega_start + n * self.omega_step) * self.omega_sign);
+        [ends[0].min(ends[1]), ends[0].max(ends[1])]
+    }
+
+    /// Windows that reach beyond the scan: omega from and to, and the degrees of it that were recorded.
+    pub fn beyond(&self) -> Vec<[f64; 3]> {
+        let [low, high] = self.turned();
+        let seen = |from: f64, to: f64| -> f64 {
+            // A range such as 0..360 holds angles that are written as negative ones.
+            let turns = (-2..=2).map(|n| 360.0 * f64::from(n));
+            turns.map(|t| (to.min(high + t) - from.max(low + t)).max(0.0)).sum()
+        };
+        let whole = high - low >= 360.0 - 1e-6;
+        let windows = self.windows.iter().map(|w| [w[0], w[1], seen(w[0], w[1])]);
+        windows.filter(|[from, to, seen]| !whole && seen + 1e-6 < to - from).collect()
     }
 
     /// The fault of a good experiment in which no spot can land on the detector.
@@ -349,5 +368,38 @@ pub(crate) fn small() -> Experiment {
         exact_rays: false,
         atoms: vec![],
         compat: Compat::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_beyond_the_scan_are_found_whatever_its_sense() {
+        let of = |window: [f64; 2], start: f64, step: f64, sign: f64, frames: usize| {
+            let windows = vec![[window[0], window[1], -600.0, 600.0, 50.0, 900.0]];
+            let scan = Experiment {
+                windows,
+                omega_start: start,
+                omega_step: step,
+                omega_sign: sign,
+                frames,
+                ..small()
+            };
+            let mut faults = Faults::default();
+            scan.check(&mut faults);
+            (scan.beyond().iter().map(|w| w[2]).next(), faults.list().len())
+        };
+        assert_eq!(of([-90.0, 90.0], -90.0, 2.0, 1.0, 90), (None, 0));
+        assert_eq!(of([-90.0, 90.0], 90.0, -2.0, 1.0, 90), (None, 0));
+        // From 0 to 180, of which half lies in the window; counted against its sense the other half.
+        assert_eq!(of([-90.0, 90.0], 0.0, 2.0, 1.0, 90), (Some(90.0), 0));
+        assert_eq!(of([10.0, 90.0], 0.0, 2.0, -1.0, 90), (Some(0.0), 1));
+        assert_eq!(of([-90.0, -10.0], 0.0, 2.0, -1.0, 90), (None, 0));
+        // Angles that are written as negative ones, and a whole turn, which has every window.
+        assert_eq!(of([-90.0, -10.0], 200.0, 2.0, 1.0, 80), (None, 0));
+        assert_eq!(of([-180.0, 180.0], 0.0, 2.0, 1.0, 180), (None, 0));
+        assert_eq!(of([100.0, 140.0], -90.0, 2.0, 1.0, 90), (Some(0.0), 1));
     }
 }

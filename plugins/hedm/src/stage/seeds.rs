@@ -69,6 +69,12 @@ impl Stage for Seeds {
             let ways = "`list`, `grains`, `orientations` and `spacing`";
             faults.add("list", format!("found {found} of {ways}, wanted one"));
         }
+        for (k, q) in self.orientations.iter().flatten().enumerate() {
+            if let Err(error) = read_seeds(&q.map(|x| x.to_string()).join(" ")) {
+                let what = error.message().trim_start_matches("line 1: ").to_owned();
+                faults.add("orientations", format!("orientation {} {q:?}: {what}", k + 1));
+            }
+        }
         match (self.spacing, &self.experiment) {
             (Some(_), None) => {
                 faults.add("experiment", "found none, a grid needs the symmetry of the crystal")
@@ -130,5 +136,14 @@ mod tests {
         let mut faults = Faults::default();
         seeds.check(&mut faults);
         assert_eq!(faults.list()[0].parameter, "experiment");
+        let seeds: Seeds =
+            toml::from_str("orientations = [[1.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0]]").unwrap();
+        let mut faults = Faults::default();
+        seeds.check(&mut faults);
+        let [fault] = faults.list() else { panic!("{faults:?}") };
+        assert_eq!(
+            fault.message,
+            "orientation 2 [0.5, 0.0, 0.0, 0.0]: found a quaternion of length 0.5, wanted 1"
+        );
     }
 }

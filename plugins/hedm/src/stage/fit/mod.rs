@@ -391,6 +391,11 @@ impl FitLayer {
             return Err(Error::recipe("no seed is given, and `search` is off")
                 .help("wire the input `seeds`, or set `search = true`"));
         }
+        for [from, to, seen] in experiment.beyond() {
+            tracing::warn!(
+                "The window of omega from {from} to {to} reaches beyond the scan: {seen} degrees of it were recorded, spots in the rest do not count."
+            );
+        }
         let (_, _, symmetry) = experiment.crystal()?;
         let projector = experiment.projector()?;
         let reflections = projector.predictor.reflections();
