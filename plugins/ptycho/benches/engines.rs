@@ -8,10 +8,10 @@
 
 mod support;
 
+use isard_fourier::{FftDirection, Planned};
 use isard_ptycho::engine::{Engine, Method, Settings};
 use isard_ptycho::fft::Fft2;
 use isard_ptycho::num::{Complex, alone};
-use rustfft::FftPlanner;
 use support::{cpu, model};
 
 /// Iterations in a second of processor time of PtyPy 0.9.0: 100 frames of 128 x 128, and 400 of 256 x 256.
@@ -34,8 +34,7 @@ fn pairs(n: usize, mut pair: impl FnMut(&mut [Complex<f32>])) -> f64 {
 
 /// Pairs of transforms as rustfft brings them, with one transposition each.
 fn bound(n: usize) -> f64 {
-    let mut planner = FftPlanner::<f32>::new();
-    let plans = [planner.plan_fft_forward(n), planner.plan_fft_inverse(n)];
+    let plans = [FftDirection::Forward, FftDirection::Inverse].map(|d| f32::plan(n, d));
     let mut turned = vec![Complex::default(); n * n];
     let room = plans.iter().map(|p| p.get_inplace_scratch_len().max(p.get_outofplace_scratch_len())).max();
     let mut scratch = vec![Complex::default(); room.unwrap_or(0)];

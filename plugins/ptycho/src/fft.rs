@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use rustfft::{Fft, FftPlanner};
+use isard_fourier::{Fft, FftDirection};
 
+use crate::aligned::{Aligned, LINE};
 use crate::num::{Complex, Real};
 use crate::simd;
 
+mod round;
+
 /// Rows that are transformed and transposed while they are at hand.
 const ROWS: usize = 8;
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
 
 /// Which way a transform goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +37,15 @@ pub struct Fft2<T> {
 
 /// What a transform works in; one for each thread.
 pub struct FftSpace<T> {
-    other: Vec<Complex<T>>,
-    /// Where in `other` a line of the cache begins.
-    first: usize,
-    rows: Vec<Complex<T>>,
-    scratch: Vec<Complex<T>>,
+    other: Aligned<Complex<T>>,
+    rows: Aligned<Complex<T>>,
+    scratch: Aligned<Complex<T>>,
 }
 
 impl<T: Real> Fft2<T> {
     /// Transforms of `n` by `n` pixels.
     pub fn new(n: usize) -> Fft2<T> {
-        let mut planner = FftPlanner::new();
-        let (forward, backward) = (planner.plan_fft_forward(n), planner.plan_fft_inverse(n));
+        let [forward, backward] = [FftDirection::Forward, FftDirection::Inverse].map(|d| T::plan(n, d));
         let needs = |f: &Arc<dyn Fft<T>>| f.get_inplace_scratch_len().max(f.get_outofplace_scratch_len());
         let scratch = needs(&forward).max(needs(&backward));
         // Columns of a power of two fall on few sets of the cache and push each other out: a line more parts them.
@@ -63,12 +61,8 @@ impl<T: Real> Fft2<T> {
 
     /// Room to work in.
     pub fn space(&self) -> FftSpace<T> {
-        let zero = Complex::default();
-        let line = LINE / size_of::<Complex<T>>();
-        let other = vec![zero; self.n * self.stride + line];
-        // Where the address tells nothing any place will do.
-        let first = other.as_ptr().align_offset(LINE).min(line);
-        FftSpace { other, first, rows: vec![zero; ROWS * self.n], scratch: vec![zero; self.scratch] }
+        let room = |len| Aligned::new(Complex::default(), len);
+        FftSpace { other: room(self.n * self.stride), rows: room(ROWS * self.n), scratch: room(self.scratch) }
     }
 
     /// Transforms forward; rows become columns.
@@ -82,23 +76,23 @@ impl<T: Real> Fft2<T> {
     }
 
     fn whole(&self, way: Way, wave: &mut [Complex<T>], space: &mut FftSpace<T>) {
-        let FftSpace { other, first, rows, scratch } = space;
+        let FftSpace { other, rows, scratch } = space;
         for (k, from) in wave.chunks_mut(ROWS * self.n).enumerate() {
             let rows = &mut rows[..from.len()];
             self.of(way).process_outofplace_with_scratch(from, rows, scratch);
-            simd::transpose_rows(rows, k * ROWS, &mut other[*first..], [self.n, self.stride]);
+            simd::transpose_rows(rows, k * ROWS, other, [self.n, self.stride]);
         }
         self.rows_out(way, space, wave, |_, _| ());
     }
 
     /// The first half: `fill` writes some rows, given the number of the first.
     pub fn rows_in(&self, way: Way, space: &mut FftSpace<T>, mut fill: impl FnMut(usize, &mut [Complex<T>])) {
-        let FftSpace { other, first, rows, scratch } = space;
+        let FftSpace { other, rows, scratch } = space;
         for k in (0..self.n).step_by(ROWS) {
             let rows = &mut rows[..ROWS.min(self.n - k) * self.n];
             fill(k, rows);
             self.of(way).process_with_scratch(rows, scratch);
-            simd::transpose_rows(rows, k, &mut other[*first..], [self.n, self.stride]);
+            simd::transpose_rows(rows, k, other, [self.n, self.stride]);
         }
     }
 
@@ -110,9 +104,9 @@ impl<T: Real> Fft2<T> {
         wave: &mut [Complex<T>],
         mut done: impl FnMut(usize, &mut [Complex<T>]),
     ) {
-        let FftSpace { other, first, scratch, .. } = space;
+        let FftSpace { other, scratch, .. } = space;
         for (k, rows) in wave.chunks_mut(ROWS * self.n).enumerate() {
-            self.last(way, &mut other[*first..], k * ROWS, rows, scratch);
+            self.last(way, other, k * ROWS, rows, scratch);
             done(k * ROWS, rows);
         }
     }
@@ -124,10 +118,10 @@ impl<T: Real> Fft2<T> {
         space: &mut FftSpace<T>,
         mut done: impl FnMut(usize, &mut [Complex<T>]),
     ) {
-        let FftSpace { other, first, rows, scratch } = space;
+        let FftSpace { other, rows, scratch } = space;
         for k in (0..self.n).step_by(ROWS) {
             let rows = &mut rows[..ROWS.min(self.n - k) * self.n];
-            self.last(way, &mut other[*first..], k, rows, scratch);
+            self.last(way, other, k, rows, scratch);
             done(k, rows);
         }
     }

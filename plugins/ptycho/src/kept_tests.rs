@@ -63,6 +63,9 @@ fn engines() -> Vec<Vec<Settings>> {
         [Method::DM, Method::ML]
             .map(|name| Settings { subspace_dim: Some(2), ..Settings::new(name, 4) })
             .to_vec(),
+        [Method::EPIE, Method::SDR]
+            .map(|name| Settings { subspace_dim: Some(2), ..Settings::new(name, 3) })
+            .to_vec(),
     ]
 }
 

@@ -16,6 +16,7 @@ pub mod session;
 pub mod simulate;
 pub mod start;
 
+mod aligned;
 mod kept;
 mod overlap;
 mod simd;

@@ -1,6 +1,6 @@
 //! How good a reconstruction is: against a known truth, and against another one.
 
-use rustfft::FftPlanner;
+use isard_fourier::{FftDirection, Planned};
 
 use isard_core::prelude::*;
 use isard_core::schemars;
@@ -44,8 +44,8 @@ impl Field {
     /// Transforms rows and columns; backward with its scale.
     pub fn transform(&mut self, forward: bool) {
         let [rows, columns] = self.shape;
-        let mut planner = FftPlanner::new();
-        let mut plan = |n| if forward { planner.plan_fft_forward(n) } else { planner.plan_fft_inverse(n) };
+        let way = if forward { FftDirection::Forward } else { FftDirection::Inverse };
+        let plan = |n| f64::plan(n, way);
         plan(columns).process(&mut self.data);
         let mut turned: Vec<C> =
             (0..rows * columns).map(|k| self.data[k % rows * columns + k / rows]).collect();

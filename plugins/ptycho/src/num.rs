@@ -4,13 +4,13 @@ use std::ops::{AddAssign, MulAssign, SubAssign};
 use std::sync::{Mutex, PoisonError};
 
 use isard_core::{Error, Result};
+use isard_fourier::Planned;
+use isard_fourier::num_traits::Float;
 pub use num_complex::Complex;
-use rustfft::FftNum;
-use rustfft::num_traits::Float;
 
 /// Single or double precision.
 pub trait Real:
-    FftNum + Float + AddAssign + SubAssign + MulAssign + Default + bytemuck::Pod + isard_core::Element
+    Planned + Float + AddAssign + SubAssign + MulAssign + Default + bytemuck::Pod + isard_core::Element
 {
     /// The nearest number of this precision.
     fn of(x: f64) -> Self;

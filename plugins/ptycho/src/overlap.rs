@@ -187,31 +187,39 @@ pub fn onto_probe<T: Real>(
     each(par, with_norm(images, norm, n), |k, (rows, norm)| {
         let top = k * STRIP;
         let count = rows.first().map_or(0, |m| m.len() / n);
-        for (k, corner) in corners.iter().enumerate() {
-            let there = (corner.y + top) * columns + corner.x;
+        let wave = |frame: usize, product: usize, from: usize| {
+            let (first, to) = ((object.first + product) * pixels + top * n, (from + AHEAD).min(count));
+            waves.get(frame).map_or(&[][..], |w| &w[first + from * n..first + to * n])
+        };
+        // Waves come from far away: the next rows are asked for while some are added.
+        let ask = |frame: usize, product: usize, from: usize, together: usize| {
+            let (frame, from) =
+                if from + AHEAD < count { (frame, from + AHEAD) } else { (frame + together, 0) };
+            let rows = wave(frame, product, from).chunks_exact(n).zip(lit.from(top + from));
+            rows.for_each(|(row, [from, to])| simd::ahead(&row[*from..*to]));
+        };
+        let shown = |corner: Corner, mode: usize, from: usize| {
+            &object.modes[mode][(corner.y + top + from) * columns + corner.x..]
+        };
+        for (first, corners) in (0..).step_by(4).zip(corners.chunks(4)) {
             for (p, image) in rows.iter_mut().enumerate() {
-                for (o, shown) in object.modes.iter().enumerate() {
-                    let wave = |k: usize, from: usize, to: usize| {
-                        let first = (object.first + p * modes + o) * pixels + top * n;
-                        waves.get(k).map_or(&[][..], |w| &w[first + from * n..first + to.min(count) * n])
-                    };
-                    let ask = |k: usize, from: usize| {
-                        let rows = wave(k, from, from + AHEAD).chunks_exact(n).zip(lit.from(top + from));
-                        rows.for_each(|(row, [from, to])| simd::ahead(&row[*from..*to]));
-                    };
-                    for from in (0..count).step_by(AHEAD) {
-                        let to = (from + AHEAD).min(count);
-                        // Waves come from far away: the next rows are asked for while these are added.
-                        if to < count {
-                            ask(k, to)
-                        } else {
-                            ask(k + 1, 0)
+                for from in (0..count).step_by(AHEAD) {
+                    let at = from * n..(from + AHEAD).min(count) * n;
+                    let (image, lit) = (&mut image[at.clone()], lit.from(top + from));
+                    let mut norm = norm.as_mut().filter(|_| p == 0).map(|norm| &mut norm[at]);
+                    if let (1, &[a, b, c, d]) = (modes, corners) {
+                        (first..first + 4).for_each(|k| ask(k, p, from, 4));
+                        let wide = [a, b, c, d].map(|corner| shown(corner, 0, from));
+                        let four = [0, 1, 2, 3].map(|k| wave(first + k, p, from));
+                        simd::from_windows(image, norm, wide, columns, four, n, lit);
+                        continue;
+                    }
+                    for (k, corner) in (first..).zip(corners) {
+                        for o in 0..modes {
+                            ask(k, p * modes + o, from, 1);
+                            let (wide, b) = (shown(*corner, o, from), wave(k, p * modes + o, from));
+                            simd::from_window(image, norm.as_deref_mut(), wide, columns, b, n, lit);
                         }
-                        let at = from * n..to * n;
-                        let norm = norm.as_mut().filter(|_| p == 0).map(|norm| &mut norm[at.clone()]);
-                        let wide = &shown[there + from * columns..];
-                        let lit = lit.from(top + from);
-                        simd::from_window(&mut image[at], norm, wide, columns, wave(k, from, to), n, lit);
                     }
                 }
             }

@@ -9,6 +9,8 @@ use crate::geometry::{Centre, Geometry, Propagation, grid};
 use crate::num::{Complex, Real, cis, narrow};
 use crate::simd;
 
+mod round;
+
 type C<T> = Complex<T>;
 
 /// Propagation of square waves, forward and backward.

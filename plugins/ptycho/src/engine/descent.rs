@@ -24,41 +24,48 @@ pub(super) fn residual<T: Real>(
     let amplitude = &model.frames[frame].amplitude;
     let (square, from) = (scale * scale, corner.y * columns + corner.x);
     let outer = (T::one() + T::one()) * square;
-    // One mode under Gaussian noise: factors are worked out as rows come.
-    let fused = model.pod_count() == 1 && terms.noise == Noise::Gaussian && !terms.floats;
+    let at = |pod: Pod| (&model.probe.modes[pod.probe], &model.object.modes[pod.object][from..]);
+    if model.pod_count() == 1 && terms.noise == Noise::Gaussian && !terms.floats {
+        // One mode under Gaussian noise: what is left is worked out on the way.
+        let (probe, object) = at(model.pods(frame).next().expect("there is one product"));
+        let (mut told, renorm) = (0.0, T::of(terms.renorm));
+        model.room(0, 0, |room| {
+            let fft = &mut room.fft;
+            propagator.depart(fft, |first, rows| {
+                let at = first * n..first * n + rows.len();
+                simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
+            });
+            propagator.turn(fft, |first, rows| {
+                let at = first * n..first * n + rows.len();
+                simd::ahead(&amplitude[at.end..(at.end + rows.len()).min(pixels)]);
+                told += simd::gaussian_scale(rows, &amplitude[at], renorm, square, outer);
+            });
+            propagator.arrive_in(out, fft, |_, _| ());
+        });
+        return (told, 1.0);
+    }
     model.room(0, 1, |room| {
         let Room { fft, reals, .. } = room;
         let power = &mut reals[0];
-        let mut told = (0.0, 1.0);
         for (k, (pod, wave)) in model.pods(frame).zip(out.chunks_exact_mut(pixels)).enumerate() {
-            let (probe, object) = (&model.probe.modes[pod.probe], &model.object.modes[pod.object][from..]);
+            let (probe, object) = at(pod);
             let fill = |first: usize, rows: &mut [C<T>]| {
                 let at = first * n..first * n + rows.len();
-                simd::ahead(&amplitude[at.clone()]);
                 simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
             };
             let done = |first: usize, rows: &mut [C<T>]| {
                 let power = &mut power[first * n..first * n + rows.len()];
                 match k {
-                    0 if fused => (),
                     0 => simd::intensity(power, rows, square),
                     _ => simd::intensity_add(power, rows, square),
                 }
             };
             propagator.forward_with(wave, fft, fill, done);
         }
-        if !fused {
-            told = noise::residual(power, amplitude, terms, outer);
-        }
+        let told = noise::residual(power, amplitude, terms, outer);
         for wave in out.chunks_exact_mut(pixels) {
             let fill = |first: usize, from: &[C<T>], rows: &mut [C<T>]| {
-                let at = first * n..first * n + rows.len();
-                if fused {
-                    let renorm = T::of(terms.renorm);
-                    told.0 += simd::gaussian_scale(rows, from, &amplitude[at], renorm, square, outer);
-                } else {
-                    simd::scaled(rows, from, &power[at]);
-                }
+                simd::scaled(rows, from, &power[first * n..first * n + rows.len()]);
             };
             propagator.backward_with(wave, fft, fill, |_, _| ());
         }

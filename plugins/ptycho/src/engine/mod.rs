@@ -126,7 +126,7 @@ impl<T: Real> Engine<T> {
         let own = match &self.kind {
             Kind::Projection(e) => e.own.is_some(),
             Kind::Likelihood(e) => e.own.is_some(),
-            Kind::Stochastic(_) => false,
+            Kind::Stochastic(e) => e.own.is_some(),
         };
         match own {
             true => own::part(model),

@@ -153,11 +153,11 @@ pub struct Settings {
     /// All: refinement of positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position_refinement: Option<Refinement>,
-    /// DM, RAAR, ML: each frame has a probe of its own, all of them out of so many dimensions (OPR).
+    /// All: each frame has a probe of its own, all of them out of so many dimensions (OPR).
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subspace_dim: Option<usize>,
-    /// DM, RAAR, ML: the first iteration in which they have more than one dimension.
+    /// All: the first iteration in which they have more than one dimension.
     #[schemars(extend("x-level" = "expert"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subspace_start: Option<u64>,
@@ -295,8 +295,6 @@ impl Settings {
         let mut faults = vec![];
         let given = serde_json::to_value(self).unwrap_or_default();
         let known: &[(&str, &[Method])] = &[
-            ("subspace_dim", &[DM, RAAR, ML]),
-            ("subspace_start", &[DM, RAAR, ML]),
             ("alpha", &[DM, EPIE]),
             ("beta", &[RAAR, EPIE]),
             ("fourier_power_bound", &[DM, RAAR]),
@@ -351,6 +349,9 @@ impl Settings {
         if self.subspace_start.is_some() && self.subspace_dim.is_none() {
             faults.push("`subspace_start` means something beside `subspace_dim` only".into());
         }
+        if self.subspace_dim.is_some() && self.batch.is_some_and(|batch| batch > 1) {
+            faults.push("`batch` is for frames of one probe, not beside `subspace_dim`".into());
+        }
         if let Some(p) = &self.position_refinement
             && (p.interval == 0 || p.amplitude.is_some_and(|a| !(a.is_finite() && a > 0.0)))
         {
@@ -396,5 +397,10 @@ mod tests {
             assert!(faults.iter().any(|f| f == wanted), "{wanted}: {faults:?}");
         }
         assert_eq!(Settings::new(Method::ML, 5).faults(), Vec::<String>::new());
+        // Frames with probes of their own are taken one after the other.
+        let mut own = Settings { subspace_dim: Some(2), ..Settings::new(Method::EPIE, 5) };
+        assert_eq!(own.faults(), Vec::<String>::new());
+        own.batch = Some(8);
+        assert!(own.faults()[0].starts_with("`batch` is for frames of one probe"), "{:?}", own.faults());
     }
 }

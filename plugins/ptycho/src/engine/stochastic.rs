@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::Told;
+use super::own::Own;
 use super::projection::products;
 use super::settings::{Method, Settings};
 use crate::model::{Corner, Frame, Layers, Model, Pod, Room, rows};
@@ -30,6 +31,8 @@ pub struct Stochastic<T> {
     /// What a batch works in, kept from one to the next.
     waves: Vec<Vec<C<T>>>,
     shelf: Shelf<Sums<T>>,
+    /// What probes of single frames have in common, if each has its own.
+    pub(super) own: Option<Own>,
     /// Frames in order of their numbers, and steps of exit waves told as other programs do, to compare with them.
     reference: bool,
 }
@@ -70,6 +73,7 @@ impl<T: Real> Stochastic<T> {
             seed,
             waves: vec![],
             shelf: Shelf::default(),
+            own: Own::new(settings),
             reference: false,
         }
     }
@@ -133,6 +137,11 @@ impl<T: Real> Stochastic<T> {
                 many => self.many(model, par, many, probe_too, &mut told)?,
             }
         }
+        if let (Some(own), true) = (&self.own, probe_too) {
+            let mut probe = model.probe.clone();
+            own.reduce(model, &mut probe, par, self.iteration)?;
+            model.probe = probe;
+        }
         self.iteration += 1;
         if let Some(shift) = self.settings.probe_center_tol.and_then(|t| super::support::off_centre(model, t))
         {
@@ -158,27 +167,29 @@ impl<T: Real> Stochastic<T> {
     ) -> [f64; 3] {
         let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
         let mut room = model.take_room(1, 0);
-        let Model { propagator, frames, probe, object, .. } = &mut *model;
-        let (probe, object) = (&mut probe.modes[0], &mut object.modes[0]);
+        let Model { propagator, frames, probe, object, own, .. } = &mut *model;
+        // What is known of another frame's probe says nothing of one's own.
+        let (layer, known) = if own.is_some() { (frame, None) } else { (0, *most) };
+        let (probe, object) = (&mut probe.modes[layer], &mut object.modes[0]);
         let Frame { amplitude, good, .. } = &frames[frame];
         let Room { fft, waves, .. } = &mut room;
         let wave = &mut waves[0];
         let corner = corner.y * columns + corner.x;
         let square = propagator.scale() * propagator.scale();
         let over = |length: f64, most: f64| T::of(if most > 0.0 { length / most } else { 0.0 });
-        let light = most.unwrap_or_else(|| simd::largest_abs2(probe).wide());
+        let light = known.unwrap_or_else(|| simd::largest_abs2(probe).wide());
         let mut errors = [0.0; 2];
         let fill = |first: usize, rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
-            simd::ahead(&amplitude[at.clone()]);
             simd::window_product(rows, &probe[at], &object[corner + first * columns..], columns, n);
         };
-        propagator.forward_with(wave, fft, fill, |_, _| ());
-        let fill = |first: usize, from: &[C<T>], rows: &mut [C<T>]| {
+        propagator.depart(fft, fill);
+        propagator.turn(fft, |first, rows| {
             let at = first * n..first * n + rows.len();
-            let [fourier, counted] = simd::measured_scale(rows, from, &amplitude[at], square);
+            simd::ahead(&amplitude[at.end..(at.end + rows.len()).min(n * n)]);
+            let [fourier, counted] = simd::measured_counts(rows, &amplitude[at], square);
             errors = [errors[0] + fourier, errors[1] + counted];
-        };
+        });
         let (mut moved, mut shown, k) = (0.0, 0.0f64, over(self.steps.length[0], light));
         let done = |first: usize, rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
@@ -186,7 +197,7 @@ impl<T: Real> Stochastic<T> {
             let [left, top] = simd::window_step(rows, &probe[at], window, columns, n, k);
             (moved, shown) = (moved + left, shown.max(top));
         };
-        propagator.backward_with(wave, fft, fill, done);
+        propagator.arrive_in(wave, fft, done);
         *most = Some(light);
         if probe_too {
             let k = over(self.steps.length[1], shown);
@@ -202,7 +213,7 @@ impl<T: Real> Stochastic<T> {
     fn one(&mut self, model: &mut Model<T>, frame: usize, probe_too: bool) -> [f64; 3] {
         let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
         let pods: Vec<Pod> = model.pods(frame).collect();
-        let steps = self.steps;
+        let (steps, layer) = (self.steps, model.own.map_or(0, |lights| frame * lights));
         let place = if self.keeps_exit() { frame } else { 0 };
         let exit = self.exit.get_mut(place);
         let mut room = model.take_room(pods.len(), 2);
@@ -213,7 +224,7 @@ impl<T: Real> Stochastic<T> {
         for block in &blocks {
             let [base, share] = [1.0 - steps.local[0], steps.local[0]];
             light.fill(T::zero());
-            let probes = &model.probe.modes[block.probes.clone()];
+            let probes = &model.probe.modes[layer + block.probes.start..layer + block.probes.end];
             probes.iter().for_each(|m| simd::intensity_add(light, m, T::one()));
             let most = simd::largest(light);
             let weights = [steps.length[0], base * most.wide(), share].map(T::of);
@@ -240,7 +251,7 @@ impl<T: Real> Stochastic<T> {
             let most = if steps.global { global(model) } else { simd::largest(shown).wide() };
             let [base, share] = [1.0 - steps.local[1], steps.local[1]];
             let weights = [steps.length[1], base * most, share].map(T::of);
-            for mode in block.probes.clone() {
+            for mode in layer + block.probes.start..layer + block.probes.end {
                 let probe = &mut model.probe.modes[mode];
                 for (pod, wave) in pods.iter().zip(waves.iter()).filter(|(pod, _)| pod.probe == mode) {
                     for (here, there) in rows(n, corner, columns) {
@@ -250,7 +261,7 @@ impl<T: Real> Stochastic<T> {
                 }
             }
         }
-        tie(model);
+        tie(model, layer);
         model.shelf.put(room);
         told
     }
@@ -327,7 +338,7 @@ impl<T: Real> Stochastic<T> {
             }
             self.shelf.put(sums);
         }
-        tie(model);
+        tie(model, 0);
         self.waves = kept;
         Ok(())
     }
@@ -343,20 +354,20 @@ fn difference<T: Real>(model: &Model<T>, frame: usize, corner: Corner, out: &mut
     model.room(0, 0, |room| {
         let fill = |first: usize, rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
-            simd::ahead(&amplitude[at.clone()]);
             simd::window_product(rows, &probe[at], &object[first * columns..], columns, n);
         };
-        propagator.forward_with(out, &mut room.fft, fill, |_, _| ());
-        let fill = |first: usize, from: &[C<T>], rows: &mut [C<T>]| {
+        propagator.depart(&mut room.fft, fill);
+        propagator.turn(&mut room.fft, |first, rows| {
             let at = first * n..first * n + rows.len();
-            let [fourier, counted] = simd::measured_scale(rows, from, &amplitude[at], square);
+            simd::ahead(&amplitude[at.end..(at.end + rows.len()).min(n * n)]);
+            let [fourier, counted] = simd::measured_counts(rows, &amplitude[at], square);
             errors = [errors[0] + fourier, errors[1] + counted];
-        };
+        });
         let done = |first: usize, rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
             moved += simd::window_minus(rows, &probe[at], &object[first * columns..], columns, n);
         };
-        propagator.backward_with(out, &mut room.fft, fill, done);
+        propagator.arrive_in(out, &mut room.fft, done);
     });
     let pixels = (n * n) as f64;
     [errors[0] / (*good).max(1) as f64, errors[1] / pixels, moved / pixels]
@@ -370,15 +381,15 @@ fn global<T: Real>(model: &Model<T>) -> f64 {
     }
 }
 
-/// Makes the probes of all energies one again, where they are to be one.
-fn tie<T: Real>(model: &mut Model<T>) {
-    let modes = std::mem::take(&mut model.probe.modes);
-    let mut probe = Layers { modes, ..model.probe };
-    if let Some(camera) = &model.camera {
-        let each = probe.modes.len();
-        camera.tie(&mut probe, each);
-    }
-    model.probe = probe;
+/// Makes a frame's probes of all energies one again, from a layer on, where they are to be one.
+fn tie<T: Real>(model: &mut Model<T>, first: usize) {
+    let each = model.lights();
+    let Some(camera) = &model.camera else { return };
+    let here = &mut model.probe.modes[first..first + each];
+    let modes = here.iter_mut().map(std::mem::take).collect();
+    let mut probe = Layers { modes, rows: model.probe.rows, columns: model.probe.columns };
+    camera.tie(&mut probe, each);
+    here.iter_mut().zip(probe.modes).for_each(|(to, mode)| *to = mode);
 }
 
 /// Adds `k conj(other) wave / (base + share norm)`; nothing where that has no meaning.

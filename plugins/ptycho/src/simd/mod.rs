@@ -11,7 +11,7 @@ use crate::num::{Complex, Real};
 
 pub use ahead::ahead;
 pub use plain::LANES;
-pub use turn::transpose_rows;
+pub use turn::{transpose_columns, transpose_rows};
 
 type C<T> = Complex<T>;
 
@@ -153,12 +153,10 @@ kernels! { window:
     /// Of each row `a` is 0 outside of the part that `lit` names.
     #[allow(clippy::too_many_arguments)]
     window_relax(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, weights: [T; 3], lit: &[[usize; 2]]) -> f64;
-    /// The sum of squared differences of waves' amplitudes to the measured ones.
-    wave_error(f: &[C<T>], amp: &[T], scale: T) -> f64;
-    /// Gives waves the measured amplitudes; the sums of squared differences in amplitude and in counts before.
-    measured_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2];
-    /// Gives waves the measured amplitudes, up to `slack` of the difference.
-    factor_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], slack: T, scale: T);
+    /// Gives waves the measured amplitudes; the sum of squared differences before.
+    measured(f: &mut [C<T>], amp: &[T], scale: T) -> f64;
+    /// The same with the sum of squared differences in counts.
+    measured_counts(f: &mut [C<T>], amp: &[T], scale: T) -> [f64; 2];
     /// `f -= a window`; gives the sum of squares of what is left.
     window_minus(f: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize) -> f64;
     /// `f -= a window`, then `window += k conj(a) f`; gives the sum of `|f|²` and the window's largest `|z|²`.
@@ -172,8 +170,11 @@ kernels! { window:
     window_relax_onto(psi: &mut [C<T>], f: &[C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize, weights: [T; 3], onto: (&mut [C<T>], Option<&mut [T]>), lit: &[[usize; 2]]) -> f64;
     /// `out += conj(window) b`, and `norm += |window|²`; of each row only the part that `lit` names.
     from_window(out: &mut [C<T>], norm: Option<&mut [T]>, wide: &[C<T>], columns: usize, b: &[C<T>], n: usize, lit: &[[usize; 2]]);
-    /// The Gaussian likelihood of waves, and their residuals.
-    gaussian_scale(out: &mut [C<T>], f: &[C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64;
+    /// [`from_window`] of four windows, one after the other.
+    #[allow(clippy::too_many_arguments)]
+    from_windows(out: &mut [C<T>], norm: Option<&mut [T]>, wide: [&[C<T>]; 4], columns: usize, b: [&[C<T>]; 4], n: usize, lit: &[[usize; 2]]);
+    /// The Gaussian likelihood of waves, which become their residuals.
+    gaussian_scale(f: &mut [C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64;
     /// First and second coefficient of the Gaussian likelihood along a ray, from waves.
     wave_ray(of: [&[C<T>]; 3], amp: &[T], renorm: T, scale: T) -> [f64; 2];
 }

@@ -464,3 +464,17 @@ pub fn transpose_rows<T: Real>(
         j0 = j1;
     }
 }
+
+/// Columns `first ..` of `wide`, as rows.
+pub fn transpose_columns<T: Real>(
+    wide: &[Complex<T>],
+    first: usize,
+    rows: &mut [Complex<T>],
+    [n, stride]: [usize; 2],
+) {
+    for (j, row) in rows.chunks_exact_mut(n).enumerate() {
+        for (z, from) in row.iter_mut().zip(wide.chunks(stride)) {
+            *z = from[first + j];
+        }
+    }
+}

@@ -99,6 +99,14 @@ fn same<T: Real>() {
                 assert_eq!(p[j * stride + i], rows[i * n + j]);
             }
         }
+        // Columns come back as the rows they were: all of them, and a few from the middle.
+        for (first, count) in [(0, n), (1, 4.min(n - 1))] {
+            let (mut back, mut plainly) = (vec![Complex::default(); count * n], vec![]);
+            plainly.clone_from(&back);
+            transpose_columns(&p, first, &mut back, [n, stride]);
+            plain::transpose_columns(&p, first, &mut plainly, [n, stride]);
+            assert!(back == plainly && back == rows[first * n..(first + count) * n]);
+        }
         // What parts the rows is left alone.
         let between = Noise(4).waves::<T>(n * stride);
         assert!((0..n * stride).filter(|k| k % stride >= n).all(|k| p[k] == between[k]));
@@ -137,9 +145,8 @@ fn same_windows<T: Real>() {
         check!(|w, _g, _r| window_products(w, [&a, &b], [&big, &other], columns, n));
         check!(|w, _g, _r| window_mixed(w, &a, &b, &big, columns, n, k, &lit));
         check!(|w, _g, _r| window_relax(w, &a, &b, &big, columns, n, [k, k, k], &lit));
-        check!(|w, _g, _r| wave_error(&w[..], &amp, k));
-        check!(|w, _g, _r| measured_scale(w, &a, &amp, k));
-        check!(|w, _g, _r| factor_scale(w, &a, &amp, k, k));
+        check!(|w, _g, _r| measured(w, &amp, k));
+        check!(|w, _g, _r| measured_counts(w, &amp, k));
         check!(|w, g, _r| window_minus(w, &a, g, columns, n));
         check!(|w, g, _r| window_step(w, &a, g, columns, n, k));
         check!(|w, g, _r| window_probe_step(w, g, &a, columns, n, k));
@@ -149,7 +156,11 @@ fn same_windows<T: Real>() {
         check!(|w, g, _r| window_relax_onto(w, &a, &b, &other, columns, n, [k, k, k], (g, None), &lit));
         check!(|w, g, _r| from_window(w, None, g, columns, &a, n, &lit));
         check!(|w, g, r| from_window(w, Some(&mut r[..8 * n]), g, columns, &a, n, &lit));
-        check!(|w, _g, _r| gaussian_scale(w, &a, &amp, k, k, k));
+        let wide: [&[C<T>]; 4] = [&big, &other, &big, &other];
+        let waves: [&[C<T>]; 4] = [&a, &b, &f, &a];
+        check!(|w, _g, _r| from_windows(w, None, wide, columns, waves, n, &lit));
+        check!(|w, _g, r| from_windows(w, Some(&mut r[..8 * n]), wide, columns, waves, n, &lit));
+        check!(|w, _g, _r| gaussian_scale(w, &amp, k, k, k));
         check!(|w, _g, _r| wave_ray([&w[..], &a, &b], &amp, k, k));
         // In one go as one after the other.
         let (mut wave, mut apart, mut grown, mut larger) = (f.clone(), f.clone(), big.clone(), big.clone());
@@ -158,6 +169,13 @@ fn same_windows<T: Real>() {
         onto_window(&mut larger, None, columns, &b, &apart, n, &lit);
         assert!(wave == apart && grown == larger);
         assert!(grown[5 * columns..6 * columns] == big[5 * columns..6 * columns] && grown != big);
+        // Four at once as one after the other.
+        let (mut wave, mut apart, mut norm, mut norms) = (f.clone(), f.clone(), amp.clone(), amp.clone());
+        from_windows(&mut wave, Some(&mut norm), wide, columns, waves, n, &lit);
+        for (wide, b) in wide.into_iter().zip(waves) {
+            from_window(&mut apart, Some(&mut norms), wide, columns, b, n, &lit);
+        }
+        assert!(wave == apart && norm == norms && wave != f);
         // Where nothing is lit the product is 0, whatever the window holds there.
         let row = |y: usize| [lit[y][0], lit[y][1]];
         let inside = |k: usize| (row(k / n)[0]..row(k / n)[1]).contains(&(k % n));

@@ -130,73 +130,62 @@ fn relax_dark<T: Real>(psi: &mut [C<T>], f: &[C<T>], of_f: T, of_psi: T) -> f64 
     sum(lanes)
 }
 
-/// The sum of squared differences of waves' amplitudes to the measured ones.
+/// Gives waves the measured amplitudes; the sum of squared differences before.
 #[inline(always)]
-pub fn wave_error<T: Real>(f: &[C<T>], amp: &[T], scale: T) -> f64 {
+pub fn measured<T: Real>(f: &mut [C<T>], amp: &[T], scale: T) -> f64 {
     let mut lanes = [T::zero(); LANES];
-    let one = |f: C<T>, a: T| {
-        let m = (scale * abs2(f)).sqrt();
-        let d = if a < T::zero() { T::zero() } else { m - a };
+    let (zero, tiny) = (T::zero(), T::of(1e-10));
+    let one = |f: &mut C<T>, a: T| {
+        let m = (scale * abs2(*f)).sqrt();
+        let bad = a < zero;
+        let d = if bad { zero } else { m - a };
+        let g = scale * if bad { T::one() } else { a / (m + tiny) };
+        *f = C::new(f.re * g, f.im * g);
         d * d
     };
-    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
-    for (f, a) in f.iter().zip(a) {
+    let ((f, fr), (a, ar)) = (f.as_chunks_mut::<LANES>(), amp.as_chunks::<LANES>());
+    for (f, a) in f.iter_mut().zip(a) {
         for i in 0..LANES {
-            lanes[i] += one(f[i], a[i]);
+            lanes[i] += one(&mut f[i], a[i]);
         }
     }
-    for (i, (f, a)) in fr.iter().zip(ar).enumerate() {
-        lanes[i] += one(*f, *a);
+    for (i, (f, a)) in fr.iter_mut().zip(ar).enumerate() {
+        lanes[i] += one(f, *a);
     }
     sum(lanes)
 }
 
 /// Gives waves the measured amplitudes; the sums of squared differences in amplitude and in counts before.
 #[inline(always)]
-pub fn measured_scale<T: Real>(out: &mut [C<T>], f: &[C<T>], amp: &[T], scale: T) -> [f64; 2] {
+pub fn measured_counts<T: Real>(f: &mut [C<T>], amp: &[T], scale: T) -> [f64; 2] {
     let mut lanes = [[T::zero(); LANES]; 2];
     let (zero, tiny) = (T::zero(), T::of(1e-10));
-    let one = |out: &mut C<T>, f: C<T>, a: T| {
-        let (im, ia) = (scale * abs2(f), a * a);
+    let one = |f: &mut C<T>, a: T| {
+        let (im, ia) = (scale * abs2(*f), a * a);
         let m = im.sqrt();
         let bad = a < zero;
         let d = if bad { zero } else { m - a };
         let e = if bad { zero } else { im - ia };
         let g = scale * if bad { T::one() } else { a / (m + tiny) };
-        *out = C::new(f.re * g, f.im * g);
+        *f = C::new(f.re * g, f.im * g);
         (d * d, e * e / (ia + T::one()))
     };
-    let (o, or) = out.as_chunks_mut::<LANES>();
-    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
-    for ((o, f), a) in o.iter_mut().zip(f).zip(a) {
+    let ((f, fr), (a, ar)) = (f.as_chunks_mut::<LANES>(), amp.as_chunks::<LANES>());
+    for (f, a) in f.iter_mut().zip(a) {
         for i in 0..LANES {
-            let (d, e) = one(&mut o[i], f[i], a[i]);
+            let (d, e) = one(&mut f[i], a[i]);
             lanes[0][i] += d;
             lanes[1][i] += e;
         }
     }
-    for (i, ((o, f), a)) in or.iter_mut().zip(fr).zip(ar).enumerate() {
-        let (d, e) = one(o, *f, *a);
+    for (i, (f, a)) in fr.iter_mut().zip(ar).enumerate() {
+        let (d, e) = one(f, *a);
         lanes[0][i] += d;
         lanes[1][i] += e;
     }
     [sum(lanes[0]), sum(lanes[1])]
 }
 
-/// Gives waves the measured amplitudes, up to `slack` of the difference.
-#[inline(always)]
-pub fn factor_scale<T: Real>(out: &mut [C<T>], f: &[C<T>], amp: &[T], slack: T, scale: T) {
-    let (zero, tiny) = (T::zero(), T::of(1e-10));
-    for ((o, f), a) in out.iter_mut().zip(f).zip(amp) {
-        // A root again costs less than amplitudes kept since the error was told, which push other things out of the cache.
-        let m = (scale * abs2(*f)).sqrt();
-        let g = (*a + (m - *a) * slack) / (m + tiny);
-        let g = scale * if *a < zero { T::one() } else { g };
-        *o = C::new(f.re * g, f.im * g);
-    }
-}
-
-/// Takes the product out of `f`; the sum of squares of what is left.
 #[inline(always)]
 pub fn window_minus<T: Real>(f: &mut [C<T>], a: &[C<T>], wide: &[C<T>], columns: usize, n: usize) -> f64 {
     let mut moved = 0.0;
@@ -358,35 +347,64 @@ pub fn from_window<T: Real>(
     }
 }
 
-/// The Gaussian likelihood of waves, and their residuals.
+/// [`from_window`] of four windows: sums are taken up and put down once for all of them.
 #[inline(always)]
-pub fn gaussian_scale<T: Real>(
+#[allow(clippy::too_many_arguments)]
+pub fn from_windows<T: Real>(
     out: &mut [C<T>],
-    f: &[C<T>],
-    amp: &[T],
-    renorm: T,
-    scale: T,
-    outer: T,
-) -> f64 {
-    let mut lanes = [T::zero(); LANES];
-    let (zero, floor) = (T::zero(), T::one() / renorm);
-    let one = |out: &mut C<T>, f: C<T>, a: T| {
-        let i = a * a;
-        let w = if a < zero { zero } else { renorm / (floor + i) };
-        let d = scale * abs2(f) - i;
-        let g = outer * (w * d);
-        *out = C::new(f.re * g, f.im * g);
-        w * d * d
-    };
-    let (o, or) = out.as_chunks_mut::<LANES>();
-    let ((f, fr), (a, ar)) = (f.as_chunks::<LANES>(), amp.as_chunks::<LANES>());
-    for ((o, f), a) in o.iter_mut().zip(f).zip(a) {
-        for i in 0..LANES {
-            lanes[i] += one(&mut o[i], f[i], a[i]);
+    norm: Option<&mut [T]>,
+    wide: [&[C<T>]; 4],
+    columns: usize,
+    b: [&[C<T>]; 4],
+    n: usize,
+    lit: &[[usize; 2]],
+) {
+    let mut norms = norm.map(|norm| norm.chunks_exact_mut(n));
+    for (y, (out, [from, to])) in out.chunks_exact_mut(n).zip(lit).enumerate() {
+        let (from, to) = (*from, *to);
+        let [a0, a1, a2, a3] = wide.map(|a| &a[y * columns + from..y * columns + to]);
+        let [b0, b1, b2, b3] = b.map(|b| &b[y * n + from..y * n + to]);
+        let pairs =
+            (a0.iter().zip(b0)).zip(a1.iter().zip(b1)).zip((a2.iter().zip(b2)).zip(a3.iter().zip(b3)));
+        let out = out[from..to].iter_mut();
+        match norms.as_mut().and_then(Iterator::next) {
+            None => {
+                for (o, (((a, p), (b, q)), ((c, r), (d, s)))) in out.zip(pairs) {
+                    *o = *o + mulc(*a, *p) + mulc(*b, *q) + mulc(*c, *r) + mulc(*d, *s);
+                }
+            }
+            Some(norm) => {
+                let all = out.zip(&mut norm[from..to]).zip(pairs);
+                for ((o, m), (((a, p), (b, q)), ((c, r), (d, s)))) in all {
+                    *o = *o + mulc(*a, *p) + mulc(*b, *q) + mulc(*c, *r) + mulc(*d, *s);
+                    *m = *m + abs2(*a) + abs2(*b) + abs2(*c) + abs2(*d);
+                }
+            }
         }
     }
-    for (i, ((o, f), a)) in or.iter_mut().zip(fr).zip(ar).enumerate() {
-        lanes[i] += one(o, *f, *a);
+}
+
+/// The Gaussian likelihood of waves, which become their residuals.
+#[inline(always)]
+pub fn gaussian_scale<T: Real>(f: &mut [C<T>], amp: &[T], renorm: T, scale: T, outer: T) -> f64 {
+    let mut lanes = [T::zero(); LANES];
+    let (zero, floor) = (T::zero(), T::one() / renorm);
+    let one = |f: &mut C<T>, a: T| {
+        let i = a * a;
+        let w = if a < zero { zero } else { renorm / (floor + i) };
+        let d = scale * abs2(*f) - i;
+        let g = outer * (w * d);
+        *f = C::new(f.re * g, f.im * g);
+        w * d * d
+    };
+    let ((f, fr), (a, ar)) = (f.as_chunks_mut::<LANES>(), amp.as_chunks::<LANES>());
+    for (f, a) in f.iter_mut().zip(a) {
+        for i in 0..LANES {
+            lanes[i] += one(&mut f[i], a[i]);
+        }
+    }
+    for (i, (f, a)) in fr.iter_mut().zip(ar).enumerate() {
+        lanes[i] += one(f, *a);
     }
     sum(lanes)
 }

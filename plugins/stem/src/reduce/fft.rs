@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use isard_fourier::{Fft, FftDirection, Planned};
 use num_complex::Complex64;
-use rustfft::{Fft, FftDirection, FftPlanner};
 
 /// Transforms of pictures of one size.
 pub(crate) struct Fft2 {
@@ -15,8 +15,7 @@ pub(crate) struct Fft2 {
 impl Fft2 {
     /// Plans the transforms of a size.
     pub fn new([rows, columns]: [usize; 2]) -> Fft2 {
-        let mut planner = FftPlanner::new();
-        let mut both = |n| [FftDirection::Forward, FftDirection::Inverse].map(|d| planner.plan_fft(n, d));
+        let both = |n| [FftDirection::Forward, FftDirection::Inverse].map(|d| f64::plan(n, d));
         Fft2 { columns, along_rows: both(columns), along_columns: both(rows) }
     }
 
