@@ -117,6 +117,10 @@ impl Integrator {
 
     /// The sums of frames.
     pub fn sums<T: Pixel>(&self, frames: &[Frame<T>]) -> Vec<Sums> {
+        T::sums(self, frames)
+    }
+
+    pub(crate) fn sums_of<T: Pixel>(&self, frames: &[Frame<T>]) -> Vec<Sums> {
         let model = self.settings.model;
         let wanted = model == ErrorModel::Variance;
         let own: Vec<Frame<T>> = frames

@@ -3,12 +3,18 @@
 use isard_core::error::{Error, Result};
 use isard_core::value::{Dtype, Element};
 
+use crate::integrator::Integrator;
+use crate::simd::Frame;
+use crate::sums::Sums;
+
 /// A pixel that becomes a number in single precision.
 pub trait Pixel: Element {
     /// Whether it may be infinite or no number.
     const FLOAT: bool;
     /// Its value; whole numbers above 2^24 lose digits.
     fn value(self) -> f32;
+    /// The sums of frames: compiled here, once for all crates that integrate.
+    fn sums(integrator: &Integrator, frames: &[Frame<Self>]) -> Vec<Sums>;
 }
 
 macro_rules! pixels {
@@ -18,6 +24,10 @@ macro_rules! pixels {
             #[inline(always)]
             fn value(self) -> f32 {
                 self as f32
+            }
+            #[inline(never)]
+            fn sums(integrator: &Integrator, frames: &[Frame<$t>]) -> Vec<Sums> {
+                integrator.sums_of(frames)
             }
         }
     )*};
