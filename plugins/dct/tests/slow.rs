@@ -28,7 +28,7 @@ fn child() {
     let Ok(text) = std::env::var("ISARD_CHILD_SCAN") else { return };
     let (frames, stride) = text.split_once(' ').unwrap();
     // As often for a short scan as for a long one: what a checkpoint writes stays until it is safe.
-    let run = format!("checkpoint_s = {:?}", asked("ISARD_CHECKPOINT", 8.0));
+    let run = format!("checkpoint_s = {:?}", asked("ISARD_CHECKPOINT", 2.0));
     let chain = format!(
         "[stage.background]\nuse = \"dct.background\"\nfrom = \"frames\"\n\
          set = {{ window = 21, stride = {stride}, edge = \"wrap\", dtype = \"compact\" }}"
