@@ -300,6 +300,8 @@ fn events_tell_every_state_in_order() {
         move |event| seen.lock().unwrap().push(*event)
     });
     run(&jobs, "example.noop", "{}");
+    // Who waits for a job may go on a moment before its end is told.
+    until("the events of the job", || seen.lock().unwrap().len() == 5);
     jobs.collect_statistics();
     until("all events", || seen.lock().unwrap().len() == 6);
     let state = |state| Event::State { id: 1, state };

@@ -61,16 +61,15 @@ impl Builder<'_, '_> {
     }
 
     /// Whether the state of any stage of a branch is not there: then none is of use.
-    pub(super) fn lacks(
+    pub(super) fn lacks<'s>(
         &self,
         cause: NodeId,
         expected: &[NodeId],
-        states: &HashMap<NodeId, Dict>,
-        ended: &HashMap<NodeId, Dict>,
+        state: impl Fn(NodeId) -> Option<&'s Dict>,
     ) -> bool {
         let branch = self.branch(cause);
         let mut of_branch = expected.iter().filter(|id| branch.contains(id));
-        of_branch.any(|id| !states.contains_key(id) && !ended.contains_key(id))
+        of_branch.any(|id| state(*id).is_none())
     }
 
     /// The state of a stage that ended with its branch.

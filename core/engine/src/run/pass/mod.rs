@@ -2,6 +2,7 @@
 
 mod detached;
 mod edges;
+mod marks;
 mod names;
 mod open;
 mod place;

@@ -1,6 +1,6 @@
 //! Starting the threads of a pass and watching them to the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,8 +12,9 @@ use crate::plan::{Feed, NodeId, Stream};
 use crate::registry::Role;
 use crate::run::control::Event;
 use crate::run::scope::Given;
-use crate::value::{Dict, Value};
+use crate::value::Value;
 
+use super::marks::Marks;
 use super::{Builder, GRACE, PassEnd, Watched};
 
 /// Seconds that an isolated stage is given beyond `run.hang_s` before it is taken for hanging all the same.
@@ -79,8 +80,7 @@ impl Builder<'_, '_> {
         // The threads own the rest; what the builder still holds would keep edges open.
         self.outlets.clear();
         self.inboxes.clear();
-        let mut saved: BTreeMap<u64, HashMap<NodeId, Dict>> = BTreeMap::new();
-        let mut ended: HashMap<NodeId, Dict> = HashMap::new();
+        let mut marks = Marks::default();
         let options = &self.s.plan.run;
         let (mut marked, mut watched) = (Instant::now(), Instant::now());
         let mut giving_up: Option<Instant> = None;
@@ -90,16 +90,14 @@ impl Builder<'_, '_> {
         let mut grace = GRACE;
         while alive > 0 {
             match events.recv_timeout(Duration::from_millis(20)) {
-                Ok(Event::Saved(id, mark, state)) => {
-                    saved.entry(mark).or_default().insert(id, state);
-                }
+                Ok(Event::Saved(id, mark, state)) => marks.passed(id, mark, state),
                 Ok(Event::Ended(id, state)) => {
                     if let Some(digest) = state.get("content").and_then(Value::text) {
                         end.content.insert(self.owner(id), digest.to_owned());
                     }
                     // What a stop cut short has not ended: it goes on from a mark, or begins again.
                     if !self.is_short(id, &self.control.were_cut_short()) {
-                        ended.insert(id, state.with("ended", true));
+                        marks.ended(id, state.with("ended", true));
                     }
                 }
                 Ok(Event::Detached(id, error)) => {
@@ -118,22 +116,20 @@ impl Builder<'_, '_> {
                 Err(_) => (),
             }
             let detached = |id: &NodeId| self.meters[id].detached.load(Ordering::Relaxed);
-            let complete = saved.iter().rev().find(|(_, states)| {
-                expected.iter().all(|id| states.contains_key(id) || ended.contains_key(id) || detached(id))
-            });
+            let complete = marks.complete(&expected, detached);
             // A branch that has just ended tells why in a moment.
             let told = || {
                 expected.iter().filter(|id| detached(id)).all(|id| self.cause(*id, &end.detached).is_some())
             };
-            if let Some((&mark, states)) = complete.filter(|_| told()) {
+            if let Some(mark) = complete.filter(|_| told()) {
                 let mut stages = self.gone();
                 for id in &expected {
                     let state = match self.cause(*id, &end.detached) {
-                        Some((cause, error)) if self.lacks(*cause, &expected, states, &ended) => {
+                        Some((cause, error)) if self.lacks(*cause, &expected, |id| marks.state(mark, id)) => {
                             let error = if cause == id { error.to_string() } else { String::new() };
                             Some(self.given_up(*id, &error))
                         }
-                        _ => states.get(id).or_else(|| ended.get(id)).cloned(),
+                        _ => marks.state(mark, *id).cloned(),
                     };
                     if let Some(state) = state {
                         stages.set(self.names[id].clone(), state);
@@ -142,11 +138,11 @@ impl Builder<'_, '_> {
                 if let Err(error) = (self.s.save)(mark, stages) {
                     self.control.fail(error);
                 }
-                saved = saved.split_off(&(mark + 1));
+                marks.settle(mark);
                 marked = Instant::now();
             }
             let due = options.checkpoint_s > 0.0 && marked.elapsed().as_secs_f64() >= options.checkpoint_s;
-            if due && saved.is_empty() {
+            if due && marks.are_settled() {
                 self.control.ask_mark(self.control.mark());
                 marked = Instant::now();
             }
