@@ -230,6 +230,42 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_every_size_are_exact() {
+        let mut next = dice(5);
+        let pixels = 130;
+        for (masks, n) in (1..=11).flat_map(|masks| [1, 2, 3, 8, 9, 10, 19].map(|n| (masks, n))) {
+            let weights: Vec<Vec<f64>> =
+                (0..masks).map(|_| (0..pixels).map(|_| (next() % 255) as f64 - 127.0).collect()).collect();
+            let frames: Vec<u8> = (0..n * pixels).map(|_| next() as u8).collect();
+            let mut digits = Digits::new(pixels);
+            assert!(weights.iter().all(|m| digits.push(m, false)));
+            let mut wanted = vec![0.0; n * masks];
+            digits.products(Level::Plain, &frames, &mut wanted);
+            for level in Level::all() {
+                let mut out = vec![0.0; n * masks];
+                digits.products(level, &frames, &mut out);
+                assert_eq!(out, wanted, "{level:?}, {n} frames, {masks} masks");
+            }
+        }
+    }
+
+    #[test]
+    fn squares_are_the_same_at_every_level() {
+        let mut next = dice(7);
+        for (len, most) in
+            [0, 1, 64, 65, 1000, FLUSH * LANES + 3].into_iter().flat_map(|l| [1, 127, 255].map(|m| (l, m)))
+        {
+            let frame: Vec<u8> = (0..len).map(|_| (next() % (most + 1)) as u8).collect();
+            let wanted: f64 = frame.iter().map(|x| f64::from(*x).powi(2)).sum();
+            let largest = frame.iter().copied().max().unwrap_or(0);
+            for level in Level::all() {
+                let found = tile::squares(level, &frame);
+                assert_eq!(found, (wanted, f64::from(largest)), "{level:?}, {len} pixels up to {most}");
+            }
+        }
+    }
+
+    #[test]
     fn sums_beyond_32_bits_do_not_wrap() {
         let pixels = FLUSH * LANES + 70;
         let mut digits = Digits::new(pixels);
