@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -233,7 +234,15 @@ pub(crate) fn fault(files: &dyn Files, what: &str, path: &Path, error: &io::Erro
 }
 
 /// Makes a folder and those above it, each name put on the disk; what exists is left alone.
+///
+/// One at a time: a folder that another stage has just made may not be on the disk yet.
 pub(crate) fn create_all(files: &dyn Files, path: &Path) -> io::Result<()> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    create_below(files, path)
+}
+
+fn create_below(files: &dyn Files, path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || files.exists(path)? {
         return Ok(());
     }
@@ -241,7 +250,7 @@ pub(crate) fn create_all(files: &dyn Files, path: &Path) -> io::Result<()> {
         Some(above) if !above.as_os_str().is_empty() => above,
         _ => Path::new("."),
     };
-    create_all(files, above)?;
+    create_below(files, above)?;
     match files.create_dir(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => files.sync_dir(above),

@@ -30,13 +30,17 @@ impl Folder {
     pub fn rollback(&self, checkpoint: &Checkpoint) -> Result<Rollback> {
         let files = &*self.files;
         let listed: BTreeMap<&str, &Sealed> = checkpoint.files.iter().map(|f| (f.path.as_str(), f)).collect();
-        let mut found = BTreeMap::new();
-        walk(files, self.root(), "", &mut |path, entry| {
-            if !entry.folder {
-                found.insert(path.to_owned(), entry.bytes);
-            }
+        let (mut found, mut folders) = (BTreeMap::new(), vec![String::new()]);
+        walk(files, self.root(), "", &mut |path, entry| match entry.folder {
+            true => folders.push(path.to_owned()),
+            false => drop(found.insert(path.to_owned(), entry.bytes)),
         })
         .map_err(|e| fault(files, "list", self.root(), &e))?;
+        // Whoever was killed may have made folders whose names it did not put on the disk.
+        for folder in folders {
+            let at = self.path(&folder);
+            files.sync_dir(&at).map_err(|e| fault(files, "sync", &at, &e))?;
+        }
 
         let mut done = Rollback::default();
         // The manifest says that a run is finished; from here on it is not.

@@ -53,19 +53,17 @@ impl Change {
 
     fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
         match self {
-            // A name whose folder was forgotten is forgotten with it.
             Change::Add(path, node) => {
-                if path.parent().is_none_or(|p| names.contains_key(p)) {
-                    names.insert(path.clone(), *node);
-                }
+                names.insert(path.clone(), *node);
             }
+            // A folder that comes under the same name later is another one.
             Change::Remove(path) => {
-                names.remove(path);
+                let below = names.range(path.clone()..).map(|(name, _)| name);
+                let gone: Vec<PathBuf> = below.take_while(|name| name.starts_with(path)).cloned().collect();
+                gone.iter().for_each(|name| drop(names.remove(name)));
             }
             Change::Rename(from, to) => {
-                if to.parent().is_some_and(|p| names.contains_key(p))
-                    && let Some(node) = names.remove(from)
-                {
+                if let Some(node) = names.remove(from) {
                     names.insert(to.clone(), node);
                 }
             }
@@ -97,6 +95,14 @@ impl ForgetfulFiles {
         for change in pending.iter().filter(|_| roll(2) == 0) {
             change.apply(&mut names);
         }
+        // A name whose folder was forgotten is forgotten with it; a folder comes before what it holds.
+        let mut found = BTreeMap::new();
+        for (path, node) in names {
+            if path.parent().is_none_or(|above| found.contains_key(above)) {
+                found.insert(path, node);
+            }
+        }
+        let names = found;
         for (seen, disk) in &mut state.bytes {
             if seen != disk {
                 // What was synced before more was appended stays.
