@@ -2,6 +2,7 @@
 
 mod keys;
 mod recipe;
+mod several;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -252,8 +253,14 @@ mod tests {
         assert_eq!(sizes, [5.0, 2.5]);
         assert_eq!(parsed["stage"]["grid"]["set"]["size"].as_float(), Some(10.0));
         assert_eq!(parsed["stage"]["fine"]["set"]["edge"].as_float(), Some(1.0));
-        let both = format!("{TEXT}GridRefactor 10 2 2\nendLayerNr 2\n");
-        assert!(import(&both, Path::new("/"), &Wish::default()).unwrap_err().message().contains("one layer"));
+        let (made, parsed) =
+            self::made(&format!("{TEXT}GridRefactor 10 2 2\nendLayerNr 2\n"), &Wish::default());
+        let passes = parsed["loop"]["layers"]["passes"].as_array().unwrap();
+        assert_eq!(passes.len(), 7, "{}", made.recipe);
+        assert_eq!(parsed["stage"]["fine2"]["set"]["size"].as_float(), Some(2.5));
+        let vary = &parsed["loop"]["layers"]["vary"];
+        assert_eq!(vary["merged2.map2.height"].as_array().unwrap().len(), 2);
+        assert_eq!(parsed["loop"]["layers"]["carry"]["seeds"]["then"].as_str(), Some("merged2.grown.seeds"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use isard_core::error::{Error, Result};
 use super::{File, Wish, float, list, path};
 
 /// The pass that stages belong to, as their recipe writes it.
-type Of<'a> = Option<&'a str>;
+pub(super) type Of<'a> = Option<&'a str>;
 
 fn run(pass: Of) -> String {
     pass.map_or(String::new(), |pass| format!("\nrun = {{ pass = \"{pass}\" }}"))
@@ -22,16 +22,15 @@ impl File<'_> {
         }
         let refine = self.p.rows::<3>("GridRefactor")?.pop();
         let several = layers[0] < layers[1];
-        if several && (refine.is_some() || wish.geometry) {
-            return Err(Error::data(
-                "found several layers, wanted one layer with `GridRefactor` or a geometry",
-            )
-            .help("import each layer by itself: `--layers 2` and so on"));
+        if several && wish.geometry {
+            return Err(Error::data("found several layers, wanted one layer to refine the geometry with")
+                .help("name the layer: `--layers 2` or so"));
         }
         self.put("isard = \"0.1\"\nname = \"near-field map\"");
         match (wish.geometry, refine, several) {
             (true, ..) => self.geometry(layers[0]),
-            (_, Some([size, factor, loops]), _) => self.refined(layers[0], size, factor, loops),
+            (_, Some(refine), false) => self.refined(layers[0], refine),
+            (_, Some(refine), true) => self.refined_layers(layers, refine),
             (_, None, true) => self.layers(layers),
             _ => self.map(layers[0]),
         }
@@ -47,79 +46,10 @@ impl File<'_> {
         self.fit("fit", "reduce", "grid.voxels", seeds, seeds.is_none(), None)?;
         let height = self.height(layer)?;
         self.mic("map", "fit", "map", height, Some("every"), None)?;
-        self.grains("fit.voxels", None, None)?;
+        self.grains("grains", "fit.voxels", None, None)?;
         self.put(
             "\n[out]\nconfidence = \"fit.confidence\"\nsolved = \"fit.solved\"\ngrains = \"grains.count\"",
         );
-        Ok(())
-    }
-
-    /// Layer after layer, each seeded by the grains of the one before.
-    fn layers(&mut self, layers: [u64; 2]) -> Result<()> {
-        let all: Vec<u64> = (layers[0]..=layers[1]).collect();
-        let heights = all.iter().map(|n| self.height(*n)).collect::<Result<Vec<f64>>>()?;
-        let numbers: Vec<String> = all.iter().map(u64::to_string).collect();
-        self.put("\n[pass.start]\n[pass.layer]\n\n# What its neighbour's grains do not explain is searched without seeds.\n[loop.layers]\npasses = [\"layer\"]");
-        self.put("carry = { seeds = { first = \"start.seeds.seeds\", then = \"layer.grains.seeds\" } }\n\n[loop.layers.vary]");
-        self.put(format!("\"layer.map.height\" = {}", list(&heights)));
-        if self.or("PrecomputedSpotsInfo", 0.0)? != 0.0 {
-            let folder = self.folder.join(self.results());
-            let files: Vec<String> =
-                all.iter().map(|n| path(&folder.join(format!("LayerNr_{n}/SpotsInfo.bin")))).collect();
-            self.put(format!("\"layer.reduce.path\" = [{}]", files.join(", ")));
-        } else {
-            self.put(format!("\"layer.frames.layer\" = [{}]", numbers.join(", ")));
-        }
-        self.experiment()?;
-        self.grid("grid", None, true, Some("start"))?;
-        if !self.seeds("seeds", Some("start"))? {
-            self.put("\n# No seeds are named: the first layer is searched without.\n[stage.seeds]\nuse = \"hedm.seeds\"\nset = { orientations = [] }\nrun = { pass = \"start\" }");
-        }
-        self.reduced(layers[0], Some("layer"))?;
-        self.fit("fit", "reduce", "start.grid.voxels", Some("carry.seeds"), true, Some("layer"))?;
-        self.put(format!("\n# Turns count from 0: `turn-0` is layer {}.", layers[0]));
-        self.mic("map", "fit", "turn-{turn}/map", heights[0], None, Some("layer"))?;
-        self.grains("layer.fit.voxels", None, Some("layer"))?;
-        self.put("\n[out]\nconfidence = \"layer.fit.confidence\"\nsolved = \"layer.fit.solved\"\ngrains = \"layer.grains.count\"");
-        Ok(())
-    }
-
-    /// Coarse to fine.
-    fn refined(&mut self, layer: u64, size: f64, factor: f64, loops: f64) -> Result<()> {
-        if !(size > 0.0 && factor > 1.0 && loops >= 1.0) {
-            return Err(Error::data(format!(
-                "`GridRefactor`: found {size} {factor} {loops}, wanted a size, a factor above 1 and a number of loops"
-            )));
-        }
-        let sizes: Vec<f64> = (1..=loops as i32).map(|k| size / factor.powi(k)).collect();
-        self.put("\n[pass.coarse]\n[pass.seeded]\n[pass.unseeded]\n[pass.merged]\n\n[loop.refine]\npasses = [\"seeded\", \"unseeded\", \"merged\"]");
-        self.put(format!("vary = {{ \"seeded.fine.size\" = {} }}", list(&sizes)));
-        self.put("\n[loop.refine.carry]\nmap = { first = \"coarse.first.voxels\", then = \"merged.better.voxels\" }");
-        self.put("levels = { first = \"coarse.begun.voxels\", then = \"merged.levels.voxels\" }");
-        self.experiment()?;
-        self.reduced(layer, None)?;
-        self.grid("grid", Some(size), false, None)?;
-        let seeds = self.seeds("seeds", None)?;
-        let seeds = seeds.then_some("seeds.seeds");
-        self.fit("first", "reduce", "grid.voxels", seeds, seeds.is_none(), None)?;
-        let height = self.height(layer)?;
-        self.mic("coarse_map", "first", "map-coarse", height, Some("every"), None)?;
-        self.put("\n[stage.begun]\nuse = \"hedm.levels\"\nin = { unseeded = \"first.voxels\" }");
-        self.grains("carry.map", Some(0.6), Some("seeded"))?;
-        self.grid("fine", Some(sizes[0]), false, Some("seeded"))?;
-        let in_seeded = Some("seeded");
-        self.fit("fit", "coarse.reduce", "fine.voxels", Some("grains.seeds"), false, in_seeded)?;
-        let below = float(self.or("MinConfidence", 0.5)?);
-        self.put("\n[stage.poor]\nuse = \"hedm.split\"\nin = { voxels = \"seeded.fit.voxels\" }");
-        self.put(format!("set = {{ below = {below} }}\nrun = {{ pass = \"unseeded\" }}"));
-        let all = self.list_of("all", "SeedOrientationsAll", None)?;
-        let all = all.then_some("coarse.all.seeds");
-        self.fit("again", "coarse.reduce", "poor.voxels", all, true, Some("unseeded"))?;
-        self.put("\n[stage.better]\nuse = \"hedm.merge\"\nin = { voxels = \"seeded.fit.voxels\", again = \"unseeded.again.voxels\" }\nrun = { pass = \"merged\" }");
-        self.put("\n# All maps so far, for the consolidated file.\n[stage.levels]\nuse = \"hedm.levels\"\nrun = { pass = \"merged\" }");
-        self.put("\n[stage.levels.in]\nbefore = \"carry.levels\"\nseeded = \"seeded.fit.voxels\"\nunseeded = \"unseeded.again.voxels\"\nmerged = \"better.voxels\"");
-        self.mic("map", "better", "map-{turn}", height, None, Some("merged"))?;
-        self.put("\n[out]\nconfidence = \"merged.better.confidence\"\nreplaced = \"merged.better.replaced\"");
         Ok(())
     }
 
@@ -172,7 +102,7 @@ impl File<'_> {
     }
 
     /// The frames and their reduction.
-    fn reduced(&mut self, layer: u64, pass: Of) -> Result<()> {
+    pub(super) fn reduced(&mut self, layer: u64, pass: Of) -> Result<()> {
         if self.or("PrecomputedSpotsInfo", 0.0)? != 0.0 {
             let file = match pass {
                 Some(_) => self.folder.join(self.results()).join(format!("LayerNr_{layer}/SpotsInfo.bin")),
@@ -208,7 +138,7 @@ impl File<'_> {
     }
 
     /// A grid with its mask; one that lies in the folder is taken if `laid`.
-    fn grid(&mut self, stage: &str, size: Option<f64>, laid: bool, pass: Of) -> Result<()> {
+    pub(super) fn grid(&mut self, stage: &str, size: Option<f64>, laid: bool, pass: Of) -> Result<()> {
         let own = self.p.need("GridSize")?;
         self.put(format!("\n[stage.{stage}]\nuse = \"hedm.grid\"{}\n\n[stage.{stage}.set]", run(pass)));
         let file = self.place(self.p.text("GridFileName").unwrap_or("grid.txt"));
@@ -236,7 +166,7 @@ impl File<'_> {
     }
 
     /// The seeds: a list, or else the far-field grains that it would be made of; false if neither is named.
-    fn seeds(&mut self, stage: &str, pass: Of) -> Result<bool> {
+    pub(super) fn seeds(&mut self, stage: &str, pass: Of) -> Result<bool> {
         let [seeds, grains] = ["SeedOrientations", "GrainsFile"].map(|key| self.p.text(key));
         let listed = seeds.is_some_and(|f| self.place(f).exists());
         let (word, file) = match (seeds, grains) {
@@ -257,13 +187,13 @@ impl File<'_> {
     }
 
     /// The list of orientations that a key names; false if it names none.
-    fn list_of(&mut self, stage: &str, key: &str, pass: Of) -> Result<bool> {
+    pub(super) fn list_of(&mut self, stage: &str, key: &str, pass: Of) -> Result<bool> {
         let Some(file) = self.p.text(key).map(|f| path(&self.place(f))) else { return Ok(false) };
         self.put(format!("\n[stage.{stage}]\nuse = \"hedm.seeds\"\nset = {{ list = {file} }}{}", run(pass)));
         Ok(true)
     }
 
-    fn fit(
+    pub(super) fn fit(
         &mut self,
         stage: &str,
         from: &str,
@@ -289,23 +219,33 @@ impl File<'_> {
     }
 
     /// The height of a layer.
-    fn height(&self, layer: u64) -> Result<f64> {
+    pub(super) fn height(&self, layer: u64) -> Result<f64> {
         let above = (layer - 1) as f64 * self.or("LayerThickness", 0.0)?;
         Ok(self.p.number("GlobalPositionFirstLayer")?.unwrap_or(self.or("GlobalPosition", 0.0)?) + above)
     }
 
-    fn mic(&mut self, stage: &str, from: &str, to: &str, height: f64, take: Of, pass: Of) -> Result<()> {
+    pub(super) fn mic(
+        &mut self,
+        stage: &str,
+        from: &str,
+        to: &str,
+        height: f64,
+        take: Of,
+        pass: Of,
+    ) -> Result<()> {
         let name = self.p.text("MicFileText").map_or("map", |n| n.trim_end_matches(".mic"));
         let name = name.rsplit('/').next().unwrap_or(name);
         let to = to.replace("map", name);
         self.put(format!("\n[stage.{stage}]\nuse = \"hedm.mic\"\nfrom = \"{from}\""));
         match (take, pass) {
             (Some(take), _) => self.put(format!("run = {{ take = \"{take}\" }}")),
-            // The last pass of a turn has all its maps.
-            (None, Some("merged")) => {
-                self.put("in = { levels = \"levels.voxels\" }\nrun = { pass = \"merged\" }");
+            (None, Some(pass)) => {
+                // The last pass of a turn has all its maps.
+                if let Some(n) = pass.strip_prefix("merged") {
+                    self.put(format!("in = {{ levels = \"levels{n}.voxels\" }}"));
+                }
+                self.put(format!("run = {{ pass = \"{pass}\" }}"));
             }
-            (None, Some(pass)) => self.put(format!("run = {{ pass = \"{pass}\" }}")),
             _ => (),
         }
         self.put(format!("\n[stage.{stage}.set]\npath = {to:?}\nheight = {}", float(height)));
@@ -314,12 +254,18 @@ impl File<'_> {
         Ok(())
     }
 
-    fn grains(&mut self, voxels: &str, confidence: Option<f64>, pass: Of) -> Result<()> {
+    pub(super) fn grains(
+        &mut self,
+        stage: &str,
+        voxels: &str,
+        confidence: Option<f64>,
+        pass: Of,
+    ) -> Result<()> {
         let confidence = confidence.or(self.p.number("MinConfidence")?).unwrap_or(0.6);
         let (angle, size) = (float(self.or("MaxAngle", 1.0)?), float(self.p.need("GridSize")?));
         let connected = self.or("DoNeighborSearch", 0.0)? != 0.0;
         self.put(format!(
-            "\n[stage.grains]\nuse = \"hedm.grains\"\nin = {{ voxels = \"{voxels}\" }}{}",
+            "\n[stage.{stage}]\nuse = \"hedm.grains\"\nin = {{ voxels = \"{voxels}\" }}{}",
             run(pass)
         ));
         self.put(format!(

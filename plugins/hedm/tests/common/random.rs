@@ -2,6 +2,9 @@
 //! of them, their map, and how it compares with the truth.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "draw.rs"]
+mod draw;
+
 use std::f64::consts::TAU;
 
 use isard_hedm::bits::{Painter, Scorer, Volume};
@@ -12,36 +15,7 @@ use isard_hedm::model::{
 use isard_hedm::reduce::{Cleaner, Settings, Worker, median_of_frames};
 use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
 
-/// Random numbers.
-pub struct Draw(pub u64);
-
-impl Draw {
-    /// A number from 0 to 1.
-    pub fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// A number up to so much either side of nothing.
-    fn about(&mut self, far: f64) -> f64 {
-        far * (2.0 * self.unit() - 1.0)
-    }
-
-    /// The generator of Steele, Lea and Flood (OOPSLA 2014).
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (TAU * self.unit()).cos()
-    }
-
-    fn rotation(&mut self) -> Quat {
-        Quat::from_euler([TAU * self.unit(), self.about(1.0).acos(), TAU * self.unit()])
-    }
-}
+use draw::Draw;
 
 /// A sample in a scan.
 pub struct Case {
