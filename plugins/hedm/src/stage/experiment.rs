@@ -181,8 +181,8 @@ impl Experiment {
 
     /// The rotation of the scan from its lowest to its highest angle, as windows count it.
     fn turned(&self) -> [f64; 2] {
-        let ends =
-            [0.0, self.frames as f64].map(|n| (self.omega_start + n * self.omega_step) * self.omega_sign);
+        let ends = [0.0, self.frames as f64]
+            .map(|n| (self.omega_start + n * self.omega_step) * self.omega_sign + 0.0);
         [ends[0].min(ends[1]), ends[0].max(ends[1])]
     }
 

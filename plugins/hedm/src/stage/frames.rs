@@ -161,6 +161,9 @@ impl Source for Frames {
                 .help("check `first`, `white` and `layer`, or say `partial = true` for a map that rests on the others"));
             }
         }
+        if self.wait == 0.0 && self.path.is_some() {
+            self.fits(total)?;
+        }
         self.state = Some(State { next: from.next, seen: Instant::now(), stack: None });
         Ok(Opened {
             frames: Some(total),
@@ -201,6 +204,27 @@ impl Frames {
         let number = self.first + layer + frame / frames * (frames + self.white) + frame % frames;
         let (before, after, digits) = self.pattern().unwrap_or(("", "", 1));
         PathBuf::from(format!("{before}{number:0digits$}{after}"))
+    }
+
+    /// Whether pictures are those of the experiment.
+    ///
+    /// One that differs is a corrupt frame; where several from end to end do and none fits, the experiment is wrong.
+    fn fits(&self, total: u64) -> Result<()> {
+        let [columns, rows] = self.experiment.size;
+        let mut pixels = vec![0; 2 * rows * columns];
+        let mut told = vec![];
+        for number in [0, total / 2, total - 1] {
+            match read(&self.file(number), [rows, columns], &mut pixels) {
+                Err(Lack::Bad(why)) => told.push(why),
+                Err(Lack::Missing) => (),
+                Ok(()) => return Ok(()),
+            }
+        }
+        match &told[..] {
+            [why, _, ..] => Err(Error::data(format!("no picture can be taken: {why}"))
+                .help("`size` of the experiment is columns, rows; pictures have 16 bits")),
+            _ => Ok(()),
+        }
     }
 
     /// Gives the next files that are there.

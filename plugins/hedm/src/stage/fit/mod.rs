@@ -386,10 +386,16 @@ impl FitLayer {
             Some(table) => self.experiment.moved(table)?,
             None => self.experiment.clone(),
         };
+        let wired = seeds.is_some();
         let seeds = seeds.map(orientations).transpose()?.unwrap_or_default();
         if seeds.is_empty() && !self.search {
-            return Err(Error::recipe("no seed is given, and `search` is off")
-                .help("wire the input `seeds`, or set `search = true`"));
+            let error = match wired {
+                true => Error::recipe("no seed is given: the input `seeds` is empty, and `search` is off")
+                    .help("see what its list holds, or set `search = true`"),
+                false => Error::recipe("no seed is given, and `search` is off")
+                    .help("wire the input `seeds`, or set `search = true`"),
+            };
+            return Err(error);
         }
         for [from, to, seen] in experiment.beyond() {
             tracing::warn!(
