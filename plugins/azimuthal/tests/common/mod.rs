@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "not every test binary uses everything")]
 
+pub mod runs;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
