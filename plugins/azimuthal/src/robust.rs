@@ -141,13 +141,17 @@ pub fn between<T: Pixel>(
         source.of(bin, &mut members);
         // In single precision, and pixels that are equal there in their order, as the reference has them.
         members.sort_by(|a, b| (a.value() as f32).total_cmp(&(b.value() as f32)));
-        let total: f64 = members.iter().map(|m| m.share * m.norm).sum();
-        let (low, high) = (low * total, high * total);
+        // Where quantiles fall on the edge of a pixel the rounding of the reference decides: weights and their sums are in
+        // single precision, what is carried on is not.
+        let weight = |m: &Member| f64::from((m.share * m.norm) as f32);
+        let total: f64 = members.iter().map(weight).sum();
+        let (low, high) = ((low * total) as f32, (high * total) as f32);
         kept.clear();
-        let mut after = 0.0;
+        let (mut sum, mut after) = (0.0, 0.0);
         for m in &members {
             let before = after;
-            after += m.share * m.norm;
+            sum += weight(m);
+            after = sum as f32;
             if (low <= before && after <= high) || (low >= before && high <= after) {
                 kept.push(*m);
             }
