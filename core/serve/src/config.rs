@@ -20,6 +20,20 @@ pub enum Recovery {
     Restart,
 }
 
+/// Which files the folder of the jobs has of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Files {
+    /// None: a job that is cleaned has both.
+    #[default]
+    None,
+    /// The output; the input, too, of a job that did not succeed or is cleaned.
+    ///
+    /// Half of what the files cost. Without a database it is as `Both`, since inputs would be nowhere.
+    Output,
+    /// The input and the output.
+    Both,
+}
+
 /// How jobs are run and kept.
 #[derive(Clone)]
 pub struct Config {
@@ -39,8 +53,8 @@ pub struct Config {
     pub output_bytes: usize,
     /// The folder of the jobs' files and of the runs of recipes; none writes no files and runs no recipes.
     pub folder: Option<PathBuf>,
-    /// Whether each job's input and output are written as two files.
-    pub files: bool,
+    /// Which of each job's input and output are written as files.
+    pub files: Files,
     /// The database of the jobs; none keeps them in memory alone.
     pub store: Option<PathBuf>,
     /// How long accepted and ended jobs are gathered before they are written together.
@@ -88,7 +102,7 @@ impl Default for Config {
             history_bytes: 256 << 20,
             output_bytes: 64 << 20,
             folder: None,
-            files: false,
+            files: Files::None,
             store: None,
             window: Duration::from_millis(2),
             sync: true,

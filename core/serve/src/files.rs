@@ -1,4 +1,4 @@
-//! The folder of the jobs: two files for each, and the runs of recipes.
+//! The folder of the jobs: the files of each, and the runs of recipes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -54,12 +54,12 @@ impl Folder {
         self.thousand(id).join(format!("{id:05}_run"))
     }
 
-    /// Writes the files of a job.
-    pub fn write(&self, id: u64, plugin: &str, input: &str, output: &str) -> Result<()> {
+    /// Writes the files of a job; one without an input has that of its output alone.
+    pub fn write(&self, id: u64, plugin: &str, input: Option<&str>, output: &str) -> Result<()> {
         let name = safe(plugin);
         let put = || -> io::Result<()> {
             let folder = self.opened(id / 1000)?;
-            for (ending, text) in [("inp", input), ("out", output)] {
+            for (ending, text) in input.map(|text| ("inp", text)).into_iter().chain([("out", output)]) {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
                 let file =
                     openat(&folder, format!("{id:05}_{name}.{ending}"), flags, Mode::from_raw_mode(0o666))?;
@@ -182,7 +182,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         for id in [1, 999, 1000, 2500] {
-            folder.write(id, "example.noop", "{}", "{}").unwrap();
+            folder.write(id, "example.noop", Some("{}"), "{}").unwrap();
         }
         std::fs::create_dir(folder.run(7)).unwrap();
         while folder.forget(2400).unwrap() {}
@@ -191,7 +191,7 @@ mod tests {
         assert!(there("0000/00007_run") && !there("0001") && there("0002/02500_example.noop.out"));
         // A folder that is gone while it is open is made again.
         std::fs::remove_dir_all(root.path().join("0002")).unwrap();
-        folder.write(2501, "example.noop", "{}", "{}").unwrap();
+        folder.write(2501, "example.noop", Some("{}"), "{}").unwrap();
         assert_eq!(folder.read(2501, "out").unwrap().as_deref(), Some("{}"));
     }
 

@@ -28,7 +28,7 @@ pub mod net;
 
 pub use abort::Abort;
 pub use catalog::{Catalog, Plugin, RecipeFile};
-pub use config::{Config, Recovery};
+pub use config::{Config, Files, Recovery};
 pub use confine::Confine;
 pub use event::Event;
 pub use executor::{Call, Executor, InProcess};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use isard_core::Value;
-use isard_serve::{Config, Confine, Event, Filter, Jobs, Request, State};
+use isard_serve::{Config, Confine, Event, Files, Filter, Jobs, Request, State};
 use support::{LET_GO, jobs, request, run, until};
 
 /// The case of the specification: `example.square` with `{"x": 5}` gives 25.
@@ -229,7 +229,7 @@ fn paths_outside_of_the_roots_are_refused() {
 fn files_are_there_when_the_event_comes() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dahu_2026-01-31T12h00m59");
-    let config = Config { workers: 1, folder: Some(folder.clone()), files: true, ..Config::default() };
+    let config = Config { workers: 1, folder: Some(folder.clone()), files: Files::Both, ..Config::default() };
     let jobs = Jobs::open(config).unwrap();
     let seen = Arc::new(Mutex::new(vec![]));
     jobs.observe({
@@ -254,6 +254,35 @@ fn files_are_there_when_the_event_comes() {
     jobs.clean(1).unwrap();
     assert_eq!(jobs.output(1).unwrap().get("result"), Some(&Value::Int(25)));
     assert_eq!(jobs.input(1).unwrap().get("x"), Some(&Value::Int(5)));
+}
+
+#[test]
+fn inputs_come_as_files_where_they_are_wanted() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Some(root.path().join("jobs.sqlite"));
+    let folder = Some(root.path().to_owned());
+    let config = Config { workers: 1, store, folder, files: Files::Output, history: 1, ..Config::default() };
+    let jobs = Jobs::open(config.clone()).unwrap();
+    for (plugin, input) in
+        [("example.square", r#"{"x": 5}"#), ("no.such_plugin", "{}"), ("example.noop", "{}")]
+    {
+        run(&jobs, plugin, input);
+    }
+    let there = |name: &str| root.path().join("0000").join(name).is_file();
+    assert!(there("00001_example.square.out") && !there("00001_example.square.inp"));
+    assert!(there("00002_no.such_plugin.out") && there("00002_no.such_plugin.inp"));
+    // The first has left memory: both of its files come out of the database.
+    let file = |ending: &str| root.path().join(format!("0000/00001_example.square.{ending}"));
+    let output = std::fs::read_to_string(file("out")).unwrap();
+    jobs.clean(1).unwrap();
+    let input = std::fs::read_to_string(file("inp")).unwrap();
+    assert_eq!(input, "{\n    \"x\": 5,\n    \"plugin_name\": \"example.square\",\n    \"job_id\": 1\n}");
+    assert_eq!(std::fs::read_to_string(file("out")).unwrap(), output);
+    drop(jobs);
+    // Without a database inputs would be nowhere else.
+    let jobs = Jobs::open(Config { store: None, ..config }).unwrap();
+    let (id, _) = run(&jobs, "example.noop", "{}");
+    assert!(there(&format!("{id:05}_example.noop.inp")));
 }
 
 #[test]

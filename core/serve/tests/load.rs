@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use isard_core::load::isolate;
 use isard_serve::client::Client;
 use isard_serve::net::{Options, Server};
-use isard_serve::{Config, Confine, InHosts, Jobs, State};
+use isard_serve::{Config, Confine, Files, InHosts, Jobs, State};
 use serde_json::json;
 use support::{cpu, request, until};
 
@@ -115,15 +115,14 @@ fn many_jobs_that_are_kept_on_disk() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let n = if full() { 1_000_000 } else { 10_000 };
-    for (files, sync) in [(false, true), (true, true)] {
-        let n = if files { n / 10 } else { n };
-        let root = folder.path().join(format!("{files}"));
+    for files in [Files::None, Files::Output, Files::Both] {
+        let n = if files == Files::None { n } else { n / 10 };
+        let root = folder.path().join(format!("{files:?}"));
         let config = Config {
             workers: 2,
             store: Some(root.join("jobs.sqlite")),
             folder: Some(root.clone()),
             files,
-            sync,
             ..Config::default()
         };
         let jobs = Jobs::open(config).unwrap();
@@ -142,7 +141,7 @@ fn many_jobs_that_are_kept_on_disk() {
             .collect();
         let (half, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
         eprintln!(
-            "on disk (files {files}): {:.0} jobs/s, CPU {each:.1} us a job, {} jobs a group, {grown:.0} bytes more; \
+            "on disk (files {files:?}): {:.0} jobs/s, CPU {each:.1} us a job, {} jobs a group, {grown:.0} bytes more; \
              alone, start to success: median {half:.1} ms, p99 {p99:.1} ms",
             n as f64 * 0.9 / seconds,
             2 * n / groups.max(1),

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use isard_core::Value;
-use isard_serve::{Config, Filter, Jobs, Recovery, Request, State};
+use isard_serve::{Config, Files, Filter, Jobs, Recovery, Request, State};
 use support::{request, until};
 
 fn config(folder: &Path) -> Config {
@@ -197,7 +197,7 @@ fn an_interrupted_recipe_is_resumed() {
 fn old_jobs_are_forgotten_with_their_files() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("recipes")).unwrap();
-    let few = Config { keep_jobs: Some(50), history: 10, files: true, ..config(root.path()) };
+    let few = Config { keep_jobs: Some(50), history: 10, files: Files::Both, ..config(root.path()) };
     let jobs = Jobs::open(few.clone()).unwrap();
     let held = jobs.start(request("example.sleep", r#"{"t": 600}"#)).unwrap();
     let after = jobs.start(Request { after: vec![held as i64], ..request("example.noop", "{}") }).unwrap();

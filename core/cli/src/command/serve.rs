@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use isard_core::error::{Blame, Error};
 use isard_serve::net::{Options, Server};
-use isard_serve::{Config, Confine, InHosts, Jobs, Plugin, Recovery};
+use isard_serve::{Config, Confine, Files, InHosts, Jobs, Plugin, Recovery};
 
 use crate::command::{Done, Plugins};
 use crate::show::style;
@@ -58,6 +58,9 @@ pub struct ServeArguments {
     /// Write no files of input and output; the database has them.
     #[arg(long)]
     no_files: bool,
+    /// Write no file of the input of a job that succeeds, which halves what files cost; `cleanJob` writes it.
+    #[arg(long, conflicts_with_all = ["no_files", "in_memory"])]
+    no_input_files: bool,
     /// Ended jobs that are kept on disk at most; 0 keeps all.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     keep_jobs: u64,
@@ -143,7 +146,11 @@ fn config(arguments: &ServeArguments) -> Result<Config, Error> {
         recipes_at_once: arguments.recipes_at_once,
         queue: arguments.queue,
         folder: Some(arguments.dir.clone()),
-        files: !arguments.no_files,
+        files: match (arguments.no_files, arguments.no_input_files) {
+            (true, _) => Files::None,
+            (false, true) => Files::Output,
+            (false, false) => Files::Both,
+        },
         store: (!arguments.in_memory).then(|| arguments.dir.join("jobs.sqlite")),
         window: Duration::from_millis(arguments.window),
         sync: !arguments.no_sync,

@@ -8,6 +8,7 @@ use isard_core::error::{Error, Result};
 use isard_core::value::{Dict, Value};
 
 use crate::catalog::Plugin;
+use crate::config::Files;
 use crate::job::Job;
 use crate::jobs::{Jobs, Shared, lock};
 use crate::json;
@@ -107,25 +108,33 @@ impl Jobs {
     /// Frees the memory of a job that has ended; its files are written if they were not.
     pub fn clean(&self, id: i64) -> Result<()> {
         let id = self.id(id)?;
-        let Some(job) = self.shared.job(id) else { return self.shared.state_of(id).map(drop) };
-        if !job.state().is_final() {
-            return Err(Error::recipe(format!("job {id} is {}: it has not ended", job.state()))
+        let state = self.shared.state_of(id)?;
+        if !state.is_final() {
+            return Err(Error::recipe(format!("job {id} is {state}: it has not ended"))
                 .help("wait for it, or abort it first"));
         }
-        let Some(output) = job.output() else { return Ok(()) };
-        if !self.shared.config.files
-            && let Some(folder) = &self.shared.folder
-        {
-            let how = self.shared.config.not_numbers;
-            let text = |dict: &Dict| json::spread(dict, how);
-            folder.write(id, &job.plugin, &text(&self.shared.described(&job)), &text(&output))?;
-        } else if self.shared.store.is_none() && self.shared.folder.is_none() {
-            return Err(Error::recipe(format!(
-                "job {id} is kept in memory alone: cleaning it would lose it"
-            ))
-            .help("a server with a folder or a store keeps it"));
+        let job = self.shared.job(id);
+        let at_hand = job.as_ref().is_some_and(|job| job.output().is_some());
+        let stored = self.shared.store.is_some();
+        match &self.shared.folder {
+            Some(folder) if self.shared.config.files != Files::Both && (stored || at_hand) => {
+                let how = self.shared.config.not_numbers;
+                let (input, output) = (self.input(id as i64)?, self.output(id as i64)?);
+                let plugin = input.get("plugin_name").and_then(Value::text).unwrap_or_default();
+                let text = json::spread(&input, how);
+                folder.write(id, plugin, Some(&text), &json::spread(&output, how))?;
+            }
+            None if at_hand && !stored => {
+                return Err(Error::recipe(format!(
+                    "job {id} is kept in memory alone: cleaning it would lose it"
+                ))
+                .help("a server with a folder or a store keeps it"));
+            }
+            _ => (),
         }
-        job.drop_data();
+        if let Some(job) = job {
+            job.drop_data();
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use isard_core::error::Error;
 use isard_core::store::utc_now;
 use isard_core::value::{Dict, Key, Value};
 
+use crate::config::Files;
 use crate::event::Event;
 use crate::job::{Ended, Job};
 use crate::jobs::{Shared, lock};
@@ -31,8 +32,8 @@ struct Closing {
     ended: Ended,
     /// The output for the store.
     text: String,
-    /// The texts of its two files, if they are to be written.
-    files: Option<[String; 2]>,
+    /// The texts of its files, input and output, as far as they are to be written.
+    files: Option<(Option<String>, String)>,
 }
 
 impl End {
@@ -56,7 +57,10 @@ impl Shared {
         let mut todo = vec![end];
         while let Some(end) = todo.pop() {
             let mut closing = self.complete(end);
-            let small = closing.files.as_ref().is_some_and(|[a, b]| a.len() + b.len() < SMALL);
+            let small = closing
+                .files
+                .as_ref()
+                .is_some_and(|(input, output)| input.as_ref().map_or(0, String::len) + output.len() < SMALL);
             match &self.filing {
                 Some(filing) if small && filing.has_room() => {
                     let shared = self.clone();
@@ -80,9 +84,10 @@ impl Shared {
         let End { job, state, mut output, interrupted } = end;
         let runtime = job.born.elapsed().as_secs_f64();
         output.set(Key::Static("job_runtime"), runtime);
-        let files = (self.config.files && self.folder.is_some()).then(|| {
+        let files = (self.config.files != Files::None && self.folder.is_some()).then(|| {
             let text = |dict: &Dict| json::spread(dict, self.config.not_numbers);
-            [text(&self.described(&job)), text(&output)]
+            let wanted = self.config.files == Files::Both || state != State::Success || self.store.is_none();
+            (wanted.then(|| text(&self.described(&job))), text(&output))
         });
         let text = match self.store {
             Some(_) => json::compact(&output, NotNumbers::Text),
@@ -95,9 +100,9 @@ impl Shared {
 
     /// Writes the files of a job; one that has none is a failure.
     fn write_files(&self, closing: &mut Closing) {
-        let (Some([input, output]), Some(folder)) = (closing.files.take(), &self.folder) else { return };
+        let (Some((input, output)), Some(folder)) = (closing.files.take(), &self.folder) else { return };
         let Closing { job, ended, text, .. } = closing;
-        if let Err(error) = folder.write(job.id, &job.plugin, &input, &output) {
+        if let Err(error) = folder.write(job.id, &job.plugin, input.as_deref(), &output) {
             ended.state = State::Failure;
             add_error(Arc::make_mut(&mut ended.output), &error);
             if self.store.is_some() {

@@ -22,7 +22,7 @@ use isard_core::value::Pool;
 pub use list::{Filter, Info};
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Config, Files};
 use crate::event::Event;
 use crate::files::Folder;
 use crate::state::State;
@@ -137,7 +137,7 @@ impl Jobs {
             observers: RwLock::default(),
             observed: AtomicUsize::new(0),
             store,
-            filing: (config.files && folder.is_some()).then(Filing::start).transpose()?,
+            filing: (config.files != Files::None && folder.is_some()).then(Filing::start).transpose()?,
             folder,
             pool: Pool::new(256 << 20),
             threads: Arc::new(threads),
