@@ -252,8 +252,9 @@ impl<T: Real> Model<T> {
         for frame in &frames {
             if !frame.at.iter().all(|x| x.is_finite() && x.abs() < 1e6) {
                 let [y, x] = frame.at;
-                return Err(Error::data(format!("frame {}: its position is ({y}, {x}) pixels", frame.index))
-                    .help("check the positions and their unit, and the pixel size"));
+                let found = format!("frame {}: its position is ({y:.0}, {x:.0}) pixels from 0", frame.index);
+                return Err(Error::data(format!("{found}, wanted less than a million"))
+                    .help("check the positions and their unit, metres, and the pixel size"));
             }
         }
         self.frames.extend(frames);
@@ -283,8 +284,13 @@ impl<T: Real> Model<T> {
         let after = [0, 1].map(|k| (high[k] - size[k]).max(0));
         let grown = [0, 1].map(|k| size[k] + before[k] + after[k]);
         if grown.iter().any(|g| *g > most) {
-            return Err(Error::data(format!("the object would have {} x {} pixels", grown[0], grown[1]))
-                .help("check the positions and their unit, and the pixel size"));
+            let wanted =
+                format!("the object would have {} x {} pixels, wanted {most} at most", grown[0], grown[1]);
+            return Err(Error::data(format!(
+                "{wanted}: frame {} lies furthest out",
+                self.outermost(&corners)
+            ))
+            .help("check the positions and their unit, metres, and the pixel size"));
         }
         let (before, after) = (before.map(|b| b as usize), after.map(|a| a as usize));
         if first {
@@ -296,6 +302,18 @@ impl<T: Real> Model<T> {
         }
         self.centre = [0, 1].map(|k| self.centre[k] + before[k] as f64);
         Ok(before)
+    }
+
+    /// The number of the frame whose window is furthest from the middle one, along either axis.
+    fn outermost(&self, corners: &[[i64; 2]]) -> u64 {
+        let middle = [0, 1].map(|k| {
+            let mut along: Vec<i64> = corners.iter().map(|c| c[k]).collect();
+            along.sort_unstable();
+            along[along.len() / 2]
+        });
+        let away = |c: &[i64; 2]| (c[0] - middle[0]).abs().max((c[1] - middle[1]).abs());
+        let most = corners.iter().zip(&self.frames).max_by_key(|(c, _)| away(c));
+        most.map_or(0, |(_, frame)| frame.index)
     }
 
     /// The most, the sum and the mean of the frames' powers, the mean over pixels.

@@ -147,8 +147,11 @@ pub struct Live {
 impl Ptyd {
     /// Reads the head of a scan file, through its links.
     pub fn open(path: &Path) -> Result<Ptyd> {
-        let file = File::open(path).map_err(h5)?;
+        let file = File::open(path)
+            .map_err(|e| h5(e).help("a scan file is HDF5: `isard info FILE` tells what this one is"))?;
         let listing = file.list().map_err(h5)?;
+        let wrong =
+            |chunk: u64, what: String| Error::data(format!("{}: chunk {chunk}: {what}", path.display()));
         let meta = read_meta(&file, &listing.datasets.iter().map(|d| d.path.as_str()).collect::<Vec<_>>())?;
         let number = |path: &str| path.strip_prefix("/chunks/")?.split('/').next()?.parse::<u64>().ok();
         let mut found: BTreeMap<u64, Vec<&isard_h5::Info>> = BTreeMap::new();
@@ -162,22 +165,19 @@ impl Ptyd {
         let mut next = 0;
         for (k, infos) in found {
             let at = |name: &str| infos.iter().find(|i| i.path.ends_with(&format!("/{name}")));
-            let data = at("data")
-                .ok_or_else(|| Error::data(format!("chunk {k} of {} holds no data", path.display())))?;
+            let data = at("data").ok_or_else(|| wrong(k, "it holds no data".into()))?;
             let [n, rows, columns] = *data.shape.as_slice() else {
-                return Err(Error::data(format!(
-                    "chunk {k}: data have the shape {:?}, wanted [n, rows, columns]",
-                    data.shape
-                )));
+                let found = &data.shape;
+                return Err(wrong(k, format!("data have the shape {found:?}, wanted [n, rows, columns]")));
             };
             if [rows as usize, columns as usize] != meta.shape {
                 let [r, c] = meta.shape;
-                return Err(Error::data(format!(
-                    "chunk {k}: frames of {rows} x {columns} pixels, wanted {r} x {c} as meta says"
-                )));
+                let found = format!("frames of {rows} x {columns} pixels, wanted {r} x {c} as meta says");
+                return Err(wrong(k, found)
+                    .help("all frames of a scan have one shape: prepare them with one `shape`"));
             }
             let Element::Number(dtype) = data.element else {
-                return Err(Error::data(format!("chunk {k}: data are {}, wanted numbers", data.element)));
+                return Err(wrong(k, format!("data are {}, wanted numbers", data.element)));
             };
             let indices = match at("indices") {
                 Some(_) => integers(&file, &format!("/chunks/{k}/indices"))?,
@@ -190,11 +190,11 @@ impl Ptyd {
             };
             if indices.len() as u64 != n || !(positions.is_empty() || positions.len() as u64 == n) {
                 let (i, p) = (indices.len(), positions.len());
-                return Err(Error::data(format!("chunk {k}: {n} frames with {i} indices and {p} positions"))
+                return Err(wrong(k, format!("{n} frames with {i} indices and {p} positions"))
                     .help("every frame needs its index and its position"));
             }
             if let Some(index) = indices.iter().find(|i| **i < 0) {
-                return Err(Error::data(format!("chunk {k}: found the index {index}, wanted 0 or more")));
+                return Err(wrong(k, format!("found the index {index}, wanted 0 or more")));
             }
             next = indices.last().map_or(next, |i| i + 1);
             let indices = indices.into_iter().map(|i| i as u64).collect();

@@ -245,12 +245,20 @@ impl State {
 
     /// Reports frames that are announced and not there.
     fn lost(&self, slots: &mut Slots<PtydOut>) {
-        let why = match self.file.dead.first() {
-            Some((chunk, reason)) => format!("chunk {chunk} cannot be read: {reason}"),
-            None => "announced, but in no chunk".into(),
-        };
+        let mut told = None;
         for number in (self.from..self.frames.unwrap_or(0)).filter(|n| !self.seen.contains(n)) {
-            slots.missing(number, why.clone());
+            // Chunks hold frames in order: it was in one behind the last that has only earlier ones.
+            let earlier = self.file.chunks.iter().filter(|c| c.indices.iter().all(|i| *i < number));
+            let last = earlier.map(|c| c.number).max();
+            let why = match self.file.dead.iter().find(|(chunk, _)| last.is_none_or(|l| *chunk > l)) {
+                Some((chunk, reason)) => format!("chunk {chunk} cannot be read: {reason}"),
+                None => "announced, but in no chunk".into(),
+            };
+            if told.as_ref() != Some(&why) {
+                tracing::warn!(first = number, why, "Frames of the scan are missing.");
+                told = Some(why.clone());
+            }
+            slots.missing(number, why);
         }
     }
 }

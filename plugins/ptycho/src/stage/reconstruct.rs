@@ -248,6 +248,9 @@ impl Stage for Reconstruct {
         if self.object_modes == 0 || self.illumination.modes == 0 {
             faults.add("object_modes", "probe and object want at least one mode");
         }
+        if let Some(size) = self.illumination.size.filter(|s| !(s.is_finite() && *s > 0.0)) {
+            faults.add("illumination", format!("`size` is {size} m, wanted more than 0"));
+        }
         if self.illumination.model == Light::Stxm && self.illumination.focussed.is_some() {
             faults.add("illumination", "a lens (`focussed`) is lit evenly, not by `stxm`");
         }
@@ -320,7 +323,7 @@ impl Fit for Reconstruct {
             if !at.iter().all(|x| x.is_finite()) {
                 let number = span.start + k as u64;
                 return Err(Error::data(format!("frame {number}: its position is no number"))
-                    .help("every frame needs a position; leave frames without one out"));
+                    .help("every frame needs one: does the file hold positions? `flow.join` brings them from elsewhere"));
             }
             work.refused += refused as u64;
             match frame.good {
@@ -436,7 +439,10 @@ impl Reconstruct {
                 let found = probe.shape();
                 return Err(Error::data(format!(
                     "the probe to begin with has the shape {found:?}, wanted [modes {n} {n}]"
-                )));
+                ))
+                .help(
+                    "crop or pad it to the window of a frame, or begin with an aperture (`illumination`)",
+                ));
             }
             session.given = Some(modes.chunks_exact(n * n).map(<[Complex<f64>]>::to_vec).collect());
         }
