@@ -195,7 +195,7 @@ fn reduced(painter: &mut Painter, projector: &Projector, draw: &mut Draw) -> Vol
             // Noise of standard deviation 5.5 over a background of 100, as sums of three even numbers.
             let mut noise = || {
                 let bits = draw.bits();
-                85 + [0, 16, 32].map(|k| ((bits >> k & 0xffff) * 11 >> 16) as u16).iter().sum::<u16>()
+                85 + [0, 16, 32].map(|k| ((((bits >> k) & 0xffff) * 11) >> 16) as u16).iter().sum::<u16>()
             };
             let mut image: Vec<u16> = (0..rows * columns).map(|_| noise()).collect();
             for [y, z] in painter.pixels(l, f) {
