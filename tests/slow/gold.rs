@@ -2,10 +2,6 @@
 
 #[path = "../../plugins/hedm/tests/common/mod.rs"]
 mod common;
-#[path = "../../plugins/hedm/tests/common/draw.rs"]
-mod draw;
-#[path = "../support/nearfield.rs"]
-mod nearfield;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,9 +11,10 @@ use isard_hedm::bits::{BitWriter, Painter};
 use isard_hedm::files::{Fitted, read_text_mic};
 use isard_hedm::model::Rules;
 use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-use draw::Draw;
-use nearfield::well;
+use crate::nearfield::well;
 
 /// The example's parameters, seeds and reduced frames in a folder.
 fn laid(params: &Path, at: &Path, refine: &str) {
@@ -133,7 +130,7 @@ fn alike(at: &Path, run: &str, turns: usize) {
 
 /// Kills runs, and some of what goes on from them, at random moments.
 fn cut_off(at: &Path, turns: usize, takes: Duration) {
-    let mut draw = Draw(20);
+    let mut rng = ChaCha8Rng::seed_from_u64(20);
     // Whether it was over before.
     let mut killed = |arguments: &[&str]| -> bool {
         let mut child = Command::new(env!("CARGO_BIN_EXE_isard"))
@@ -143,7 +140,7 @@ fn cut_off(at: &Path, turns: usize, takes: Duration) {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(takes.mul_f64(draw.unit()));
+        std::thread::sleep(takes.mul_f64(rng.random_range(0.0..1.0)));
         child.kill().unwrap();
         child.wait().unwrap().success()
     };

@@ -1,14 +1,12 @@
 //! A map that is made while the sample turns, against the map of the same frames from disk.
 
-#[path = "../support/nearfield.rs"]
-mod nearfield;
-
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use isard_hedm::files::{Fitted, read_text_mic};
 use isard_orientation::{Cell, Quat, SpaceGroup, Symmetry};
-use nearfield::{Case, isard, well};
+
+use crate::nearfield::{self, Case, isard, well};
 
 /// Frames per second, and what the stages are given beside the experiment.
 const RATE: f64 = 120.0;

@@ -1,6 +1,8 @@
 //! What takes minutes: `cargo test --test slow`; `ISARD_SLOW=full` runs the sizes that the claims are made for.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../support/nearfield.rs"]
+mod nearfield;
 #[path = "../support/shared.rs"]
 mod shared;
 
