@@ -31,9 +31,12 @@ impl Folder {
         let files = &*self.files;
         let listed: BTreeMap<&str, &Sealed> = checkpoint.files.iter().map(|f| (f.path.as_str(), f)).collect();
         let (mut found, mut folders) = (BTreeMap::new(), vec![String::new()]);
-        walk(files, self.root(), "", &mut |path, entry| match entry.folder {
-            true => folders.push(path.to_owned()),
-            false => drop(found.insert(path.to_owned(), entry.bytes)),
+        walk(files, self.root(), "", &mut |path, entry| {
+            if entry.folder {
+                folders.push(path.to_owned());
+            } else {
+                found.insert(path.to_owned(), entry.bytes);
+            }
         })
         .map_err(|e| fault(files, "list", self.root(), &e))?;
         // Whoever was killed may have made folders whose names it did not put on the disk.

@@ -60,7 +60,9 @@ impl Change {
             Change::Remove(path) => {
                 let below = names.range(path.clone()..).map(|(name, _)| name);
                 let gone: Vec<PathBuf> = below.take_while(|name| name.starts_with(path)).cloned().collect();
-                gone.iter().for_each(|name| drop(names.remove(name)));
+                for name in &gone {
+                    names.remove(name);
+                }
             }
             Change::Rename(from, to) => {
                 if let Some(node) = names.remove(from) {
