@@ -207,7 +207,8 @@ def main(folder, runs, seed):
             np.save(os.path.join(here, name + ".npy"), array)
         with open(os.path.join(here, "geometry.poni"), "w") as file:
             file.write(poni(g))
-        values = {"radial": found.radial, "intensity": found.intensity, "sigma": found.sigma, "std": found.std,
+        sigma = found.sem if found.sigma is None else found.sigma
+        values = {"radial": found.radial, "sigma": sigma, "intensity": found.intensity, "std": found.std,
                   "sem": found.sem, "count": found.count, "azimuthal": getattr(found, "azimuthal", None)}
         for name in ("signal", "variance", "normalization", "normalization2"):
             values["sum_" + name] = getattr(found, "sum_" + name)
