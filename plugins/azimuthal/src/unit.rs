@@ -53,16 +53,13 @@ const fn unit(name: &'static str, space: Space, scale: f64) -> Unit {
     Unit { name, space, scale }
 }
 
-/// The distance from the beam in metres.
-pub(crate) const RADIUS: Unit = unit("r_m", Space::Radius, 1.0);
-
 /// All units by name.
 pub const UNITS: &[Unit] = &[
     unit("q_nm^-1", Space::Q, 1.0),
     unit("q_A^-1", Space::Q, 0.1),
     unit("2th_rad", Space::Tth, 1.0),
     unit("2th_deg", Space::Tth, 180.0 / PI),
-    RADIUS,
+    unit("r_m", Space::Radius, 1.0),
     unit("r_mm", Space::Radius, 1000.0),
     unit("d*2_nm^-2", Space::SquaredReciprocal, 1.0),
     unit("d*2_A^-2", Space::SquaredReciprocal, 0.01),
@@ -110,11 +107,6 @@ impl Unit {
     /// Whether its corners come straight from places, not from a table of corners in single precision.
     pub(crate) fn is_straight(&self) -> bool {
         matches!(self.space, Space::Q | Space::Tth | Space::Radius | Space::Chi)
-    }
-
-    /// Whether it goes along an axis or around, and not outwards everywhere.
-    pub(crate) fn is_signed(&self) -> bool {
-        matches!(self.space, Space::Qx | Space::Qy | Space::Chi)
     }
 
     /// Whether the azimuth is what is integrated against.

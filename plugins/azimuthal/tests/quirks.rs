@@ -268,31 +268,3 @@ fn azimuths_of_boxes_in_units_with_a_table() {
     let wanted = [0.007_829_125_039_28, 0.151_484_649_628, 0.159_150_748_514, 0.312_554_983_422];
     near("counts", &found, &wanted, 2e-6);
 }
-
-// By hand: an eighth of the pixels of a square in each eighth of a turn about its middle, wherever the cut is.
-#[test]
-fn outlines_against_the_azimuth() {
-    for cut_at_zero in [false, true] {
-        let set = json!({ "unit": "chi_deg", "bins": 8, "splitting": "full", "cut_at_zero": cut_at_zero });
-        let count = floats(&run("azimuthal.integrate1d", SMALL, None, set), "count");
-        near("count", &count, &[450.0; 8], 2e-5);
-    }
-}
-
-// Of the pixels that the beam's row has, half go against the sense of the others along `qx` and `qy`.
-#[test]
-fn outlines_of_the_row_with_the_beam() {
-    let poni = SMALL.replace("Poni1: 0.003", "Poni1: 0.00305").replace("Poni2: 0.003", "Poni2: 0.00305");
-    for unit in ["qx_nm^-1", "qy_nm^-1"] {
-        for cut_at_zero in [false, true] {
-            let set = json!({
-                "unit": unit, "bins": 7, "azimuthal_bins": 9, "splitting": "full", "cut_at_zero": cut_at_zero,
-                "sums": true,
-            });
-            let count = floats(&run("azimuthal.integrate2d", &poni, None, set), "count");
-            let what = format!("{unit}, {cut_at_zero}: {count:?}");
-            assert!(count.iter().all(|c| *c > -1e-3), "{what}");
-            assert!((count.iter().sum::<f64>() - 3600.0).abs() < 1e-2, "{what}");
-        }
-    }
-}

@@ -13,7 +13,7 @@ use isard_core::prelude::{Deserialize, JsonSchema};
 use crate::axis::{Axis, Limits};
 use crate::camera::{Camera, Corners, Places};
 use crate::matrix::Matrix;
-use crate::unit::{RADIUS, Unit};
+use crate::unit::Unit;
 
 /// How a pixel is shared among bins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
@@ -49,13 +49,6 @@ pub struct Binning {
     /// the range of a curve count nowhere; matrices credit those within a bin of it to the first one. Without a range curves
     /// of boxes begin at 0, also in units that go below it.
     pub histogram: bool,
-}
-
-impl Binning {
-    /// Whether outlines stand in azimuth and radius, in this order: those of a curve against the azimuth.
-    fn is_around(&self) -> bool {
-        self.unit.is_angle() && self.azimuthal.is_none()
-    }
 }
 
 /// A matrix with its axes.
@@ -114,12 +107,7 @@ impl Known {
                 azimuths: none(),
                 extents: none(),
                 spreads: none(),
-                corners: Some(if binning.is_around() {
-                    let Corners { radial, chi, width } = camera.corners(&RADIUS, true)?;
-                    Corners { radial: chi, chi: radial, width }
-                } else {
-                    camera.corners(unit, true)?
-                }),
+                corners: Some(camera.corners(unit, true)?),
             },
         })
     }
@@ -168,13 +156,6 @@ pub(crate) struct Pixels<'a> {
     pub(crate) cut_at_zero: bool,
     /// The sign of an outline's area is turned around by one mirror.
     pub(crate) mirrored: bool,
-    /// Outlines astride the cut are told by azimuths half a turn apart.
-    ///
-    /// The signs of areas do not tell where units have signs of their own: pyFAI goes by them all the same, and its shares
-    /// are noise there.
-    pub(crate) spread: bool,
-    /// Outlines stand in azimuth and radius, in this order.
-    pub(crate) around: bool,
     /// Boxes wholly below the range count nowhere.
     pub(crate) strict: bool,
 }
@@ -252,8 +233,6 @@ impl Shares {
             sector,
             cut_at_zero: camera.cut_at_zero,
             mirrored: [2, 4].contains(&camera.grid.orientation.number()) && !camera.mirrored_twice,
-            spread: unit.is_signed(),
-            around: binning.is_around(),
             strict: binning.histogram,
         };
         let matrix = match (&azimuthal, binning.splitting) {

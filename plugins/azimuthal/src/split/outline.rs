@@ -18,36 +18,23 @@ impl Pixels<'_> {
         let corners = self.places.corners.as_ref().expect("outlines are made with corners");
         let mut points =
             corners.around(row, column).map(|at| [f64::from(corners.radial[at]), f64::from(corners.chi[at])]);
-        let chi = self.chi();
-        let astride = if self.spread {
-            let (low, high) = bounds(&points, chi);
-            high - low > PI
-        } else {
-            // The half belongs to the first product alone: that is how the reference tells pixels astride the cut.
-            let [a, b, c, d] = points;
-            let area = 0.5 * (c[0] - a[0]) * (d[1] - b[1]) - (c[1] - a[1]) * (d[0] - b[0]);
-            (if self.mirrored { -area } else { area }) > 0.0
-        };
-        if astride {
-            self.recentre(&mut points, chi);
+        // The half belongs to the first product alone: that is how the reference tells pixels astride the cut.
+        let [a, b, c, d] = points;
+        let area = 0.5 * (c[0] - a[0]) * (d[1] - b[1]) - (c[1] - a[1]) * (d[0] - b[0]);
+        if (if self.mirrored { -area } else { area }) > 0.0 {
+            self.recentre(&mut points);
         }
         points
     }
 
-    /// Which number of a point is its azimuth.
-    #[inline(always)]
-    fn chi(&self) -> usize {
-        usize::from(!self.around)
-    }
-
     #[cold]
-    fn recentre(&self, points: &mut [Point; 4], chi: usize) {
+    fn recentre(&self, points: &mut [Point; 4]) {
         let (below, top) = if self.cut_at_zero { (PI, TURN) } else { (0.0, PI) };
-        for point in points.iter_mut().filter(|p| p[chi] < below) {
-            point[chi] += TURN;
+        for point in points.iter_mut().filter(|p| p[1] < below) {
+            point[1] += TURN;
         }
-        if points.iter().map(|p| p[chi]).sum::<f64>() / 4.0 > top {
-            points.iter_mut().for_each(|p| p[chi] -= TURN);
+        if points.iter().map(|p| p[1]).sum::<f64>() / 4.0 > top {
+            points.iter_mut().for_each(|p| p[1] -= TURN);
         }
     }
 }
@@ -64,7 +51,7 @@ pub(super) fn lines(pixels: &Pixels, radial: &Axis) -> Matrix {
             if *mask == 0 {
                 let Near { low, high, areas: near, twist } = strip.near(column);
                 let bins = (high as usize).wrapping_sub(low as usize);
-                let usual = !pixels.spread && twist <= 0.0 && low >= 0.0 && high < top && bins <= 2;
+                let usual = twist <= 0.0 && low >= 0.0 && high < top && bins <= 2;
                 match bins {
                     _ if !usual || pixels.sector.is_some() => {
                         line(pixels, radial, row, column, &mut areas, &mut matrix);
@@ -90,16 +77,10 @@ fn line(
     matrix: &mut Matrix,
 ) {
     let mut points = pixels.outline(row, column);
-    let chi = pixels.chi();
     if let Some([low, high]) = pixels.sector
-        && (points.iter().all(|p| p[chi] < low) || points.iter().all(|p| p[chi] > high))
+        && (points.iter().all(|p| p[1] < low) || points.iter().all(|p| p[1] > high))
     {
         return;
-    }
-    if pixels.around {
-        // Areas are in single precision: radii from the pixel's own keep the most of it.
-        let (low, _) = bounds(&points, 1);
-        points.iter_mut().for_each(|p| p[1] -= low);
     }
     points.iter_mut().for_each(|p| p[0] = radial.place(p[0]));
     let (low, high) = bounds(&points, 0);

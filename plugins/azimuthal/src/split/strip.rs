@@ -197,8 +197,6 @@ mod tests {
             sector: None,
             cut_at_zero: false,
             mirrored: false,
-            spread: false,
-            around: false,
             strict: false,
         };
         let axis = Axis { lower: 0.0, width: 1.0, n: 5, end: 5.0 };
