@@ -28,7 +28,7 @@ pub enum Files {
     None,
     /// The output; the input, too, of a job that did not succeed or is cleaned.
     ///
-    /// Half of what the files cost. Without a database it is as `Both`, since inputs would be nowhere.
+    /// Without a database it is as `Both`, since inputs would be nowhere.
     Output,
     /// The input and the output.
     Both,

@@ -58,7 +58,7 @@ pub struct ServeArguments {
     /// Write no files of input and output; the database has them.
     #[arg(long)]
     no_files: bool,
-    /// Write no file of the input of a job that succeeds, which halves what files cost; `cleanJob` writes it.
+    /// Write no file of the input of a job that succeeds; `cleanJob` writes it.
     #[arg(long, conflicts_with_all = ["no_files", "in_memory"])]
     no_input_files: bool,
     /// Ended jobs that are kept on disk at most; 0 keeps all.
