@@ -116,7 +116,7 @@ fn one_error_gives_one_mail_and_one_post_and_a_good_run_gives_none() {
     assert_eq!(bad.status.code(), Some(8), "{}", text(&bad.stderr));
     let mail = mails.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(mail.contains("Subject: isard Error: ") && mail.contains("To: <me@here>, <you@here>"), "{mail}");
-    assert!(mail.contains("1 frames missing"), "{mail}");
+    assert!(mail.contains("1 frame missing"), "{mail}");
     let post = posts.recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!((post["level"].as_str(), post["what"].as_str()), (Some("error"), Some("failed")), "{post}");
     assert!(post["run"].as_str().unwrap().ends_with("bad"), "{post}");

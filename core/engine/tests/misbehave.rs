@@ -4,7 +4,9 @@
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use isard_core::prelude::*;
 use isard_core::run::{self, Outcome, Report};
 use isard_core::span::Ranges;
 use isard_core::store::{self, RealFiles, Verdict};
+use rustix::process::{Pid, Signal, kill_process};
 
 use support::moody::CURED;
 use support::{options, plan, set};
@@ -206,7 +209,9 @@ impl Stage for Pieces {
 impl Task for Pieces {
     fn run(&mut self, cx: &Cx, _: ()) -> isard_core::Result<PiecesOut> {
         cx.par(self.pieces as usize, |_| {
-            std::thread::sleep(Duration::from_secs_f64(self.seconds));
+            println!("at work");
+            // A long sleep would end while the process is stopped; many short ones go on behind it.
+            (0..(100.0 * self.seconds) as u32).for_each(|_| std::thread::sleep(Duration::from_millis(10)));
             Ok(())
         })?;
         Ok(PiecesOut { done: self.pieces.into() })
@@ -234,6 +239,39 @@ fn a_call_that_does_pieces_does_not_hang() {
     assert_eq!(support::run(&recipe(30, 0.1)).outcome, Outcome::Done);
     let Outcome::Failed(error) = support::run(&recipe(2, 3.0)).outcome else { panic!("it hangs") };
     assert!(error.to_string().contains("stage `slow` hangs: `run`"), "{error}");
+}
+
+/// A child process of the test below; nothing without its recipe.
+#[test]
+fn child() {
+    let Ok(recipe) = std::env::var("ISARD_STOPPED") else { return };
+    assert_eq!(support::run(&recipe).outcome, Outcome::Done);
+}
+
+#[test]
+fn a_run_that_was_stopped_for_a_while_does_not_hang() {
+    let recipe = r#"
+        isard = "0.1"
+        name = "stopped"
+        [run]
+        hang_s = 3.0
+        [stage.slow]
+        use = "slow.pieces"
+        set = { pieces = 1, seconds = 0.5 }
+        "#;
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child", "--nocapture"]).env("ISARD_STOPPED", recipe);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("at work")), "the stage never began");
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    kill_process(pid, Signal::CONT).unwrap();
+    let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    let end = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&end.stderr);
+    assert!(end.status.success(), "{}\n{said}\n{}", end.status, rest.join("\n"));
 }
 
 /// A writer that makes all its files at the end, one after the other.

@@ -98,9 +98,12 @@ fn one(
     let limit = Duration::try_from_secs_f64(plan.run.hang_s).unwrap_or(Duration::MAX);
     let quiet = || begun.elapsed().min(beat.quiet());
     loop {
-        match rx.recv_timeout(limit.saturating_sub(quiet())) {
+        let waiting = Instant::now();
+        let answer = rx.recv_timeout(limit.saturating_sub(quiet()).min(Duration::from_millis(100)));
+        beat.waited(waiting);
+        match answer {
             Ok(result) => return result,
-            // A piece of the work was done meanwhile.
+            // There is time left, or a piece of the work was done meanwhile.
             Err(RecvTimeoutError::Timeout) if quiet() < limit => (),
             Err(_) => {
                 let error = Error::plugin(format!("it has not come back for {} s", plan.run.hang_s));

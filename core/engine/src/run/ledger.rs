@@ -138,18 +138,28 @@ impl Ledger {
         }
     }
 
-    /// The limits that are exceeded, in words.
+    /// The limits that are exceeded, in words: how many frames, the first of them and why, and the key that allows more.
     pub fn exceeds(&self, limits: &Limits) -> Vec<String> {
+        let first = |set: &Ranges| set.iter().next().map(|r| r.start);
         [
-            ("missing", self.missing.count(), limits.missing),
-            ("corrupt", self.corrupt.count(), limits.corrupt),
-            ("late", self.late.count(), limits.late),
-            ("dropped", self.dropped.count(), limits.dropped),
-            ("extra", self.extra, limits.extra),
+            ("missing", self.missing.count(), limits.missing, first(&self.missing)),
+            ("corrupt", self.corrupt.count(), limits.corrupt, first(&self.corrupt)),
+            ("late", self.late.count(), limits.late, first(&self.late)),
+            ("dropped", self.dropped.count(), limits.dropped, first(&self.dropped)),
+            ("extra", self.extra, limits.extra, self.extra_numbers.first().copied()),
         ]
         .into_iter()
-        .filter(|(_, found, allowed)| found > allowed)
-        .map(|(word, found, allowed)| format!("{found} frames {word}, the recipe allows {allowed}"))
+        .filter(|(_, found, allowed, _)| found > allowed)
+        .map(|(word, found, allowed, first)| {
+            let is_it = |(frames, reason, _): &&(Range<u64>, Reason, Arc<str>)| {
+                reason.word() == word && first.is_some_and(|n| frames.contains(&n))
+            };
+            let why = self.reasons.iter().find(is_it).map(|(_, _, why)| why).filter(|why| !why.is_empty());
+            let why = why.map_or(String::new(), |why| format!(" ({why})"));
+            let first = first.map_or(String::new(), |n| format!(", the first is number {n}{why}"));
+            let frames = if found == 1 { "frame" } else { "frames" };
+            format!("{found} {frames} {word}{first}; the recipe allows {allowed} in `run.limits.{word}`")
+        })
         .collect()
     }
 
@@ -316,7 +326,10 @@ mod tests {
         assert!(ledger.balance().is_ok());
         assert_eq!(Ledger::load(&ledger.save()).unwrap(), ledger);
         assert_eq!(ledger.again().to_string(), "4-5");
-        assert_eq!(ledger.exceeds(&Limits { missing: 1, late: 1, ..Limits::default() }).len(), 1);
+        let exceeded = ledger.exceeds(&Limits { late: 1, ..Limits::default() });
+        let missing = "1 frame missing, the first is number 4 (never came); the recipe allows 0 in `run.limits.missing`";
+        let extra = "1 frame extra, the first is number 3; the recipe allows 0 in `run.limits.extra`";
+        assert_eq!(exceeded, [missing, extra]);
     }
 
     #[test]

@@ -81,6 +81,9 @@ pub(crate) trait Far {
     fn read(&self, path: &str) -> Result<Value>;
 }
 
+/// A wait of a tenth of a second or less never takes so long while the process is at work.
+pub(crate) const ASLEEP: Duration = Duration::from_secs(1);
+
 /// When a stage last ended a piece of its work: a call that does pieces does not hang.
 #[derive(Default)]
 pub(crate) struct Beat(AtomicU64);
@@ -96,6 +99,14 @@ impl Beat {
         match self.0.load(Ordering::Relaxed) {
             0 => Duration::MAX,
             at => Duration::from_millis(Beat::clock().saturating_sub(at)),
+        }
+    }
+
+    /// Begins anew after a short wait, begun at `since`, that took long: the process was stopped, or the machine slept, and
+    /// the stage did no work in that time either.
+    pub(crate) fn waited(&self, since: Instant) {
+        if since.elapsed() > ASLEEP {
+            self.strike();
         }
     }
 

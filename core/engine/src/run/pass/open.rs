@@ -288,9 +288,11 @@ impl Builder<'_, '_> {
         thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
         let mut since: Option<Instant> = None;
         loop {
+            let waiting = Instant::now();
             if let Ok(result) = rx.recv_timeout(Duration::from_millis(20)) {
                 return result;
             }
+            self.waited(waiting);
             if let Some((_, error)) = self.hanging(self.s.plan.run.hang_s).into_iter().next() {
                 self.control.fail(error.clone());
                 return Err(error);

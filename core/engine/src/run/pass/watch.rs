@@ -89,7 +89,10 @@ impl Builder<'_, '_> {
         let mut gone: Vec<NodeId> = vec![];
         let mut grace = GRACE;
         while alive > 0 {
-            match events.recv_timeout(Duration::from_millis(20)) {
+            let waiting = Instant::now();
+            let event = events.recv_timeout(Duration::from_millis(20));
+            self.waited(waiting);
+            match event {
                 Ok(Event::Saved(id, mark, state)) => marks.passed(id, mark, state),
                 Ok(Event::Ended(id, state)) => {
                     if let Some(digest) = state.get("content").and_then(Value::text) {
@@ -223,6 +226,11 @@ impl Builder<'_, '_> {
             self.helpers.iter().filter(|(_, of)| sources.contains(of)).map(|(listener, _)| *listener);
         let listeners: Vec<NodeId> = listeners.collect();
         sources.into_iter().chain(listeners).collect()
+    }
+
+    /// Lets all limits begin anew where a short wait shows that the process was stopped meanwhile.
+    pub(super) fn waited(&self, since: Instant) {
+        self.meters.values().for_each(|meter| meter.beat.waited(since));
     }
 
     /// The stages that have not come back for too long, with the error for it.
