@@ -177,6 +177,21 @@ fn units_below_zero() {
     }
 }
 
+// A histogram's first bin is at 0 at least: beside the camera on the one side all of it lies below.
+#[test]
+fn boxes_wholly_below_the_first_bin_of_a_histogram() {
+    let beside = |histogram: bool| {
+        let frame = frame(|n| n).with("poni", SMALL.replace("Poni2: 0.003", "Poni2: 0.02"));
+        let set = json!({ "unit": "qx_nm^-1", "bins": 5, "splitting": "bbox", "histogram": histogram });
+        common::try_apply("azimuthal.integrate1d", set, frame, 1)
+    };
+    let error = beside(true).unwrap_err().to_string();
+    assert!(error.contains("`qx_nm^-1` ends at -") && error.contains("below its first bin at 0"), "{error}");
+    assert!(error.contains("leave `histogram` out"), "{error}");
+    let counted: f64 = floats(&beside(false).unwrap(), "count").iter().sum();
+    assert!((counted - 3600.0).abs() < 0.01, "{counted}");
+}
+
 // `sigma_clip_ng(numpy.minimum(img, 300) + (img > 990) * 3000, 6, thres=2, max_iter=5)` on one thread: what one ring drops is
 // in none behind it.
 #[test]

@@ -28,6 +28,12 @@ pub fn reference(test: &str, path: &str) -> Option<PathBuf> {
 
 /// What a map or a task of this family makes of an input, with parameters as a recipe gives them.
 pub fn apply(stage: &str, set: Json, input: Dict, frames: u64) -> Dict {
+    let said = format!("{stage} {set}");
+    try_apply(stage, set, input, frames).unwrap_or_else(|e| panic!("{said}: {e}"))
+}
+
+/// The same, or the stage's error.
+pub fn try_apply(stage: &str, set: Json, input: Dict, frames: u64) -> isard_core::Result<Dict> {
     let registry = Registry::built_in().unwrap();
     let declared = registry.find(stage).unwrap_or_else(|e| panic!("{e}"));
     let built = (declared.build)(set.clone()).unwrap_or_else(|e| panic!("{stage} {set}: {e}"));
@@ -35,12 +41,11 @@ pub fn apply(stage: &str, set: Json, input: Dict, frames: u64) -> Dict {
     assert!(faults.is_empty(), "{stage} {set}: {faults:?}");
     let run = RunCx::default();
     let cx = Cx::new(&run, "stage");
-    let done = match built {
+    match built {
         Built::Map(map) => map.apply(&cx, &Span::frames(0, frames), input),
         Built::Task(mut task) => task.run(&cx, input),
         _ => panic!("{stage} is neither a map nor a task"),
-    };
-    done.unwrap_or_else(|e| panic!("{stage} {set}: {e}"))
+    }
 }
 
 /// The numbers of an output.
