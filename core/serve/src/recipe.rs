@@ -9,6 +9,7 @@ use isard_core::recipe::{self, Overrides};
 use isard_core::registry::Registry;
 use isard_core::run::{self, Options, Out, Outcome};
 use isard_core::stage::{Prepared, Reader};
+use isard_core::store;
 use isard_core::value::{Dict, Value};
 
 use crate::abort::Abort;
@@ -51,7 +52,7 @@ pub fn run(recipe: &RecipeFile, input: &Dict, around: &Surroundings) -> Result<D
     options.prepared = around.prepared.clone();
     options.cancel = around.abort.flag().clone();
     options.said.insert("job".into(), around.out.display().to_string().into());
-    let report = match around.resume && around.out.join("run.json").is_file() {
+    let report = match around.resume && has_begun(around.out) {
         true => run::resume(&plan, options)?,
         false => run::run(&plan, options)?,
     };
@@ -66,6 +67,11 @@ pub fn run(recipe: &RecipeFile, input: &Dict, around: &Surroundings) -> Result<D
                 .help(format!("{} says which", around.out.join("run.json").display())))
         }
     }
+}
+
+/// Whether a folder holds what there is to go on from.
+pub fn has_begun(out: &Path) -> bool {
+    out.join(store::INNER).is_dir()
 }
 
 /// The last lines of the log of a run.

@@ -52,8 +52,9 @@ fn recipe(pace: &str) -> String {
     )
 }
 
-fn config(folder: &Path) -> Config {
+fn config(folder: &Path, window: Duration) -> Config {
     Config {
+        window,
         workers: 1,
         store: Some(folder.join("jobs.sqlite")),
         folder: Some(folder.to_owned()),
@@ -68,7 +69,8 @@ fn config(folder: &Path) -> Config {
 fn child_that_is_killed() {
     let Some(folder) = std::env::var_os("ISARD_TEST_CHILD") else { return };
     let folder = Path::new(&folder);
-    let jobs = Jobs::open(config(folder)).unwrap();
+    let window = std::env::var("ISARD_TEST_WINDOW").unwrap().parse().unwrap();
+    let jobs = Jobs::open(config(folder, Duration::from_millis(window))).unwrap();
     let id = jobs.start(request("recipe.slow", folder)).unwrap();
     let state = jobs.wait(id as i64, Some(Duration::from_secs(300))).unwrap();
     panic!("it was to be killed, and ended as {state}: {}", jobs.error(id as i64).unwrap());
@@ -82,6 +84,13 @@ fn request(plugin: &str, folder: &Path) -> Request {
 
 #[test]
 fn a_recipe_cut_off_by_a_kill_is_resumed_to_the_same_result() {
+    // The second is killed before the store has noted that its job began.
+    for window in [2, 4000] {
+        cut_off(window);
+    }
+}
+
+fn cut_off(window: u64) {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path();
     std::fs::create_dir(folder.join("recipes")).unwrap();
@@ -97,6 +106,7 @@ fn a_recipe_cut_off_by_a_kill_is_resumed_to_the_same_result() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_is_killed", "--test-threads", "1"])
         .env("ISARD_TEST_CHILD", folder)
+        .env("ISARD_TEST_WINDOW", window.to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -119,8 +129,8 @@ fn a_recipe_cut_off_by_a_kill_is_resumed_to_the_same_result() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let jobs = Jobs::open(config(folder)).unwrap();
-    assert!(jobs.info(1).unwrap().interrupted);
+    let jobs = Jobs::open(config(folder, Duration::from_millis(2))).unwrap();
+    assert!(jobs.info(1).unwrap().interrupted, "window {window}");
     let well = |id: u64| {
         let state = jobs.wait(id as i64, Some(Duration::from_secs(120))).unwrap();
         assert_eq!(state, State::Success, "{}", jobs.error(id as i64).unwrap());

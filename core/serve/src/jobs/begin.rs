@@ -12,6 +12,7 @@ use crate::config::Recovery;
 use crate::job::{Job, Seed, now};
 use crate::jobs::{Jobs, Shared, lock};
 use crate::json::{self, NotNumbers};
+use crate::recipe;
 use crate::request::{Request, dictionary};
 use crate::state::State;
 use crate::store::Kept;
@@ -192,8 +193,10 @@ impl Shared {
     pub(super) fn recover(self: &Arc<Shared>) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         let mut marked = vec![];
-        for (kept, text) in store.open_jobs()? {
+        for (mut kept, text) in store.open_jobs()? {
             let input = json::parse(&text).and_then(|json| dictionary(&json))?;
+            // A run may leave its folder sooner than the store has noted that its job began.
+            kept.began |= self.folder.as_ref().is_some_and(|folder| recipe::has_begun(&folder.run(kept.id)));
             let began = kept.began;
             let job = self.back(kept, input);
             lock(&self.index).put(job.clone());
