@@ -44,10 +44,9 @@ fn take(frames: u64, chain: &str, mark: u64) -> Taken {
 const NEVER: u64 = 1 << 20;
 
 fn check(chain: &str, large: usize) {
-    let (short, long) = (take(120, chain, NEVER), take(1200, chain, NEVER));
-    assert!(long.spots > 5 * short.spots && short.spots > 10, "{short:?} and {long:?}");
-    // How much is under way depends on the moment; the frames that came more would be many times this much.
-    taken::check(short.most, long.most, 8, large / 16);
+    let Taken { most, halves, spots } = take(1200, chain, NEVER);
+    assert!(spots > 100, "{spots} spots");
+    taken::check(most, halves, large / 16);
 }
 
 #[test]

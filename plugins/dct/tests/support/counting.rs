@@ -69,7 +69,7 @@ pub fn begin() -> usize {
     before
 }
 
-/// The most bytes since the beginning, beside what there was before.
-pub fn most(before: usize) -> usize {
-    PEAK.load(Ordering::Relaxed) - before
+/// The most bytes since the beginning or the last call, beside what there was before.
+pub fn lap(before: usize) -> usize {
+    PEAK.swap(NOW.load(Ordering::Relaxed), Ordering::Relaxed).saturating_sub(before)
 }

@@ -5,7 +5,8 @@ mod counting;
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use isard_core::plan;
 use isard_core::recipe;
@@ -13,6 +14,9 @@ use isard_core::registry::Registry;
 use isard_core::run::{self, Options, Out, Outcome};
 use isard_dct as _;
 use isard_image as _;
+
+/// Memory is looked at once in this time.
+const LAP: Duration = Duration::from_millis(100);
 
 /// A full turn, with the chain of `recipes/dct.toml` and the spots of `recipes/dct-live.toml`.
 pub struct Scan<'a> {
@@ -95,31 +99,51 @@ impl Scan<'_> {
         let folder = tempfile::tempdir().unwrap();
         let out = Out::Folder { path: folder.path().join("out"), overwrite: false };
         let (before, began) = (counting::begin(), Instant::now());
+        let (over, wait) = std::sync::mpsc::channel::<()>();
+        let clock = std::thread::spawn(move || {
+            let mut laps = vec![];
+            while wait.recv_timeout(LAP) == Err(RecvTimeoutError::Timeout) {
+                laps.push(counting::lap(before));
+            }
+            laps.push(counting::lap(before));
+            laps
+        });
         let report = run::run(&plan, Options::new(out)).unwrap();
+        drop(over);
+        let laps = clock.join().unwrap();
         assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
-        let (most, seconds) = (counting::most(before), began.elapsed().as_secs_f64());
+        let (most, seconds) = (laps.iter().copied().max().unwrap(), began.elapsed().as_secs_f64());
         let spots = report.results.get("spots").and_then(|v| v.number()).unwrap() as usize;
         eprintln!("{} frames: {} MB, {spots} spots, {seconds:.0} s", self.frames, most / 1_000_000);
         eprintln!("buffers in use at most: {} MB; {}", report.peak_buffers >> 20, counting::sizes());
-        Taken { most, spots }
+        let halves = [&laps[..laps.len() / 2], &laps[laps.len() / 2..]].map(median);
+        Taken { most, halves, spots }
     }
 }
 
 /// What a scan took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Taken {
     /// The most bytes that it had allocated.
     pub most: usize,
+    /// What it usually had in its first half, in which queues fill, and in its second: of the most bytes in each tenth
+    /// of a second the middle one. The most of all is a matter of chance and rises with the length of a scan: of how full
+    /// queues happen to be, and whether a checkpoint is being written.
+    pub halves: [usize; 2],
     /// Spots that it found.
     pub spots: usize,
 }
 
-/// Whether a longer scan keeps no more than a shorter one, but for a share that is under way by chance.
-pub fn check(short: usize, long: usize, share: usize, bound: usize) {
-    assert!(long <= bound, "{long} bytes, wanted {bound} or less");
-    let grown = long.saturating_sub(short);
-    assert!(
-        grown <= short / share,
-        "the long scan keeps {grown} bytes more than the {short} of the short one"
-    );
+fn median(laps: &[usize]) -> usize {
+    let mut laps = laps.to_vec();
+    laps.sort_unstable();
+    laps[laps.len() / 2]
+}
+
+/// Whether a long scan stays below a bound and keeps nothing of the frames that passed.
+pub fn check(most: usize, halves: [usize; 2], bound: usize) {
+    assert!(most <= bound, "{most} bytes, wanted {bound} or less");
+    let [first, second] = halves;
+    // A fortieth of each of a thousand frames, kept, would be more than this.
+    assert!(second <= first + first / 10, "{first} bytes in the first half, {second} in the second");
 }
