@@ -142,7 +142,7 @@ fn answer(files: &dyn Files, out: &Path) -> Answer {
     assert_eq!(verdict.verdict, Verdict::Good, "{verdict}");
     Answer {
         content: content.iter().map(|(k, v)| (k.clone(), v.as_str().unwrap().to_owned())).collect(),
-        results: String::new(),
+        results: format!("{:?}", run::results(files, out).unwrap().unwrap()),
         raw: lines(files, out, "raw.txt"),
         window: lines(files, out, "window.txt"),
         again: lines(files, out, "again.txt"),
@@ -158,6 +158,8 @@ fn undisturbed() -> Answer {
     assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
     assert_eq!(ledger(&report, "raw"), "177 of 180 done, 2 missing, 1 corrupt");
     let answer = answer(&*files, out);
+    assert_eq!(report.results.keys().map(ToString::to_string).collect::<Vec<_>>(), ["total", "slope"]);
+    assert_eq!(answer.results, format!("{:?}", report.results));
     // What stands in the files is every frame once and in order: lost ones as gaps, the damaged one marked.
     let wanted: Vec<String> = (0..180)
         .map(|n| match n {

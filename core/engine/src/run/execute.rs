@@ -16,6 +16,7 @@ use crate::run::parts;
 use crate::run::pass::{self, FileShapes, Names, PassEnd, Surroundings, Watched};
 use crate::run::record::machine_memory;
 use crate::run::report::{Outcome, Report, StageReport};
+use crate::run::results;
 use crate::run::scope::Scope;
 use crate::run::view::Watching;
 use crate::stage::{Opened, RunCx};
@@ -430,9 +431,11 @@ impl<'a> Execution<'a> {
             .map(|(n, word, set)| GapList::new(n, word, set))
             .collect();
         let goes_on = matches!(outcome, Outcome::Failed(_) | Outcome::Stopped);
-        let left = match self.record.part.is_some() && !goes_on {
-            true => parts::leave_accounts(&self.folder, &self.report.stages),
-            false => Ok(()),
+        let left = match outcome {
+            _ if goes_on => Ok(()),
+            _ if self.record.part.is_some() => parts::leave_accounts(&self.folder, &self.report.stages),
+            Outcome::Done => results::leave(&self.folder, &self.report.results),
+            _ => Ok(()),
         };
         let told = self.log(&format!(
             "{}{}",

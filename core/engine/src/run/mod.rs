@@ -22,6 +22,7 @@ mod recorder;
 mod repair;
 mod repeat;
 mod report;
+mod results;
 mod reuse;
 mod scope;
 mod sorter;
@@ -41,6 +42,7 @@ pub use pass::{Watched, scan_name};
 pub use record::machine_memory;
 pub use repair::{Repair, repair};
 pub use report::{Outcome, Report, StageReport};
+pub use results::results;
 pub use trace::Trace;
 pub use view::{Sight, View, Viewer};
 
