@@ -52,14 +52,22 @@ pub fn run(recipe: &RecipeFile, input: &Dict, around: &Surroundings) -> Result<D
     options.prepared = around.prepared.clone();
     options.cancel = around.abort.flag().clone();
     options.said.insert("job".into(), around.out.display().to_string().into());
+    let output = |mut results: Dict, out: &Path| {
+        results.set("run_folder", out.display().to_string());
+        results
+    };
     let report = match around.resume && has_begun(around.out) {
-        true => run::resume(&plan, options)?,
+        true => {
+            // Its run may have ended well, and the server before it could note that.
+            if let Some(results) = run::results(&*options.files, around.out)? {
+                return Ok(output(results, around.out));
+            }
+            run::resume(&plan, options)?
+        }
         false => run::run(&plan, options)?,
     };
-    let mut output = report.results.clone();
-    output.set("run_folder", report.out.display().to_string());
     match report.outcome {
-        Outcome::Done | Outcome::Detached => Ok(output),
+        Outcome::Done | Outcome::Detached => Ok(output(report.results, &report.out)),
         Outcome::Failed(error) => Err(error),
         Outcome::Stopped => Err(Error::cancelled()),
         Outcome::Limits(limits) => {
