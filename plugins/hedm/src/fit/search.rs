@@ -12,6 +12,7 @@ use crate::fit::layer::{Found, LayerFit, Par};
 use crate::fit::patch::neighbours;
 use crate::fit::tops::Tops;
 use crate::model::Voxel;
+use crate::simd::counting;
 
 /// What the search without seeds tries.
 #[derive(Clone, Copy, Debug)]
@@ -297,37 +298,57 @@ impl LayerFit<'_> {
 
     /// The lit share of the pixels at a voxel's centre, given up as soon as it looks poor.
     fn quick(&self, voxel: &Voxel, orientation: &Matrix, above: f64) -> Option<f64> {
+        counting(
+            #[inline(always)]
+            || self.quick_here(voxel, orientation, above),
+        )
+    }
+
+    #[inline(always)]
+    fn quick_here(&self, voxel: &Voxel, orientation: &Matrix, above: f64) -> Option<f64> {
         let (projector, volume) = (self.field.projector, self.field.volume);
         let (detector, scan) = (&projector.detector, projector.predictor.scan());
         let lsd = detector.lsd[0];
         let [lean, upright] = projector.predictor.axis();
         let (mut lit, mut total) = (0u32, 0u32);
-        let whole = projector.predictor.hits_until(orientation, |hit| {
-            let spot = &hit.spot;
-            let omega = scan.tilted(spot.y, spot.z, spot.omega, lsd, projector.wavelength);
-            let Some(frame) = scan.frame(omega) else { return true };
-            let [cos, sin] = hit.turn;
-            let (xa, ya) = (voxel.x * cos - voxel.y * sin, voxel.x * sin + voxel.y * cos);
-            let t = 1.0 - upright * xa / lsd;
-            let shift = detector
-                .displaced([spot.y, spot.z], [ya + spot.y * t, lean * xa + spot.z * t])
-                .map(f64::round);
-            let centre = detector.project(spot.y, spot.z);
-            let mut all = true;
-            for l in 0..detector.distances() {
-                let base = detector.at_distance(centre, l);
-                let at = [0, 1].map(|k| base[k].floor() as i32 + shift[k] as i32);
-                if !detector.holds(at[0], at[1]) {
-                    return true;
+        let whole = projector.predictor.hits_until(
+            orientation,
+            #[inline(always)]
+            |hit| {
+                let spot = &hit.spot;
+                let omega = scan.tilted(spot.y, spot.z, spot.omega, lsd, projector.wavelength);
+                let Some(frame) = scan.frame(omega) else { return true };
+                let [cos, sin] = hit.turn;
+                let (xa, ya) = (voxel.x * cos - voxel.y * sin, voxel.x * sin + voxel.y * cos);
+                let t = 1.0 - upright * xa / lsd;
+                let centre = detector.project(spot.y, spot.z);
+                let to = [ya + spot.y * t, lean * xa + spot.z * t];
+                let [y, z] = detector.displaced_from(centre, [spot.y, spot.z], to);
+                let shift = [(y + 0.5).floor() as i32, (z + 0.5).floor() as i32];
+                let mut all = true;
+                for l in 0..detector.distances() {
+                    let base = detector.at_distance(centre, l);
+                    let at = [base[0].floor() as i32 + shift[0], base[1].floor() as i32 + shift[1]];
+                    if !detector.holds(at[0], at[1]) {
+                        return true;
+                    }
+                    all = all
+                        && (!volume.known(l, frame)
+                            || volume.is_lit(l, frame, at[0] as usize, at[1] as usize));
                 }
-                all = all
-                    && (!volume.known(l, frame) || volume.is_lit(l, frame, at[0] as usize, at[1] as usize));
-            }
-            total += 1;
-            lit += u32::from(all);
-            // The inner rings come first, and bear the largest errors of a trial.
-            !(total == 8 && lit < 2 || total == 16 && lit < 4 || total == 32 && f64::from(lit) < 40.0 * above)
-        });
+                total += 1;
+                lit += u32::from(all);
+                // The inner rings come first, and bear the largest errors of a trial.
+                let wanted = match total {
+                    4 => 1.0,
+                    8 => 2.0,
+                    16 => 4.0,
+                    32 => 40.0 * above,
+                    _ => 0.0,
+                };
+                f64::from(lit) >= wanted
+            },
+        );
         let confidence = f64::from(lit) / f64::from(total.max(1));
         (whole && total > 0 && confidence > above).then_some(confidence)
     }

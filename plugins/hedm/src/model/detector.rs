@@ -44,6 +44,7 @@ impl Detector {
     }
 
     /// The pixel at the first distance of a point on the ideal plane, as real numbers.
+    #[inline(always)]
     pub fn project(&self, y: f64, z: f64) -> [f64; 2] {
         let p = self.origin;
         let at = apply(&self.turn, [0.0, y, z]);
@@ -77,16 +78,23 @@ impl Detector {
 
     /// The pixels from a spot's centre to the spot of a point beside the axis, given as its displaced ideal point.
     pub fn displaced(&self, ideal: [f64; 2], to: [f64; 2]) -> [f64; 2] {
+        self.displaced_from(self.project(ideal[0], ideal[1]), ideal, to)
+    }
+
+    /// As [`Detector::displaced`], where the pixel of the spot's centre is known.
+    #[inline(always)]
+    pub fn displaced_from(&self, centre: [f64; 2], ideal: [f64; 2], to: [f64; 2]) -> [f64; 2] {
         let [y, z] = ideal;
         if self.exact {
             let by = [to[0] - y, to[1] - z];
             return self.shear(y, z).map(|s| s[0] * by[0] + s[1] * by[1]);
         }
-        let (centre, pixel) = (self.project(y, z), self.project(to[0], to[1]));
+        let pixel = self.project(to[0], to[1]);
         [pixel[0] - centre[0], pixel[1] - centre[1]]
     }
 
     /// The pixel of a distance for a pixel of the first one: offsets from the beam scale with the distance.
+    #[inline(always)]
     pub fn at_distance(&self, pixel: [f64; 2], l: usize) -> [f64; 2] {
         let scale = self.lsd[l] / self.lsd[0];
         let (first, here) = (self.centre[0], self.centre[l]);
@@ -94,6 +102,7 @@ impl Detector {
     }
 
     /// Whether a pixel lies on the detector.
+    #[inline(always)]
     pub fn holds(&self, y: i32, z: i32) -> bool {
         y >= 0 && z >= 0 && (y as usize) < self.size[0] && (z as usize) < self.size[1]
     }

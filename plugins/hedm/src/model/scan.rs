@@ -3,6 +3,7 @@
 use crate::model::Rules;
 
 /// Brings an angle in degrees into (-180, 180].
+#[inline]
 pub fn wrap(mut omega: f64) -> f64 {
     while omega <= -180.0 {
         omega += 360.0;
@@ -43,6 +44,7 @@ pub struct Scan {
 
 impl Scan {
     /// The frame coordinate of an angle: frame `f` holds `f <= x < f + 1`; none outside of the scan.
+    #[inline]
     pub fn place(&self, omega: f64) -> Option<f64> {
         let turns: &[f64] = match self.rules {
             Rules::Right => &[0.0, 360.0, -360.0],
@@ -50,10 +52,11 @@ impl Scan {
         };
         let frames = self.frames as f64;
         let mut places = turns.iter().map(|t| (omega + t - self.start) / self.step);
-        places.find(|x| x.floor() >= 0.0 && x.floor() < frames)
+        places.find(|x| *x >= 0.0 && *x < frames)
     }
 
     /// The frame of an angle; none outside of the scan.
+    #[inline]
     pub fn frame(&self, omega: f64) -> Option<usize> {
         self.place(omega).map(|x| x.floor() as usize)
     }
@@ -64,6 +67,7 @@ impl Scan {
     }
 
     /// Whether an angle lies in the range of a window.
+    #[inline]
     pub(crate) fn inside(&self, window: &Window, omega: f64) -> bool {
         let [low, high] = window.omega;
         let plain = low < omega && omega < high;
@@ -73,6 +77,7 @@ impl Scan {
     }
 
     /// The angle of a spot after the tilt of the axis, to first order in it.
+    #[inline]
     pub fn tilted(&self, y: f64, z: f64, omega: f64, lsd: f64, wavelength: f64) -> f64 {
         if self.wedge == 0.0 {
             return omega;

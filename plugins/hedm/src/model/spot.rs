@@ -118,6 +118,7 @@ impl Predictor {
     }
 
     /// Tells of spots until it is told to stop; whether it came to the end.
+    #[inline(always)]
     pub(crate) fn hits_until(&self, orientation: &Matrix, mut told: impl FnMut(Hit) -> bool) -> bool {
         let [a, b, c] = orientation;
         let norm = |r: &[f64; 3]| r.iter().map(|x| x * x).sum::<f64>();
@@ -164,6 +165,7 @@ impl Predictor {
         true
     }
 
+    #[inline(always)]
     fn wanted(&self, spot: &Spot) -> bool {
         self.scan.windows.iter().any(|w| {
             let [y0, y1, z0, z1] = w.area;

@@ -11,8 +11,10 @@ pub fn product(a: &Matrix, b: &Matrix) -> Matrix {
 }
 
 /// A matrix applied to a column vector.
+#[inline]
 pub fn apply(m: &Matrix, v: [f64; 3]) -> [f64; 3] {
-    [0, 1, 2].map(|i| m[i][0] * v[0] + m[i][1] * v[1] + m[i][2] * v[2])
+    let along = |r: &[f64; 3]| r[0] * v[0] + r[1] * v[1] + r[2] * v[2];
+    [along(&m[0]), along(&m[1]), along(&m[2])]
 }
 
 /// The transpose of a matrix.
