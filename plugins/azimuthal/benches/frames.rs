@@ -142,9 +142,9 @@ fn main() {
                     k += 1;
                 });
                 let frames: Vec<Frame<i32>> =
-                    (0..8).map(|k| Frame { pixels: &frames[k % 4], variance: None }).collect();
+                    (0..8).map(|k| Frame { pixels: &frames[k % 4], variance: None, factor: 1.0 }).collect();
                 let eight = best(2, || {
-                    black_box(made.run_all(black_box(&frames), &[1.0; 8]));
+                    black_box(made.run_all(black_box(&frames)));
                 });
                 // Two threads with one matrix, and two with a matrix each as two programs would have, by the clock.
                 let own = Integrator::new(&camera, &settings, &images, Dtype::I32).expect("a whole set-up");
@@ -154,8 +154,7 @@ fn main() {
                         for of in [a, b] {
                             let frames = &frames;
                             scope.spawn(move || {
-                                (0..5)
-                                    .for_each(|_| drop(black_box(of.run_all(black_box(frames), &[1.0; 8]))));
+                                (0..5).for_each(|_| drop(black_box(of.run_all(black_box(frames)))));
                             });
                         }
                     });

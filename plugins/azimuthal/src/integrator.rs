@@ -101,21 +101,21 @@ impl Integrator {
 
     /// The curve or map of a frame; `factor` is what all its pixels are divided by.
     pub fn run<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>, factor: f64) -> Result1 {
-        let mut all = self.run_all(&[Frame { pixels: frame, variance }], &[factor]);
+        let mut all = self.run_all(&[Frame { pixels: frame, variance, factor }]);
         all.pop().expect("one frame gives one result")
     }
 
     /// The curves or maps of frames, together: the shares are read once for several of them.
-    pub fn run_all<T: Pixel>(&self, frames: &[Frame<T>], factors: &[f64]) -> Vec<Result1> {
-        let scaled = self.sums(frames).into_iter().zip(factors).map(|(mut sums, factor)| {
+    pub fn run_all<T: Pixel>(&self, frames: &[Frame<T>]) -> Vec<Result1> {
+        let scaled = self.sums(frames).into_iter().zip(frames).map(|(mut sums, frame)| {
             // In single precision, as everything that a pixel is divided by.
-            sums.scale(f64::from(*factor as f32), self.settings.unweighted);
+            sums.scale(f64::from(frame.factor as f32), self.settings.unweighted);
             sums.finish(self.settings.empty)
         });
         scaled.collect()
     }
 
-    /// The sums of frames.
+    /// The sums of frames that are not divided yet.
     pub fn sums<T: Pixel>(&self, frames: &[Frame<T>]) -> Vec<Sums> {
         T::sums(self, frames)
     }
@@ -123,27 +123,25 @@ impl Integrator {
     pub(crate) fn sums_of<T: Pixel>(&self, frames: &[Frame<T>]) -> Vec<Sums> {
         let model = self.settings.model;
         let wanted = model == ErrorModel::Variance;
-        let own: Vec<Frame<T>> = frames
-            .iter()
-            .map(|f| Frame { pixels: f.pixels, variance: f.variance.filter(|_| wanted) })
-            .collect();
+        let own: Vec<Frame<T>> =
+            frames.iter().map(|f| Frame { variance: f.variance.filter(|_| wanted), ..*f }).collect();
         match &self.packed {
             Some(packed) => packed.sums(&self.fixed, &own, model),
-            None => own.iter().map(|frame| self.one(frame.pixels, frame.variance)).collect(),
+            None => own.iter().map(|frame| self.one(frame)).collect(),
         }
     }
 
     /// The sums of a frame, in the plain way or without what stands out.
-    fn one<T: Pixel>(&self, frame: &[T], variance: Option<&[f32]>) -> Sums {
-        let model = self.settings.model;
+    fn one<T: Pixel>(&self, frame: &Frame<T>) -> Sums {
+        let (model, Frame { pixels, variance, .. }) = (self.settings.model, *frame);
         match (&self.settings.robust, &self.sorted) {
             (Robust::Clip(clipping), Some(sorted)) => {
-                clipped(sorted, &self.fixed, frame, variance, model, clipping)
+                clipped(sorted, &self.fixed, pixels, variance, model, clipping)
             }
             (Robust::Between(range), Some(sorted)) => {
-                between(sorted, &self.fixed, frame, variance, model == ErrorModel::Azimuthal, *range)
+                between(sorted, &self.fixed, frame, model == ErrorModel::Azimuthal, *range)
             }
-            _ => plain(&self.shares.matrix, &self.fixed, frame, variance, model),
+            _ => plain(&self.shares.matrix, &self.fixed, pixels, variance, model),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::matrix::ByBin;
 use crate::pixel::Pixel;
 use crate::prepare::{ErrorModel, Fixed};
+use crate::simd::Frame;
 use crate::sums::{Sums, update};
 
 /// How pixels far from the mean of their bin are dropped.
@@ -127,23 +128,26 @@ pub fn clipped<T: Pixel>(
 pub fn between<T: Pixel>(
     matrix: &ByBin,
     fixed: &Fixed,
-    frame: &[T],
-    variance: Option<&[f32]>,
+    frame: &Frame<T>,
     scatter: bool,
     [low, high]: [f64; 2],
 ) -> Sums {
     let bins = matrix.start.len() - 1;
     let mut sums = Sums::zeros(bins, true);
-    let source = Members { matrix, fixed, frame, variance };
+    let source = Members { matrix, fixed, frame: frame.pixels, variance: frame.variance };
+    // The reference divides pixels one by one; here sums are divided later, and only the order of pixels is decided so.
+    let factor = if fixed.unweighted { 1.0 } else { frame.factor.abs() as f32 };
+    let norm = |m: &Member| m.norm as f32 * factor;
+    let value = |m: &Member| m.signal as f32 / norm(m);
     let mut members = vec![];
     let mut kept = vec![];
     for bin in 0..bins {
         source.of(bin, &mut members);
         // In single precision, and pixels that are equal there in their order, as the reference has them.
-        members.sort_by(|a, b| (a.value() as f32).total_cmp(&(b.value() as f32)));
+        members.sort_by(|a, b| value(a).total_cmp(&value(b)));
         // Where quantiles fall on the edge of a pixel the rounding of the reference decides: weights and their sums are in
         // single precision, what is carried on is not.
-        let weight = |m: &Member| f64::from((m.share * m.norm) as f32);
+        let weight = |m: &Member| f64::from(m.share as f32 * norm(m));
         let total: f64 = members.iter().map(weight).sum();
         let (low, high) = ((low * total) as f32, (high * total) as f32);
         kept.clear();
@@ -182,7 +186,8 @@ mod tests {
         let (matrix, fixed) = one_bin(5);
         let frame = [4u16, 100, 1, 3, 2];
         let take = |q| {
-            let sums = between(&matrix, &fixed, &frame, None, false, q);
+            let frame = Frame { pixels: &frame[..], variance: None, factor: 1.0 };
+            let sums = between(&matrix, &fixed, &frame, false, q);
             (sums.signal[0], sums.count[0])
         };
         assert_eq!(take([0.5, 0.5]), (3.0, 1.0));

@@ -174,13 +174,13 @@ fn some<T: Pixel>(
     let frames: Vec<Frame<T>> = (0..n)
         .map(|k| {
             let at = k * each..(k + 1) * each;
-            Frame { pixels: &pixels[at.clone()], variance: variance.map(|v| &v[at]) }
+            Frame { pixels: &pixels[at.clone()], variance: variance.map(|v| &v[at]), factor: factors[k] }
         })
         .collect();
     let slots: Vec<Mutex<Vec<Result1>>> = (0..n.div_ceil(TOGETHER)).map(|_| Mutex::default()).collect();
     cx.par(slots.len(), |k| {
         let at = k * TOGETHER..((k + 1) * TOGETHER).min(n);
-        let made = integrator.run_all(&frames[at.clone()], &factors[at]);
+        let made = integrator.run_all(&frames[at]);
         *slots[k].lock().unwrap_or_else(PoisonError::into_inner) = made;
         Ok(())
     })?;

@@ -348,7 +348,7 @@ mod tests {
             for model in [ErrorModel::None, ErrorModel::Poisson, ErrorModel::Variance] {
                 let wanted = plain(&matrix, &fixed, &frame, Some(&variance), model);
                 let variance = (model == ErrorModel::Variance).then_some(&variance[..]);
-                let one = Frame { pixels: &frame, variance };
+                let one = Frame { pixels: &frame, variance, factor: 1.0 };
                 let found = packed.sums(&fixed, &[one; 11], model);
                 assert!(found.len() == 11 && found.iter().all(|f| *f == found[0]));
                 let found = &found[0];
@@ -393,7 +393,7 @@ mod tests {
         let packed = Packed::new(&matrix, &fixed).unwrap();
         let frame: Vec<i32> = (0..5000).map(|_| dice(seed, 500) as i32).collect();
         let sum = |best: &dyn Fn(&Packed, &mut [Job<i32, 2>])| {
-            let mut jobs = jobs(&packed, &[Frame { pixels: &frame[..], variance: None }]);
+            let mut jobs = jobs(&packed, &[Frame { pixels: &frame[..], variance: None, factor: 1.0 }]);
             best(&packed, &mut jobs);
             jobs.pop().map(|job| job.bins).unwrap()
         };

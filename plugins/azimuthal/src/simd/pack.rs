@@ -51,13 +51,15 @@ pub struct Packed {
     pixels: usize,
 }
 
-/// A frame and, where errors come from one, its image of variances.
+/// A frame, what it is divided by and, where errors come from one, its image of variances.
 #[derive(Clone, Copy)]
 pub struct Frame<'a, T> {
     /// The pixels.
     pub pixels: &'a [T],
     /// The variance of each.
     pub variance: Option<&'a [f32]>,
+    /// What all pixels are divided by: a monitor, an exposure time.
+    pub factor: f64,
 }
 
 /// A part of the frame.

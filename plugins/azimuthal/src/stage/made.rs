@@ -265,9 +265,9 @@ fn all<T: Pixel>(
     factors: &[f64],
     pixels: usize,
 ) -> Vec<Result1> {
-    let frames = all.chunks_exact(pixels.max(1)).enumerate().map(|(frame, all)| {
+    let frames = all.chunks_exact(pixels.max(1)).zip(factors).enumerate().map(|(frame, (all, factor))| {
         let range = frame * pixels..(frame + 1) * pixels;
-        Frame { pixels: all, variance: spread.map(|s| &s[range]) }
+        Frame { pixels: all, variance: spread.map(|s| &s[range]), factor: *factor }
     });
-    integrator.run_all(&frames.collect::<Vec<_>>(), factors)
+    integrator.run_all(&frames.collect::<Vec<_>>())
 }
