@@ -4,7 +4,9 @@
 //! with `all` of every row, else of the rows that hold WORD. What bounds the figures is measured first: the disk, and TCP
 //! over loopback between two threads. What is recorded goes to the folder of temporary files, or to that in
 //! `ISARD_BENCH_DIR`, in one row, and to memory (`/dev/shm`) in the next, where there is such a place: there no disk bounds
-//! it. CPU seconds are those of detector, network, receiver and stages together; `cores` is what of them ran at once.
+//! it. Frames given are those that every stage took in a second while they came; the beginning and the end of a run, which
+//! do not grow with its rate, are left out of it alone. CPU seconds are those of detector, network, receiver and stages
+//! together; `cores` is what of them ran at once.
 //! A lost frame ends it with an error.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
@@ -12,6 +14,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use isard_core::plan;
@@ -131,14 +135,14 @@ fn main() -> ExitCode {
         "", "asked/s", "given/s", "lost", "CPU s", "cores", "us/frame"
     );
     let mut all_lost = 0;
-    let mut print = |what: &str, asked: f64, (report, wall, cpu): (Report, f64, f64)| {
+    let mut print = |what: &str, asked: f64, measured: Measured| {
+        let Measured { report, wall, cpu, given } = measured;
         let source = report.stages.iter().find(|s| s.name == "frames").unwrap();
         let ledger = source.ledger.as_ref().unwrap();
         let done = ledger.done.count();
         let lost = ledger.expected.unwrap() - done;
         all_lost += lost;
         let (cores, each) = (cpu / wall, cpu / done as f64 * 1e6);
-        let given = done as f64 / wall;
         println!("{what:<70} {asked:>9.0} {given:>9.0} {lost:>7} {cpu:>7.2} {cores:>6.2} {each:>9.1}");
     };
     for row in rows().iter().filter(|r| shown(r.what, r.wanted)) {
@@ -208,21 +212,48 @@ fn main() -> ExitCode {
     if all_lost > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn measured(text: &str, folder: &Path) -> (Report, f64, f64) {
+/// What a run came to, and what it took.
+struct Measured {
+    report: Report,
+    wall: f64,
+    cpu: f64,
+    /// Frames a second.
+    given: f64,
+}
+
+fn measured(text: &str, folder: &Path) -> Measured {
     let parsed = recipe::parse(text, &folder.join("bench.toml")).unwrap_or_else(|faults| panic!("{faults}"));
     let (plan, _) =
         plan::make(&parsed, &Registry::built_in().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
     let before = cpu();
     let begun = Instant::now();
     let out = Out::Folder { path: folder.join("out"), overwrite: false };
-    let report = run::run(&plan, Options::new(out)).unwrap();
+    let (seen, mut options) = (Arc::new(Mutex::new(vec![])), Options::new(out));
+    let notes = seen.clone();
+    options.observer = Some(Box::new(move |progress| {
+        // The simulator's own account is of what it sent.
+        let taking = progress.stages.iter().filter(|s| &*s.meter.name != "simulator");
+        let taken = taking.map(|s| s.meter.records.load(Ordering::Relaxed)).min();
+        notes.lock().unwrap().extend(taken.map(|taken| (progress.seconds, taken)));
+    }));
+    let report = run::run(&plan, options).unwrap();
     if let Some(why) = report.outcome.message() {
         println!("  {}: {why}", report.outcome.word());
     }
-    let found = (report, begun.elapsed().as_secs_f64(), cpu() - before);
+    let (wall, cpu, given) = (begun.elapsed().as_secs_f64(), cpu() - before, rate(&seen.lock().unwrap()));
     // Older versions would be kept, and fill the memory.
     std::fs::remove_dir_all(folder.join("out")).unwrap();
-    found
+    Measured { report, wall, cpu, given }
+}
+
+/// Frames a second while they came: from when the first were seen until the last were still on their way.
+fn rate(seen: &[(f64, u64)]) -> f64 {
+    let last = seen.last().map_or(0, |(_, taken)| *taken);
+    let mut during = seen.iter().filter(|(_, taken)| (1..last).contains(taken));
+    match (during.next(), during.next_back()) {
+        (Some((from, some)), Some((to, more))) => (more - some) as f64 / (to - from),
+        _ => panic!("too short to be measured: ask for more seconds"),
+    }
 }
 
 /// CPU seconds of this process, all threads together.

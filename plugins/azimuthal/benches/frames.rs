@@ -1,7 +1,7 @@
 //! How long one frame takes to integrate, and the set-up before the first, on one core; beside the speed of memory.
 //!
 //! `cargo bench -p isard-azimuthal --bench frames [MEGAPIXELS...]`, 1000 bins, frames of i32 in memory as in the figures
-//! for pyFAI 2026.9 that its description quotes. CPU time, the best of several rounds. Where the Python of `ISARD_PYTHON`
+//! for pyFAI 2026.9 that its description quotes. CPU time, the best of several rounds, for set-ups the better of two. Where the Python of `ISARD_PYTHON`
 //! has pyFAI, its CPU time on one core for the same is measured in the same run.
 //!
 //! What bounds it: reading a frame once is what memory allows; without splitting a frame takes some times that, for each
@@ -63,9 +63,11 @@ for errors in (None, "poisson"):
             ai.integrate1d(image, 1000, unit="q_nm^-1", method=(split, "csr", "cython"), polarization_factor=0.95,
                            error_model=errors)
             return time.process_time() - begun
-        ai.reset()
-        first, each = once(), min(once() for _ in range(6))
-        print(1e3 * each, 1e3 * (first - each))
+        def first():
+            ai.reset()
+            return once()
+        begun, each = min(first(), first()), min(once() for _ in range(6))
+        print(1e3 * each, 1e3 * (begun - each))
 "#;
 
 /// Frame and set-up of pyFAI in milliseconds, for each error model and splitting in turn.
@@ -133,9 +135,15 @@ fn main() {
                     own_dummy: true,
                 };
                 let images = Images { mask: &mask, dark: None, flat: None };
-                let start = cpu();
-                let made = Integrator::new(&camera, &settings, &images, Dtype::I32).expect("a whole set-up");
-                let setup = cpu() - start;
+                let set_up = || {
+                    let start = cpu();
+                    let made =
+                        Integrator::new(&camera, &settings, &images, Dtype::I32).expect("a whole set-up");
+                    (made, cpu() - start)
+                };
+                // The better of two, here as there.
+                let ((made, setup), (own, second)) = (set_up(), set_up());
+                let setup = setup.min(second);
                 let mut k = 0;
                 let one = best(4, || {
                     black_box(made.run(black_box(&frames[k % 4]), None, 1.0));
@@ -147,7 +155,6 @@ fn main() {
                     black_box(made.run_all(black_box(&frames)));
                 });
                 // Two threads with one matrix, and two with a matrix each as two programs would have, by the clock.
-                let own = Integrator::new(&camera, &settings, &images, Dtype::I32).expect("a whole set-up");
                 let pair = |a: &Integrator, b: &Integrator| {
                     let start = Instant::now();
                     std::thread::scope(|scope| {

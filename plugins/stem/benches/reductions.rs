@@ -1,4 +1,4 @@
-//! CPU seconds of reductions over a scan in the page cache, beside plain fused loops in the same run.
+//! CPU seconds of reductions over a scan in the page cache, beside plain fused loops and reading alone in the same run.
 //!
 //! `cargo bench -p isard-stem --bench reductions -- [WORD]`, with WORD only the stages whose names hold it;
 //! `ISARD_SCAN=256` gives the whole scan of 256 x 256, else it is one of 96 x 96 and the seconds are scaled to 256 x 256.
@@ -220,6 +220,14 @@ fn plain(path: &Path, scale: f64) {
             .expect("pixels")
     };
     let pixels = SIDE * SIDE;
+    // No reduction can be quicker than this: what the memory of the machine gives one core.
+    timed("reading alone", scale, || {
+        let all = frames();
+        let words = all.as_slice::<u16>().expect("words").chunks_exact(64);
+        let mut any = [0u16; 64];
+        words.for_each(|some| any.iter_mut().zip(some).for_each(|(a, x)| *a |= x));
+        black_box(any);
+    });
     timed("a plain loop: sum", scale, || {
         let all = frames();
         let mut sums = vec![0u64; pixels];
