@@ -1,8 +1,9 @@
-//! Light of several energies, and waves on a finer grid than the camera's: how they come to its pixels.
+//! Light of several energies, pixels of the object that were asked for, and waves on a finer grid than the camera's: how
+//! they come to its pixels.
 //!
 //! The object has one grid for all energies. A wave of another energy then reaches the detector's pixels through a
 //! transform of another size: its exit wave is padded or cut before, and the detector's wave cut or padded behind. What
-//! falls beside the camera counts as masked.
+//! falls beside the camera counts as masked, and so do pixels that no wave reaches.
 
 use isard_core::prelude::*;
 use isard_core::schemars;
@@ -124,10 +125,10 @@ pub struct Darkroom<T> {
 impl<T: Real> Camera<T> {
     /// A camera of an experiment's geometry, unless waves of one energy come to it pixel by pixel.
     pub fn new(geometry: &Geometry, coherence: &Coherence, bin: usize) -> Option<Camera<T>> {
-        if coherence.single() && bin == 1 {
+        let window = finer(geometry, bin);
+        if coherence.single() && bin == 1 && whole(&window, 1.0).n == window.n {
             return None;
         }
-        let window = finer(geometry, bin);
         let weights = coherence.weights().into_iter();
         let path = |(energy, weight): (&f64, f64)| Path::new(&window, *energy, weight, bin);
         Some(Camera {
@@ -152,6 +153,13 @@ impl<T: Real> Camera<T> {
     /// How many sets of objects there are: one, or one for each energy.
     pub fn objects(&self) -> usize {
         if self.split { self.paths.len() } else { 1 }
+    }
+
+    /// Which rows of the camera, and columns, waves of some energy reach.
+    pub fn reached(&self) -> Vec<bool> {
+        let mut reached = vec![false; self.frame];
+        self.paths.iter().flat_map(|p| p.seen.iter().flatten()).for_each(|at| reached[*at] = true);
+        reached
     }
 
     /// How much of the light an energy has.
@@ -286,21 +294,7 @@ impl<T: Real> Camera<T> {
 
 impl<T: Real> Path<T> {
     fn new(window: &Geometry, energy: f64, weight: f64, bin: usize) -> Path<T> {
-        let n = window.n;
-        let bare = Geometry { energy: window.energy * energy, ..window.clone() };
-        let geometry = match window.propagation {
-            Propagation::Nearfield => bare,
-            Propagation::Farfield => {
-                let misfit =
-                    bare.wavelength() * bare.distance / (window.resolution() * window.psize) - n as f64;
-                let size = (n as i64 + 2 * (misfit / 2.0).round_ties_even() as i64) as usize;
-                let more = (size as f64 - n as f64) / 2.0;
-                let centre = window.centre.map(|c| Centre::At(c.pixel(n) + more));
-                // Pixels on the sample stay what they are: what rounding takes is made up for by the distance.
-                let distance = window.resolution() * size as f64 * window.psize / bare.wavelength();
-                Geometry { n: size, centre, distance, ..bare }
-            }
-        };
+        let (n, geometry) = (window.n, whole(window, energy));
         let propagator = Propagator::<T>::new(&geometry);
         let size = geometry.n;
         let ones = propagator.plain(&vec![C::new(1.0, 0.0); size * size]);
@@ -311,6 +305,22 @@ impl<T: Real> Path<T> {
         let seen = (0..size).map(|i| inside(i).map(|i| i / bin)).collect();
         Path { propagator, weight, phases, seen }
     }
+}
+
+/// The geometry of the transform that takes a part of the energy from a window of the object to detector pixels.
+pub(crate) fn whole(window: &Geometry, energy: f64) -> Geometry {
+    let n = window.n;
+    let bare = Geometry { energy: window.energy * energy, ..window.clone() };
+    if window.propagation == Propagation::Nearfield {
+        return bare;
+    }
+    let misfit = bare.reach() / (window.resolution() * window.psize) - n as f64;
+    let size = (n as i64 + 2 * (misfit / 2.0).round_ties_even() as i64) as usize;
+    let more = (size as f64 - n as f64) / 2.0;
+    let centre = window.centre.map(|c| Centre::At(c.pixel(n) + more));
+    // Pixels on the sample stay what they are: what rounding takes is made up for by the distance.
+    let distance = window.resolution() * size as f64 * window.psize / bare.wavelength();
+    Geometry { n: size, centre, distance, pixel: None, ..bare }
 }
 
 /// Pads or cuts a square wave around its middle.
@@ -325,7 +335,7 @@ fn resized<T: Real>(wave: &mut Vec<C<T>>, spare: &mut Vec<C<T>>, [from, to]: [us
 }
 
 /// Copies what two squares have in common, middle upon middle.
-fn copy_middle<X: Copy>(from: &[X], size: usize, to: &mut [X], other: usize) {
+pub(crate) fn copy_middle<X: Copy>(from: &[X], size: usize, to: &mut [X], other: usize) {
     let common = size.min(other);
     let (skip, pad) = (size / 2 - common / 2, other / 2 - common / 2);
     for y in 0..common {

@@ -9,7 +9,7 @@ fn geometry(propagation: Propagation, centre: [f64; 2]) -> Geometry {
         Propagation::Farfield => (172e-6, 7.0),
         Propagation::Nearfield => (1e-7, 3e-4),
     };
-    Geometry { energy: 6.2, distance, psize, n: 12, propagation, centre: centre.map(Centre::At) }
+    Geometry { energy: 6.2, distance, psize, n: 12, propagation, centre: centre.map(Centre::At), pixel: None }
 }
 
 fn light(energies: &[f64], spectrum: &[f64]) -> Coherence {
@@ -190,4 +190,122 @@ fn light_that_cannot_be_is_refused() {
     assert!(wrong(light(&[6.2], &[])).contains("has 6.2, wanted parts"));
     assert!(wrong(light(&[1.0, 1.1], &[1.0])).contains("one for each of 2 energies"));
     assert!(wrong(light(&[1.0, 1.1], &[1.0, -1.0])).contains("has -1, wanted more than 0"));
+}
+
+#[test]
+fn pixels_of_the_object_that_were_asked_for_pad_or_cut_waves() {
+    let places = [6 * 12 + 6, 6 * 12 + 7, 3 * 12 + 8, 11, 9 * 12 + 2];
+    let three = light(&[0.8, 1.0, 1.3], &[1.0, 2.0, 1.0]);
+    // As above by numpy: the object's pixels in those of a transform of 12, finer waves, pixels of transforms.
+    let cases = [
+        (
+            0.78,
+            [6.0, 6.0],
+            light(&[1.0], &[]),
+            1,
+            vec![16],
+            248.801_592_682_679_8,
+            [
+                8.223_996_261_078_836,
+                4.645_969_225_141_006,
+                0.082_517_260_104_810_38,
+                1.015_447_580_243_650_8e-4,
+                2.039_730_561_472_985,
+            ],
+        ),
+        (
+            1.3,
+            [6.0, 5.5],
+            light(&[1.0], &[]),
+            1,
+            vec![10],
+            252.499_698_649_551_76,
+            [
+                13.832_896_669_210_4,
+                2.305_146_569_362_495_5,
+                0.004_230_927_593_119_348,
+                0.0,
+                0.335_851_206_045_66,
+            ],
+        ),
+        (
+            0.7,
+            [6.0, 6.0],
+            light(&[1.0], &[]),
+            2,
+            vec![34],
+            1_058.816_701_925_520_6,
+            [
+                51.822_156_319_602_03,
+                39.223_217_167_980_195,
+                1.096_123_610_981_153,
+                4.417_714_308_734_125_6e-4,
+                2.499_625_355_151_531_3,
+            ],
+        ),
+        (
+            1.25,
+            [6.0, 6.0],
+            three,
+            1,
+            vec![12, 10, 8],
+            252.499_198_732_368_26,
+            [
+                22.363_229_984_570_978,
+                6.335_553_455_932_859_5,
+                0.011_870_881_908_630_391,
+                1.325_362_787_267_921_8e-5,
+                0.199_668_126_813_272_28,
+            ],
+        ),
+    ];
+    for (factor, centre, coherence, bin, sizes, total, some) in cases {
+        let natural = geometry(Propagation::Farfield, centre);
+        let geometry = Geometry { pixel: Some(factor * natural.resolution()), ..natural };
+        let model = model(&geometry, &coherence, bin);
+        let camera = model.camera.as_ref().unwrap();
+        assert_eq!(camera.paths.iter().map(|p| p.propagator.n()).collect::<Vec<_>>(), sizes, "{factor}");
+        let found = expected(&model);
+        let sum = found.iter().sum::<f64>();
+        assert!((sum / total - 1.0).abs() < 1e-10, "{factor}: {sum}");
+        for (k, wanted) in places.into_iter().zip(some) {
+            assert!((found[k] - wanted).abs() < 1e-9 * total, "{factor}: {k} is {}, {wanted}", found[k]);
+        }
+    }
+}
+
+#[test]
+fn pixels_that_no_wave_reaches_do_not_count() {
+    let natural = geometry(Propagation::Farfield, [6.0, 6.0]);
+    let geometry = Geometry { pixel: Some(1.3 * natural.resolution()), ..natural };
+    let model = model(&geometry, &light(&[1.0], &[]), 1);
+    // A transform of 10 pixels on a camera of 12: a border of one pixel is dark, 4 x 11 of them.
+    let mut frame = Frame::new(&model.propagator, 0, [0.0; 2], |k| k as f64, |k| k != 40).0;
+    let good = |i: usize| (1..11).contains(&(i / 12)) && (1..11).contains(&(i % 12)) && i != 40;
+    assert!(model.mask(&mut frame));
+    assert_eq!(frame.good, 144 - 44 - 1);
+    let counts = (0..144).filter(|i| good(*i)).sum::<usize>() as f64;
+    assert!((frame.power / counts - 1.0).abs() < 1e-12, "{} {counts}", frame.power);
+    let seen = model.propagator.in_rows(&frame.amplitude);
+    assert!((0..144).all(|i| (seen[i] >= 0.0) == good(i)));
+    // A frame that has nothing but its border is left out.
+    let mut frame = Frame::new(&model.propagator, 0, [0.0; 2], |_| 1.0, |k| k < 12).0;
+    assert!(!model.mask(&mut frame));
+}
+
+#[test]
+fn pixels_that_were_asked_for_and_fit_need_no_other_way() {
+    let natural = geometry(Propagation::Farfield, [6.0, 6.0]);
+    // 12 / 1.02 pixels are less than one off: the distance makes up for it.
+    let near = Geometry { pixel: Some(1.02 * natural.resolution()), ..natural.clone() };
+    assert!(Camera::<f64>::new(&near, &Coherence::default(), 1).is_none());
+    let wave: Vec<C<f64>> = (0..144).map(|k| cis(0.3 * k as f64) * (k % 7) as f64).collect();
+    let further = Geometry { distance: 1.02 * natural.distance, ..natural.clone() };
+    let there = |g: &Geometry| Propagator::<f64>::new(g).to_detector(&wave);
+    let apart = there(&near).iter().zip(there(&further)).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
+    assert!(apart < 1e-10, "{apart}");
+    let refused = |g: Geometry| g.check().unwrap_err().to_string();
+    assert!(refused(Geometry { pixel: Some(5.0 * natural.resolution()), ..natural }).contains("four times"));
+    let near = geometry(Propagation::Nearfield, [6.0, 6.0]);
+    assert!(refused(Geometry { pixel: Some(1e-7), ..near }).contains("near field"));
 }

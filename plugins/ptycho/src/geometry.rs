@@ -63,6 +63,8 @@ pub struct Geometry {
     pub propagation: Propagation,
     /// The optical axis on the detector, row and column.
     pub centre: [Centre; 2],
+    /// The edge of a pixel at the sample, m, where it is given beside the others.
+    pub pixel: Option<f64>,
 }
 
 impl Geometry {
@@ -78,6 +80,16 @@ impl Geometry {
         if self.n < 8 {
             return Err(Error::data(format!("frames of {0} x {0} pixels, wanted at least 8 x 8", self.n)));
         }
+        let Some(pixel) = self.pixel else { return Ok(()) };
+        if self.propagation == Propagation::Nearfield {
+            return Err(Error::recipe("in the near field the pixels at the sample are the detector's")
+                .help("leave `resolution` out"));
+        }
+        let own = Geometry { pixel: None, ..self.clone() }.resolution();
+        if !(own / 4.0..=own * 4.0).contains(&pixel) {
+            return Err(Error::recipe(format!("pixels at the sample are to be {pixel:e} m, wanted a quarter to four times {own:e} m"))
+                .help("energy, distance and the pixels of frames come to the latter; leave `resolution` out to have it"));
+        }
         Ok(())
     }
 
@@ -89,8 +101,23 @@ impl Geometry {
     /// The edge of a pixel at the sample, m.
     pub fn resolution(&self) -> f64 {
         match self.propagation {
-            Propagation::Farfield => self.wavelength() * self.distance / (self.n as f64 * self.psize),
+            Propagation::Farfield => {
+                self.pixel.unwrap_or_else(|| self.reach() / (self.n as f64 * self.psize))
+            }
             Propagation::Nearfield => self.psize,
+        }
+    }
+
+    /// Wavelength times distance, m².
+    pub fn reach(&self) -> f64 {
+        self.wavelength() * self.distance
+    }
+
+    /// How many detector pixels a Fourier transform onto the pixels at the sample has: a whole number only by chance.
+    pub fn span(&self) -> f64 {
+        match (self.pixel, self.propagation) {
+            (Some(pixel), Propagation::Farfield) => self.reach() / (pixel * self.psize),
+            _ => self.n as f64,
         }
     }
 }

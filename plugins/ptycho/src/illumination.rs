@@ -153,6 +153,7 @@ impl Illumination {
             psize: geometry.resolution(),
             propagation: Propagation::Farfield,
             centre: [Centre::Fftshift; 2],
+            pixel: None,
             ..geometry.clone()
         };
         let (n, pixel) = (lens.n, lens.resolution());
@@ -246,6 +247,7 @@ mod tests {
             n: 128,
             propagation: Propagation::Farfield,
             centre: [Centre::Fftshift; 2],
+            pixel: None,
         };
         let (focal, d) = (0.05, geometry.resolution());
         // 16 pixels of the focus to the first zero.

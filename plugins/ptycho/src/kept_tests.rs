@@ -17,6 +17,7 @@ fn session(engines: Vec<Settings>) -> Session {
         n: 32,
         propagation: Propagation::Farfield,
         centre: [Centre::Fftshift; 2],
+        pixel: None,
     };
     let task = Task {
         engines,

@@ -184,6 +184,19 @@ impl<T: Real> Model<T> {
         }
     }
 
+    /// Masks what no light can reach; gives whether any pixel of the frame is left.
+    pub fn mask(&self, frame: &mut Frame<T>) -> bool {
+        let Some(camera) = &self.camera else { return frame.good > 0 };
+        let (n, reached) = (self.propagator.n(), camera.reached());
+        let beside = |k: usize| !(reached[k / n] && reached[k % n]);
+        for (_, a) in frame.amplitude.iter_mut().enumerate().filter(|(k, a)| **a >= T::zero() && beside(*k)) {
+            frame.good -= 1;
+            frame.power -= a.wide().powi(2);
+            *a = -T::one();
+        }
+        frame.good > 0
+    }
+
     /// The same for light that comes to the camera another way.
     pub fn with_camera(mut self, camera: Option<Camera<T>>) -> Model<T> {
         if let Some(camera) = &camera {

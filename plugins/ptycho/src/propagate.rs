@@ -241,7 +241,13 @@ impl<T: Real> Propagator<T> {
 
 /// The phases before and behind the Fourier transform.
 fn far(geometry: &Geometry) -> (Vec<C<f64>>, Vec<C<f64>>) {
-    let (n, over) = (geometry.n, 1.0 / (geometry.wavelength() * geometry.distance));
+    let n = geometry.n;
+    // Where pixels at the sample were given the distance makes up for what they are off by: a transform needs it whole.
+    let reach = match geometry.pixel {
+        Some(pixel) => pixel * n as f64 * geometry.psize,
+        None => geometry.reach(),
+    };
+    let over = 1.0 / reach;
     let scaled = |centre, pixel: f64| grid(n, centre).into_iter().map(|x| x * pixel).collect::<Vec<f64>>();
     let x = scaled(Centre::Fftshift, geometry.resolution());
     let v = geometry.centre.map(|c| scaled(c, geometry.psize));
@@ -268,7 +274,7 @@ pub(crate) fn curve(geometry: &Geometry) -> Vec<C<f64>> {
     if geometry.propagation == Propagation::Nearfield {
         return vec![C::new(1.0, 0.0); n * n];
     }
-    let pi = std::f64::consts::PI / (geometry.wavelength() * geometry.distance);
+    let pi = std::f64::consts::PI / geometry.reach();
     let v = geometry.centre.map(|c| grid(n, c).into_iter().map(|x| x * geometry.psize).collect::<Vec<f64>>());
     (0..n * n).map(|k| cis(pi * (v[0][k / n].powi(2) + v[1][k % n].powi(2)))).collect()
 }

@@ -129,8 +129,14 @@ impl Session {
     }
 
     /// Takes a frame; it is worked on from the next iteration on.
-    pub fn take(&mut self, frame: Frame<f32>) {
-        self.waiting.push(frame);
+    ///
+    /// Gives whether it has pixels that count: a frame without any is left out.
+    pub fn take(&mut self, mut frame: Frame<f32>) -> bool {
+        let good = self.model.mask(&mut frame);
+        if good {
+            self.waiting.push(frame);
+        }
+        good
     }
 
     /// How many frames there are.

@@ -3,6 +3,7 @@
 use isard_core::prelude::*;
 use isard_core::schemars;
 
+use crate::camera::{copy_middle, whole};
 use crate::geometry::Geometry;
 use crate::metrics::Field;
 use crate::model::Model;
@@ -74,8 +75,15 @@ pub fn mean_wave(model: &Model<f32>, geometry: &Geometry) -> Vec<C> {
     let bin = n / side;
     // The light of a pixel falls on all waves in it.
     let amplitude = |k: usize| mean[k / n / bin * side + k % n / bin] / bin as f64;
-    let wave: Vec<C> = curve(geometry).into_iter().enumerate().map(|(k, c)| c * amplitude(k)).collect();
-    Propagator::<f32>::new(geometry).to_sample(&wave)
+    // Where pixels at the sample were given a transform has not as many as the camera.
+    let wave: Vec<C> = (0..n * n).map(|k| C::new(amplitude(k), 0.0)).collect();
+    let all = whole(geometry, 1.0);
+    let mut padded = vec![C::default(); all.n * all.n];
+    copy_middle(&wave, n, &mut padded, all.n);
+    padded.iter_mut().zip(curve(&all)).for_each(|(z, c)| *z *= c);
+    let mut there = vec![C::default(); n * n];
+    copy_middle(&Propagator::<f32>::new(&all).to_sample(&padded), all.n, &mut there, n);
+    there
 }
 
 /// Makes the object out of how much light each frame has and where its centre lies.
@@ -87,8 +95,8 @@ pub fn stxm(model: &mut Model<f32>, geometry: &Geometry) {
     // The camera's pixels may hold several of the waves.
     let side = model.propagator.n();
     let axis = geometry.centre.map(|c| c.pixel(n) * side as f64 / n as f64);
-    // A detector pixel off the axis is a phase of a full turn over the frame.
-    let slope = std::f64::consts::TAU / side as f64;
+    // A detector pixel off the axis is a phase of a full turn over the transform.
+    let slope = std::f64::consts::TAU / (geometry.span() * side as f64 / n as f64);
     let light: Vec<f64> = model.probe.intensity().into_iter().map(|x| f64::from(x).sqrt()).collect();
     let mut sums = vec![[0.0; 4]; rows * columns];
     for (k, frame) in model.frames.iter().enumerate() {
@@ -178,6 +186,7 @@ mod tests {
                 n: 32,
                 propagation: Propagation::Farfield,
                 centre: [axis; 2],
+                pixel: None,
             };
             let propagator = Propagator::<f32>::new(&geometry);
             // Bad pixels of one frame are good ones of the other: the mean is even.
@@ -204,6 +213,7 @@ mod tests {
             n: 64,
             propagation: Propagation::Farfield,
             centre: [Centre::Fftshift; 2],
+            pixel: None,
         };
         let d = geometry.resolution();
         let whole = |p: [f64; 2]| p.map(|x: f64| (x / d).round() * d);
@@ -248,6 +258,7 @@ mod tests {
             n: 16,
             propagation: Propagation::Farfield,
             centre: [Centre::Fftshift; 2],
+            pixel: None,
         };
         let propagator = Propagator::<f32>::new(&geometry);
         let frame = |k: u64, at: [f64; 2]| Frame::new(&propagator, k, at, |_| 1.0, |_| true).0;

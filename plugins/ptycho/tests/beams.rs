@@ -22,16 +22,31 @@ use rand_chacha::rand_core::SeedableRng;
 /// How the light of each frame differs from that of the first: out of its place in the window, -1 to 1, and its number.
 type Change = fn(f64, f64, usize) -> Complex<f64>;
 
-/// A scan in rings, `step` object pixels apart, on frames of `n` by `n` pixels.
-fn scan(n: usize, step: f64, coherence: &Coherence, resample: usize, change: Option<Change>) -> Scan {
-    let geometry = Geometry {
+fn geometry(n: usize) -> Geometry {
+    Geometry {
         energy: 6.2,
         distance: 7.0,
         psize: 344e-6 * 64.0 / n as f64,
         n,
         propagation: Propagation::Farfield,
         centre: [Centre::Fftshift; 2],
-    };
+        pixel: None,
+    }
+}
+
+/// A scan in rings, `step` object pixels apart, on frames of `n` by `n` pixels.
+fn scan(n: usize, step: f64, coherence: &Coherence, resample: usize, change: Option<Change>) -> Scan {
+    taken(geometry(n), step, coherence, resample, change)
+}
+
+fn taken(
+    geometry: Geometry,
+    step: f64,
+    coherence: &Coherence,
+    resample: usize,
+    change: Option<Change>,
+) -> Scan {
+    let n = geometry.n;
     let d = geometry.resolution();
     let places: Vec<[f64; 2]> =
         round(step * d, 3).into_iter().map(|p| p.map(|x| (x / d).round() * d)).collect();
@@ -146,6 +161,25 @@ fn pixels_coarser_than_the_speckles_are_no_hindrance_to_any_engine() {
         assert_eq!(s.model.n(), 64);
     }
     not_told("pixels of two by two", scan);
+}
+
+#[test]
+fn pixels_of_the_object_may_be_asked_for() {
+    let natural = geometry(64);
+    // Transforms of 76 and of 56 pixels: 64 / 0.85 and 64 / 1.15 to an even difference.
+    for (factor, size) in [(0.85, 76), (1.15, 56)] {
+        let pixel = Some(factor * natural.resolution());
+        let scan = taken(Geometry { pixel, ..natural.clone() }, 5.0, &Coherence::default(), 1, None);
+        let [dm, _, epie, ..] = engines();
+        for (name, engines) in [dm, epie] {
+            let what = format!("pixels {factor} times as wide, {name}");
+            let (_, s) = found(&what, &scan, engines, 0.2);
+            assert_eq!(s.geometry.resolution(), factor * natural.resolution());
+            // What no wave reaches does not count.
+            let good = size.min(64) * size.min(64);
+            assert!(s.model.frames.iter().all(|f| f.good == good), "{what}: {}", s.model.frames[0].good);
+        }
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn check(name: &str, tolerance: f64, last: u64) {
         n,
         propagation: Propagation::Farfield,
         centre: [Centre::Fftshift; 2],
+        pixel: None,
     };
     let resolution = geometry.resolution();
     let propagator = Propagator::<f64>::new(&geometry);

@@ -132,6 +132,7 @@ fn propagators_agree() {
                 _ => Propagation::Farfield,
             },
             centre: [centre; 2],
+            pixel: None,
         };
         let propagator = Propagator::<f64>::new(&geometry);
         let get = |what: &str| waves(&file, &format!("{case}/{what}")).1;
@@ -191,6 +192,7 @@ fn patterns_tables_and_wavelengths_agree() {
                 _ => Propagation::Farfield,
             },
             centre: [Centre::Fftshift; 2],
+            pixel: None,
         };
         let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-12;
         assert!(near(geometry.wavelength(), case["lam"].as_f64().unwrap()), "{p}");

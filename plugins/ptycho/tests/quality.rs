@@ -28,7 +28,9 @@ fn a_result_of_another_program_is_judged_as_there() {
     let path = reference("a result of another program", "round64_DM_ML.ptyr").unwrap();
     let (shape, object) = waves(&File::open(path).unwrap(), "content/obj/SS00G00/data");
     let mut s = session(&scan, one(Method::DM, 1), 1);
-    scan.frames.iter().for_each(|f| s.take(f.clone()));
+    for frame in &scan.frames {
+        s.take(frame.clone());
+    }
     s.step(&alone).unwrap();
     assert_eq!([s.model.object.rows, s.model.object.columns], shape[1..]);
     s.model.object.modes[0] = object.into_iter().map(isard_ptycho::num::narrow).collect();

@@ -29,6 +29,7 @@ fn far() -> Geometry {
         n: N,
         propagation: Propagation::Farfield,
         centre: [Centre::Fftshift; 2],
+        pixel: None,
     }
 }
 

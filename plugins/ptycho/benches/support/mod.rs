@@ -29,6 +29,7 @@ pub fn model(n: usize, count: usize) -> Model<f32> {
         n,
         propagation: Propagation::Farfield,
         centre: [Centre::Fftshift; 2],
+        pixel: None,
     };
     let propagator = Propagator::<f32>::new(&geometry);
     let side = (count as f64).sqrt() as usize;

@@ -9,7 +9,8 @@ use crate::propagate::Propagator;
 pub(in crate::engine) fn model(propagation: Propagation) -> Model<f64> {
     let (images, positions, [count, n, _]) = crate::stage::example_frames();
     let centre = [Centre::Fftshift; 2];
-    let geometry = Geometry { energy: 6.2, distance: 7.0, psize: 172e-6, n, propagation, centre };
+    let geometry =
+        Geometry { energy: 6.2, distance: 7.0, psize: 172e-6, n, propagation, centre, pixel: None };
     let propagator = Propagator::new(&geometry);
     let resolution =
         crate::geometry::Geometry { propagation: Propagation::Farfield, ..geometry.clone() }.resolution();

@@ -227,6 +227,7 @@ fn fit(tree: &Map<String, Value>, leaves: &mut BTreeMap<String, Value>) -> Resul
         (format!("{prefix}coherence.num_object_modes"), "object_modes"),
         (format!("{prefix}sample.fill"), "fill"),
         (format!("{prefix}resample"), "resample"),
+        (format!("{prefix}resolution"), "resolution"),
         (format!("{prefix}propagation"), "propagation"),
         ("min_frames_for_recon".to_owned(), "min_frames"),
     ];
@@ -259,6 +260,7 @@ scans:
         form: circ
         size: 3.6e-6
     resample: 2
+    resolution: 4.2e-8
     coherence:
       num_probe_modes: 2
       energies: [0.99, 1.0]
@@ -290,6 +292,7 @@ engines:
         assert_eq!(set["illumination"]["modes"], 2);
         assert_eq!(set["min_frames"], 10);
         assert_eq!(set["resample"], 2);
+        assert_eq!(set["resolution"], 4.2e-8);
         assert_eq!(set["coherence"], serde_json::json!({ "energies": [0.99, 1.0] }));
         let left = made.left.join("\n");
         assert_eq!(

@@ -69,6 +69,7 @@ mod tests {
                 n: 16,
                 propagation,
                 centre: [Centre::Fftshift; 2],
+                pixel: None,
             };
             let propagator = Propagator::<f64>::new(&geometry);
             let mut space = propagator.space();

@@ -70,6 +70,7 @@ impl Given {
             n,
             propagation,
             centre: self.center.map_or([Centre::Fftshift; 2], |c| c.map(Centre::At)),
+            pixel: None,
         };
         geometry.check()?;
         Ok(geometry)

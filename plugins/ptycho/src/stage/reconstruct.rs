@@ -7,7 +7,7 @@ use super::experiment::{Given, pair, positive};
 use super::work::{Work, complex};
 use crate::camera::Coherence;
 use crate::engine::Settings;
-use crate::geometry::Propagation;
+use crate::geometry::{Geometry, Propagation};
 use crate::illumination::{Illumination, Light};
 use crate::model::Frame;
 use crate::num::Complex;
@@ -67,6 +67,11 @@ pub struct Reconstruct {
     /// The optical axis on the detector, row and column, unless the input gives it.
     #[schemars(extend("x-unit" = "pixel"))]
     center: Option<[f64; 2]>,
+    /// The edge of an object pixel; else it follows from energy and `distance`.
+    ///
+    /// Where it differs from what these and the pixels of frames come to, transforms have more or fewer pixels than frames, by an even number: waves reach beyond the frame, which counts as masked, or pixels at its border do not count. Only in the far field.
+    #[schemars(range(min = 0), extend("x-unit" = "m"))]
+    resolution: Option<f64>,
     /// Frames before anything begins.
     #[schemars(range(min = 1), extend("x-unit" = "frame", "x-level" = "expert"))]
     min_frames: usize,
@@ -93,6 +98,7 @@ impl Default for Reconstruct {
             distance: None,
             psize: None,
             center: None,
+            resolution: None,
             min_frames: 1,
             photons_every: 10,
             work: None,
@@ -237,8 +243,17 @@ impl Stage for Reconstruct {
                 faults.add("engines", format!("engine {}: {fault}", k + 1));
             }
         }
-        let numbers = [("energy", self.energy), ("distance", self.distance), ("psize", self.psize)];
+        let numbers = [
+            ("energy", self.energy),
+            ("distance", self.distance),
+            ("psize", self.psize),
+            ("resolution", self.resolution),
+        ];
         positive(&numbers, faults);
+        if self.resolution.is_some() && self.propagation == Propagation::Nearfield {
+            let help = "leave it out: in the near field pixels at the sample are the detector's";
+            faults.add_with_help("resolution", "wanted in the far field only", help);
+        }
         for fault in self.coherence.faults() {
             faults.add("coherence", fault);
         }
@@ -326,9 +341,8 @@ impl Fit for Reconstruct {
                     .help("every frame needs one: does the file hold positions? `flow.join` brings them from elsewhere"));
             }
             work.refused += refused as u64;
-            match frame.good {
-                0 => work.dark += 1,
-                _ => work.session.take(frame),
+            if !work.session.take(frame) {
+                work.dark += 1;
             }
         }
         Ok(())
@@ -430,7 +444,8 @@ impl Reconstruct {
             photons_every: self.photons_every,
             seed,
         };
-        let mut session = Session::new(task, given.geometry(n, self.propagation)?)?;
+        let geometry = given.geometry(n, self.propagation)?;
+        let mut session = Session::new(task, Geometry { pixel: self.resolution, ..geometry })?;
         // The probe fills a window of the object, which may be larger than a frame.
         let n = session.geometry.n;
         if let Some(probe) = probe {

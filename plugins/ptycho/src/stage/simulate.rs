@@ -49,6 +49,9 @@ pub struct Simulate {
     /// The edge of a detector pixel.
     #[schemars(extend("x-unit" = "m"))]
     psize: f64,
+    /// The edge of an object pixel; else it follows from energy and `distance`.
+    #[schemars(range(min = 0), extend("x-unit" = "m", "x-level" = "expert"))]
+    resolution: Option<f64>,
     /// How waves get to the detector.
     propagation: Propagation,
     /// Photons of the whole beam in one frame.
@@ -90,6 +93,7 @@ impl Default for Simulate {
             energy: 6.2,
             distance: 7.0,
             psize: 172e-6,
+            resolution: None,
             propagation: Propagation::Farfield,
             photons: 1e8,
             add_poisson_noise: true,
@@ -138,6 +142,7 @@ impl Stage for Simulate {
             ("distance", Some(self.distance)),
             ("psize", Some(self.psize)),
             ("density", Some(self.density)),
+            ("resolution", self.resolution),
             ("photons", Some(self.photons)),
         ];
         positive(&numbers, faults);
@@ -186,7 +191,9 @@ impl Source for Simulate {
             n: self.shape,
             propagation: self.propagation,
             centre: [Centre::Fftshift; 2],
+            pixel: self.resolution,
         };
+        geometry.check()?;
         let told = self.positions(&geometry)?;
         let taken: Vec<[f64; 2]> = told
             .iter()
@@ -300,6 +307,7 @@ pub(crate) fn example_frames() -> (Vec<i32>, Vec<f64>, [usize; 3]) {
         n: small.shape,
         propagation: small.propagation,
         centre: [Centre::Fftshift; 2],
+        pixel: None,
     };
     let positions = small.positions(&geometry).expect("rings need a spacing and steps");
     let illumination = Illumination { photons: Some(1e6), ..Illumination::default() };

@@ -40,6 +40,7 @@ pub fn round64(test: &str) -> Option<Scan> {
         n: m.shape[0],
         propagation: Propagation::Farfield,
         centre: m.center.map(Centre::At),
+        pixel: None,
     };
     let propagator = Propagator::<f32>::new(&geometry);
     let pixels = 128 * 128;
@@ -123,7 +124,9 @@ pub fn judged(scan: &Scan, session: &Session, what: Moved) -> Quality {
 /// All frames at once, and all iterations.
 pub fn offline(scan: &Scan, engines: Vec<Settings>, seed: u64) -> (Quality, Session) {
     let mut s = session(scan, engines, seed);
-    scan.frames.iter().for_each(|f| s.take(f.clone()));
+    for frame in &scan.frames {
+        s.take(frame.clone());
+    }
     s.all_in();
     while s.more() {
         s.step(&alone).unwrap();
