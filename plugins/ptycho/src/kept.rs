@@ -58,7 +58,8 @@ fn save_frames(frames: &[Frame<f32>]) -> Result<Dict> {
         .with("good", reals(frames.iter().map(|f| f.good as f64)))
         .with("power", reals(frames.iter().map(|f| f.power)))
         .with("at", reals(frames.iter().flat_map(|f| f.at)))
-        .with("measured", reals(frames.iter().flat_map(|f| f.measured))))
+        .with("measured", reals(frames.iter().flat_map(|f| f.measured)))
+        .with("came", Array::from_slice(&frames.iter().map(|f| f.came).collect::<Vec<u64>>())))
 }
 
 fn load_frames(state: &Dict) -> Result<Vec<Frame<f32>>> {
@@ -67,6 +68,7 @@ fn load_frames(state: &Dict) -> Result<Vec<Frame<f32>>> {
     let pixels = amplitudes.shape().get(1).copied().unwrap_or(0);
     let (good, power) = (columns(state, "good")?, columns(state, "power")?);
     let (at, measured) = (columns(state, "at")?, columns(state, "measured")?);
+    let came = array(state, "came")?.as_slice::<u64>()?;
     let all = amplitudes.as_slice::<f32>()?;
     Ok((0..index.len())
         .map(|k| Frame {
@@ -76,6 +78,7 @@ fn load_frames(state: &Dict) -> Result<Vec<Frame<f32>>> {
             power: power[k],
             at: [at[2 * k], at[2 * k + 1]],
             measured: [measured[2 * k], measured[2 * k + 1]],
+            came: came[k],
         })
         .collect())
 }

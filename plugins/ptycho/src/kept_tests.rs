@@ -28,6 +28,7 @@ fn session(engines: Vec<Settings>) -> Session {
         fill: Complex::new(1.0, 0.0),
         start: Default::default(),
         min_frames: 1,
+        ageing: None,
         photons_every: 3,
         seed: 5,
     };

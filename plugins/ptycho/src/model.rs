@@ -29,6 +29,8 @@ pub struct Frame<T> {
     pub at: [f64; 2],
     /// Where it was taken before any refinement.
     pub measured: [f64; 2],
+    /// How many frames had come before it.
+    pub came: u64,
 }
 
 impl<T: Real> Frame<T> {
@@ -60,7 +62,7 @@ impl<T: Real> Frame<T> {
             })
             .collect();
         let amplitude = propagator.in_rows(&rows);
-        (Frame { index, amplitude, good: count, power, at, measured: at }, refused)
+        (Frame { index, amplitude, good: count, power, at, measured: at, came: 0 }, refused)
     }
 }
 

@@ -22,6 +22,23 @@ const WORTH: (f64, i32) = (0.5, 4);
 /// Iterations that early work must be worth to be kept.
 const KEPT: f64 = 4.0;
 
+/// What frames weigh while others arrive: half as much after each so many of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ageing(pub f64);
+
+impl Ageing {
+    /// What a frame weighs after so many others came.
+    pub fn weight(self, others: u64) -> f64 {
+        (-(others as f64) / self.0).exp2()
+    }
+
+    /// What so many frames weigh together.
+    pub fn sum(self, frames: usize) -> f64 {
+        let lost = |others: f64| (-others / self.0 * std::f64::consts::LN_2).exp_m1();
+        lost(frames as f64) / lost(1.0)
+    }
+}
+
 /// What a reconstruction is told.
 #[derive(Clone, Debug)]
 pub struct Task {
@@ -41,6 +58,8 @@ pub struct Task {
     pub start: Start,
     /// Frames before anything begins.
     pub min_frames: usize,
+    /// How frames lose weight while others arrive, if they do.
+    pub ageing: Option<Ageing>,
     /// Iterations from one error in counts to the next, for engines where it costs.
     pub photons_every: u64,
     /// The seed.
@@ -133,6 +152,7 @@ impl Session {
     /// Gives whether it has pixels that count: a frame without any is left out.
     pub fn take(&mut self, mut frame: Frame<f32>) -> bool {
         let good = self.model.mask(&mut frame);
+        frame.came = self.frames() as u64;
         if good {
             self.waiting.push(frame);
         }
@@ -176,7 +196,9 @@ impl Session {
             // With few frames object and probe are still far off: only what saw most of them counts.
             let all = self.model.frames.len().max(1) as f64;
             let early = self.records.iter().filter(|r| r.engine.is_none());
-            self.credit = WORTH.0 * early.map(|r| (r.frames as f64 / all).powi(WORTH.1)).sum::<f64>();
+            // What followed the latest frames stands for as many as these weigh.
+            let seen = |r: &Record| self.task.ageing.map_or(r.frames as f64, |a| a.sum(r.frames));
+            self.credit = WORTH.0 * early.map(|r| (seen(r) / all).powi(WORTH.1)).sum::<f64>();
             if self.credit > 0.0 && self.credit < KEPT {
                 // A few iterations with part of the frames leave a probe that is worse than the one to begin with.
                 let fill = self.model.fill;
@@ -191,8 +213,10 @@ impl Session {
             self.engine = Some(self.fresh()?);
         }
         let (index, total) = (self.stage, self.records.len() as u64 + 1);
+        let weights = self.weights();
         let engine = self.engine.as_mut().ok_or_else(|| Error::internal("no engine after it was made"))?;
         let photons = total.is_multiple_of(self.task.photons_every.max(1));
+        engine.weigh(weights);
         let told = engine.iterate(&mut self.model, par, photons)?;
         let settings = index.map(|k| &self.task.engines[k]);
         let errors = errors(&told, settings.map(|s| s.name), photons);
@@ -229,6 +253,14 @@ impl Session {
         let all = self.task.engines[k].numiter;
         let spared = self.credit.max(0.0).min(CREDIT * all as f64) as u64;
         (all - spared).max(1)
+    }
+
+    /// What frames weigh now, by number; nothing where all weigh the same.
+    fn weights(&self) -> Vec<f64> {
+        let (None, Some(ageing)) = (self.stage, self.task.ageing) else { return vec![] };
+        let frames = &self.model.frames;
+        let newest = frames.iter().map(|f| f.came).max().unwrap_or(0);
+        frames.iter().map(|f| ageing.weight(newest - f.came)).collect()
     }
 
     fn fresh(&mut self) -> Result<Engine<f32>> {
@@ -317,5 +349,20 @@ fn errors(told: &Told, method: Option<Method>, photons: bool) -> [f64; 3] {
         Some(Method::DM | Method::RAAR) if !photons => [fourier, f64::NAN, exit],
         Some(Method::ML) => [f64::NAN, counts, f64::NAN],
         _ => [fourier, counts, exit],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ageing;
+
+    #[test]
+    fn frames_get_stale_by_halves() {
+        let four = Ageing(4.0);
+        assert_eq!([0, 4, 8, 12].map(|k| four.weight(k)), [1.0, 0.5, 0.25, 0.125]);
+        // 1, and 1/2, and 1/4; and what never gets stale.
+        let close = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
+        [0.0, 1.0, 1.5, 1.75].into_iter().enumerate().for_each(|(k, sum)| close(Ageing(1.0).sum(k), sum));
+        close(Ageing(1e18).sum(64), 64.0);
     }
 }

@@ -4,17 +4,17 @@
 
 mod common;
 
-use common::scan::{Scan, offline};
+use common::scan::{Scan, offline, session};
 use isard_ptycho::camera::{Coherence, Dispersion};
 use isard_ptycho::engine::{Method, Settings};
 use isard_ptycho::geometry::{Centre, Geometry, Propagation};
 use isard_ptycho::illumination::Illumination;
 use isard_ptycho::metrics::Quality;
 use isard_ptycho::model::Frame;
-use isard_ptycho::num::Complex;
+use isard_ptycho::num::{Complex, alone};
 use isard_ptycho::propagate::Propagator;
 use isard_ptycho::scan::pattern::round;
-use isard_ptycho::session::Session;
+use isard_ptycho::session::{Ageing, Session};
 use isard_ptycho::simulate::{Truth, count};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -161,6 +161,27 @@ fn pixels_coarser_than_the_speckles_are_no_hindrance_to_any_engine() {
         assert_eq!(s.model.n(), 64);
     }
     not_told("pixels of two by two", scan);
+}
+
+#[test]
+fn a_probe_that_drifts_is_followed_while_the_scan_runs() {
+    // Its curvature grows from frame to frame.
+    let change: Change = |y, x, frame| Complex::from_polar(1.0, 0.2 * frame as f64 * (y * y + x * x));
+    let scan = scan(64, 5.0, &Coherence::default(), 1, Some(change));
+    // How far the last ten frames are from what the reconstruction says of them when the last has come.
+    let latest = |ageing: Option<Ageing>| {
+        let mut s = session(&scan, vec![Settings::new(Method::EPIE, 20)], 1);
+        s.task.ageing = ageing;
+        for frame in &scan.frames {
+            s.take(frame.clone());
+            (0..4).for_each(|_| s.step(&alone).unwrap());
+        }
+        s.model.frames.drain(..scan.frames.len() - 10);
+        s.model.r_factor()
+    };
+    let (stale, not) = (latest(Some(Ageing(8.0))), latest(None));
+    eprintln!("a drifting probe: R-factor of the latest frames {stale:.3}, {not:.3} if none gets stale");
+    assert!(stale < 0.8 * not, "{stale} {not}");
 }
 
 #[test]

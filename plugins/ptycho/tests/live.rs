@@ -13,6 +13,7 @@ use isard_core::Value;
 use isard_core::run::Outcome;
 use isard_ptycho::engine::{Method, Settings};
 use isard_ptycho::num::alone;
+use isard_ptycho::session::Ageing;
 
 /// What an iteration costs for each frame: half of the speed on one core, in seconds.
 const COST: f64 = 2e-4;
@@ -28,9 +29,13 @@ fn engine(name: Method) -> Vec<Settings> {
     engines
 }
 
+/// Frames a second, whether they come shuffled, and after how many newer ones they are stale by half, if they are.
+type Pace = (f64, bool, Option<f64>);
+
 /// Frames at a pace: the RMS, and the seconds of that clock from the last frame to the end.
-fn live(scan: &Scan, name: Method, rate: f64, shuffled: bool, seed: u64) -> (f64, f64) {
+fn live(scan: &Scan, name: Method, (rate, shuffled, stale): Pace, seed: u64) -> (f64, f64) {
     let mut s = session(scan, engine(name), seed);
+    s.task.ageing = stale.map(Ageing);
     let count = scan.frames.len();
     // 27 and 64 have no common divisor: an order that jumps about.
     let order: Vec<usize> = (0..count).map(|k| if shuffled { (k * 27) % count } else { k }).collect();
@@ -73,17 +78,37 @@ fn check(name: Method) {
     let all: Vec<f64> = seeds.iter().map(|s| offline(&scan, engine(name), *s).0.rms).collect();
     let (wanted, lasts) = (mean(&all), NUMITER as f64 * COST * 64.0);
     eprintln!("{name:?} offline: RMS {wanted:.4}, {lasts:.2} s of the clock");
-    let paces: &[(f64, bool)] = match full {
-        true => &[(5.0, false), (5.0, true), (50.0, false), (50.0, true), (500.0, false), (500.0, true)],
+    let paces: &[Pace] = match full {
+        true => &[
+            (5.0, false, None),
+            (5.0, true, None),
+            (50.0, false, None),
+            (50.0, true, None),
+            (500.0, false, None),
+            (500.0, true, None),
+            (5.0, false, Some(128.0)),
+            (50.0, false, Some(16.0)),
+            (50.0, true, Some(128.0)),
+            (500.0, true, Some(32.0)),
+        ],
         // A slow scan leaves time for thousands of iterations: one kind of engine shows it.
-        false if drawn => &[(50.0, false), (500.0, true)],
-        false => &[(5.0, true), (50.0, false), (500.0, true)],
+        false if drawn => &[(50.0, false, None), (500.0, true, None), (50.0, false, Some(128.0))],
+        false => &[
+            (5.0, true, None),
+            (50.0, false, None),
+            (500.0, true, None),
+            (50.0, false, Some(128.0)),
+            (50.0, true, Some(16.0)),
+        ],
     };
-    for (rate, shuffled) in paces {
-        let runs: Vec<(f64, f64)> = seeds.iter().map(|s| live(&scan, name, *rate, *shuffled, *s)).collect();
+    for pace in paces {
+        let (rate, shuffled, stale) = pace;
+        let runs: Vec<(f64, f64)> = seeds.iter().map(|s| live(&scan, name, *pace, *s)).collect();
         let rms = mean(&runs.iter().map(|r| r.0).collect::<Vec<f64>>());
         let after = runs.iter().map(|r| r.1).fold(0.0, f64::max);
+        let stale = stale.map_or(String::new(), |h| format!(", stale by half after {h}"));
         let order = if *shuffled { "shuffled" } else { "in order" };
+        let order = format!("{order}{stale}");
         eprintln!("{name:?} at {rate} Hz {order}: RMS {rms:.4}, ends {after:.2} s after the last frame");
         assert!(rms <= 1.05 * wanted, "{name:?} at {rate} Hz {order}: {rms}, {wanted} offline: {runs:?}");
         assert!(after <= lasts + COST * 64.0, "{name:?} at {rate} Hz {order}: {after} s, {lasts} s offline");
@@ -108,7 +133,7 @@ engines! {
 }
 
 /// A whole run on the clock of the wall: seconds behind the last frame, and the RMS.
-fn ran(rate: f64, first: &str, out: &Path) -> (f64, f64) {
+fn ran(rate: f64, first: &str, stale: &str, out: &Path) -> (f64, f64) {
     let text = format!(
         r#"
         isard = "0.1"
@@ -123,7 +148,7 @@ fn ran(rate: f64, first: &str, out: &Path) -> (f64, f64) {
         use = "ptycho.reconstruct"
         from = "frames"
         in = {{ energy = "frames.head.energy", distance = "frames.head.distance", psize = "frames.head.psize" }}
-        set = {{ engines = [{{ {first} }}, {{ name = "ML", numiter = 60 }}], illumination = {{ size = 1.8e-6 }} }}
+        set = {{ engines = [{{ {first} }}, {{ name = "ML", numiter = 60 }}], illumination = {{ size = 1.8e-6 }}{stale} }}
         [stage.metrics]
         use = "ptycho.metrics"
         from = "fit"
@@ -148,13 +173,13 @@ fn a_run_on_the_clock_of_the_wall_ends_as_one_over_a_closed_scan() {
     // With its default bound DM stops where it happens to be: that of counting lets it go on to the end.
     let projected = "name = \"DM\", numiter = 60, fourier_power_bound = \"auto-poisson\"";
     for engine in [projected, "name = \"EPIE\", numiter = 40"] {
-        let (lasts, offline) = ran(0.0, engine, &folder.path().join("offline"));
-        for rate in [50.0, 500.0] {
-            let (after, rms) = ran(rate, engine, &folder.path().join("live"));
+        let (lasts, offline) = ran(0.0, engine, "", &folder.path().join("offline"));
+        for (rate, stale) in [(50.0, ""), (500.0, ""), (50.0, ", stale_half_life = 40.0")] {
+            let (after, rms) = ran(rate, engine, stale, &folder.path().join("live"));
             eprintln!(
-                "{engine} at {rate} Hz: RMS {rms:.4} {after:.2} s after the last frame; offline {offline:.4} in {lasts:.2} s"
+                "{engine} at {rate} Hz{stale}: RMS {rms:.4} {after:.2} s after the last frame; offline {offline:.4} in {lasts:.2} s"
             );
-            assert!(rms <= 1.05 * offline, "{engine} at {rate} Hz: {rms}, {offline} offline");
+            assert!(rms <= 1.05 * offline, "{engine} at {rate} Hz{stale}: {rms}, {offline} offline");
         }
     }
 }

@@ -161,6 +161,7 @@ fn positions_that_could_not_move_are_refused() {
         fill: Complex::new(1.0, 0.0),
         start: Start::Flat,
         min_frames: 1,
+        ageing: None,
         photons_every: 10,
         seed: 1,
     };

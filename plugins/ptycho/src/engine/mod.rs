@@ -109,6 +109,16 @@ impl<T: Real> Engine<T> {
         }
     }
 
+    /// Makes the steps of frames, by number, so many times as long; nothing makes them whole.
+    ///
+    /// For engines that take frames one by one. What projections and gradients hold of frames is not to be weighed: they
+    /// begin when all frames are in.
+    pub fn weigh(&mut self, weights: Vec<f64>) {
+        if let Kind::Stochastic(engine) = &mut self.kind {
+            engine.weights = weights;
+        }
+    }
+
     /// Iterations done.
     pub fn iteration(&self) -> u64 {
         match &self.kind {

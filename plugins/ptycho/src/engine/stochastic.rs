@@ -28,6 +28,8 @@ pub struct Stochastic<T> {
     /// Iterations done.
     pub(super) iteration: u64,
     seed: u64,
+    /// How many times as long the steps of frames are; nothing where all are whole.
+    pub(super) weights: Vec<f64>,
     /// What a batch works in, kept from one to the next.
     waves: Vec<Vec<C<T>>>,
     shelf: Shelf<Sums<T>>,
@@ -71,6 +73,7 @@ impl<T: Real> Stochastic<T> {
             exit: vec![],
             iteration: 0,
             seed,
+            weights: vec![],
             waves: vec![],
             shelf: Shelf::default(),
             own: Own::new(settings),
@@ -82,6 +85,11 @@ impl<T: Real> Stochastic<T> {
     pub fn comparable(mut self) -> Self {
         self.reference = true;
         self
+    }
+
+    /// How many times as long the steps of a frame are.
+    fn weight(&self, frame: usize) -> f64 {
+        self.weights.get(frame).copied().unwrap_or(1.0)
     }
 
     fn keeps_exit(&self) -> bool {
@@ -166,7 +174,7 @@ impl<T: Real> Stochastic<T> {
         most: &mut Option<f64>,
     ) -> [f64; 3] {
         let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
-        let mut room = model.take_room(1, 0);
+        let (weight, mut room) = (self.weight(frame), model.take_room(1, 0));
         let Model { propagator, frames, probe, object, own, .. } = &mut *model;
         // What is known of another frame's probe says nothing of one's own.
         let (layer, known) = if own.is_some() { (frame, None) } else { (0, *most) };
@@ -190,7 +198,7 @@ impl<T: Real> Stochastic<T> {
             let [fourier, counted] = simd::measured_counts(rows, &amplitude[at], square);
             errors = [errors[0] + fourier, errors[1] + counted];
         });
-        let (mut moved, mut shown, k) = (0.0, 0.0f64, over(self.steps.length[0], light));
+        let (mut moved, mut shown, k) = (0.0, 0.0f64, over(weight * self.steps.length[0], light));
         let done = |first: usize, rows: &mut [C<T>]| {
             let at = first * n..first * n + rows.len();
             let window = &mut object[corner + first * columns..];
@@ -200,7 +208,7 @@ impl<T: Real> Stochastic<T> {
         propagator.arrive_in(wave, fft, done);
         *most = Some(light);
         if probe_too {
-            let k = over(self.steps.length[1], shown);
+            let k = over(weight * self.steps.length[1], shown);
             *most = Some(simd::window_probe_step(probe, &object[corner..], wave, columns, n, k));
         }
         let pixels = (n * n) as f64;
@@ -214,6 +222,7 @@ impl<T: Real> Stochastic<T> {
         let (n, columns, corner) = (model.n(), model.object.columns, model.corner(frame));
         let pods: Vec<Pod> = model.pods(frame).collect();
         let (steps, layer) = (self.steps, model.own.map_or(0, |lights| frame * lights));
+        let length = steps.length.map(|length| self.weight(frame) * length);
         let place = if self.keeps_exit() { frame } else { 0 };
         let exit = self.exit.get_mut(place);
         let mut room = model.take_room(pods.len(), 2);
@@ -227,7 +236,7 @@ impl<T: Real> Stochastic<T> {
             let probes = &model.probe.modes[layer + block.probes.start..layer + block.probes.end];
             probes.iter().for_each(|m| simd::intensity_add(light, m, T::one()));
             let most = simd::largest(light);
-            let weights = [steps.length[0], base * most.wide(), share].map(T::of);
+            let weights = [length[0], base * most.wide(), share].map(T::of);
             for mode in block.objects.clone() {
                 let object = &mut model.object.modes[mode];
                 for (pod, wave) in pods.iter().zip(waves.iter()).filter(|(pod, _)| pod.object == mode) {
@@ -250,7 +259,7 @@ impl<T: Real> Stochastic<T> {
             }
             let most = if steps.global { global(model) } else { simd::largest(shown).wide() };
             let [base, share] = [1.0 - steps.local[1], steps.local[1]];
-            let weights = [steps.length[1], base * most, share].map(T::of);
+            let weights = [length[1], base * most, share].map(T::of);
             for mode in layer + block.probes.start..layer + block.probes.end {
                 let probe = &mut model.probe.modes[mode];
                 for (pod, wave) in pods.iter().zip(waves.iter()).filter(|(pod, _)| pod.probe == mode) {
@@ -303,6 +312,10 @@ impl<T: Real> Stochastic<T> {
             results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[i] = told;
             Ok(())
         })?;
+        for (wave, k) in waves.iter_mut().zip(batch).filter(|(_, k)| self.weight(**k) != 1.0) {
+            let weight = T::of(self.weight(*k));
+            wave.iter_mut().for_each(|z| *z = z.scale(weight));
+        }
         let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         results.into_iter().for_each(|r| told.add(r));
         for (k, exit) in batch.iter().zip(exits).filter(|(_, e)| !e.is_empty()) {

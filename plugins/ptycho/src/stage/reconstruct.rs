@@ -11,7 +11,7 @@ use crate::geometry::{Geometry, Propagation};
 use crate::illumination::{Illumination, Light};
 use crate::model::Frame;
 use crate::num::Complex;
-use crate::session::{Session, Task};
+use crate::session::{Ageing, Session, Task};
 use crate::start::{GivenObject, Start};
 
 /// Reconstructs object and probe of a ptychographic scan.
@@ -75,6 +75,11 @@ pub struct Reconstruct {
     /// Frames before anything begins.
     #[schemars(range(min = 1), extend("x-unit" = "frame", "x-level" = "expert"))]
     min_frames: usize,
+    /// How many newer frames make one stale by half while the scan runs, if any.
+    ///
+    /// For scans that drift: object and probe follow the latest frames, since a frame's steps are half as long after each so many others that came, and places that only early frames saw keep what they have. When the last frame is in all count the same again, and the engines begin.
+    #[schemars(extend("x-unit" = "frame", "x-level" = "expert"))]
+    stale_half_life: Option<f64>,
     /// Iterations from one error in counts to the next, where it costs a transform.
     #[schemars(range(min = 1), extend("x-level" = "expert"))]
     photons_every: u64,
@@ -100,6 +105,7 @@ impl Default for Reconstruct {
             center: None,
             resolution: None,
             min_frames: 1,
+            stale_half_life: None,
             photons_every: 10,
             work: None,
         }
@@ -258,6 +264,7 @@ impl Stage for Reconstruct {
             faults.add("coherence", fault);
         }
         if !(1..=8).contains(&self.resample) {
+            ("stale_half_life", self.stale_half_life),
             faults.add("resample", format!("found {}, wanted 1 to 8", self.resample));
         }
         if self.object_modes == 0 || self.illumination.modes == 0 {
@@ -451,6 +458,7 @@ impl Reconstruct {
         if let Some(probe) = probe {
             let modes = complex(probe)?;
             if probe.shape().len() != 3 || probe.shape()[1..] != [n, n] {
+            ageing: self.stale_half_life.map(Ageing),
                 let found = probe.shape();
                 return Err(Error::data(format!(
                     "the probe to begin with has the shape {found:?}, wanted [modes {n} {n}]"

@@ -78,6 +78,7 @@ pub fn session(scan: &Scan, engines: Vec<Settings>, seed: u64) -> Session {
         fill: Complex::new(1.0, 0.0),
         start: Default::default(),
         min_frames: 1,
+        ageing: None,
         photons_every: 10,
         seed,
     };
