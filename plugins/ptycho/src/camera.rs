@@ -150,6 +150,11 @@ impl<T: Real> Camera<T> {
         self.paths.len()
     }
 
+    /// How many sets of probes there are in files: one, or one for each energy.
+    pub fn lights(&self) -> usize {
+        if self.tied { 1 } else { self.paths.len() }
+    }
+
     /// How many sets of objects there are: one, or one for each energy.
     pub fn objects(&self) -> usize {
         if self.split { self.paths.len() } else { 1 }

@@ -4,10 +4,13 @@
 mod common;
 
 use common::reference;
+use common::run::ran;
+use isard_core::Value;
+use isard_core::run::Outcome as Ended;
 use isard_h5::{Attr, File};
 use isard_ptycho::file::info::Making;
 use isard_ptycho::file::ptyd::{Chunk, Chunks, Meta, Ptyd, master, part};
-use isard_ptycho::file::ptyr::{Extent, Iteration, Outcome, Storage, result};
+use isard_ptycho::file::ptyr::{Extent, Iteration, Outcome, Storage, result, stored};
 use isard_ptycho::file::tree::{Block, Node};
 use isard_ptycho::num::Complex;
 
@@ -154,8 +157,8 @@ fn fuller_results_hold_the_places_of_all_pixels() {
     let pixels = vec![Complex::<f32>::new(1.0, 0.0); 2 * 3 * 4];
     let folder = tempfile::tempdir().unwrap();
     let written = |extent: Extent| {
-        let storage = |id| Storage {
-            id,
+        let storage = |id: &str| Storage {
+            id: id.into(),
             shape: [2, 3, 4],
             data: &pixels,
             psize: 0.5,
@@ -172,8 +175,8 @@ fn fuller_results_hold_the_places_of_all_pixels() {
         };
         let outcome = Outcome {
             run: "S00",
-            probe: storage("SS00G00"),
-            object: storage("SS00G00"),
+            probe: vec![storage("SS00G00")],
+            object: vec![storage("SS00G00")],
             pars: Node::param(vec![]),
             iterations: vec![one(1), one(2)],
             positions: None,
@@ -203,5 +206,100 @@ fn fuller_results_hold_the_places_of_all_pixels() {
             assert_eq!(*place, wanted, "{kind}: {k}");
         }
         assert_eq!(file.dataset(last).is_ok(), extent == Extent::Dls, "{kind}");
+    }
+}
+
+#[test]
+fn a_result_of_others_is_read_as_it_stands() {
+    let Some(path) = reference("a result of others", "round64_DM_ML.ptyr") else { return };
+    let file = File::open(&path).unwrap();
+    // Shapes, centres and energy as h5py shows them.
+    let wanted = [("probe", [1, 128, 128], [64.0; 2]), ("obj", [1, 266, 281], [134.890_625, 140.734_375])];
+    for (kind, shape, center) in wanted {
+        for label in [None, Some("S00")] {
+            let found = stored(&path, kind, label).unwrap();
+            assert_eq!((found.shape, found.energies), (shape, vec![6.2]), "{kind}");
+            let apart = (0..2).map(|k| (found.center[k] - center[k]).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-9, "{kind}: {:?}", found.center);
+            assert!((found.psize / 63.582_010_077_7e-9 - 1.0).abs() < 1e-9, "{}", found.psize);
+            assert_eq!(found.data, common::waves(&file, &format!("/content/{kind}/SS00G00/data")).1);
+        }
+        let said = stored(&path, kind, Some("S07")).unwrap_err().to_string();
+        assert!(said.contains("no scan `S07`"), "{said}");
+    }
+}
+
+/// Waves of a result.
+fn pixels(value: Option<&Value>) -> Vec<Complex<f64>> {
+    let Some(Value::Array(array)) = value else { panic!("found {value:?}") };
+    match array.as_slice::<Complex<f32>>() {
+        Ok(all) => all.iter().map(|z| Complex::new(f64::from(z.re), f64::from(z.im))).collect(),
+        Err(_) => array.as_slice::<Complex<f64>>().unwrap().to_vec(),
+    }
+}
+
+#[test]
+fn energies_of_their_own_have_storages_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let frames = "isard = \"0.1\"\nname = \"energies\"\n[run]\nseed = 3\n[stage.frames]\nuse = \"ptycho.simulate\"\n\
+                  set = { num_frames = 12, shape = 32, density = 0.12, photons = 1e6, coherence = { energies = [0.9, 1.0] } }\n";
+    let wires =
+        "energy = \"frames.head.energy\", distance = \"frames.head.distance\", psize = \"frames.head.psize\"";
+    // Which have one of their own, and the energies of the storages: 0.9 and 1 of 6.2 keV.
+    let cases = [
+        ("", [vec![6.2], vec![6.2]]),
+        (", probe_dispersion = \"irregular\"", [vec![5.58, 6.2], vec![6.2]]),
+        (
+            ", probe_dispersion = \"irregular\", object_dispersion = \"irregular\"",
+            [vec![5.58, 6.2], vec![5.58, 6.2]],
+        ),
+    ];
+    for (own, wanted) in cases {
+        let set = |engine: &str| {
+            format!(
+                "engines = [{{ {engine} }}], illumination = {{ modes = 2 }}, \
+                 coherence = {{ energies = [0.9, 1.0]{own} }}"
+            )
+        };
+        let first = set("name = \"EPIE\", numiter = 3");
+        let text = format!(
+            "{frames}[stage.fit]\nuse = \"ptycho.reconstruct\"\nfrom = \"frames\"\nin = {{ {wires} }}\nset = {{ {first} }}\n\
+             [stage.ptyr]\nuse = \"ptyr.write\"\nfrom = \"fit\"\nset = {{ path = \"a.ptyr\", label = \"S01\" }}\n\
+             [out]\nprobe = \"fit.probe\"\nobject = \"fit.object\"\n"
+        );
+        let out = folder.path().join("first");
+        let report = ran(&text, &out);
+        assert_eq!(report.outcome, Ended::Done, "{:?}", report.outcome.message());
+        let path = out.join("a.ptyr");
+        let file = File::open(&path).unwrap();
+        for ((kind, key), wanted) in [("probe", "probe"), ("obj", "object")].into_iter().zip(&wanted) {
+            let ids = file.names(&format!("/content/{kind}")).unwrap();
+            assert_eq!(ids, &["SS01G00", "SS01G01"][..wanted.len()], "{own}: {kind}");
+            let mut all = vec![];
+            for (id, energy) in ids.iter().zip(wanted) {
+                let at = format!("/content/{kind}/{id}");
+                let found = common::reals(&file, &format!("{at}/_energy")).1[0];
+                assert!((found / energy - 1.0).abs() < 1e-12, "{at}: {found}");
+                assert_eq!(file.texts(&format!("{at}/ID")).unwrap(), [id.as_str()]);
+                let (shape, data) = common::waves(&file, &format!("{at}/data"));
+                assert_eq!(shape[0], if kind == "probe" { 2 } else { 1 }, "{at}");
+                all.extend(data);
+            }
+            // One behind the other they are what the stage gave, and what is read back.
+            assert!(all == pixels(report.results.get(key)), "{own}: {kind}");
+            assert!(all == stored(&path, kind, None).unwrap().data, "{own}: {kind}");
+        }
+        // A reconstruction that does not touch them yet begins with what the first one ended with.
+        let then = set("name = \"DM\", numiter = 1, probe_update_start = 9");
+        let text = format!(
+            "{frames}[stage.before]\nuse = \"ptyr.read\"\nset = {{ path = {path:?} }}\n\
+             [stage.fit]\nuse = \"ptycho.reconstruct\"\nfrom = \"frames\"\n\
+             in = {{ {wires}, probe = \"before.probe\", object = \"before.object\", object_center = \"before.center\" }}\n\
+             set = {{ {then} }}\n[out]\nprobe = \"fit.probe\"\n"
+        );
+        let again = ran(&text, &folder.path().join("again"));
+        assert_eq!(again.outcome, Ended::Done, "{:?}", again.outcome.message());
+        let (before, after) = (pixels(report.results.get("probe")), pixels(again.results.get("probe")));
+        assert!(common::apart(&after, &before) < 1e-6, "{own}: {}", common::apart(&after, &before));
     }
 }

@@ -1,10 +1,13 @@
 //! Results in `.ptyr` files.
 
-use isard_core::Result;
-use isard_h5::{Dtype, Image};
+use std::path::Path;
 
+use isard_core::{Error, Result};
+use isard_h5::{Dtype, File, Image};
+
+use super::ptyd::floats;
 use super::tree::{self, Block, Node, h5};
-use crate::num::Complex;
+use crate::num::{Complex, wide};
 
 /// How much a result file says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,10 +34,10 @@ impl Extent {
     }
 }
 
-/// A probe or an object.
+/// A probe or an object: of all energies, or of one of them.
 pub struct Storage<'a> {
     /// Its name.
-    pub id: &'a str,
+    pub id: String,
     /// Modes, rows and columns.
     pub shape: [usize; 3],
     /// The pixels.
@@ -67,10 +70,10 @@ pub struct Iteration {
 pub struct Outcome<'a> {
     /// The name of the run.
     pub run: &'a str,
-    /// The probe.
-    pub probe: Storage<'a>,
-    /// The object.
-    pub object: Storage<'a>,
+    /// The probe, or that of each energy.
+    pub probe: Vec<Storage<'a>>,
+    /// The object, or that of each energy.
+    pub object: Vec<Storage<'a>>,
     /// The parameters.
     pub pars: Node,
     /// The iterations.
@@ -96,7 +99,7 @@ impl Storage<'_> {
         };
         let mut members = vec![
             ("DataTooSmall", Node::Bool(false)),
-            ("ID", Node::Text(self.id.to_owned())),
+            ("ID", Node::Text(self.id.clone())),
             ("_center", Node::floats(&self.center)),
             ("_energy", Node::float(self.energy)),
             ("_is_scattered", Node::Bool(false)),
@@ -136,7 +139,7 @@ impl Storage<'_> {
 
 /// The bytes of a result file.
 pub fn result(outcome: &Outcome) -> Result<Vec<u8>> {
-    let mut image = Image::sized(outcome.object.data.len() * 8).map_err(h5)?;
+    let mut image = Image::sized(outcome.object.iter().map(|o| o.data.len() * 8).sum()).map_err(h5)?;
     tree::stamp(&mut image, outcome.times[1])?;
     let header = Node::dict(vec![
         ("description", Node::Text("Ptypy .h5 compatible storage format".into())),
@@ -167,18 +170,123 @@ pub fn result(outcome: &Outcome) -> Result<Vec<u8>> {
         ("start", Node::Text(outcome.times[0].into())),
         ("stop", Node::Text(outcome.times[1].into())),
     ]);
+    let stored =
+        |all: &[Storage]| Node::Dict(all.iter().map(|s| (s.id.clone(), s.node(outcome.extent))).collect());
     let mut content = vec![
-        ("obj", Node::dict(vec![(outcome.object.id, outcome.object.node(outcome.extent))])),
+        ("obj", stored(&outcome.object)),
         ("pars", outcome.pars.clone()),
-        ("probe", Node::dict(vec![(outcome.probe.id, outcome.probe.node(outcome.extent))])),
+        ("probe", stored(&outcome.probe)),
         ("runtime", runtime),
     ];
     if let Some(positions) = &outcome.positions {
         let flat: Vec<f64> = positions.iter().flatten().copied().collect();
         let block = Block::floats(&[positions.len(), 2], &flat);
-        content.push(("positions", Node::dict(vec![(outcome.object.id, Node::Array(block))])));
+        let all = outcome.object.iter().map(|o| (o.id.clone(), Node::Array(block.clone())));
+        content.push(("positions", Node::Dict(all.collect())));
     }
     tree::write(&mut image, "/header", &header)?;
     tree::write(&mut image, "/content", &Node::param(content))?;
     image.into_bytes().map_err(h5)
+}
+
+/// The name of a storage: of a scan's label, and the number of an energy.
+pub fn id(label: &str, energy: usize) -> String {
+    format!("S{label}G{energy:02}")
+}
+
+/// The label and the energy of a storage out of its name; simple models of other programs number no energies.
+fn parts(id: &str) -> (&str, usize) {
+    let plain = id.strip_prefix('S').unwrap_or(id);
+    let numbered = plain.rsplit_once('G').and_then(|(label, k)| Some((label, k.parse().ok()?)));
+    numbered.filter(|(label, _)| !label.is_empty()).unwrap_or((plain, 0))
+}
+
+/// A probe or an object as a file holds it, all energies one behind the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Modes, rows and columns.
+    pub shape: [usize; 3],
+    /// The pixels.
+    pub data: Vec<Complex<f64>>,
+    /// The photon energy of each mode, keV.
+    pub energies: Vec<f64>,
+    /// The edge of a pixel, m.
+    pub psize: f64,
+    /// The pixel where the coordinate's origin lies.
+    pub center: [f64; 2],
+}
+
+/// The storages of one kind, `probe` or `obj`, of a scan in a file: of that label, or of the first one.
+pub fn stored(path: &Path, kind: &str, label: Option<&str>) -> Result<Kept> {
+    let file = File::open(path).map_err(h5)?;
+    let wrong = |what: String| Error::data(format!("{}: {what}", path.display()));
+    let folder = format!("/content/{kind}");
+    let mut ids = file.names(&folder).map_err(|_| wrong(format!("it has no `{folder}`")))?;
+    ids.sort_by(|a, b| parts(a).cmp(&parts(b)));
+    let first = ids.first().map(|id| parts(id).0.to_owned());
+    let label = label.map(str::to_owned).or(first).ok_or_else(|| wrong(format!("`{folder}` is empty")))?;
+    let mine: Vec<&String> = ids.iter().filter(|id| parts(id).0 == label).collect();
+    let mut all: Option<Kept> = None;
+    for id in mine {
+        let next = storage(&file, &format!("{folder}/{id}"))?;
+        match &mut all {
+            None => all = Some(next),
+            Some(all) => {
+                let place = |k: &Kept| (k.shape[1], k.shape[2], k.center);
+                if place(all) != place(&next) {
+                    let (a, b) = (&all.shape[1..], &next.shape[1..]);
+                    let found = format!("`{folder}/{id}` has {b:?} pixels around {:?}", next.center);
+                    return Err(wrong(format!("{found}, wanted {a:?} around {:?} as before", all.center))
+                        .help("energies on one grid are wanted: wire one dataset, `FILE::/content/...`"));
+                }
+                all.shape[0] += next.shape[0];
+                all.data.extend(next.data);
+                all.energies.extend(next.energies);
+            }
+        }
+    }
+    all.ok_or_else(|| {
+        wrong(format!("it has no scan `{label}`")).help(format!("`{folder}` holds {}", ids.join(", ")))
+    })
+}
+
+fn storage(file: &File, at: &str) -> Result<Kept> {
+    let wrong = |what: String| Error::data(format!("{}: `{at}` {what}", file.name()));
+    let set = file.dataset(&format!("{at}/data")).map_err(h5)?;
+    let &[modes, rows, columns] = set.shape() else {
+        return Err(wrong(format!("has the shape {:?}, wanted [mode y x]", set.shape())));
+    };
+    let bytes = set.read_all().map_err(h5)?;
+    let data = match set.dtype().map_err(h5)? {
+        Dtype::C32 => {
+            bytemuck::pod_collect_to_vec::<u8, Complex<f32>>(&bytes).into_iter().map(wide).collect()
+        }
+        Dtype::C64 => bytemuck::pod_collect_to_vec::<u8, Complex<f64>>(&bytes),
+        other => return Err(wrong(format!("holds values of {other}, wanted complex ones"))),
+    };
+    let number = |name: &str, k: usize| -> Result<f64> {
+        let all = floats(file, &format!("{at}/{name}"))?;
+        all.get(k).copied().ok_or_else(|| wrong(format!("has {} numbers in `{name}`", all.len())))
+    };
+    let shape = [modes as usize, rows as usize, columns as usize];
+    Ok(Kept {
+        shape,
+        data,
+        energies: vec![number("_energy", 0)?; shape[0]],
+        psize: number("_psize", 0)?,
+        center: [number("_center", 0)?, number("_center", 1)?],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{id, parts};
+
+    #[test]
+    fn names_say_scan_and_energy() {
+        assert_eq!([id("S00", 0), id("S00", 12)], ["SS00G00", "SS00G12"]);
+        assert_eq!(parts("SS00G12"), ("S00", 12));
+        // A simple model's, and labels with the letter in them.
+        assert_eq!([parts("SS00"), parts("SG"), parts("SGG01")], [("S00", 0), ("G", 0), ("G", 1)]);
+    }
 }

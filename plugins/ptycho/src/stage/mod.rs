@@ -10,6 +10,7 @@ mod cxi;
 mod reconstruct;
 mod result;
 mod shown;
+mod stored;
 mod work;
 
 mod metrics;

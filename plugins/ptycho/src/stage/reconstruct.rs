@@ -194,6 +194,16 @@ pub struct ReconstructOut {
     /// The photon energy.
     #[port(unit = "keV")]
     pub energy: f64,
+    /// The photon energy of each of the probe's modes.
+    ///
+    /// It is that of the experiment where all energies share the probe.
+    #[port(dtype = "f64", axes = "mode", unit = "keV")]
+    pub probe_energy: Array,
+    /// The photon energy of each of the object's modes.
+    ///
+    /// It is that of the experiment where all energies share the object.
+    #[port(dtype = "f64", axes = "mode", unit = "keV")]
+    pub object_energy: Array,
     /// The last error in amplitude.
     pub fourier: f64,
     /// The last error in counts.
@@ -254,6 +264,7 @@ impl Stage for Reconstruct {
             ("distance", self.distance),
             ("psize", self.psize),
             ("resolution", self.resolution),
+            ("stale_half_life", self.stale_half_life),
         ];
         positive(&numbers, faults);
         if self.resolution.is_some() && self.propagation == Propagation::Nearfield {
@@ -264,7 +275,6 @@ impl Stage for Reconstruct {
             faults.add("coherence", fault);
         }
         if !(1..=8).contains(&self.resample) {
-            ("stale_half_life", self.stale_half_life),
             faults.add("resample", format!("found {}, wanted 1 to 8", self.resample));
         }
         if self.object_modes == 0 || self.illumination.modes == 0 {
@@ -448,6 +458,7 @@ impl Reconstruct {
             fill: Complex::new(self.fill, 0.0),
             start: self.object_start,
             min_frames: self.min_frames,
+            ageing: self.stale_half_life.map(Ageing),
             photons_every: self.photons_every,
             seed,
         };
@@ -458,7 +469,6 @@ impl Reconstruct {
         if let Some(probe) = probe {
             let modes = complex(probe)?;
             if probe.shape().len() != 3 || probe.shape()[1..] != [n, n] {
-            ageing: self.stale_half_life.map(Ageing),
                 let found = probe.shape();
                 return Err(Error::data(format!(
                     "the probe to begin with has the shape {found:?}, wanted [modes {n} {n}]"

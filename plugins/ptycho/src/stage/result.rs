@@ -6,7 +6,7 @@ use isard_core::prelude::*;
 use isard_core::span::Ranges;
 
 use super::read::check_ending;
-use super::shown::{self, ResultIn, Shown};
+use super::shown::{self, ResultIn, Shown, Waves};
 use crate::engine::{Method, Settings};
 use crate::file::ptyr::{self, Extent, Iteration, Outcome, Storage};
 use crate::file::tree::{Node, asctime};
@@ -15,7 +15,8 @@ use crate::num::Complex;
 /// Writes a reconstruction as a `.ptyr` file.
 ///
 /// The file holds the latest object and probe with their pixel sizes, the engines with their options, the errors of all
-/// iterations and, where positions were refined, the refined ones. It is replaced in one step: once at the end, or behind
+/// iterations and, where positions were refined, the refined ones. Where energies have probes or objects of their own
+/// each has its storage: `SS00G00`, `SS00G01` and so on. The file is replaced in one step: once at the end, or behind
 /// `run.take = "every"` at each snapshot. `kind` says how much it holds.
 ///
 /// Changes neither order nor count; keeps the last of many records. Deflating takes some 50 ns a pixel.
@@ -89,19 +90,18 @@ impl Writer for PtyrWrite {
         let (out, begun) =
             self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))?;
         let engines = shown.settings(span)?;
-        let id = format!("S{}G00", self.label);
-        let pixels = &shown.object.data;
-        let fill = pixels.iter().sum::<Complex<f32>>() / pixels.len().max(1) as f32;
-        let (psize, energy) = (shown.psize, shown.energy);
-        let storage =
-            |shape, data, center, fill| Storage { id: &id, shape, data, psize, center, energy, fill };
-        let Shown { object, probe, .. } = &shown;
+        let [probe, object] = [&shown.probe, &shown.object].map(Waves::by_energy);
+        let mean = |of: &Waves| of.data.iter().sum::<Complex<f32>>() / of.data.len().max(1) as f32;
+        let named = |k: usize, of| storage(ptyr::id(&self.label, k), of, shown.psize);
+        let lights = probe.iter().enumerate().map(|(k, of)| named(k, of));
+        let objects =
+            object.iter().enumerate().map(|(k, of)| Storage { fill: Some(mean(&of.1)), ..named(k, of) });
         // Positions, if any was moved.
         let [found, measured] = shown.places()?;
         let outcome = Outcome {
             run: &self.label,
-            probe: storage(probe.shape, &probe.data, probe.center, None),
-            object: storage(object.shape, &object.data, object.center, Some(fill)),
+            probe: lights.collect(),
+            object: objects.collect(),
             pars: pars(&self.label, &engines, self.kind == Holds::UsedParams)?,
             iterations: iterations(&shown, &engines)?,
             positions: (found != measured).then_some(found),
@@ -130,6 +130,11 @@ impl Writer for PtyrWrite {
     }
 }
 declare!(Writer, "ptyr.write", Kind::Writer, PtyrWrite);
+
+/// Modes of one energy.
+fn storage(id: String, (energy, of): &(f64, Waves), psize: f64) -> Storage<'_> {
+    Storage { id, shape: of.shape, data: &of.data, psize, center: of.center, energy: *energy, fill: None }
+}
 
 fn pars(run: &str, engines: &[Settings], used: bool) -> Result<Node> {
     let mut tree = vec![];

@@ -25,6 +25,12 @@ pub struct ResultIn {
     /// The photon energy.
     #[port(dtype = "f64", axes = "", unit = "keV")]
     energy: Array,
+    /// The photon energy of each of the probe's modes; else that of all.
+    #[port(dtype = "f64", axes = "mode", unit = "keV")]
+    probe_energy: Option<Array>,
+    /// The photon energy of each of the object's modes; else that of all.
+    #[port(dtype = "f64", axes = "mode", unit = "keV")]
+    object_energy: Option<Array>,
     /// The errors of each iteration.
     #[port(columns = "iteration: u32, engine: i32, frames: u32, fourier: f64, photons: f64, exit: f64")]
     errors: Table,
@@ -41,6 +47,28 @@ pub(super) struct Waves {
     pub data: Vec<Complex<f32>>,
     /// The pixel where position 0 lies.
     pub center: [f64; 2],
+    /// The energy of each mode, keV.
+    pub energies: Vec<f64>,
+}
+
+impl Waves {
+    /// The modes of one energy after the other, with that energy.
+    pub fn by_energy(&self) -> Vec<(f64, Waves)> {
+        let [_, rows, columns] = self.shape;
+        let mut all: Vec<(f64, Waves)> = vec![];
+        for (energy, mode) in self.energies.iter().zip(self.data.chunks_exact(rows * columns)) {
+            let at = all.iter().position(|(known, _)| known == energy).unwrap_or_else(|| {
+                let (shape, center) = ([0, rows, columns], self.center);
+                all.push((*energy, Waves { shape, data: vec![], center, energies: vec![] }));
+                all.len() - 1
+            });
+            let one = &mut all[at].1;
+            one.shape[0] += 1;
+            one.data.extend_from_slice(mode);
+            one.energies.push(*energy);
+        }
+        all
+    }
 }
 
 /// The latest record.
@@ -67,10 +95,20 @@ impl ResultIn {
             all.get(last).copied().ok_or_else(|| Error::data(format!("{span}: a number is missing")))
         };
         let center = pair(&Some(self.center.record(last)?))?.unwrap_or_default();
+        let energy = number(&self.energy)?;
+        let energies = |of: &Option<Array>, modes: usize| -> Result<Vec<f64>> {
+            let Some(of) = of else { return Ok(vec![energy; modes]) };
+            let all = of.record(last)?.to_f64()?;
+            match all.len() == modes {
+                true => Ok(all),
+                false => Err(Error::data(format!("{span}: {} energies for {modes} modes", all.len()))),
+            }
+        };
         let (shape, data) = wave(span, &self.object, last)?;
-        let object = Waves { shape, data, center };
+        let object = Waves { shape, data, center, energies: energies(&self.object_energy, shape[0])? };
         let (shape, data) = wave(span, &self.probe, last)?;
-        let probe = Waves { shape, data, center: [(shape[1] / 2) as f64, (shape[2] / 2) as f64] };
+        let center = [(shape[1] / 2) as f64, (shape[2] / 2) as f64];
+        let probe = Waves { shape, data, center, energies: energies(&self.probe_energy, shape[0])? };
         let engines = match &self.engines {
             Value::List(list) => list.get(last).and_then(Value::text).unwrap_or_default(),
             other => other.text().unwrap_or_default(),
@@ -81,7 +119,7 @@ impl ResultIn {
             object,
             probe,
             psize: number(&self.resolution)?,
-            energy: number(&self.energy)?,
+            energy,
             errors: table(&self.errors)?,
             positions: table(&self.positions)?,
             engines: engines.to_owned(),

@@ -124,9 +124,21 @@ impl Work {
         let shape = [model.object.rows, model.object.columns];
         let first = model.object.modes.first().map_or(&[][..], Vec::as_slice);
         let dimensions = session.task.engines.iter().filter_map(|e| e.subspace_dim).max();
-        let lights = own::shown(model, dimensions.unwrap_or(1), &alone)?;
-        let probe: Vec<Vec<Complex<f64>>> =
-            lights.chunks(model.lights().max(1)).flat_map(|probes| model.bare(probes)).collect();
+        let probes = own::shown(model, dimensions.unwrap_or(1), &alone)?;
+        let bare: Vec<Vec<Vec<Complex<f64>>>> =
+            probes.chunks(model.lights().max(1)).map(|probes| model.bare(probes)).collect();
+        // Modes of one frame's probe.
+        let each = bare.first().map_or(0, Vec::len);
+        let probe: Vec<Vec<Complex<f64>>> = bare.into_iter().flatten().collect();
+        let (coherence, energy) = (&session.task.coherence, session.geometry.energy);
+        // Sets of modes lie one behind the other, each of the next energy; one set stands for all light.
+        let energies = |count: usize, sets: usize| -> Vec<f64> {
+            let of = |k: usize| if sets > 1 { coherence.energies[k * sets / count] } else { 1.0 };
+            (0..count).map(|k| energy * of(k)).collect()
+        };
+        let (lights, objects) = model.camera.as_ref().map_or((1, 1), |c| (c.lights(), c.objects()));
+        let dimensions = probe.len() / each.max(1);
+        let probe_energy: Vec<f64> = (0..dimensions).flat_map(|_| energies(each, lights)).collect();
         let probe_modes = probe.len();
         let probe: Vec<Complex<f32>> = probe.into_iter().flatten().map(crate::num::narrow).collect();
         let records = &session.records;
@@ -153,7 +165,7 @@ impl Work {
             .iter()
             .map(|r| if r.errors[0].is_nan() { r.errors[1] as f32 } else { r.errors[0] as f32 })
             .collect();
-        let light = Layers { modes: lights, ..model.probe }.intensity();
+        let light = Layers { modes: probes, ..model.probe }.intensity();
         let light: Vec<f32> = light.into_iter().map(f32::sqrt).collect();
         let modes = model.object.modes.len();
         Ok(ReconstructOut {
@@ -167,7 +179,9 @@ impl Work {
             positions,
             resolution,
             center: Array::from_slice(&model.centre),
-            energy: session.geometry.energy,
+            energy,
+            probe_energy: Array::from_slice(&probe_energy),
+            object_energy: Array::from_slice(&energies(modes, objects)),
             fourier: last(0),
             photons: last(1),
             r_factor: if session.done() { model.r_factor() } else { f64::NAN },
