@@ -7,7 +7,7 @@ use crate::engine::{Method, Settings};
 use crate::geometry::{Centre, Geometry, Propagation};
 use crate::illumination::Illumination;
 use crate::num::{Par, Piece, alone};
-use crate::session::Task;
+use crate::session::{Ageing, Task};
 
 fn session(engines: Vec<Settings>) -> Session {
     let geometry = Geometry {
@@ -92,6 +92,26 @@ fn a_resumed_reconstruction_is_the_same_to_the_last_bit() {
         assert!(finish(&mut whole, &alone) == finish(&mut resumed, &alone), "{engines:?}");
         assert_eq!(format!("{:?}", whole.records), format!("{:?}", resumed.records));
     }
+}
+
+#[test]
+fn a_resumed_reconstruction_knows_which_frames_are_stale() {
+    let engines = vec![Settings::new(Method::EPIE, 6)];
+    let live = |ageing| {
+        let mut session = fed(engines.clone());
+        session.task.ageing = ageing;
+        (0..3).for_each(|_| session.step(&alone).unwrap());
+        session
+    };
+    let ageing = Some(Ageing(4.0));
+    let mut whole = live(ageing);
+    let state = save(&whole).unwrap();
+    let mut resumed = session(engines.clone());
+    resumed.task.ageing = ageing;
+    load(&mut resumed, &state).unwrap();
+    let ended = finish(&mut whole, &alone);
+    assert!(ended == finish(&mut resumed, &alone));
+    assert!(ended != finish(&mut live(None), &alone), "all frames weigh the same");
 }
 
 #[test]
