@@ -12,7 +12,7 @@ use crate::file::ptyr::{self, Kept};
 /// A file has a storage for each energy that has a probe, or an object, of its own: `SS00G00`, `SS00G01` and so on for
 /// the scan `S00`. They come one behind the other, as `ptycho.reconstruct` gives and takes them.
 ///
-/// Gives one probe and one object, once. Inflating takes some 10 ns a pixel.
+/// Gives one probe and one object, once, at the cost of reading and inflating them.
 ///
 /// Source: the result format of PtyPy (Enders and Thibault, Proc. R. Soc. A 472, 2016, 20160640).
 #[derive(Deserialize, JsonSchema)]
