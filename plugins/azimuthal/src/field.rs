@@ -126,7 +126,7 @@ impl At<f64> for Radius {
     }
 }
 
-/// The scattering angle to 1e-10.
+/// The scattering angle.
 pub(crate) struct Scattered;
 
 impl At<f64> for Scattered {
@@ -136,7 +136,7 @@ impl At<f64> for Scattered {
     }
 }
 
-/// The azimuth to 1e-10; angles below the number stand a turn further.
+/// The azimuth; angles below the number stand a turn further.
 pub(crate) struct Azimuth(pub(crate) f64);
 
 impl At<f64> for Azimuth {
