@@ -13,8 +13,11 @@ type Point = [f64; 2];
 
 impl Pixels<'_> {
     /// The corners of a pixel, those astride the cut brought to one side.
+    ///
+    /// The reference has corners that it brings beyond the cut at the end of a map, also of one that goes on there
+    /// (`map`): so far that they are cut to it.
     #[inline(always)]
-    fn outline(&self, row: usize, column: usize) -> [Point; 4] {
+    fn outline(&self, row: usize, column: usize, map: bool) -> [Point; 4] {
         let corners = self.places.corners.as_ref().expect("outlines are made with corners");
         let mut points =
             corners.around(row, column).map(|at| [f64::from(corners.radial[at]), f64::from(corners.chi[at])]);
@@ -22,19 +25,20 @@ impl Pixels<'_> {
         let [a, b, c, d] = points;
         let area = 0.5 * (c[0] - a[0]) * (d[1] - b[1]) - (c[1] - a[1]) * (d[0] - b[0]);
         if (if self.mirrored { -area } else { area }) > 0.0 {
-            self.recentre(&mut points);
+            self.recentre(&mut points, map);
         }
         points
     }
 
     #[cold]
-    fn recentre(&self, points: &mut [Point; 4]) {
+    fn recentre(&self, points: &mut [Point; 4], map: bool) {
         let (below, top) = if self.cut_at_zero { (PI, TURN) } else { (0.0, PI) };
-        for point in points.iter_mut().filter(|p| p[1] < below) {
-            point[1] += TURN;
-        }
+        let moved = points.map(|p| p[1] < below);
+        points.iter_mut().zip(moved).filter(|(_, moved)| *moved).for_each(|(p, _)| p[1] += TURN);
         if points.iter().map(|p| p[1]).sum::<f64>() / 4.0 > top {
             points.iter_mut().for_each(|p| p[1] -= TURN);
+        } else if map {
+            points.iter_mut().zip(moved).filter(|(_, moved)| *moved).for_each(|(p, _)| p[1] += TURN);
         }
     }
 }
@@ -76,7 +80,7 @@ fn line(
     areas: &mut Vec<f64>,
     matrix: &mut Matrix,
 ) {
-    let mut points = pixels.outline(row, column);
+    let mut points = pixels.outline(row, column, false);
     if let Some([low, high]) = pixels.sector
         && (points.iter().all(|p| p[1] < low) || points.iter().all(|p| p[1] > high))
     {
@@ -134,7 +138,7 @@ pub(super) fn cells(pixels: &Pixels, radial: &Axis, chi: &Axis) -> Matrix {
     for (row, masks) in pixels.mask.chunks_exact(pixels.columns).enumerate() {
         for (column, mask) in masks.iter().enumerate() {
             if *mask == 0 {
-                let points = pixels.outline(row, column);
+                let points = pixels.outline(row, column, true);
                 found.put(&mut matrix, points, radial, chi);
             }
             matrix.close();
