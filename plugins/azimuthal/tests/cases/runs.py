@@ -119,8 +119,8 @@ def run(rng, ai):
     if algorithm == "histogram" and unit in ("qx_nm^-1", "qy_nm^-1", "chi_deg"):
         # Boxes begin at 0 there, and where all are below it nothing is left.
         r["method"][1] = "csr"
-    if split == "full" and (kind == "integrate2d" or "azimuth_range" in r):
-        # Pixels astride a cut at 0 are in all sectors.
+    if split == "full":
+        # Outlines astride a cut at 0 are not brought to one side: they are in all sectors, and their shares are twisted.
         r["chi_disc_at_pi"] = True
     if kind == "integrate2d" and "azimuth_range" not in r:
         # The upper half of the azimuths is missing with a cut at 0.
