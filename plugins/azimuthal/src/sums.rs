@@ -58,14 +58,18 @@ impl Sums {
         }
     }
 
-    /// Means and errors; bins without pixels get `empty`.
+    /// Whether a bin holds anything.
     ///
     /// Outlines around the beam may take more from a cell than they give: one with less than no pixel is empty too.
+    pub fn holds(&self, bin: usize) -> bool {
+        self.norm2[bin] > 0.0 && self.count[bin] > 0.0
+    }
+
+    /// Means and errors; bins without pixels get `empty`.
     pub fn finish(self, empty: f32) -> Result1 {
         let n = self.signal.len();
-        let holds = |k: usize| self.norm2[k] > 0.0 && self.count[k] > 0.0;
         let each = |value: &dyn Fn(usize) -> f64| -> Vec<f32> {
-            (0..n).map(|k| if holds(k) { value(k) as f32 } else { empty }).collect()
+            (0..n).map(|k| if self.holds(k) { value(k) as f32 } else { empty }).collect()
         };
         let intensity = each(&|k| self.signal[k] / self.norm[k]);
         let (sem, std) = if self.variance.is_empty() {

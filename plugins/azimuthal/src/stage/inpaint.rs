@@ -135,7 +135,7 @@ impl Map for Inpaint {
             let IntegrateIn { image: frames, variance, monitor: readings, .. } = &input;
             let mut empty = None;
             each(&made, &self.request, frames, variance.as_ref(), readings.as_ref(), |frame, found| {
-                let valid: Vec<bool> = found.sums.norm2.iter().map(|w| *w > 0.0).collect();
+                let valid: Vec<bool> = (0..found.intensity.len()).map(|k| found.sums.holds(k)).collect();
                 let mut map = found.intensity;
                 if !paint.cake.fill(&mut map, &valid) {
                     empty = empty.or(Some(frame));
