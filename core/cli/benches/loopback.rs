@@ -4,9 +4,9 @@
 //! with `all` of every row, else of the rows that hold WORD. What bounds the figures is measured first: the disk, and TCP
 //! over loopback between two threads. What is recorded goes to the folder of temporary files, or to that in
 //! `ISARD_BENCH_DIR`, in one row, and to memory (`/dev/shm`) in the next, where there is such a place: there no disk bounds
-//! it. Frames given are those that every stage took in a second while they came; the beginning and the end of a run, which
-//! do not grow with its rate, are left out of it alone. CPU seconds are those of detector, network, receiver and stages
-//! together; `cores` is what of them ran at once.
+//! it. Frames given are those that every stage took in a second while they came, without the beginning and the end of a
+//! run, which count in the other columns. CPU seconds are those of detector, network, receiver and stages together; `cores`
+//! is what of them ran at once.
 //! A lost frame ends it with an error.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 

@@ -1,8 +1,8 @@
 //! How long one frame takes to integrate, and the set-up before the first, on one core; beside the speed of memory.
 //!
 //! `cargo bench -p isard-azimuthal --bench frames [MEGAPIXELS...]`, 1000 bins, frames of i32 in memory as in the figures
-//! for pyFAI 2026.9 that its description quotes. CPU time, the best of several rounds, for set-ups the better of two. Where the Python of `ISARD_PYTHON`
-//! has pyFAI, its CPU time on one core for the same is measured in the same run.
+//! for pyFAI 2026.9 that its description quotes. CPU time, the best of several rounds, for set-ups the better of two.
+//! Where the Python of `ISARD_PYTHON` has pyFAI, its CPU time on one core for the same is measured in the same run.
 //!
 //! What bounds it: reading a frame once is what memory allows; without splitting a frame takes some times that, for each
 //! pixel is gathered from a tile in the cache, eight to an instruction that loads them one by one; with splitting there are
