@@ -12,7 +12,7 @@ use crate::plan::{Feed, NodeId, Plan, What};
 use crate::port::check_output;
 use crate::registry::Declaration;
 use crate::run::options::Options;
-use crate::stage::{Beat, Built, Cx, RunCx, guard};
+use crate::stage::{Beat, Built, Cx, RunCx, Turns, guard};
 use crate::value::Dict;
 
 /// Runs the tasks declared `early` whose inputs are constants or come from such tasks; gives what they gave.
@@ -79,7 +79,7 @@ fn one(
     let (tx, rx) = crossbeam_channel::bounded(1);
     let (name, set) = (plan.nodes[id].name.clone(), plan.nodes[id].set.clone());
     let (declaration, run) = (declaration.clone(), run.clone());
-    let (beat, begun) = (Arc::new(Beat::default()), Instant::now());
+    let (beat, begun, mut turns) = (Arc::new(Beat::default()), Instant::now(), Turns::new());
     let strike = beat.clone();
     let work = move || {
         let result = guard("run", || match (declaration.build)(set)? {
@@ -96,15 +96,16 @@ fn one(
     let thread = std::thread::Builder::new().name("isard early".into()).spawn(work);
     thread.map_err(|e| Error::new(crate::Blame::Resources, format!("cannot start a thread: {e}")))?;
     let limit = Duration::try_from_secs_f64(plan.run.hang_s).unwrap_or(Duration::MAX);
-    let quiet = || begun.elapsed().min(beat.quiet());
+    let still = || beat.still(begun);
     loop {
-        let waiting = Instant::now();
-        let answer = rx.recv_timeout(limit.saturating_sub(quiet()).min(Duration::from_millis(100)));
-        beat.waited(waiting);
+        let answer = rx.recv_timeout(limit.saturating_sub(still()).min(Duration::from_millis(100)));
+        let waited = still();
+        let slept = turns.slept();
+        beat.forgive(begun, slept);
         match answer {
             Ok(result) => return result,
             // There is time left, or a piece of the work was done meanwhile.
-            Err(RecvTimeoutError::Timeout) if quiet() < limit => (),
+            Err(RecvTimeoutError::Timeout) if waited.saturating_sub(slept) < limit => (),
             Err(_) => {
                 let error = Error::plugin(format!("it has not come back for {} s", plan.run.hang_s));
                 return Err(error.help("raise `run.hang_s` if it needs that long"));

@@ -81,8 +81,27 @@ pub(crate) trait Far {
     fn read(&self, path: &str) -> Result<Value>;
 }
 
-/// A wait of a tenth of a second or less never takes so long while the process is at work.
-pub(crate) const ASLEEP: Duration = Duration::from_secs(1);
+/// A turn of a loop that watches calls never takes so long while the process is at work.
+const AWAKE: Duration = Duration::from_secs(1);
+
+/// The turns of a loop that watches calls: a long one shows that the process was stopped, or that the machine slept.
+pub(crate) struct Turns(Instant);
+
+impl Turns {
+    /// The first turn begins now.
+    pub(crate) fn new() -> Turns {
+        Turns(Instant::now())
+    }
+
+    /// Ends a turn: for how long of it nothing was at work.
+    ///
+    /// To be taken off times that the watcher read before it asks this: they hold all of it.
+    pub(crate) fn slept(&mut self) -> Duration {
+        let now = Instant::now();
+        let took = now - std::mem::replace(&mut self.0, now);
+        took.saturating_sub(AWAKE)
+    }
+}
 
 /// When a stage last ended a piece of its work: a call that does pieces does not hang.
 #[derive(Default)]
@@ -95,19 +114,26 @@ impl Beat {
     }
 
     /// How long ago that was; for ever if no piece was ever done.
-    pub(crate) fn quiet(&self) -> Duration {
+    fn quiet(&self) -> Duration {
         match self.0.load(Ordering::Relaxed) {
             0 => Duration::MAX,
             at => Duration::from_millis(Beat::clock().saturating_sub(at)),
         }
     }
 
-    /// Begins anew after a short wait, begun at `since`, that took long: the process was stopped, or the machine slept, and
-    /// the stage did no work in that time either.
-    pub(crate) fn waited(&self, since: Instant) {
-        if since.elapsed() > ASLEEP {
-            self.strike();
+    /// For how long a call that began then has shown no sign of work.
+    pub(crate) fn still(&self, began: Instant) -> Duration {
+        began.elapsed().min(self.quiet())
+    }
+
+    /// Takes off that time what the whole process slept.
+    pub(crate) fn forgive(&self, began: Instant, slept: Duration) {
+        if slept.is_zero() {
+            return;
         }
+        let still = self.still(began).saturating_sub(slept);
+        let at = Beat::clock().saturating_sub(still.as_millis() as u64);
+        self.0.fetch_max(at.max(1), Ordering::Relaxed);
     }
 
     /// Milliseconds since the first use, and one.

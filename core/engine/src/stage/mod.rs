@@ -8,7 +8,7 @@ mod role;
 mod shape;
 mod slots;
 
-pub(crate) use call::{ASLEEP, Beat, Far};
+pub(crate) use call::{Beat, Far, Turns};
 pub use call::{Cx, Prepared, Reader, RunCx};
 pub use erased::{
     AnyFit, AnyFold, AnyMap, AnyPart, AnyReduce, AnySource, AnyStage, AnyTask, AnyWriter, Built, build, guard,

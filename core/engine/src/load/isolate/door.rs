@@ -16,7 +16,7 @@ use crate::load::isolate::wire::Lost;
 use crate::load::words;
 use crate::registry::Role;
 use crate::span::Span;
-use crate::stage::{ASLEEP, Cx, Output};
+use crate::stage::{Cx, Output, Turns};
 use crate::value::{Dict, Value};
 
 /// How long a stage may go on after its run was cancelled.
@@ -199,15 +199,14 @@ impl Seat {
         input: Option<&Dict>,
     ) -> std::result::Result<(Reply, Vec<crate::span::Gap>), Lost> {
         let process = self.process();
-        let (run, mut since) = (cx.run(), Instant::now());
-        let mut looked = since;
+        let (run, mut since, mut turns) = (cx.run(), Instant::now(), Turns::new());
         let mut cancelled: Option<Instant> = None;
         let mut wait = || {
-            // Where the process was stopped, its host may have been, too: the limit begins anew.
-            if std::mem::replace(&mut looked, Instant::now()).elapsed() > ASLEEP {
-                since = looked;
-            }
-            if since.elapsed().as_secs_f64() > run.hang_s {
+            let still = since.elapsed();
+            // Where the process was stopped, its host may have been, too.
+            let slept = turns.slept();
+            since += slept;
+            if still.saturating_sub(slept).as_secs_f64() > run.hang_s {
                 let what = format!(
                     "it hangs: `{}`{} has not come back for {} s; its host process was killed",
                     op_name(request.op),

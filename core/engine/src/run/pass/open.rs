@@ -16,7 +16,7 @@ use crate::run::per::{self, SCAN};
 use crate::run::scope::{Given, KeptAt};
 use crate::run::wire::Scatter;
 use crate::span::{Chunk, Ranges, SNAPSHOT, Span};
-use crate::stage::{Built, Cx, Opened, Position, RunCx, Shape};
+use crate::stage::{Built, Cx, Opened, Position, RunCx, Shape, Turns};
 use crate::store::ContentDigest;
 use crate::value::{Dict, Key, Value};
 
@@ -280,6 +280,7 @@ impl Builder<'_, '_> {
         // A source that waits for its first frame has nothing on its way: to stop it is to cancel it.
         let ends = Arc::new(AtomicBool::new(false));
         let run = RunCx { cancel: ends.clone(), ..(*self.s.run).clone() };
+        let mut turns = Turns::new();
         let thread = std::thread::Builder::new().name(format!("isard {what}")).spawn(move || {
             let result = meter.call(what, &none(), || work(&Cx::watched(&run, &meter.name, &meter.beat)));
             // Nobody listens any more when this took too long.
@@ -288,12 +289,10 @@ impl Builder<'_, '_> {
         thread.map_err(|e| Error::new(Blame::Resources, format!("cannot start a thread: {e}")))?;
         let mut since: Option<Instant> = None;
         loop {
-            let waiting = Instant::now();
             if let Ok(result) = rx.recv_timeout(Duration::from_millis(20)) {
                 return result;
             }
-            self.waited(waiting);
-            if let Some((_, error)) = self.hanging(self.s.plan.run.hang_s).into_iter().next() {
+            if let Some((_, error)) = self.hanging(self.s.plan.run.hang_s, &mut turns).into_iter().next() {
                 self.control.fail(error.clone());
                 return Err(error);
             }

@@ -12,6 +12,7 @@ use crate::plan::{Feed, NodeId, Stream};
 use crate::registry::Role;
 use crate::run::control::Event;
 use crate::run::scope::Given;
+use crate::stage::Turns;
 use crate::value::Value;
 
 use super::marks::Marks;
@@ -47,6 +48,7 @@ impl Builder<'_, '_> {
             scans: self.scans(),
         };
         let steering = self.steering();
+        let mut turns = Turns::new();
         let mut alive = 0;
         let mut expected: Vec<NodeId> = vec![];
         for (id, detach, work) in std::mem::take(&mut self.work) {
@@ -89,10 +91,7 @@ impl Builder<'_, '_> {
         let mut gone: Vec<NodeId> = vec![];
         let mut grace = GRACE;
         while alive > 0 {
-            let waiting = Instant::now();
-            let event = events.recv_timeout(Duration::from_millis(20));
-            self.waited(waiting);
-            match event {
+            match events.recv_timeout(Duration::from_millis(20)) {
                 Ok(Event::Saved(id, mark, state)) => marks.passed(id, mark, state),
                 Ok(Event::Ended(id, state)) => {
                     if let Some(digest) = state.get("content").and_then(Value::text) {
@@ -152,7 +151,7 @@ impl Builder<'_, '_> {
             if watched.elapsed() >= Duration::from_millis(100) {
                 watched = Instant::now();
                 (self.s.watch)(&end.stages);
-                for (id, error) in self.hanging(options.hang_s) {
+                for (id, error) in self.hanging(options.hang_s, &mut turns) {
                     let work = self.worker(id);
                     if self.control.cancelled() || left_behind.contains(&work) {
                         continue;
@@ -228,19 +227,22 @@ impl Builder<'_, '_> {
         sources.into_iter().chain(listeners).collect()
     }
 
-    /// Lets all limits begin anew where a short wait shows that the process was stopped meanwhile.
-    pub(super) fn waited(&self, since: Instant) {
-        self.meters.values().for_each(|meter| meter.beat.waited(since));
-    }
-
-    /// The stages that have not come back for too long, with the error for it.
-    pub(super) fn hanging(&self, limit: f64) -> Vec<(NodeId, Error)> {
+    /// The stages that have not come back for too long, with the error for it; ends a turn of whoever watches.
+    pub(super) fn hanging(&self, limit: f64, turns: &mut Turns) -> Vec<(NodeId, Error)> {
+        let calls = self.meters.iter().filter_map(|(id, meter)| {
+            let call = meter.longest()?;
+            let still = meter.beat.still(call.since);
+            Some((id, meter, call, still))
+        });
+        let calls: Vec<_> = calls.collect();
+        // Only now, so that a stop that those times hold is known.
+        let slept = turns.slept();
         let mut found = vec![];
-        for (id, meter) in &self.meters {
-            let Some(call) = meter.longest() else { continue };
+        for (id, meter, call, still) in calls {
+            meter.beat.forgive(call.since, slept);
             // A stage in a host process is killed there, and its call comes back with the error.
             let limit = if self.is_isolated(*id) { limit + ISOLATED_S } else { limit };
-            if call.since.elapsed().min(meter.beat.quiet()).as_secs_f64() > limit {
+            if still.saturating_sub(slept).as_secs_f64() > limit {
                 let place = if call.span.len > 0 { format!(" on {}", call.span) } else { String::new() };
                 let error = Error::plugin(format!(
                     "stage `{}` hangs: `{}`{place} has not come back for {limit} s",
