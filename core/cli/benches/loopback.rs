@@ -22,6 +22,11 @@ use isard_core::plan;
 use isard_core::recipe;
 use isard_core::registry::Registry;
 use isard_core::run::{self, Options, Out, Report};
+use isard_core::value::LargePages;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 // Naming the library links the plugin crates.
 use isard as _;

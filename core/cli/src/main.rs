@@ -1,6 +1,10 @@
 //! The `isard` command.
 
 use clap::Parser;
+use isard_core::value::LargePages;
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 fn main() {
     let arguments = isard::command::Arguments::parse();

@@ -12,9 +12,14 @@ use std::time::Instant;
 use isard_azimuthal as _;
 use isard_core::registry::Registry;
 use isard_core::run::{self, Options, Out};
+use isard_core::value::LargePages;
 use isard_core::{plan, recipe};
 use isard_files::cbf::file;
 use isard_h5::Dtype;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const SHAPE: [usize; 2] = [1679, 1475];
 

@@ -15,8 +15,12 @@ use std::time::{Duration, Instant};
 use isard_azimuthal::{
     Binning, Camera, Corrections, ErrorModel, Frame, Images, Integrator, Robust, Settings, Splitting, Unit,
 };
-use isard_core::value::Dtype;
+use isard_core::value::{Dtype, LargePages};
 use isard_geometry::Poni;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const DETECTORS: [(&str, &str, f64); 3] =
     [("2M", "Pilatus2M", 172e-6), ("4M", "Eiger4M", 75e-6), ("16M", "Eiger16M", 75e-6)];

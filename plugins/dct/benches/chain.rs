@@ -13,10 +13,14 @@ use std::process::Command;
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
 use isard_core::stage::{AnyFold, AnyMap, Built, RunCx};
-use isard_core::value::Pool;
+use isard_core::value::{LargePages, Pool};
 use isard_dct as _;
 use isard_image as _;
 use serde_json::{Value as Json, json};
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const SIDE: usize = 2048;
 /// Frames that differ; the scan repeats them.

@@ -15,8 +15,13 @@ use isard_core::recipe;
 use isard_core::registry::Registry;
 use isard_core::run::{self, Options, Out, Outcome};
 use isard_core::stage::Pull;
+use isard_core::value::LargePages;
 use isard_dct as _;
 use isard_image as _;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const SIDE: usize = 2048;
 /// Different frames that are played again and again.

@@ -22,6 +22,7 @@ use gold::{cpu, cubic, painted, quality, truth};
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
 use isard_core::stage::{Arrival, Built, RunCx};
+use isard_core::value::LargePages;
 use isard_files as _;
 use isard_hedm::bits::Volume;
 use isard_hedm::files::{Fitted, read_grid, read_seeds};
@@ -30,6 +31,10 @@ use isard_hedm::model::{Projector, Rules, Voxel};
 use isard_hedm::reduce::{Cleaner, Settings, Worker, median_of_frames};
 use isard_orientation::{Quat, Symmetry, covering};
 use rayon::prelude::*;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// CPU seconds of the existing program.
 const BEFORE: f64 = 46.5;

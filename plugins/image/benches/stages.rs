@@ -7,7 +7,12 @@ use divan::counter::BytesCount;
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
 use isard_core::stage::{Built, RunCx};
+use isard_core::value::LargePages;
 use isard_image as _;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 fn main() {
     divan::main();

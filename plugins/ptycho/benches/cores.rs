@@ -7,11 +7,16 @@ mod support;
 
 use std::time::Instant;
 
+use isard_core::value::LargePages;
 use isard_ptycho::engine::{Engine, Method, Settings};
 use isard_ptycho::model::Model;
 use isard_ptycho::num::{Par, Piece, alone};
 use rayon::prelude::*;
 use support::model;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const FRAMES: usize = 100;
 const ROUNDS: usize = 5;

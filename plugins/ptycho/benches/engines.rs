@@ -8,11 +8,16 @@
 
 mod support;
 
+use isard_core::value::LargePages;
 use isard_fourier::{FftDirection, Planned};
 use isard_ptycho::engine::{Engine, Method, Settings};
 use isard_ptycho::fft::Fft2;
 use isard_ptycho::num::{Complex, alone};
 use support::{cpu, model};
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// Iterations in a second of processor time of PtyPy 0.9.0: 100 frames of 128 x 128, and 400 of 256 x 256.
 const OTHERS: [(Method, [f64; 2]); 3] =

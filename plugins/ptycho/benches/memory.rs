@@ -5,9 +5,14 @@
 
 mod support;
 
+use isard_core::value::LargePages;
 use isard_ptycho::engine::{Engine, Method, Settings};
 use isard_ptycho::num::alone;
 use support::model;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// Megabytes that this process took at most.
 fn peak() -> f64 {

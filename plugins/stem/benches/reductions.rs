@@ -12,9 +12,14 @@ use std::path::{Path, PathBuf};
 use isard_core::prelude::*;
 use isard_core::registry::Registry;
 use isard_core::stage::{AnyReduce, Built, RunCx};
+use isard_core::value::LargePages;
 use isard_core::{plan, recipe, run};
 use isard_image as _;
 use isard_stem as _;
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const SIDE: usize = 128;
 /// Bytes that are written to a file at once.

@@ -6,9 +6,14 @@
 
 use isard_core::prelude::*;
 use isard_core::stage::RunCx;
+use isard_core::value::LargePages;
 use isard_tomography::phantom::sample;
 use isard_tomography::project::{Bank, Geometry, Window, fbp};
 use isard_tomography::solve::{Method, Slice};
+
+/// Memory as the command has it.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const RAYS: usize = 400;
 const ANGLES: usize = 600;

@@ -6,6 +6,7 @@ mod dict;
 mod dtype;
 mod json;
 mod map;
+mod pages;
 mod pool;
 pub(crate) mod share;
 mod table;
@@ -20,6 +21,7 @@ pub use dict::{Dict, Key};
 pub use dtype::{Dtype, Element};
 pub use map::map_file;
 pub(crate) use map::map_shared;
+pub use pages::LargePages;
 pub use pool::Pool;
 pub use table::{Column, Table};
 

@@ -93,6 +93,11 @@ impl Pool {
         self.shelves.as_ref().map_or(0, |s| s.peak.load(Ordering::Relaxed))
     }
 
+    /// Bytes of free buffers that it keeps to hand them out again.
+    pub fn kept(&self) -> usize {
+        self.shelves.as_ref().map_or(0, |s| s.kept.load(Ordering::Relaxed))
+    }
+
     /// Bytes handed out now.
     pub fn in_use(&self) -> usize {
         self.shelves.as_ref().map_or(0, |s| s.out.load(Ordering::Relaxed))
@@ -190,13 +195,14 @@ mod tests {
         assert_eq!(take().bytes().as_ptr(), last);
         assert_eq!(pool.in_use(), 0);
         assert_eq!(pool.peak(), 2 * 256);
+        assert_eq!(pool.kept(), 2 * 256);
     }
 
     #[test]
     fn full_shelves_free_what_comes_back() {
         let pool = Pool::new(100);
         drop(pool.take(Dtype::U8, &[1000]).unwrap());
-        assert_eq!(pool.shelves.as_ref().unwrap().kept.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.kept(), 0);
     }
 
     #[test]
