@@ -53,7 +53,7 @@ pub enum Mood {
 pub struct Pass {
     /// What it does at that frame.
     mood: Mood,
-    /// The frame.
+    /// The frame; it hangs at the first it is given from there on.
     at: u64,
     /// How long a slow one takes, or a hanging one hangs.
     #[schemars(extend("x-unit" = "ms"))]
@@ -73,12 +73,15 @@ impl Map for Pass {
         if self.mood == Mood::Slow {
             std::thread::sleep(Duration::from_millis(self.pause));
         }
+        // A stage that is given the newest alone may never see this very frame.
+        if self.mood == Mood::Hang && span.end() > self.at {
+            std::thread::sleep(Duration::from_millis(self.pause));
+        }
         if span.range().contains(&self.at) {
             match self.mood {
-                Mood::Good | Mood::Slow => (),
+                Mood::Good | Mood::Slow | Mood::Hang => (),
                 Mood::Error => return Err(Error::data("a bad day")),
                 Mood::Panic => panic!("a very bad day"),
-                Mood::Hang => std::thread::sleep(Duration::from_millis(self.pause)),
                 Mood::Shape => return Ok(ImageOut { image: input.image.records(0..span.len as usize - 1)? }),
                 Mood::GiveUp => cx.give_up(self.at, Reason::Skipped, "no beam"),
             }

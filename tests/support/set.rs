@@ -19,6 +19,8 @@ pub struct Set {
     records: usize,
     /// Microseconds that each record takes.
     pause: u64,
+    /// A record, and how many milliseconds it takes, as on a disk that is busy.
+    halt: Option<[u64; 2]>,
     #[serde(skip)]
     #[schemars(skip)]
     state: State,
@@ -95,7 +97,8 @@ impl Writer for Set {
         Ok(())
     }
     fn write(&mut self, _: &Cx, span: &Span, input: Dict) -> Result<()> {
-        std::thread::sleep(std::time::Duration::from_micros(self.pause * span.len));
+        let halt = self.halt.filter(|[at, _]| span.range().contains(at)).map_or(0, |[_, ms]| ms);
+        std::thread::sleep(std::time::Duration::from_micros(self.pause * span.len + 1000 * halt));
         for (i, n) in span.range().enumerate() {
             let mut words = vec![format!("{} {n}", span.axis)];
             for (key, value) in input.iter() {

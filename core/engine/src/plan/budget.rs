@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::plan::{Feed, NodeId, Overflow, Plan, Stream, What};
+use crate::plan::{Feed, NodeId, Plan, Stream, What};
 use crate::registry::Role;
 use crate::stage::{Cost, Opened, Shape, Shapes, guard};
 use crate::value::Dict;
@@ -185,8 +185,7 @@ impl Work<'_> {
     fn queue(&self, id: NodeId, before: Option<NodeId>) -> u64 {
         let node = &self.plan.nodes[id];
         let live = before.is_some_and(|n| self.opened.get(&n).is_some_and(|o| o.live));
-        let waits = live || node.run.pace.is_some() || node.run.overflow != Overflow::Block;
-        self.plan.run.queue_of(self.frame(id), waits)
+        self.plan.run.queue_of(self.frame(id), live || node.run.pace.is_some(), node.run.overflow)
     }
 
     /// Bytes of a frame as the sources give it that a stage's stream comes from.

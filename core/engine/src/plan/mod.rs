@@ -279,14 +279,20 @@ impl RunOptions {
         self.chunk.unwrap_or_else(|| ((2 << 20) / frame.max(1) as u64).clamp(1, 16)).max(1)
     }
 
-    /// Chunks in a queue when the stage does not say: 2 to 16.
+    /// Chunks in a queue when the stage does not say: 2 to 16, and up to 1024 where a detector would lose frames.
     ///
-    /// Frames that come at their own pace get 64 MiB to wait in, right behind their source, while a stage is slow.
-    /// Others can wait where they are: 8 MiB are enough to keep two stages apart, and with 64 they would have left the
-    /// cache before they are read, which halved the speed of a plain sum.
-    pub fn queue_of(&self, frame: usize, waits: bool) -> u64 {
-        let bytes: u64 = if waits { 64 << 20 } else { 8 << 20 };
-        (bytes / self.chunk_of(frame).saturating_mul(frame as u64).max(1)).clamp(2, 16)
+    /// Frames that come at their own pace get 64 MiB to wait in, right behind their source, while a stage is slow: a
+    /// disk that takes a second to make a file safe is one. Others can wait where they are: 8 MiB are enough to keep two
+    /// stages apart, and with 64 they would have left the cache before they are read, which halved the speed of a plain
+    /// sum. A stage that lets frames go wants new ones, not many.
+    pub fn queue_of(&self, frame: usize, paced: bool, overflow: Overflow) -> u64 {
+        let (bytes, most) = match (overflow, paced) {
+            (Overflow::Block, false) => (8 << 20, 16),
+            // How much a source gives that does not say what its frames are cannot be told from their number.
+            (Overflow::Block, true) if frame > 0 => (64 << 20, 1024),
+            _ => (64_u64 << 20, 16),
+        };
+        (bytes / self.chunk_of(frame).saturating_mul(frame as u64).max(1)).clamp(2, most)
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn stage_schema() -> Json {
             "overflow": { "enum": ["block", "latest", "drop", "replay"], "default": "block",
                 "description": "What happens when its queue is full: wait, keep the newest, drop the newest, or put aside on disk and read back later." },
             "queue": { "type": "integer", "minimum": 1, "maximum": 65536,
-                "description": "Chunks in its queue; 2 to 16 by their size by default." },
+                "description": "Chunks in its queue; by default 2 to 16 by their size, right behind a detector as many as take 64 MiB, up to 1024." },
             "lane": { "enum": ["record"], "description": "The recording lane: first delivery, never held up." },
             "on_error": { "enum": ["fail", "detach"], "default": "fail",
                 "description": "What an error ends: the run, or with `detach` this branch only." },

@@ -94,9 +94,11 @@ impl Builder<'_, '_> {
         let origins = plan.origins(if from < plan.nodes.len() { from } else { to });
         let frame = origins.iter().map(|source| self.frame_bytes(*source)).sum();
         let live = self.opened.get(&from).is_some_and(|o| o.live);
-        let lets_go = plan.nodes.get(to).is_some_and(|n| n.run.overflow != Overflow::Block);
-        let paced = plan.nodes.get(to).is_some_and(|n| n.run.pace.is_some());
-        plan.run.queue_of(frame, live || lets_go || paced) as usize
+        let (paced, overflow) = match plan.nodes.get(to) {
+            Some(node) => (node.run.pace.is_some(), node.run.overflow),
+            None => (false, Overflow::Block),
+        };
+        plan.run.queue_of(frame, live || paced, overflow) as usize
     }
 
     /// Bytes of a frame of a source, opened in this pass or in an earlier one.
