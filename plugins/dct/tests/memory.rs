@@ -35,8 +35,8 @@ const EVEN: &str = r#"
 /// A scan of so many frames; a checkpoint is made after `mark` of them.
 fn take(frames: u64, chain: &str, mark: u64) -> Taken {
     let run = format!("chunk = 1\ncheckpoint_s = 0.0\ncheckpoint_frames = {mark}");
-    let scan =
-        Scan { frames, side: 512, largest: 40, rate: 0.0, run: &run, chain, options: "run = { queue = 2 }" };
+    let options = "run = { queue = 2 }";
+    let scan = Scan { frames, side: 512, largest: 40, rate: 0.0, run: &run, chain, options, halts: 40 };
     scan.run()
 }
 
@@ -46,6 +46,7 @@ const NEVER: u64 = 1 << 20;
 fn check(chain: &str, large: usize) {
     let Taken { most, halves, spots } = take(1200, chain, NEVER);
     assert!(spots > 100, "{spots} spots");
+    // A fortieth of each frame, kept, would be more.
     taken::check(most, halves, large / 16);
 }
 

@@ -40,6 +40,7 @@ fn child() {
         run: &run,
         chain: &chain,
         options: "",
+        halts: 400,
     };
     let Taken { most, halves: [first, second], spots } = scan.run();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -48,8 +49,8 @@ fn child() {
     eprintln!("took {most} {resident} {spots} {first} {second}");
 }
 
-/// What a scan takes: the most bytes that it allocates, the most that the system sees, its spots, and what it usually has
-/// in each half.
+/// What a scan takes: the most bytes that it allocates, the most that the system sees, its spots, and what it has in each
+/// half while a writer stands still.
 fn run_scan(frames: u64, stride: u64) -> [usize; 5] {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture"]);
@@ -73,5 +74,6 @@ fn a_long_turn_keeps_less_than_one_and_a_half_gigabytes() {
     let frames = if full { 3600 } else { 1000 };
     let [most, resident, spots, first, second] = run_scan(frames, 1);
     assert!(spots > frames as usize, "{spots} spots");
+    // A fortieth of each frame, kept, would be more.
     taken::check(most.max(resident), [first, second], 1_500_000_000);
 }

@@ -69,7 +69,12 @@ pub fn begin() -> usize {
     before
 }
 
-/// The most bytes since the beginning or the last call, beside what there was before.
-pub fn lap(before: usize) -> usize {
-    PEAK.swap(NOW.load(Ordering::Relaxed), Ordering::Relaxed).saturating_sub(before)
+/// The bytes that are allocated now.
+pub fn now() -> usize {
+    NOW.load(Ordering::Relaxed)
+}
+
+/// The most bytes since the beginning.
+pub fn peak() -> usize {
+    PEAK.load(Ordering::Relaxed)
 }

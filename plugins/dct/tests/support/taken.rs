@@ -2,11 +2,12 @@
 
 #[path = "counting.rs"]
 mod counting;
+#[path = "stall.rs"]
+mod stall;
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use isard_core::plan;
 use isard_core::recipe;
@@ -14,9 +15,6 @@ use isard_core::registry::Registry;
 use isard_core::run::{self, Options, Out, Outcome};
 use isard_dct as _;
 use isard_image as _;
-
-/// Memory is looked at once in this time.
-const LAP: Duration = Duration::from_millis(100);
 
 /// A full turn, with the chain of `recipes/dct.toml` and the spots of `recipes/dct-live.toml`.
 pub struct Scan<'a> {
@@ -34,11 +32,13 @@ pub struct Scan<'a> {
     pub chain: &'a str,
     /// Options of the stages behind it.
     pub options: &'a str,
+    /// Spots from one halt of a writer behind them to the next.
+    pub halts: u64,
 }
 
 impl Scan<'_> {
     fn recipe(&self) -> String {
-        let Scan { frames, side, largest, rate, run, chain, options } = self;
+        let Scan { frames, side, largest, rate, run, chain, options, halts } = self;
         // The direct beam of the simulator, as in the recipes.
         let [left, right, top, bottom] = [664, 1384, 705, 1343].map(|n| n * side / 2048);
         // The default for frames of 2048 x 2048.
@@ -73,6 +73,11 @@ impl Scan<'_> {
             min_seed_voxels = 10
             min_blob_size = [1, 3, 3]
             exclude_box = {{ x = [{left}, {right}], y = [{top}, {bottom}] }}
+            [stage.stall]
+            use = "toy.stall"
+            from = "segment"
+            set = {{ every = {halts} }}
+            {options}
             [stage.spots]
             use = "dct.difspots"
             from = "segment"
@@ -99,25 +104,17 @@ impl Scan<'_> {
         let folder = tempfile::tempdir().unwrap();
         let out = Out::Folder { path: folder.path().join("out"), overwrite: false };
         let (before, began) = (counting::begin(), Instant::now());
-        let (over, wait) = std::sync::mpsc::channel::<()>();
-        let clock = std::thread::spawn(move || {
-            let mut laps = vec![];
-            while wait.recv_timeout(LAP) == Err(RecvTimeoutError::Timeout) {
-                laps.push(counting::lap(before));
-            }
-            laps.push(counting::lap(before));
-            laps
-        });
         let report = run::run(&plan, Options::new(out)).unwrap();
-        drop(over);
-        let laps = clock.join().unwrap();
         assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
-        let (most, seconds) = (laps.iter().copied().max().unwrap(), began.elapsed().as_secs_f64());
+        let (most, seconds) = (counting::peak() - before, began.elapsed().as_secs_f64());
         let spots = report.results.get("spots").and_then(|v| v.number()).unwrap() as usize;
         eprintln!("{} frames: {} MB, {spots} spots, {seconds:.0} s", self.frames, most / 1_000_000);
         eprintln!("buffers in use at most: {} MB; {}", report.peak_buffers >> 20, counting::sizes());
-        let halves = [&laps[..laps.len() / 2], &laps[laps.len() / 2..]].map(median);
-        Taken { most, halves, spots }
+        let halts: Vec<usize> = stall::halts().iter().map(|bytes| bytes.saturating_sub(before)).collect();
+        let megabytes: Vec<usize> = halts.iter().map(|bytes| bytes / 1_000_000).collect();
+        eprintln!("MB at each halt: {megabytes:?}");
+        let halves = [&halts[..halts.len() / 2], &halts[halts.len() / 2..]];
+        Taken { most, halves: halves.map(median), spots }
     }
 }
 
@@ -126,24 +123,24 @@ impl Scan<'_> {
 pub struct Taken {
     /// The most bytes that it had allocated.
     pub most: usize,
-    /// What it usually had in its first half, in which queues fill, and in its second: of the most bytes in each tenth
-    /// of a second the middle one. The most of all is a matter of chance and rises with the length of a scan: of how full
-    /// queues happen to be, and whether a checkpoint is being written.
+    /// What it usually had in its first half, and in its second, while all queues were full and nothing went on.
     pub halves: [usize; 2],
     /// Spots that it found.
     pub spots: usize,
 }
 
-fn median(laps: &[usize]) -> usize {
-    let mut laps = laps.to_vec();
-    laps.sort_unstable();
-    laps[laps.len() / 2]
+fn median(halts: &[usize]) -> usize {
+    let mut halts = halts.to_vec();
+    halts.sort_unstable();
+    halts.get(halts.len() / 2).copied().unwrap_or(0)
 }
 
-/// Whether a long scan stays below a bound and keeps nothing of the frames that passed.
+/// Whether a long scan stays below a bound, and keeps so little of the frames that passed that its second half takes at
+/// most a tenth of its first on top.
 pub fn check(most: usize, halves: [usize; 2], bound: usize) {
     assert!(most <= bound, "{most} bytes, wanted {bound} or less");
     let [first, second] = halves;
-    // A fortieth of each of a thousand frames, kept, would be more than this.
-    assert!(second <= first + first / 10, "{first} bytes in the first half, {second} in the second");
+    assert!(first > 0 && second > 0, "no halt in one of the halves: {halves:?}");
+    let allowed = first as f64 * 1.1;
+    assert!(second as f64 <= allowed, "{first} bytes in the first half, {second} in the second");
 }
