@@ -200,7 +200,13 @@ impl Volume {
     /// Whether a pixel is lit; it must lie on the detector.
     #[inline(always)]
     pub fn is_lit(&self, distance: usize, frame: usize, y: usize, z: usize) -> bool {
-        self.word(distance * self.frames + frame, y, z / WIDE) >> (z % WIDE) & 1 != 0
+        let tile = (y / TALL) * self.columns + z / WIDE;
+        let entry = &self.index[(distance * self.frames + frame) * self.stride + tile / 64];
+        let bit = 1u64 << (tile % 64);
+        // Where a tile is not there another is read and counts for nothing: a branch here is a guess that is often wrong.
+        let there = entry.there >> (tile % 64) & 1;
+        let at = (entry.first as usize + (entry.there & (bit - 1)).count_ones() as usize) * there as usize;
+        self.tiles.get(at).map_or(0, |line| line[y % TALL] >> (z % WIDE) & there) != 0
     }
 
     /// The pixels `z .. z + 64` of a row, the first in the lowest bit; dark beyond the detector.

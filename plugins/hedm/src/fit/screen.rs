@@ -2,7 +2,7 @@
 
 use crate::bits::Score;
 use crate::fit::base::{Base, stand};
-use crate::fit::view::{Field, corners_inside};
+use crate::fit::view::{Field, corners_inside, lit_at_all};
 use crate::model::Voxel;
 use crate::simd::{BLOCK, FAR, Pinned, Placed, Stand, counting, pin};
 
@@ -65,16 +65,7 @@ impl Screen {
                 }
             }
             sum.total += on.count_ones();
-            let mut near = volume.tiles_lit(count - 1, &at.slot, &at.tile) & on;
-            while near != 0 {
-                let i = near.trailing_zeros() as usize;
-                near &= near - 1;
-                let lit = (0..count).rev().all(|l| {
-                    let (y, z) = (at.base[l][0][i] + at.shift[0][i], at.base[l][1][i] + at.shift[1][i]);
-                    volume.is_lit(l, at.frame[i] as usize, y as usize, z as usize)
-                });
-                sum.lit += u32::from(lit);
-            }
+            sum.lit += lit_at_all(volume, &at, count, on).count_ones();
             seen += BLOCK;
             // All spots to come may be lit.
             let rest = base.sites.len().saturating_sub(seen) as f32;

@@ -144,41 +144,34 @@ impl View {
     #[inline(always)]
     fn middle_here(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
         let (volume, count) = (field.volume, self.stand.count);
-        let last = count - 1;
         if !field.whole {
-            return self.walk(field, turn, bar, |view, _, at, i, known, sum| {
-                if at.on[i] == 0 {
-                    return;
-                }
-                let lit = (0..=last).rev().all(|l| known & (1 << l) == 0 || view.is_lit(volume, at, l, i));
-                sum.total += 1;
-                sum.known += known.count_ones();
-                sum.lit += u32::from(lit);
-            });
+            return self.walk(
+                field,
+                turn,
+                bar,
+                #[inline(always)]
+                |_, _, at, i, known, sum| {
+                    if at.on[i] == 0 {
+                        return;
+                    }
+                    let lit = (0..count).rev().all(|l| known & (1 << l) == 0 || is_lit(volume, at, l, i));
+                    sum.total += 1;
+                    sum.known += known.count_ones();
+                    sum.lit += u32::from(lit);
+                },
+            );
         }
-        self.blocks(turn, bar, |view, _, spots, at, sum| {
-            let on = (0..spots).fold(0u32, |mask, i| mask | (at.on[i] as u32) << i);
-            sum.total += on.count_ones();
-            sum.known += on.count_ones() * count as u32;
-            let mut near = volume.tiles_lit(last, &at.slot, &at.tile) & on;
-            while near != 0 {
-                let i = near.trailing_zeros() as usize;
-                near &= near - 1;
-                let mut lit = true;
-                let mut l = count;
-                while lit && l > 0 {
-                    l -= 1;
-                    lit = view.is_lit(volume, at, l, i);
-                }
-                sum.lit += u32::from(lit);
-            }
-        })
-    }
-
-    #[inline(always)]
-    fn is_lit(&self, volume: &Volume, at: &Placed, l: usize, i: usize) -> bool {
-        let (y, z) = (at.base[l][0][i] + at.shift[0][i], at.base[l][1][i] + at.shift[1][i]);
-        volume.is_lit(l, at.frame[i] as usize, y as usize, z as usize)
+        self.blocks(
+            turn,
+            bar,
+            #[inline(always)]
+            |_, _, spots, at, sum| {
+                let on = (0..spots).fold(0u32, |mask, i| mask | (at.on[i] as u32) << i);
+                sum.total += on.count_ones();
+                sum.known += on.count_ones() * count as u32;
+                sum.lit += lit_at_all(volume, at, count, on).count_ones();
+            },
+        )
     }
 
     /// How much is lit of all pixels of the voxel's triangle.
@@ -192,37 +185,43 @@ impl View {
     #[inline(always)]
     fn all_here(&mut self, field: &Field, turn: [f64; 3], bar: Bar) -> Option<Score> {
         let size = field.volume.size().map(|n| n as i32);
-        self.walk(field, turn, bar, |view, k, at, i, known, sum| {
-            let (runs, first) = &view.shapes[k];
-            let frame = at.frame[i] as usize;
-            for run in runs.iter() {
-                let mut mask = if run.len == 64 { !0u64 } else { (1 << run.len) - 1 };
-                let mut lit = !0u64;
-                for l in (0..view.stand.count).rev() {
-                    let y = at.base[l][0][i] + first[0] + i32::from(run.y);
-                    let z = at.base[l][1][i] + first[1] + i32::from(run.z);
-                    if y < 0 || y >= size[0] || z >= size[1] || z + i32::from(run.len) <= 0 {
-                        mask = 0;
-                        break;
+        self.walk(
+            field,
+            turn,
+            bar,
+            #[inline(always)]
+            |view, k, at, i, known, sum| {
+                let (runs, first) = &view.shapes[k];
+                let frame = at.frame[i] as usize;
+                for run in runs.iter() {
+                    let mut mask = if run.len == 64 { !0u64 } else { (1 << run.len) - 1 };
+                    let mut lit = !0u64;
+                    for l in (0..view.stand.count).rev() {
+                        let y = at.base[l][0][i] + first[0] + i32::from(run.y);
+                        let z = at.base[l][1][i] + first[1] + i32::from(run.z);
+                        if y < 0 || y >= size[0] || z >= size[1] || z + i32::from(run.len) <= 0 {
+                            mask = 0;
+                            break;
+                        }
+                        // Pixels beyond an end of the row count at no distance.
+                        if z < 0 {
+                            mask &= !0 << -z;
+                        }
+                        if z + 64 > size[1] {
+                            mask &= (1 << (size[1] - z)) - 1;
+                        }
+                        if known & (1 << l) == 0 || lit & mask == 0 {
+                            continue;
+                        }
+                        let row = field.volume.row(l, frame, y as usize, z.max(0) as usize);
+                        lit &= if z < 0 { row << -z } else { row };
                     }
-                    // Pixels beyond an end of the row count at no distance.
-                    if z < 0 {
-                        mask &= !0 << -z;
-                    }
-                    if z + 64 > size[1] {
-                        mask &= (1 << (size[1] - z)) - 1;
-                    }
-                    if known & (1 << l) == 0 || lit & mask == 0 {
-                        continue;
-                    }
-                    let row = field.volume.row(l, frame, y as usize, z.max(0) as usize);
-                    lit &= if z < 0 { row << -z } else { row };
+                    sum.total += mask.count_ones();
+                    sum.known += mask.count_ones() * known.count_ones();
+                    sum.lit += (lit & mask).count_ones();
                 }
-                sum.total += mask.count_ones();
-                sum.known += mask.count_ones() * known.count_ones();
-                sum.lit += (lit & mask).count_ones();
-            }
-        })
+            },
+        )
     }
 
     /// Goes through the spots whose frame is known.
@@ -235,14 +234,19 @@ impl View {
         mut one: impl FnMut(&View, usize, &Placed, usize, u32, &mut Score),
     ) -> Option<Score> {
         let all = (1u32 << self.stand.count) - 1;
-        self.blocks(turn, bar, |view, first, count, at, sum| {
-            for i in (0..count).filter(|i| at.inside[*i] != 0) {
-                let known = if field.whole { all } else { view.known(field, at.frame[i] as usize) };
-                if known != 0 {
-                    one(view, first + i, at, i, known, sum);
+        self.blocks(
+            turn,
+            bar,
+            #[inline(always)]
+            |view, first, count, at, sum| {
+                for i in (0..count).filter(|i| at.inside[*i] != 0) {
+                    let known = if field.whole { all } else { view.known(field, at.frame[i] as usize) };
+                    if known != 0 {
+                        one(view, first + i, at, i, known, sum);
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 
     /// Goes through the spots in blocks and gives up where the bar is out of reach.
@@ -277,6 +281,30 @@ impl View {
     fn known(&self, field: &Field, frame: usize) -> u32 {
         (0..self.stand.count).filter(|l| field.volume.known(*l, frame)).fold(0, |mask, l| mask | 1 << l)
     }
+}
+
+/// Whether a spot of a block is lit at a distance.
+#[inline(always)]
+fn is_lit(volume: &Volume, at: &Placed, l: usize, i: usize) -> bool {
+    let (y, z) = (at.base[l][0][i] + at.shift[0][i], at.base[l][1][i] + at.shift[1][i]);
+    volume.is_lit(l, at.frame[i] as usize, y as usize, z as usize)
+}
+
+/// Which of some spots of a block, all on the detector, are lit at every distance.
+///
+/// Whether a spot is lit is known when its cache line has come, so no branch waits for a single one.
+#[inline(always)]
+pub(super) fn lit_at_all(volume: &Volume, at: &Placed, count: usize, spots: u32) -> u32 {
+    let mut lit = volume.tiles_lit(count - 1, &at.slot, &at.tile) & spots;
+    for l in (0..count).rev() {
+        let mut rest = std::mem::take(&mut lit);
+        while rest != 0 {
+            let i = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            lit |= u32::from(is_lit(volume, at, l, i)) << i;
+        }
+    }
+    lit
 }
 
 pub(super) fn corners_inside(projector: &Projector, site: &Site, corners: &[[f64; 2]; 3]) -> bool {
