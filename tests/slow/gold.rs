@@ -39,6 +39,7 @@ fn content(at: &Path, run: &str) -> serde_json::Value {
 
 #[test]
 fn no_voxel_of_the_gold_example_gets_worse_from_turn_to_turn() {
+    let _turn = crate::beside_others();
     let name = "no_voxel_of_the_gold_example_gets_worse_from_turn_to_turn";
     let Some(params) = crate::shared::reference(name, "data/nf-hedm/ps_au.txt") else { return };
     let (refine, turns) = if crate::full() { ("10 2 2", 2) } else { ("20 2 1", 1) };

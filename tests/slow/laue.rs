@@ -7,6 +7,7 @@ use closed_loop::{classes, recovered};
 
 #[test]
 fn every_laue_class_comes_back_from_noisy_frames() {
+    let _turn = crate::beside_others();
     let shares: Vec<(String, f64)> =
         classes().iter().map(|case| (case.name.clone(), recovered(case).share())).collect();
     println!("share of inner voxels within 0.25 degrees: {shares:.3?}");

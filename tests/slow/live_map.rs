@@ -33,6 +33,7 @@ fn map(file: &std::path::Path) -> Vec<Fitted> {
 
 #[test]
 fn a_live_map_is_there_early_and_ends_as_the_one_from_disk() {
+    let _turn = crate::alone();
     let size = if crate::full() { 10.0 } else { 18.0 };
     let case = Case { white: 0, grid: size, edge: size, ..Case::hexagonal() };
     let folder = tempfile::tempdir().unwrap();

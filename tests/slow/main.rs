@@ -13,7 +13,22 @@ mod pulls;
 mod soak;
 mod template;
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use isard as _;
+
+/// Held while a test runs: alone by one that compares times.
+static TURN: RwLock<()> = RwLock::new(());
+
+/// For a test that others may run beside.
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test of times, which work beside it would change.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether the full sizes are asked for.
 fn full() -> bool {

@@ -29,6 +29,7 @@ fn number(report: &Report, key: &str) -> f64 {
 
 #[test]
 fn pulls_of_the_quickstart_have_unit_width() {
+    let _turn = crate::beside_others();
     let seeds = if super::full() { 100 } else { 8 };
     let (mut squares, mut sums) = ([0.0; 5], [0.0; 5]);
     let mut worst = 0.0f64;

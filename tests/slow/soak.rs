@@ -41,6 +41,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 
 #[test]
 fn memory_stays_as_it_is_and_no_frame_is_lost() {
+    let _turn = crate::beside_others();
     let seconds = std::env::var("ISARD_SOAK").ok().and_then(|s| s.parse().ok()).unwrap_or(20.0);
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(folder.path().join("r.toml"), recipe(seconds)).expect("a recipe");

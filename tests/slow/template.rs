@@ -28,6 +28,7 @@ fn cargo(home: &Path, what: &str) -> Command {
 
 #[test]
 fn a_new_plugin_builds_passes_its_test_and_loads() {
+    let _turn = crate::beside_others();
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("two-words");
     template::write("two-words", &home, Some(&root().join("core/engine"))).unwrap();
