@@ -100,7 +100,7 @@ fn damaged_frames_of_a_detector_are_recorded_marked_and_played_again_as_damaged(
     assert_eq!(recorded(&out), (frames.clone(), verdicts.clone()));
 
     // Stopped as soon as some frames have come, until it is done.
-    let (out, text) = (place("stopped"), detector(", rate = 100.0"));
+    let (out, text) = (place("stopped"), detector(", rate = 20.0"));
     let mut turns = 0;
     let resumed = loop {
         let stop = Arc::new(AtomicBool::new(false));

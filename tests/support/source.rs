@@ -39,6 +39,10 @@ pub struct Count {
     burst: Option<[u64; 2]>,
     /// Frames that make it fail for a moment.
     stumble: Vec<u64>,
+    /// Frames that come only when there is a file of their number in `gates`, however long that takes.
+    held: Vec<u64>,
+    /// The folder of those files.
+    gates: std::path::PathBuf,
     #[serde(skip)]
     #[schemars(skip)]
     state: State,
@@ -71,6 +75,8 @@ impl Default for Count {
             ring: 0,
             burst: None,
             stumble: vec![],
+            held: vec![],
+            gates: std::path::PathBuf::new(),
             state: State::default(),
         }
     }
@@ -157,6 +163,9 @@ impl Source for Count {
                     self.state.at += 1;
                     continue;
                 }
+            }
+            if self.held.contains(&n) && !self.gates.join(n.to_string()).exists() {
+                return Ok(Pull::Wait(Duration::from_millis(5)));
             }
             if KILL_AT.get_or_init(|| std::env::var("ISARD_KILL_FRAME").ok()?.parse().ok()) == &Some(n) {
                 super::kill::kill_self();

@@ -58,17 +58,16 @@ const RECIPE: &str = r#"
     other = "other.total"
 "#;
 
-/// Runs or goes on until so many frames of the source have been taken in this turn.
+/// Runs or goes on until so many frames of the source have been taken.
 fn until(text: &str, out: &Path, resume: bool, frames: u64) -> Report {
     let stop = Arc::new(AtomicBool::new(false));
-    let (flag, mut first) = (stop.clone(), None);
+    let flag = stop.clone();
     let mut options = options(out);
     options.stop = stop;
     options.observer = Some(Box::new(move |progress| {
         let taken =
             progress.stages.iter().map(|s| s.meter.records.load(Ordering::Relaxed)).max().unwrap_or(0);
-        let begun = *first.get_or_insert(if resume { taken } else { 0 });
-        flag.store(taken >= begun + frames, Ordering::Relaxed);
+        flag.store(taken >= frames, Ordering::Relaxed);
     }));
     if resume { run::resume(&plan(text), options).unwrap() } else { run::run(&plan(text), options).unwrap() }
 }
@@ -102,15 +101,22 @@ fn a_branch_that_had_ended_before_the_checkpoint_stays_ended() {
     let kept = set::lines(&calm, "kept.txt");
     assert!((40..=48).contains(&kept.len()), "{}", kept.len());
 
+    // However long a checkpoint takes: the frames that would end the run come when it has been stopped.
+    let gates = tempfile::tempdir().unwrap();
+    let held = format!("rate = 150.0, held = [100, 140], gates = \"{}\"", gates.path().display());
+    let text = RECIPE.replace("rate = 150.0", &held);
+    let open = |gate: &str| std::fs::write(gates.path().join(gate), "").unwrap();
     let out = folder.path().join("out");
-    let report = until(RECIPE, &out, false, 80);
-    assert_eq!(report.outcome, Outcome::Stopped);
+    let report = until(&text, &out, false, 80);
+    assert_eq!(report.outcome, Outcome::Stopped, "{:?}", report.outcome.message());
     assert!(error(&report, "bad").contains("a bad day"), "{}", error(&report, "bad"));
     let before = set::lines(&out, "kept.txt");
     // Stopped once more: what is known of the branch is handed on.
-    let report = until(RECIPE, &out, true, 20);
+    open("100");
+    let report = until(&text, &out, true, 120);
     assert_eq!(report.outcome, Outcome::Stopped, "{:?}", report.outcome.message());
-    let report = run::resume(&plan(RECIPE), options(&out)).unwrap();
+    open("140");
+    let report = run::resume(&plan(&text), options(&out)).unwrap();
     assert_eq!(report.outcome, Outcome::Detached, "{:?}", report.outcome.message());
     assert_eq!(report.outcome.exit_code(), 9);
     assert_eq!(untouched(&report, &out), wanted);
