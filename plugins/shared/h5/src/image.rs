@@ -46,10 +46,16 @@ impl Image {
 
     /// An empty file, meant to hold about `bytes`.
     pub fn sized(bytes: usize) -> Result<Self> {
-        // Memory grows by this step. Large blocks are moved by the kernel's
-        // page tables, so steps of 64 MiB cost nothing; small files stay small.
+        Self::within(Vec::new(), bytes)
+    }
+
+    /// An empty file, meant to hold about `bytes`, that may lie in the memory of an earlier one.
+    ///
+    /// Memory that was written to before is quicker than new memory. What `spare` holds is lost.
+    pub fn within(spare: Vec<u8>, bytes: usize) -> Result<Self> {
+        // Memory grows by this step at least; small files stay small.
         let step = (bytes / 4).clamp(64 << 10, 64 << 20);
-        let file = ffi::create_image(step)?;
+        let file = ffi::create_image(step, spare)?;
         Ok(Self {
             file,
             columns: Vec::new(),

@@ -86,6 +86,10 @@ pub struct Hdf5Write {
     #[serde(skip)]
     #[schemars(skip)]
     closed: Option<(Vec<u8>, Vec<u64>)>,
+    /// The memory of the last part that came to be on disk, for the next one.
+    #[serde(skip)]
+    #[schemars(skip)]
+    spare: Vec<u8>,
     /// Whether a part has come to be on disk since that was last asked.
     #[serde(skip)]
     #[schemars(skip)]
@@ -241,6 +245,12 @@ impl Hdf5Write {
         self.out.as_ref().ok_or_else(|| Error::internal("a writer was used before it was opened"))
     }
 
+    /// An empty part.
+    fn begin(&mut self) -> Result<Building> {
+        let spare = std::mem::take(&mut self.spare);
+        Building::new(spare, self.compression, &self.known, self.plot(), &self.state)
+    }
+
     /// Takes records, cutting them where parts end.
     fn series(&mut self, cx: &Cx, span: &Span, data: Dict) -> Result<()> {
         let weights = weights(span, &data)?;
@@ -266,7 +276,7 @@ impl Hdf5Write {
             let items = items(&piece.span, &piece.data)?;
             self.state.settle(&piece.span, &items)?;
             if self.open.is_none() {
-                self.open = Some(Building::new(self.compression, &self.known, self.plot(), &self.state)?);
+                self.open = Some(self.begin()?);
             }
             if let Some(part) = &mut self.open {
                 part.add(cx, &self.state, &items, bytes)?;
@@ -293,7 +303,8 @@ impl Hdf5Write {
             let path = format!("{}.parts/{:06}.h5", name::stem(&self.path), self.state.parts.len());
             self.out()?.seal(&path, bytes)?;
             self.state.sealed(counts);
-            (self.closed, self.sealed) = (None, true);
+            self.sealed = true;
+            self.spare = self.closed.take().map(|(bytes, _)| bytes).unwrap_or_default();
         }
         Ok(())
     }

@@ -29,14 +29,15 @@ pub(crate) struct Building {
 }
 
 impl Building {
-    /// An empty part with the columns of a set.
+    /// An empty part with the columns of a set; it may lie in the memory of the one before.
     pub fn new(
+        spare: Vec<u8>,
         packing: Packing,
         units: &BTreeMap<String, String>,
         plot: Plot,
         state: &State,
     ) -> Result<Building> {
-        let mut image = Image::sized(16 << 20).map_err(h5)?;
+        let mut image = Image::within(spare, 16 << 20).map_err(h5)?;
         image.nexus("/entry", "NXentry").map_err(h5)?;
         match plot.find(state)? {
             Some((name, axes)) => {

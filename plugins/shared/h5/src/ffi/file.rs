@@ -94,8 +94,8 @@ pub(crate) fn open_image(bytes: &[u8]) -> Result<Id> {
     handle("opening", || unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, list.0) })
 }
 
-/// A new file in memory that grows by `step` bytes.
-pub(crate) fn create_image(step: usize) -> Result<Id> {
+/// A new file in memory that grows by `step` bytes; it may lie in `spare`.
+pub(crate) fn create_image(step: usize, spare: Vec<u8>) -> Result<Id> {
     let list = access()?;
     // SAFETY: a list made above; no pointers kept.
     check("making a file in memory", || unsafe {
@@ -104,6 +104,7 @@ pub(crate) fn create_image(step: usize) -> Result<Id> {
         H5Pset_fapl_core(list.0, step, 0).min(H5Pset_libver_bounds(list.0, version, version))
     })?;
     memory::own(&list)?;
+    memory::lend(spare);
     let name = unique()?;
     // SAFETY: the class is a global of the initialised library.
     let made = handle("making a list", || unsafe { H5Pcreate(*H5P_CLS_FILE_CREATE) })?;
@@ -147,7 +148,6 @@ fn whole(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     match end.filter(|end| *end <= bytes.len()) {
         Some(end) => {
             bytes.truncate(end);
-            bytes.shrink_to_fit();
             Ok(bytes)
         }
         None => Err(Error::new(Kind::Library, "closing a file in memory: it does not state its end")),

@@ -2,9 +2,10 @@
 //!
 //! It is taken from Rust's allocator, so that a finished file becomes a vector without a copy.
 
-use std::alloc::{Layout, alloc, dealloc, realloc};
+use std::alloc::{Layout, alloc, realloc};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -14,11 +15,22 @@ use hdf5_sys::h5p::H5Pset_file_image_callbacks;
 use super::{Id, check};
 use crate::Result;
 
+/// What a file lies in.
+#[derive(Clone, Copy)]
+struct Block {
+    /// Bytes that the library has asked for.
+    size: usize,
+    /// Bytes that there are.
+    room: usize,
+}
+
 /// The blocks that files lie in.
 #[derive(Default)]
 struct Blocks {
-    /// Bytes of each, by address.
-    sizes: HashMap<usize, usize>,
+    /// By address.
+    used: HashMap<usize, Block>,
+    /// Memory of earlier files that new ones may lie in; gone with the last file.
+    spare: Vec<Vec<u8>>,
     /// The one that is not to be freed when its file is closed.
     keep: Option<usize>,
     /// A kept one whose file is closed.
@@ -29,6 +41,13 @@ static BLOCKS: LazyLock<Mutex<Blocks>> = LazyLock::new(Mutex::default);
 
 fn blocks() -> MutexGuard<'static, Blocks> {
     BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives memory in which the next files may lie; what it holds is lost.
+pub(super) fn lend(spare: Vec<u8>) {
+    if spare.capacity() > 0 {
+        blocks().spare.push(spare);
+    }
 }
 
 fn layout(size: usize) -> Option<Layout> {
@@ -63,10 +82,18 @@ pub(super) fn kept() -> Option<Vec<u8>> {
 
 extern "C" fn make(size: usize, _: H5FD_file_image_op_t, _: *mut c_void) -> *mut c_void {
     let Some(layout) = layout(size) else { return ptr::null_mut() };
-    // SAFETY: the layout has a size above zero.
-    let made = unsafe { alloc(layout) };
+    let mut blocks = blocks();
+    let found = blocks.spare.iter().position(|spare| spare.capacity() >= size);
+    let (made, room) = match found {
+        Some(k) => {
+            let mut spare = ManuallyDrop::new(blocks.spare.swap_remove(k));
+            (spare.as_mut_ptr(), spare.capacity())
+        }
+        // SAFETY: the layout has a size above zero.
+        None => (unsafe { alloc(layout) }, size),
+    };
     if !made.is_null() {
-        blocks().sizes.insert(made.addr(), size);
+        blocks.used.insert(made.addr(), Block { size, room });
     }
     made.cast()
 }
@@ -93,13 +120,19 @@ extern "C" fn resize(
         return make(size, op, data);
     }
     let mut blocks = blocks();
-    let before = blocks.sizes.get(&old.addr()).copied();
-    let (Some(before), Some(_)) = (before.and_then(layout), layout(size)) else { return ptr::null_mut() };
-    // SAFETY: the block was made here with the layout `before`, and the new size is above zero and no overflow.
-    let moved = unsafe { realloc(old.cast(), before, size) };
+    let Some(block) = blocks.used.get_mut(&old.addr()) else { return ptr::null_mut() };
+    if (1..=block.room).contains(&size) {
+        block.size = size;
+        return old;
+    }
+    // A file that has grown grows on: half as much again, so that it is moved seldom.
+    let room = size.max(block.room + block.room / 2);
+    let (Some(before), Some(after)) = (layout(block.room), layout(room)) else { return ptr::null_mut() };
+    // SAFETY: the block has the layout `before`, and the new size is above zero and no overflow.
+    let moved = unsafe { realloc(old.cast(), before, after.size()) };
     if !moved.is_null() {
-        blocks.sizes.remove(&old.addr());
-        blocks.sizes.insert(moved.addr(), size);
+        blocks.used.remove(&old.addr());
+        blocks.used.insert(moved.addr(), Block { size, room });
         if blocks.keep == Some(old.addr()) {
             blocks.keep = Some(moved.addr());
         }
@@ -109,15 +142,15 @@ extern "C" fn resize(
 
 extern "C" fn release(old: *mut c_void, _: H5FD_file_image_op_t, _: *mut c_void) -> i32 {
     let mut blocks = blocks();
-    let Some(size) = blocks.sizes.remove(&old.addr()) else { return -1 };
+    let Some(Block { size, room }) = blocks.used.remove(&old.addr()) else { return -1 };
+    // SAFETY: the block was made by Rust's allocator with a layout of `room` bytes, the library has filled the first
+    // `size` of them, and nobody else holds it.
+    let bytes = unsafe { Vec::from_raw_parts(old.cast::<u8>(), size, room) };
     if blocks.keep == Some(old.addr()) {
-        blocks.keep = None;
-        // SAFETY: the block was made here with the layout of so many bytes, all of which the library has filled, and
-        // nobody else holds it.
-        blocks.kept = Some(unsafe { Vec::from_raw_parts(old.cast(), size, size) });
-    } else if let Some(layout) = layout(size) {
-        // SAFETY: the block was made here with this layout and is released once.
-        unsafe { dealloc(old.cast(), layout) };
+        (blocks.keep, blocks.kept) = (None, Some(bytes));
+    }
+    if blocks.used.is_empty() {
+        blocks.spare.clear();
     }
     0
 }
