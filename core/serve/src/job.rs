@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use isard_core::value::{Dict, Value};
 
 use crate::abort::Abort;
+use crate::patience;
 use crate::state::State;
 
 /// Called once when a job has ended.
@@ -34,6 +35,7 @@ pub(crate) struct Job {
     pub abort: Abort,
     /// Somebody has decided how it ends.
     ended: AtomicBool,
+    settled: AtomicBool,
     inner: Mutex<Inner>,
     done: Condvar,
 }
@@ -89,6 +91,7 @@ impl Job {
             bytes,
             abort: Abort::default(),
             ended: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 state: State::Uninitialized,
                 input: Some(Arc::new(input)),
@@ -162,6 +165,7 @@ impl Job {
         let then = std::mem::take(&mut inner.then);
         let waiting = inner.waiting > 0;
         drop(inner);
+        self.settled.store(true, Ordering::Release);
         // A wake-up is a system call, and nobody waits for most jobs.
         if waiting {
             self.done.notify_all();
@@ -177,6 +181,7 @@ impl Job {
 
     /// Waits for its end, for a while.
     pub fn wait(&self, end: Option<Instant>) -> State {
+        patience::look(|| self.settled.load(Ordering::Acquire));
         let mut inner = self.inner();
         inner.waiting += 1;
         while !inner.state.is_final() {

@@ -1,9 +1,11 @@
 //! Jobs that wait: by priority, then by age; recipes in a lane of their own; some for other jobs first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::job::Job;
+use crate::patience;
 use crate::state::State;
 
 /// The lower, the earlier.
@@ -20,6 +22,8 @@ struct Lanes {
     /// Who waits for a job.
     waiting_for: HashMap<u64, Vec<u64>>,
     idle: usize,
+    /// A worker that has found nothing looks for a moment more; it is not idle yet.
+    looking: bool,
     serialize: bool,
     closed: bool,
 }
@@ -28,12 +32,15 @@ struct Lanes {
 pub(crate) struct Queue {
     lanes: Mutex<Lanes>,
     ready: Condvar,
+    /// How often there was something new for a worker.
+    news: AtomicU64,
     recipes_at_once: usize,
 }
 
 impl Queue {
     pub fn new(recipes_at_once: usize) -> Queue {
-        Queue { lanes: Mutex::default(), ready: Condvar::new(), recipes_at_once: recipes_at_once.max(1) }
+        let (lanes, ready, news) = (Mutex::default(), Condvar::new(), AtomicU64::new(0));
+        Queue { lanes, ready, news, recipes_at_once: recipes_at_once.max(1) }
     }
 
     /// Takes a job; `state` tells how the jobs stand that it comes after. A job it cannot follow is given back.
@@ -65,7 +72,10 @@ impl Queue {
             true => lanes.recipes.insert(rank, job),
             false => lanes.plugins.insert(rank, job),
         };
-        if lanes.idle > 0 {
+        self.news.fetch_add(1, Ordering::Release);
+        // Who is looking sees one job by itself.
+        let seen = lanes.looking && lanes.plugins.len() + lanes.recipes.len() == 1;
+        if lanes.idle > 0 && !seen {
             self.ready.notify_one();
         }
     }
@@ -73,6 +83,7 @@ impl Queue {
     /// The next job, when there is one; none when the queue is closed.
     pub fn pop(&self) -> Option<Arc<Job>> {
         let mut lanes = self.lanes();
+        let mut looked = false;
         loop {
             if lanes.closed {
                 return None;
@@ -80,9 +91,19 @@ impl Queue {
             if let Some(job) = self.take(&mut lanes) {
                 return Some(job);
             }
+            if !looked && !lanes.looking {
+                lanes.looking = true;
+                let news = self.news.load(Ordering::Acquire);
+                drop(lanes);
+                patience::look(|| self.news.load(Ordering::Acquire) != news);
+                lanes = self.lanes();
+                (lanes.looking, looked) = (false, true);
+                continue;
+            }
             lanes.idle += 1;
             lanes = self.ready.wait(lanes).unwrap_or_else(PoisonError::into_inner);
             lanes.idle -= 1;
+            looked = false;
         }
     }
 
