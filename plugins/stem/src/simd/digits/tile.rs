@@ -215,7 +215,7 @@ mod x86 {
     pub(super) fn tile(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
         let x = &tile.frames[..tile.count];
         if rows.len() <= FEW && x.len() == GROUP {
-            return sized::<MANY>(x, rows, sums, stride);
+            return sized::<MANY, true>(x, rows, sums, stride);
         }
         let parts = rows.len().div_ceil(MANY);
         for part in 0..parts {
@@ -223,34 +223,42 @@ mod x86 {
             let rows = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
             let (x, rest) = x.as_chunks::<FEW>();
             for (x, sums) in x.iter().zip(sums.chunks_mut(FEW * stride)) {
-                sized::<FEW>(x, rows, sums, stride);
+                match part {
+                    0 => sized::<FEW, true>(x, rows, sums, stride),
+                    _ => sized::<FEW, false>(x, rows, sums, stride),
+                }
             }
             for (x, sums) in rest.iter().zip(sums[x.len() * FEW * stride..].chunks_mut(stride)) {
-                sized::<1>(&[x], rows, sums, stride);
+                sized::<1, false>(&[x], rows, sums, stride);
             }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn sized<const F: usize>(x: &[&[Pixels]], rows: &[Row], sums: &mut [Sums], stride: usize) {
+    fn sized<const F: usize, const AHEAD: bool>(
+        x: &[&[Pixels]],
+        rows: &[Row],
+        sums: &mut [Sums],
+        stride: usize,
+    ) {
         match rows.len() {
-            9 => block::<F, 9>(x, rows, sums, stride),
-            8 => block::<F, 8>(x, rows, sums, stride),
-            7 => block::<F, 7>(x, rows, sums, stride),
-            6 => block::<F, 6>(x, rows, sums, stride),
-            5 => block::<F, 5>(x, rows, sums, stride),
-            4 => block::<F, 4>(x, rows, sums, stride),
-            3 => block::<F, 3>(x, rows, sums, stride),
-            2 => block::<F, 2>(x, rows, sums, stride),
-            _ => block::<F, 1>(x, rows, sums, stride),
+            9 => block::<F, 9, AHEAD>(x, rows, sums, stride),
+            8 => block::<F, 8, AHEAD>(x, rows, sums, stride),
+            7 => block::<F, 7, AHEAD>(x, rows, sums, stride),
+            6 => block::<F, 6, AHEAD>(x, rows, sums, stride),
+            5 => block::<F, 5, AHEAD>(x, rows, sums, stride),
+            4 => block::<F, 4, AHEAD>(x, rows, sums, stride),
+            3 => block::<F, 3, AHEAD>(x, rows, sums, stride),
+            2 => block::<F, 2, AHEAD>(x, rows, sums, stride),
+            _ => block::<F, 1, AHEAD>(x, rows, sums, stride),
         }
     }
 
     /// `F` frames times `R` rows, all sums in registers.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn block<const F: usize, const R: usize>(
+    fn block<const F: usize, const R: usize, const AHEAD: bool>(
         x: &[&[Pixels]],
         rows: &[Row],
         sums: &mut [Sums],
@@ -262,6 +270,10 @@ mod x86 {
         let first = rows.iter().map(|row| row.first).min().unwrap_or(0);
         let end = rows.iter().map(|row| row.end).max().unwrap_or(0);
         let there = x.iter().map(|x| x.len()).chain(rows.iter().map(|row| row.digits.len())).min();
+        // The frames after these come from memory meanwhile: those of a chunk lie one behind the other. Where they do not,
+        // what is fetched is of no use, and of no harm.
+        let frame = x.get(1).map_or(0, |second| second.as_ptr().addr().wrapping_sub(x[0].as_ptr().addr()));
+        let ahead = x.map(|x| x.as_ptr().wrapping_byte_add(F * frame));
         let mut own: [[__m512i; R]; F] =
             std::array::from_fn(|f| std::array::from_fn(|r| load(&sums[f * stride + numbers[r]].0)));
         for step in first..end.min(there.unwrap_or(0)) {
@@ -269,6 +281,9 @@ mod x86 {
             let digits: [__m512i; R] =
                 std::array::from_fn(|r| load(unsafe { &rows[r].digits.get_unchecked(step).0 }));
             for f in 0..F {
+                if AHEAD {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead[f].wrapping_add(step).cast());
+                }
                 // SAFETY: as above.
                 let x = load(unsafe { x[f].get_unchecked(step) });
                 for r in 0..R {
