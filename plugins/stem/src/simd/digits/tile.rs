@@ -7,8 +7,8 @@ pub(super) const LANES: usize = 64;
 /// Frames that are worked on at once.
 ///
 /// Their streams come from memory side by side, with rows of 16 KiB: measured, that takes half the time of tiles of
-/// 2 KiB, and fetching the next tile ahead makes it longer.
-pub(super) const GROUP: usize = 9;
+/// 2 KiB. What comes next is fetched step by step; a whole tile at once makes it longer.
+pub(super) const GROUP: usize = 8;
 /// Steps of a tile: its pixels and the digits of some ten masks fill the second cache.
 const TILE: usize = 256;
 /// Steps after which sums of 32 bits may be full: each takes four products of 255 and 128.
@@ -204,31 +204,32 @@ mod x86 {
 
     use super::{FLUSH, GROUP, LANES, Pixels, Row, Sums, Tile};
 
-    /// Frames and rows of a block, and the other way round: their sums fill 27 of 32 registers.
+    /// Frames and rows of a block: their sums fill 24 of 32 registers, and none has to be put aside.
     ///
-    /// Few rows are done with while as many frames as can be come from memory. More of them take as long as the memory
-    /// does only where a frame meets nine at once: measured, a tenth to a sixth less than three at a time.
-    const MANY: usize = 9;
-    const FEW: usize = 3;
+    /// Few rows are done with while as many frames as can be come from memory.
+    const MANY: [usize; 2] = [GROUP, 3];
+    /// The same for more rows: measured, sixteen masks take a tenth less than with three
+    /// frames times nine rows.
+    const MORE: [usize; 2] = [4, 6];
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) fn tile(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
         let x = &tile.frames[..tile.count];
-        if rows.len() <= FEW && x.len() == GROUP {
-            return sized::<MANY, true>(x, rows, sums, stride);
+        if rows.len() <= MANY[1] && x.len() == GROUP {
+            return sized::<{ MANY[0] }, true>(x, rows, sums, stride);
         }
-        let parts = rows.len().div_ceil(MANY);
+        let parts = rows.len().div_ceil(MORE[1]);
         for part in 0..parts {
             // Of even size: a block of one row would wait for its pixels.
             let rows = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
-            let (x, rest) = x.as_chunks::<FEW>();
-            for (x, sums) in x.iter().zip(sums.chunks_mut(FEW * stride)) {
+            let (x, rest) = x.as_chunks::<{ MORE[0] }>();
+            for (x, sums) in x.iter().zip(sums.chunks_mut(MORE[0] * stride)) {
                 match part {
-                    0 => sized::<FEW, true>(x, rows, sums, stride),
-                    _ => sized::<FEW, false>(x, rows, sums, stride),
+                    0 => sized::<{ MORE[0] }, true>(x, rows, sums, stride),
+                    _ => sized::<{ MORE[0] }, false>(x, rows, sums, stride),
                 }
             }
-            for (x, sums) in rest.iter().zip(sums[x.len() * FEW * stride..].chunks_mut(stride)) {
+            for (x, sums) in rest.iter().zip(sums[x.len() * MORE[0] * stride..].chunks_mut(stride)) {
                 sized::<1, false>(&[x], rows, sums, stride);
             }
         }
@@ -243,9 +244,6 @@ mod x86 {
         stride: usize,
     ) {
         match rows.len() {
-            9 => block::<F, 9, AHEAD>(x, rows, sums, stride),
-            8 => block::<F, 8, AHEAD>(x, rows, sums, stride),
-            7 => block::<F, 7, AHEAD>(x, rows, sums, stride),
             6 => block::<F, 6, AHEAD>(x, rows, sums, stride),
             5 => block::<F, 5, AHEAD>(x, rows, sums, stride),
             4 => block::<F, 4, AHEAD>(x, rows, sums, stride),
