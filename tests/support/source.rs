@@ -39,7 +39,7 @@ pub struct Count {
     burst: Option<[u64; 2]>,
     /// Frames that make it fail for a moment.
     stumble: Vec<u64>,
-    /// Frames that come only when there is a file of their number in `gates`, however long that takes.
+    /// Frames that wait until a file of their number is in `gates`.
     held: Vec<u64>,
     /// The folder of those files.
     gates: std::path::PathBuf,
