@@ -176,6 +176,34 @@ fn the_same_content_makes_the_same_bytes_at_any_time() {
 }
 
 #[test]
+fn what_lay_in_the_memory_before_changes_no_byte() {
+    let build = |spare: Vec<u8>, records: usize| {
+        let mut image = Image::within(spare, 256 << 10).unwrap();
+        let slot = image.dataset("/entry/frames", &Spec::new(Dtype::U32, &[50])).unwrap();
+        // Chunks that are full, one that is not, and a string as long as none before.
+        image.append(slot, &ramp(50 * records), records as u64).unwrap();
+        image.text("/entry/title", "of which nothing else is known").unwrap();
+        image.into_bytes().unwrap()
+    };
+    let mut same_place = 0;
+    // From files that fit well into the memory to one that outgrows it more than once.
+    for records in [1, 300, 3000, 30_000] {
+        let wanted = build(vec![], records);
+        for room in [1, 100 << 10, 1 << 20, 16 << 20] {
+            let spare = vec![0xa5; room];
+            let place = spare.as_ptr();
+            let found = build(spare, records);
+            assert!(found == wanted, "{records} records in {room} bytes");
+            // Files of tests beside this one may take the memory first.
+            same_place += u32::from(found.as_ptr() == place);
+            // And once more in what that file lay in.
+            assert!(build(found, records) == wanted, "{records} records in {room} bytes, again");
+        }
+    }
+    assert!(same_place > 0);
+}
+
+#[test]
 fn threads_change_no_byte() {
     let build = |each: isard_h5::Each| {
         let mut image = Image::new().unwrap();
