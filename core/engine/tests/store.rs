@@ -240,6 +240,34 @@ fn a_seal_is_written_beside_synced_renamed_and_its_folder_synced() {
 }
 
 #[test]
+fn a_large_file_keeps_every_byte_on_a_disk_and_in_memory() {
+    let seed = (0..1 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
+    for above in [Path::new(env!("CARGO_TARGET_TMPDIR")), Path::new("/dev/shm")] {
+        if !above.is_dir() {
+            println!("skipped: there is no {}", above.display());
+            continue;
+        }
+        let folder = tempfile::tempdir_in(above).unwrap();
+        // Below and above the size from which on files go past the page cache, in whole blocks and not.
+        for length in [(16 << 20) - 1, 16 << 20, (16 << 20) + 4095, (19 << 20) + 4097] {
+            let bytes: Vec<u8> = seed.iter().cycle().skip(length % 977).take(length).copied().collect();
+            let path = folder.path().join(length.to_string());
+            // Memory that begins anywhere.
+            for first in [0, 1] {
+                RealFiles.write_new(&path, &bytes[first..]).unwrap();
+                let again = RealFiles.write_new(&path, &bytes).unwrap_err();
+                assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+                RealFiles.sync(&path).unwrap();
+                assert!(std::fs::read(&path).unwrap() == bytes[first..], "{}", path.display());
+                RealFiles.append(&path, b"more").unwrap();
+                assert!(std::fs::read(&path).unwrap().ends_with(b"more"));
+                RealFiles.remove(&path).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_of_pieces_is_whole_or_the_one_before() {
     let disk = Arc::new(ForgetfulFiles::new());
     let folder = Folder::create(disk.clone(), Path::new(ROOT), false).unwrap();

@@ -108,6 +108,46 @@ pub trait Files: Send + Sync {
     }
 }
 
+/// Files of this size are written past the page cache.
+#[cfg(target_os = "linux")]
+const DIRECT: usize = 16 << 20;
+
+/// What direct writes must be aligned to, in the file and in memory; no disk in use wants more.
+#[cfg(target_os = "linux")]
+const BLOCK: usize = 4 << 10;
+
+/// Writes as many whole blocks as the system takes past the page cache, and says how many bytes those are.
+///
+/// Large files are synced as soon as they are written: through the page cache that takes two to four times as long and
+/// pushes out what others read. A file system that does not know of it takes nothing, and the rest goes the usual way.
+#[cfg(target_os = "linux")]
+fn write_direct(file: &mut File, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    const PIECE: usize = 256 * BLOCK;
+    let usual = fcntl_getfl(&*file)?;
+    if fcntl_setfl(&*file, usual | OFlags::DIRECT).is_err() {
+        return Ok(0);
+    }
+    let mut memory = vec![0; PIECE + BLOCK];
+    let first = memory.as_ptr().align_offset(BLOCK);
+    let mut done = 0;
+    while bytes.len() - done >= BLOCK {
+        let n = (bytes.len() - done).min(PIECE) / BLOCK * BLOCK;
+        let piece = &mut memory[first..first + n];
+        piece.copy_from_slice(&bytes[done..done + n]);
+        match file.write(piece) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // It wants another alignment than this one, or half a block was taken.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => break,
+            Err(e) => return Err(e),
+        }
+    }
+    fcntl_setfl(&*file, usual)?;
+    Ok(done)
+}
+
 /// The files of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealFiles;
@@ -118,7 +158,10 @@ impl Files for RealFiles {
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        #[cfg(target_os = "linux")]
+        let bytes = if bytes.len() >= DIRECT { &bytes[write_direct(&mut file, bytes)?..] } else { bytes };
+        file.write_all(bytes)
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
