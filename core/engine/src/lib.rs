@@ -12,6 +12,8 @@ pub mod stage;
 pub mod registry;
 
 pub mod load;
+#[doc(hidden)]
+pub mod patience;
 pub mod template;
 
 pub mod contract;

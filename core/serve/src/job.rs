@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use isard_core::value::{Dict, Value};
 
 use crate::abort::Abort;
-use crate::patience;
 use crate::state::State;
+use isard_core::patience;
 
 /// Called once when a job has ended.
 pub(crate) type Then = Box<dyn FnOnce(State) + Send>;

@@ -16,7 +16,6 @@ mod hosts;
 mod job;
 pub mod json;
 mod log;
-mod patience;
 mod recipe;
 pub mod reprocess;
 mod request;

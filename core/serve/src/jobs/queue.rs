@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::job::Job;
-use crate::patience;
 use crate::state::State;
+use isard_core::patience;
 
 /// The lower, the earlier.
 type Rank = (i64, u64);

@@ -9,10 +9,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, recv,
+    recvmsg, sendmsg,
 };
 
 use crate::error::{Error, Result};
+use crate::patience;
 
 /// The first four bytes of every message.
 const MAGIC: u32 = u32::from_le_bytes(*b"isrd");
@@ -127,6 +129,7 @@ impl Wire {
     /// Receives a message; its body replaces what is in `body`.
     pub fn receive(&mut self, body: &mut Vec<u8>, patience: Patience<'_>) -> std::result::Result<Came, Lost> {
         let mut head = [0u8; HEAD];
+        patience::look(|| self.has_come());
         // Answers follow questions: nothing of a later message is read along with this one's head.
         self.fill(&mut head, patience)?;
         let [magic, kind, len, fds] =
@@ -147,6 +150,12 @@ impl Wire {
             .into());
         }
         Ok(Came { kind, fds: self.fds.drain(..fds as usize).collect() })
+    }
+
+    /// Whether a receiver would not have to wait: something came, or nothing ever will.
+    fn has_come(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !matches!(recv(&self.socket, &mut [0u8; 1], flags), Err(Errno::AGAIN | Errno::INTR))
     }
 
     fn fill(&mut self, mut room: &mut [u8], patience: Patience<'_>) -> std::result::Result<(), Lost> {

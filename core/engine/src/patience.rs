@@ -13,8 +13,8 @@ const MOMENT: Duration = Duration::from_micros(50);
 static ROOM: LazyLock<bool> =
     LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1));
 
-/// Looks for a moment whether it is there.
-pub(crate) fn look(there: impl Fn() -> bool) {
+/// Looks for a moment whether it is there; on a single core it does not.
+pub fn look(there: impl Fn() -> bool) {
     if !*ROOM {
         return;
     }
