@@ -106,7 +106,7 @@ fn rows() -> Vec<Row> {
         Row { wanted: true, ..fast(DECTRIS, "the same, DECTRIS, as fast as it goes") },
         Row { what: "256 x 256 u8, DECTRIS v2, summed", wanted: false, reduce: SUM, ..DECTRIS },
         Row {
-            guess: 100,
+            guess: 1_000,
             set: "header = \"basic\", bits = 16, shape = [1024, 1024]",
             reduce: SUM,
             ..fast(DECTRIS, "1024 x 1024 u16, DECTRIS v2, bslz4, summed, as fast as it goes")
@@ -251,14 +251,18 @@ fn measured(text: &str, folder: &Path) -> Measured {
     Measured { report, wall, cpu, given }
 }
 
-/// Frames a second while they came: from when the first were seen until the last were still on their way.
+/// Frames a second while they came: the slope of the line through what was seen until the last were still on their way.
+///
+/// A recorder takes a part at once and then none for a tenth of a second, so two points alone would say too little.
 fn rate(seen: &[(f64, u64)]) -> f64 {
     let last = seen.last().map_or(0, |(_, taken)| *taken);
-    let mut during = seen.iter().filter(|(_, taken)| (1..last).contains(taken));
-    match (during.next(), during.next_back()) {
-        (Some((from, some)), Some((to, more))) => (more - some) as f64 / (to - from),
-        _ => panic!("too short to be measured: ask for more seconds"),
-    }
+    let during: Vec<(f64, f64)> =
+        seen.iter().filter(|(_, n)| (1..last).contains(n)).map(|(at, n)| (*at, *n as f64)).collect();
+    assert!(during.len() > 1, "too short to be measured: ask for more seconds");
+    let middle = |part: fn(&(f64, f64)) -> f64| during.iter().map(part).sum::<f64>() / during.len() as f64;
+    let (at, taken) = (middle(|p| p.0), middle(|p| p.1));
+    let products: f64 = during.iter().map(|(t, n)| (t - at) * (n - taken)).sum();
+    products / during.iter().map(|(t, _)| (t - at).powi(2)).sum::<f64>()
 }
 
 /// CPU seconds of this process, all threads together.
