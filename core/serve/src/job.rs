@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use isard_core::patience;
 use isard_core::value::{Dict, Value};
 
 use crate::abort::Abort;
 use crate::state::State;
-use isard_core::patience;
 
 /// Called once when a job has ended.
 pub(crate) type Then = Box<dyn FnOnce(State) + Send>;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use isard_core::patience;
+
 use crate::job::Job;
 use crate::state::State;
-use isard_core::patience;
 
 /// The lower, the earlier.
 type Rank = (i64, u64);
