@@ -90,8 +90,11 @@ fn a_recording_killed_by_the_clock_is_repaired_to_the_frames_it_had() {
     assert_eq!(numbers.len(), 397);
     std::fs::write(folder.path().join("r.toml"), recipe(1000.0)).unwrap();
     let times = if std::env::var("ISARD_SLOW").is_ok_and(|v| v == "full") { 50 } else { 12 };
-    let (mut roll, mut kept, mut struck) = (seeded(), 0, 0);
-    for turn in 0..times {
+    let (mut roll, mut kept, mut struck, mut turn) = (seeded(), 0, 0, 0);
+    while struck < times {
+        // Some moments fall behind the end of the run.
+        turn += 1;
+        assert!(turn <= 3 * times, "{struck} of {turn} kills struck");
         let name = format!("out{turn}");
         let out = folder.path().join(&name);
         let mut child = Command::new(env!("CARGO_BIN_EXE_isard"))
@@ -122,8 +125,8 @@ fn a_recording_killed_by_the_clock_is_repaired_to_the_frames_it_had() {
         assert_eq!(marked, wanted, "turn {turn}");
         kept += found.len();
     }
-    eprintln!("{struck} of {times} kills struck; {kept} frames were kept");
-    assert!(struck * 2 >= times && kept > 0);
+    eprintln!("{struck} kills struck in {turn} runs; {kept} frames were kept");
+    assert!(kept > 0);
 }
 
 #[test]
