@@ -7,7 +7,7 @@ pub(super) const LANES: usize = 64;
 /// Frames that are worked on at once.
 ///
 /// Their streams come from memory side by side, with rows of 16 KiB: measured, that takes half the time of tiles of
-/// 2 KiB. What comes next is fetched step by step; a whole tile at once makes it longer.
+/// 2 KiB.
 pub(super) const GROUP: usize = 8;
 /// Steps of a tile: its pixels and the digits of some ten masks fill the second cache.
 const TILE: usize = 256;
@@ -219,19 +219,18 @@ mod x86 {
             return sized::<{ MANY[0] }, true>(x, rows, sums, stride);
         }
         let parts = rows.len().div_ceil(MORE[1]);
-        for part in 0..parts {
-            // Of even size: a block of one row would wait for its pixels.
-            let rows = &rows[part * rows.len() / parts..(part + 1) * rows.len() / parts];
-            let (x, rest) = x.as_chunks::<{ MORE[0] }>();
-            for (x, sums) in x.iter().zip(sums.chunks_mut(MORE[0] * stride)) {
-                match part {
-                    0 => sized::<{ MORE[0] }, true>(x, rows, sums, stride),
-                    _ => sized::<{ MORE[0] }, false>(x, rows, sums, stride),
-                }
-            }
-            for (x, sums) in rest.iter().zip(sums[x.len() * MORE[0] * stride..].chunks_mut(stride)) {
-                sized::<1, false>(&[x], rows, sums, stride);
-            }
+        // Of even size: a block of one row would wait for its pixels.
+        let part = |n: usize| &rows[n * rows.len() / parts..(n + 1) * rows.len() / parts];
+        let (x, rest) = x.as_chunks::<{ MORE[0] }>();
+        // All parts of a few frames before the next: these are in a near cache then.
+        for (x, sums) in x.iter().zip(sums.chunks_mut(MORE[0] * stride)) {
+            (0..parts).for_each(|n| match n {
+                0 => sized::<{ MORE[0] }, true>(x, part(n), sums, stride),
+                _ => sized::<{ MORE[0] }, false>(x, part(n), sums, stride),
+            });
+        }
+        for (x, sums) in rest.iter().zip(sums[x.len() * MORE[0] * stride..].chunks_mut(stride)) {
+            (0..parts).for_each(|n| sized::<1, false>(&[x], part(n), sums, stride));
         }
     }
 
@@ -268,19 +267,21 @@ mod x86 {
         let first = rows.iter().map(|row| row.first).min().unwrap_or(0);
         let end = rows.iter().map(|row| row.end).max().unwrap_or(0);
         let there = x.iter().map(|x| x.len()).chain(rows.iter().map(|row| row.digits.len())).min();
-        // The frames after these come from memory meanwhile: those of a chunk lie one behind the other. Where they do not,
-        // what is fetched is of no use, and of no harm.
+        let end = end.min(there.unwrap_or(0));
+        // Frames that come after these are fetched meanwhile, in the order in which they lie, where a tile is a whole frame:
+        // frames of a chunk lie one behind the other.
         let frame = x.get(1).map_or(0, |second| second.as_ptr().addr().wrapping_sub(x[0].as_ptr().addr()));
-        let ahead = x.map(|x| x.as_ptr().wrapping_byte_add(F * frame));
+        let ahead = x[0].as_ptr().wrapping_byte_add(F * frame);
+        let fetch = AHEAD && first == 0 && end * LANES == frame;
         let mut own: [[__m512i; R]; F] =
             std::array::from_fn(|f| std::array::from_fn(|r| load(&sums[f * stride + numbers[r]].0)));
-        for step in first..end.min(there.unwrap_or(0)) {
+        for step in first..end {
             // SAFETY: each frame and each row has a register of this number.
             let digits: [__m512i; R] =
                 std::array::from_fn(|r| load(unsafe { &rows[r].digits.get_unchecked(step).0 }));
             for f in 0..F {
-                if AHEAD {
-                    _mm_prefetch::<_MM_HINT_T1>(ahead[f].wrapping_add(step).cast());
+                if fetch {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(step * F + f).cast());
                 }
                 // SAFETY: as above.
                 let x = load(unsafe { x[f].get_unchecked(step) });
