@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -244,7 +244,8 @@ fn a_large_file_keeps_every_byte_on_a_disk_and_in_memory() {
     let seed = (0..1 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
     for above in [Path::new(env!("CARGO_TARGET_TMPDIR")), Path::new("/dev/shm")] {
         if !above.is_dir() {
-            println!("skipped: there is no {}", above.display());
+            let _ =
+                writeln!(std::io::stderr(), "skipped: large files in {} (it is not there)", above.display());
             continue;
         }
         let folder = tempfile::tempdir_in(above).unwrap();
