@@ -30,7 +30,7 @@ pub enum Files {
     ///
     /// Without a database it is as `Both`, since inputs would be nowhere.
     Output,
-    /// The input and the output.
+    /// The input and the output; with a database those of inputs are put off where jobs end faster than files can be made.
     Both,
 }
 

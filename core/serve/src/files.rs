@@ -1,10 +1,11 @@
 //! The folder of the jobs: the files of each, and the runs of recipes.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use isard_core::error::{Error, Result};
 use isard_core::store::utc_now;
@@ -54,12 +55,12 @@ impl Folder {
         self.thousand(id).join(format!("{id:05}_run"))
     }
 
-    /// Writes the files of a job; one without an input has that of its output alone.
-    pub fn write(&self, id: u64, plugin: &str, input: Option<&str>, output: &str) -> Result<()> {
+    /// Writes files of a job, by their endings.
+    pub fn write(&self, id: u64, plugin: &str, files: &[(&str, &str)]) -> Result<()> {
         let name = safe(plugin);
         let put = || -> io::Result<()> {
             let folder = self.opened(id / 1000)?;
-            for (ending, text) in input.map(|text| ("inp", text)).into_iter().chain([("out", output)]) {
+            for (ending, text) in files {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
                 let file =
                     openat(&folder, format!("{id:05}_{name}.{ending}"), flags, Mode::from_raw_mode(0o666))?;
@@ -97,7 +98,7 @@ impl Folder {
         Ok(folder)
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Arc<OwnedFd>)>> {
+    fn list(&self) -> MutexGuard<'_, Vec<(u64, Arc<OwnedFd>)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +106,7 @@ impl Folder {
     ///
     /// What runs of recipes have left stays: these are results.
     pub fn forget(&self, last: u64) -> Result<bool> {
-        let mut next = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.hold();
         if *next >= (last + 1) / 1000 {
             return Ok(false);
         }
@@ -124,6 +125,36 @@ impl Folder {
         // It stays where a run of a recipe is in it.
         let _ = std::fs::remove_dir(&folder);
         Ok(true)
+    }
+
+    /// While this is held, no files of old jobs are removed.
+    pub fn hold(&self) -> MutexGuard<'_, u64> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thousands of jobs that have a folder.
+    pub fn thousands(&self) -> Vec<u64> {
+        let list = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        list.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// The jobs of a thousand that have a file of their output and none of their input.
+    pub fn without_input(&self, thousand: u64) -> Vec<u64> {
+        let list = std::fs::read_dir(self.thousand(thousand * 1000)).into_iter().flatten().flatten();
+        let (mut inputs, mut outputs) = (HashSet::new(), vec![]);
+        for entry in list {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let Some(id) = name.split_once('_').and_then(|(id, _)| id.parse::<u64>().ok()) else { continue };
+            if name.ends_with(".inp") {
+                inputs.insert(id);
+            } else if name.ends_with(".out") {
+                outputs.push(id);
+            }
+        }
+        outputs.retain(|id| !inputs.contains(id));
+        outputs.sort_unstable();
+        outputs
     }
 
     /// The text of a job's file: `inp` or `out`.
@@ -182,7 +213,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path()).unwrap();
         for id in [1, 999, 1000, 2500] {
-            folder.write(id, "example.noop", Some("{}"), "{}").unwrap();
+            folder.write(id, "example.noop", &[("inp", "{}"), ("out", "{}")]).unwrap();
         }
         std::fs::create_dir(folder.run(7)).unwrap();
         while folder.forget(2400).unwrap() {}
@@ -191,7 +222,11 @@ mod tests {
         assert!(there("0000/00007_run") && !there("0001") && there("0002/02500_example.noop.out"));
         // A folder that is gone while it is open is made again.
         std::fs::remove_dir_all(root.path().join("0002")).unwrap();
-        folder.write(2501, "example.noop", Some("{}"), "{}").unwrap();
+        folder.write(2501, "example.noop", &[("inp", "{}"), ("out", "{}")]).unwrap();
+        folder.write(2502, "example.noop", &[("out", "{}")]).unwrap();
+        assert_eq!(folder.without_input(2), [2502]);
+        assert_eq!(folder.without_input(7), [0; 0]);
+        assert_eq!(folder.thousands().len(), 2);
         assert_eq!(folder.read(2501, "out").unwrap().as_deref(), Some("{}"));
     }
 

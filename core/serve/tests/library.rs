@@ -251,7 +251,10 @@ fn files_are_there_when_the_event_comes() {
     // Indented by four, as the older server writes it.
     let input = std::fs::read_to_string(folder.join("0000/00001_example.square.inp")).unwrap();
     assert_eq!(input, "{\n    \"x\": 5,\n    \"plugin_name\": \"example.square\",\n    \"job_id\": 1\n}");
+    // One that somebody has removed is made again.
+    std::fs::remove_file(folder.join("0000/00001_example.square.inp")).unwrap();
     jobs.clean(1).unwrap();
+    assert_eq!(std::fs::read_to_string(folder.join("0000/00001_example.square.inp")).unwrap(), input);
     assert_eq!(jobs.output(1).unwrap().get("result"), Some(&Value::Int(25)));
     assert_eq!(jobs.input(1).unwrap().get("x"), Some(&Value::Int(5)));
 }

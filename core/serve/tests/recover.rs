@@ -192,6 +192,36 @@ fn an_interrupted_recipe_is_resumed() {
     assert!(!root.path().join("0000/00002_run").exists());
 }
 
+/// Files of inputs that were not made when a server ended are made by the next one, as the first would have made them.
+#[test]
+fn files_of_inputs_that_are_missing_are_made() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("recipes")).unwrap();
+    let both = Config { files: Files::Both, ..config(root.path()) };
+    let path = |id: u64| root.path().join(format!("{:04}/{id:05}_example.noop.inp", id / 1000));
+    let jobs = Jobs::open(both.clone()).unwrap();
+    for id in 1..=1003 {
+        let input = format!(r#"{{"x": [{id}.5, "a \"word\" for job {id}"]}}"#);
+        jobs.start_then(request("example.noop", &input), |_| ());
+    }
+    until("all have ended", || jobs.numbers().success == 1003);
+    // With time for it, the end of a server makes them.
+    jobs.close(Duration::from_secs(60));
+    drop(jobs);
+    assert!((1..=1003).all(|id| path(id).is_file()));
+    let gone = [1, 2, 700, 999, 1000, 1003];
+    let texts = gone.map(|id| std::fs::read_to_string(path(id)).unwrap());
+    let wanted = "[\n        999.5,\n        \"a \\\"word\\\" for job 999\"\n    ],";
+    assert!(texts[3].contains(wanted), "{}", texts[3]);
+    let left = std::fs::metadata(path(3)).unwrap().modified().unwrap();
+    gone.iter().for_each(|id| std::fs::remove_file(path(*id)).unwrap());
+    let jobs = Jobs::open(both).unwrap();
+    until("they are there again", || gone.iter().all(|id| path(*id).is_file()));
+    jobs.close(Duration::from_secs(60));
+    assert_eq!(gone.map(|id| std::fs::read_to_string(path(id)).unwrap()), texts);
+    assert_eq!(std::fs::metadata(path(3)).unwrap().modified().unwrap(), left);
+}
+
 /// What is kept has an end: the newest so many, and all that have not ended; ids go on.
 #[test]
 fn old_jobs_are_forgotten_with_their_files() {

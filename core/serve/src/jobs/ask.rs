@@ -52,18 +52,7 @@ impl Jobs {
 
     /// The input of a job, with its plugin and id.
     pub fn input(&self, id: i64) -> Result<Dict> {
-        let id = self.id(id)?;
-        if let Some(job) = self.shared.job(id)
-            && job.input().is_some()
-        {
-            return Ok(self.shared.described(&job));
-        }
-        let mut input = self.shared.kept(id, "inp")?;
-        if let Some(kept) = self.shared.store.as_ref().map(|s| s.get(id)).transpose()?.flatten() {
-            input.set("plugin_name", kept.plugin);
-            input.set("job_id", id as i64);
-        }
-        Ok(input)
+        self.shared.input(self.id(id)?)
     }
 
     /// The output of a job so far: empty while it has not ended.
@@ -117,12 +106,15 @@ impl Jobs {
         let at_hand = job.as_ref().is_some_and(|job| job.output().is_some());
         let stored = self.shared.store.is_some();
         match &self.shared.folder {
-            Some(folder) if self.shared.config.files != Files::Both && (stored || at_hand) => {
+            Some(folder)
+                if (stored || at_hand)
+                    && (self.shared.config.files != Files::Both || folder.read(id, "inp")?.is_none()) =>
+            {
                 let how = self.shared.config.not_numbers;
                 let (input, output) = (self.input(id as i64)?, self.output(id as i64)?);
                 let plugin = input.get("plugin_name").and_then(Value::text).unwrap_or_default();
-                let text = json::spread(&input, how);
-                folder.write(id, plugin, Some(&text), &json::spread(&output, how))?;
+                let (input, output) = (json::spread(&input, how), json::spread(&output, how));
+                folder.write(id, plugin, &[("inp", &input), ("out", &output)])?;
             }
             None if at_hand && !stored => {
                 return Err(Error::recipe(format!(
@@ -159,6 +151,21 @@ impl Shared {
     /// The job in memory.
     pub(super) fn job(&self, id: u64) -> Option<Arc<Job>> {
         lock(&self.index).get(id).cloned()
+    }
+
+    /// The input of a job, with its plugin and id.
+    pub(super) fn input(&self, id: u64) -> Result<Dict> {
+        if let Some(job) = self.job(id)
+            && job.input().is_some()
+        {
+            return Ok(self.described(&job));
+        }
+        let mut input = self.kept(id, "inp")?;
+        if let Some(kept) = self.store.as_ref().map(|s| s.get(id)).transpose()?.flatten() {
+            input.set("plugin_name", kept.plugin);
+            input.set("job_id", id as i64);
+        }
+        Ok(input)
     }
 
     /// The state of a job in memory or on disk.

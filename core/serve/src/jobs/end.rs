@@ -1,4 +1,6 @@
 //! How a job ends: once, with its files written and its end on disk before anybody is told.
+//!
+//! Where jobs end faster than files can be made, those of the inputs come later: the database has them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,14 +28,39 @@ pub(super) struct End {
 /// Bytes of the files of a job that another thread may write: larger ones are written where they were made.
 const SMALL: usize = 16 << 10;
 
+/// Jobs whose files wait while those of inputs are still made at once: as many as come in a group of changes from a few
+/// thousand jobs a second.
+const LOAD: usize = 32;
+
 /// An end that is decided, on its way to disk.
 struct Closing {
     job: Arc<Job>,
     ended: Ended,
     /// The output for the store.
     text: String,
-    /// The texts of its files, input and output, as far as they are to be written.
-    files: Option<(Option<String>, String)>,
+    /// The texts of its files, as far as they are to be written.
+    files: Option<Texts>,
+}
+
+/// The texts of the files of a job.
+struct Texts {
+    input: Input,
+    output: String,
+}
+
+/// The file of an input.
+enum Input {
+    Now(String),
+    /// It is put off.
+    Later,
+    Never,
+}
+
+impl Texts {
+    fn len(&self) -> usize {
+        let input = if let Input::Now(text) = &self.input { text.len() } else { 0 };
+        input + self.output.len()
+    }
 }
 
 impl End {
@@ -57,10 +84,7 @@ impl Shared {
         let mut todo = vec![end];
         while let Some(end) = todo.pop() {
             let mut closing = self.complete(end);
-            let small = closing
-                .files
-                .as_ref()
-                .is_some_and(|(input, output)| input.as_ref().map_or(0, String::len) + output.len() < SMALL);
+            let small = closing.files.as_ref().is_some_and(|texts| texts.len() < SMALL);
             match &self.filing {
                 Some(filing) if small && filing.has_room() => {
                     let shared = self.clone();
@@ -73,6 +97,9 @@ impl Shared {
                 }
                 _ => {
                     self.write_files(&mut closing);
+                    if let Some(filing) = &self.filing {
+                        filing.wake();
+                    }
                     todo.extend(self.conclude(closing));
                 }
             }
@@ -86,8 +113,15 @@ impl Shared {
         output.set(Key::Static("job_runtime"), runtime);
         let files = (self.config.files != Files::None && self.folder.is_some()).then(|| {
             let text = |dict: &Dict| json::spread(dict, self.config.not_numbers);
-            let wanted = self.config.files == Files::Both || state != State::Success || self.store.is_none();
-            (wanted.then(|| text(&self.described(&job))), text(&output))
+            let input = match self.config.files {
+                _ if state != State::Success || self.store.is_none() => {
+                    Input::Now(text(&self.described(&job)))
+                }
+                Files::Both if self.is_loaded() => Input::Later,
+                Files::Both => Input::Now(text(&self.described(&job))),
+                Files::Output | Files::None => Input::Never,
+            };
+            Texts { input, output: text(&output) }
         });
         let text = match self.store {
             Some(_) => json::compact(&output, NotNumbers::Text),
@@ -98,11 +132,27 @@ impl Shared {
         Closing { job, ended, text, files }
     }
 
+    /// Whether jobs end faster than files are made.
+    fn is_loaded(&self) -> bool {
+        // The database has numbers that are none as texts.
+        self.config.not_numbers == NotNumbers::Text
+            && self.filing.as_ref().is_some_and(|filing| filing.waiting() > LOAD)
+    }
+
     /// Writes the files of a job; one that has none is a failure.
     fn write_files(&self, closing: &mut Closing) {
-        let (Some((input, output)), Some(folder)) = (closing.files.take(), &self.folder) else { return };
+        let (Some(Texts { input, output }), Some(folder)) = (closing.files.take(), &self.folder) else {
+            return;
+        };
         let Closing { job, ended, text, .. } = closing;
-        if let Err(error) = folder.write(job.id, &job.plugin, input.as_deref(), &output) {
+        let written = match &input {
+            Input::Now(input) => folder.write(job.id, &job.plugin, &[("inp", input), ("out", &output)]),
+            Input::Later | Input::Never => folder.write(job.id, &job.plugin, &[("out", &output)]),
+        };
+        if matches!(input, Input::Later) {
+            self.owed.add(job.id / 1000);
+        }
+        if let Err(error) = written {
             ended.state = State::Failure;
             add_error(Arc::make_mut(&mut ended.output), &error);
             if self.store.is_some() {

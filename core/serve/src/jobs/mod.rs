@@ -6,6 +6,7 @@ mod end;
 mod filing;
 mod index;
 mod list;
+mod owed;
 mod queue;
 mod watch;
 mod work;
@@ -30,6 +31,7 @@ use crate::statistics::Statistics;
 use crate::store::{Keep, Store};
 use filing::Filing;
 use index::Index;
+use owed::{Debt, Owed};
 use queue::Queue;
 use work::Running;
 
@@ -61,6 +63,7 @@ pub(crate) struct Shared {
     store: Option<Store>,
     folder: Option<Folder>,
     filing: Option<Filing>,
+    owed: Arc<Owed>,
     pool: Pool,
     threads: Arc<rayon::ThreadPool>,
     reader: Option<Arc<Reader>>,
@@ -138,6 +141,7 @@ impl Jobs {
             observed: AtomicUsize::new(0),
             store,
             filing: (config.files != Files::None && folder.is_some()).then(Filing::start).transpose()?,
+            owed: Arc::default(),
             folder,
             pool: Pool::new(256 << 20),
             threads: Arc::new(threads),
@@ -148,6 +152,12 @@ impl Jobs {
             closing: AtomicBool::new(false),
             config,
         });
+        if shared.config.files == Files::Both
+            && let (Some(filing), Some(folder), Some(_)) = (&shared.filing, &shared.folder, &shared.store)
+        {
+            shared.owed.look_at(folder.thousands());
+            filing.when_idle(Debt::of(&shared));
+        }
         shared.recover()?;
         for _ in 0..shared.config.workers.max(1) {
             shared.start_worker()?;
@@ -244,6 +254,7 @@ impl Jobs {
     ///
     /// With a store, what waits stays for the next start, and what did not end in time is marked as interrupted then.
     pub fn close(&self, wait: Duration) {
+        let until = Instant::now() + wait;
         self.shared.closing.store(true, Ordering::Release);
         self.shared.queue.close();
         let patient = |until: Instant| {
@@ -251,14 +262,14 @@ impl Jobs {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        patient(Instant::now() + wait);
+        patient(until);
         for running in lock(&self.shared.running).iter() {
             running.job.abort.ask();
         }
         patient(Instant::now() + Duration::from_secs(2));
         // Ends that wait for their files are kept before the store is closed.
         if let Some(filing) = &self.shared.filing {
-            filing.close();
+            filing.close(until);
         }
         if let Some(store) = &self.shared.store {
             store.close();
