@@ -13,7 +13,7 @@ pub mod registry;
 
 pub mod load;
 #[doc(hidden)]
-pub mod patience;
+pub mod moment;
 pub mod template;
 
 pub mod contract;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use isard_core::patience;
+use isard_core::moment;
 use isard_core::value::{Dict, Value};
 
 use crate::abort::Abort;
@@ -181,7 +181,7 @@ impl Job {
 
     /// Waits for its end, for a while.
     pub fn wait(&self, end: Option<Instant>) -> State {
-        patience::look(|| self.settled.load(Ordering::Acquire));
+        moment::look(|| self.settled.load(Ordering::Acquire));
         let mut inner = self.inner();
         inner.waiting += 1;
         while !inner.state.is_final() {

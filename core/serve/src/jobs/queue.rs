@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use isard_core::patience;
+use isard_core::moment;
 
 use crate::job::Job;
 use crate::state::State;
@@ -96,7 +96,7 @@ impl Queue {
                 lanes.looking = true;
                 let news = self.news.load(Ordering::Acquire);
                 drop(lanes);
-                patience::look(|| self.news.load(Ordering::Acquire) != news);
+                moment::look(|| self.news.load(Ordering::Acquire) != news);
                 lanes = self.lanes();
                 (lanes.looking, looked) = (false, true);
                 continue;

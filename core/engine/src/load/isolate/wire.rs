@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 use crate::error::{Error, Result};
-use crate::patience;
+use crate::moment;
 
 /// The first four bytes of every message.
 const MAGIC: u32 = u32::from_le_bytes(*b"isrd");
@@ -129,7 +129,7 @@ impl Wire {
     /// Receives a message; its body replaces what is in `body`.
     pub fn receive(&mut self, body: &mut Vec<u8>, patience: Patience<'_>) -> std::result::Result<Came, Lost> {
         let mut head = [0u8; HEAD];
-        patience::look(|| self.has_come());
+        moment::look(|| self.has_come());
         // Answers follow questions: nothing of a later message is read along with this one's head.
         self.fill(&mut head, patience)?;
         let [magic, kind, len, fds] =
