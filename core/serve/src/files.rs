@@ -113,12 +113,9 @@ impl Folder {
         let thousand = *next;
         *next += 1;
         let folder = self.thousand(thousand * 1000);
-        let Ok(list) = std::fs::read_dir(&folder) else { return Ok(true) };
-        for path in list.flatten().map(|entry| entry.path()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours =
-                name.split_once('_').is_some_and(|(id, _)| id.parse::<u64>().is_ok_and(|id| id <= last));
-            if ours && (name.ends_with(".inp") || name.ends_with(".out")) {
+        for (id, name) in self.files_of(thousand) {
+            let path = folder.join(&name);
+            if id <= last && (name.ends_with(".inp") || name.ends_with(".out")) {
                 std::fs::remove_file(&path).map_err(|e| Error::io("cannot remove", &path, &e))?;
             }
         }
@@ -140,12 +137,8 @@ impl Folder {
 
     /// The jobs of a thousand that have a file of their output and none of their input.
     pub fn without_input(&self, thousand: u64) -> Vec<u64> {
-        let list = std::fs::read_dir(self.thousand(thousand * 1000)).into_iter().flatten().flatten();
         let (mut inputs, mut outputs) = (HashSet::new(), vec![]);
-        for entry in list {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let Some(id) = name.split_once('_').and_then(|(id, _)| id.parse::<u64>().ok()) else { continue };
+        for (id, name) in self.files_of(thousand) {
             if name.ends_with(".inp") {
                 inputs.insert(id);
             } else if name.ends_with(".out") {
@@ -155,6 +148,22 @@ impl Folder {
         outputs.retain(|id| !inputs.contains(id));
         outputs.sort_unstable();
         outputs
+    }
+
+    /// The highest id from one on of which there is a file; 0 if there is none.
+    pub fn last_from(&self, id: u64) -> u64 {
+        let thousands = self.thousands().into_iter().filter(|thousand| *thousand >= id / 1000);
+        thousands.flat_map(|thousand| self.files_of(thousand)).map(|(id, _)| id).max().unwrap_or(0)
+    }
+
+    /// What lies in the folder of a thousand, by the ids of jobs.
+    fn files_of(&self, thousand: u64) -> impl Iterator<Item = (u64, String)> {
+        let list = std::fs::read_dir(self.thousand(thousand * 1000)).into_iter().flatten().flatten();
+        list.filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let id = name.split_once('_')?.0.parse().ok()?;
+            Some((id, name))
+        })
     }
 
     /// The text of a job's file: `inp` or `out`.
@@ -227,6 +236,7 @@ mod tests {
         assert_eq!(folder.without_input(2), [2502]);
         assert_eq!(folder.without_input(7), [0; 0]);
         assert_eq!(folder.thousands().len(), 2);
+        assert_eq!([2000, 2502, 3000].map(|id| folder.last_from(id)), [2502, 2502, 0]);
         assert_eq!(folder.read(2501, "out").unwrap().as_deref(), Some("{}"));
     }
 

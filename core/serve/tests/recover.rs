@@ -199,6 +199,11 @@ fn files_of_inputs_that_are_missing_are_made() {
     std::fs::create_dir(root.path().join("recipes")).unwrap();
     let both = Config { files: Files::Both, ..config(root.path()) };
     let path = |id: u64| root.path().join(format!("{:04}/{id:05}_example.noop.inp", id / 1000));
+    // What another server has left under the same ids does not stay beside the new outputs.
+    for id in 1..=700 {
+        std::fs::create_dir_all(path(id).parent().unwrap()).unwrap();
+        std::fs::write(path(id), "of another server").unwrap();
+    }
     let jobs = Jobs::open(both.clone()).unwrap();
     for id in 1..=1003 {
         let input = format!(r#"{{"x": [{id}.5, "a \"word\" for job {id}"]}}"#);
@@ -208,7 +213,10 @@ fn files_of_inputs_that_are_missing_are_made() {
     // With time for it, the end of a server makes them.
     jobs.close(Duration::from_secs(60));
     drop(jobs);
-    assert!((1..=1003).all(|id| path(id).is_file()));
+    for id in 1..=1003 {
+        let text = std::fs::read_to_string(path(id)).unwrap();
+        assert!(text.contains(&format!("\n        {id}.5,\n")), "{id}: {text}");
+    }
     let gone = [1, 2, 700, 999, 1000, 1003];
     let texts = gone.map(|id| std::fs::read_to_string(path(id)).unwrap());
     let wanted = "[\n        999.5,\n        \"a \\\"word\\\" for job 999\"\n    ],";

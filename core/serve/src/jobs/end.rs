@@ -98,6 +98,7 @@ impl Shared {
                 _ => {
                     self.write_files(&mut closing);
                     if let Some(filing) = &self.filing {
+                        // It may be asleep, and there may be something that can wait.
                         filing.wake();
                     }
                     todo.extend(self.conclude(closing));
@@ -117,7 +118,8 @@ impl Shared {
                 _ if state != State::Success || self.store.is_none() => {
                     Input::Now(text(&self.described(&job)))
                 }
-                Files::Both if self.is_loaded() => Input::Later,
+                // A file that somebody else has left under this id would stay beside the new output.
+                Files::Both if job.id > self.strange && self.is_loaded() => Input::Later,
                 Files::Both => Input::Now(text(&self.described(&job))),
                 Files::Output | Files::None => Input::Never,
             };

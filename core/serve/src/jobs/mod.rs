@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     folder: Option<Folder>,
     filing: Option<Filing>,
     owed: Arc<Owed>,
+    /// The highest id of which there was a file at the start that is not of a job in the store.
+    strange: u64,
     pool: Pool,
     threads: Arc<rayon::ThreadPool>,
     reader: Option<Arc<Reader>>,
@@ -120,6 +122,7 @@ impl Jobs {
             None => None,
         };
         let first = store.as_ref().map_or(Ok(0), Store::last)? + 1;
+        let strange = folder.as_ref().map_or(0, |folder| folder.last_from(first));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = rayon::ThreadPoolBuilder::new().num_threads(cores);
         let threads = threads.thread_name(|i| format!("isard job work {i}")).build().map_err(|e| {
@@ -142,6 +145,7 @@ impl Jobs {
             store,
             filing: (config.files != Files::None && folder.is_some()).then(Filing::start).transpose()?,
             owed: Arc::default(),
+            strange,
             folder,
             pool: Pool::new(256 << 20),
             threads: Arc::new(threads),

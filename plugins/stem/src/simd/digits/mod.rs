@@ -79,7 +79,7 @@ impl Digits {
             // Digits from -128 to 127, and what is left divides by 256.
             let digits: Vec<i8> = left.iter().map(|v| *v as i8).collect();
             left.iter_mut().zip(&digits).for_each(|(v, d)| *v = (*v - i32::from(*d)) / 256);
-            self.coarse.push(&digits, Some((self.masks.len(), unit * 256f64.powi(place))));
+            self.coarse.push(&digits, (self.masks.len(), unit * 256f64.powi(place)));
         }
     }
 
@@ -100,7 +100,7 @@ impl Digits {
                 (whole as i32, ((exact - whole) * 127.0).round() as i8)
             })
             .unzip();
-        self.fine.push(&third, Some((self.masks.len(), unit / 127.0)));
+        self.fine.push(&third, (self.masks.len(), unit / 127.0));
         self.whole(two, unit);
         self.masks.push(Mask { offset, two: unit, three: unit / 254.0 });
     }

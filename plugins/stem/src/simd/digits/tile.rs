@@ -35,8 +35,8 @@ pub(super) struct Plane {
     values: Vec<Step>,
     /// Of each row the first step with a digit that is not 0, and the one behind the last.
     filled: Vec<(usize, usize)>,
-    /// Of each row its mask and its factor; none for one that belongs to no mask.
-    of: Vec<Option<(usize, f64)>>,
+    /// Of each row its mask and its factor.
+    of: Vec<(usize, f64)>,
 }
 
 impl Plane {
@@ -50,8 +50,8 @@ impl Plane {
         self.of.len()
     }
 
-    /// Adds a row and gives its number; one of zeros is left out.
-    pub(super) fn push(&mut self, digits: &[i8], of: Option<(usize, f64)>) -> usize {
+    /// Adds a row of a mask, with its factor; one of zeros is left out.
+    pub(super) fn push(&mut self, digits: &[i8], of: (usize, f64)) {
         let (first, last) = (digits.iter().position(|d| *d != 0), digits.iter().rposition(|d| *d != 0));
         if let (Some(first), Some(last)) = (first, last) {
             self.filled.push((first / LANES, last / LANES + 1));
@@ -62,15 +62,12 @@ impl Plane {
             self.values.extend(values);
             self.of.push(of);
         }
-        self.of.len().saturating_sub(1)
     }
 
     /// Adds the sums of the rows of one frame to those of their masks.
     pub(super) fn add(&self, sums: &[i64], out: &mut [f64]) {
-        for (of, sum) in self.of.iter().zip(sums) {
-            if let Some((mask, factor)) = of {
-                out[*mask] += factor * *sum as f64;
-            }
+        for ((mask, factor), sum) in self.of.iter().zip(sums) {
+            out[*mask] += factor * *sum as f64;
         }
     }
 
