@@ -112,15 +112,15 @@ fn a_killed_run_goes_on_to_the_same_maps() {
             .unwrap();
         std::thread::sleep(Duration::from_millis(rng.random_range(0..takes)));
         child.kill().unwrap();
-        // A run that was over, or whose folder was not there yet, has nothing to resume.
+        // A run that was over, or had not begun its record, has nothing to resume.
         let done = child.wait().unwrap().success();
-        let there = at.join(&out).join(".isard").exists();
+        let there = at.join(&out).join("run.json").exists();
         ended += u32::from(done);
         cut += u32::from(there && !done);
         match (done, there) {
             (true, _) => {}
             (false, true) => well(at, &["resume", &out, "--quiet"]),
-            (false, false) => well(at, &["run", &recipe(), "--out", &out, "--quiet", "--overwrite"]),
+            (false, false) => well(at, &["run", &recipe(), "--out", &out, "--quiet"]),
         }
         assert_eq!(content(at, &out), wanted, "round {round} of seed {seed:#x}");
         well(at, &["verify", &out]);

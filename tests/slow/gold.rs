@@ -150,7 +150,7 @@ fn cut_off(at: &Path, turns: usize, takes: Duration) {
         let out = format!("cut{round}");
         let mut over = killed(&["run", "map.toml", "--out", &out, "--quiet"]);
         cuts += u32::from(!over);
-        let there = at.join(&out).join(".isard").exists();
+        let there = at.join(&out).join("run.json").exists();
         if !over && there && round % 2 == 1 {
             over = killed(&["resume", &out, "--quiet"]);
             again += u32::from(!over);
@@ -158,7 +158,7 @@ fn cut_off(at: &Path, turns: usize, takes: Duration) {
         match (over, there) {
             (true, _) => {}
             (false, true) => drop(well(at, &["resume", &out, "--quiet"])),
-            (false, false) => drop(well(at, &["run", "map.toml", "--out", &out, "--quiet", "--overwrite"])),
+            (false, false) => drop(well(at, &["run", "map.toml", "--out", &out, "--quiet"])),
         }
         alike(at, &out, turns);
         well(at, &["verify", &out]);

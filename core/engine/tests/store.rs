@@ -342,6 +342,42 @@ fn existing_outputs_are_not_overwritten_unasked() {
 }
 
 #[test]
+fn the_folder_of_a_run_that_wrote_nothing_is_free_again() {
+    let out = Path::new(ROOT);
+    let calls = |fail| {
+        let disk = Arc::new(ForgetfulFiles::new());
+        let files = Arc::new(FailingFiles::new(disk.clone(), fail));
+        let begun = Folder::create(files.clone(), out, false).and_then(|folder| folder.put_run("{}"));
+        (disk, begun.is_ok(), files.calls().len() as u64)
+    };
+    let (mut free, mut begun) = (0, 0);
+    for at in 0..calls(Fail::Never).2 {
+        for power_cut in [false, true] {
+            let (disk, whole, _) = calls(Fail::Stop(at));
+            if power_cut {
+                disk.crash(at);
+            }
+            let again = Folder::create(disk.clone(), out, false);
+            match disk.exists(&out.join(RUN)).unwrap() {
+                true => {
+                    let error = again.err().unwrap().to_string();
+                    assert!(error.contains("isard resume"), "{error}");
+                    begun += 1;
+                }
+                false => {
+                    let folder = again.unwrap();
+                    assert!(!whole, "a record that was written is lost at {at}");
+                    assert_eq!(paths(&*disk, ""), [".isard/lock"], "cut at {at}");
+                    folder.put_run("{}").unwrap();
+                    free += 1;
+                }
+            }
+        }
+    }
+    assert!(free > 10 && begun > 0, "{free} were free, {begun} had begun");
+}
+
+#[test]
 fn default_folders_are_numbered_and_never_shared() {
     let scratch = tempfile::tempdir().unwrap();
     let base = scratch.path().join("runs");

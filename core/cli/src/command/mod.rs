@@ -35,6 +35,7 @@ use isard_core::error::Error;
 use isard_core::plan::{self, Plan};
 use isard_core::recipe::{self, Overrides, Recipe};
 use isard_core::registry::Registry;
+use isard_core::store::{INNER, RealFiles, is_free};
 
 use crate::show::style;
 
@@ -275,6 +276,12 @@ pub fn overrides(arguments: &RecipeArguments) -> Result<Overrides, Error> {
 pub fn run_folder(folder: &Path) -> Result<(), Error> {
     if folder.join("run.json").is_file() {
         return Ok(());
+    }
+    if folder.join(INNER).is_dir() && is_free(&RealFiles, folder).unwrap_or(false) {
+        let folder = folder.display();
+        let error = Error::recipe(format!("the run in {folder} was cut off before it wrote its record"));
+        let help = format!("nothing of it is there to go on from: `isard run RECIPE --out {folder}`");
+        return Err(error.help(help));
     }
     let found = if folder.is_dir() { "it holds no run.json" } else { "there is no such folder" };
     let error = Error::recipe(format!("{} is not the output folder of a run: {found}", folder.display()));

@@ -98,16 +98,23 @@ impl Folder {
     /// Makes the folder the user named; what an earlier run left there goes only when asked.
     pub fn create(files: Arc<dyn Files>, root: &Path, overwrite: bool) -> Result<Arc<Folder>> {
         let at = |e: io::Error| fault(&*files, "make folder", root, &e);
-        if files.exists(root).map_err(at)? {
-            let found = files.list(root).map_err(at)?;
-            match (found.is_empty(), overwrite) {
-                (true, _) => {}
-                (false, true) => clear(&*files, root)?,
-                (false, false) => return Err(occupied(&*files, root, &found)),
+        if files.exists(root).map_err(at)? && !is_free(&*files, root).map_err(at)? {
+            match overwrite {
+                true => clear(&*files, root)?,
+                false => return Err(occupied(&*files, root)),
             }
         }
         create_all(&*files, root).map_err(at)?;
-        Ok(Folder::settle(files, root.to_owned())?.folder)
+        let folder = Folder::settle(files.clone(), root.to_owned())?.folder;
+        // Another run may have come and gone between that look and the lock.
+        if !is_free(&*files, root).map_err(at)? {
+            drop(folder);
+            return Err(occupied(&*files, root));
+        }
+        for half in files.list(root).map_err(at)?.iter().filter(|e| e.name.contains(PART)) {
+            files.remove(&root.join(&half.name)).map_err(at)?;
+        }
+        Ok(folder)
     }
 
     /// Opens the folder of an earlier run to go on in; a dead run's lock is taken over.
@@ -264,7 +271,25 @@ impl Drop for Folder {
     }
 }
 
-fn occupied(files: &dyn Files, root: &Path, found: &[Entry]) -> Error {
+/// Whether there is nothing to lose in a folder: it is empty, or its run was cut off before it wrote its record.
+pub fn is_free(files: &dyn Files, root: &Path) -> io::Result<bool> {
+    let found = files.list(root)?;
+    let claimed = found.iter().any(|e| e.name == INNER);
+    let half_record = |name: &str| name.strip_prefix(RUN).is_some_and(|rest| rest.starts_with(PART));
+    for entry in found {
+        let free = match entry.name.as_str() {
+            INNER => files.list(&root.join(INNER))?.iter().all(|e| lock::is_part_of(&e.name)),
+            name => claimed && (name == LOG || half_record(name)),
+        };
+        if !free {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn occupied(files: &dyn Files, root: &Path) -> Error {
+    let found = files.list(root).unwrap_or_default();
     let names: Vec<&str> = found.iter().take(3).map(|e| e.name.as_str()).collect();
     let more = if found.len() > 3 { ", ..." } else { "" };
     let error = Error::recipe(format!(

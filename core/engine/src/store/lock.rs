@@ -96,6 +96,11 @@ impl Holder {
     }
 }
 
+/// Whether a file of the inner folder belongs to the lock.
+pub(crate) fn is_part_of(name: &str) -> bool {
+    name.starts_with("lock")
+}
+
 fn lock_path(root: &Path) -> std::path::PathBuf {
     root.join(INNER).join("lock")
 }

@@ -27,7 +27,7 @@ pub mod testing;
 pub use checkpoint::Checkpoint;
 pub use digest::ContentDigest;
 pub use files::{Entry, Files, Op, RealFiles};
-pub use folder::{Folder, Opened, Sealed};
+pub use folder::{Folder, Opened, Sealed, is_free};
 pub(crate) use head::Head;
 pub use journal::SyncPolicy;
 pub use lock::Holder;
