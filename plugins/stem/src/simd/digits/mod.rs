@@ -2,7 +2,7 @@
 
 mod tile;
 
-use self::tile::{GROUP, Plane};
+use self::tile::{GROUP, Plane, Work};
 use super::Level;
 
 /// The largest weight in units of the last of three digits: each is at most 127.
@@ -27,6 +27,12 @@ pub(crate) struct Digits {
     /// Third digits of masks that were cut.
     fine: Plane,
     masks: Vec<Mask>,
+}
+
+/// Both planes at work; the second when the first frame meets it.
+struct Works<'a> {
+    coarse: Work<'a>,
+    fine: Option<Work<'a>>,
 }
 
 /// What is known of a mask.
@@ -89,17 +95,20 @@ impl Digits {
         let offset = (least + largest) / 2.0;
         // Equal weights are nothing but the offset.
         let unit = ((largest - least) / 2.0 / TWO).max(largest * f64::EPSILON);
+        let most = TWO as i32;
+        let (mut two, mut third) = (vec![0i32; mask.len()], vec![0i8; mask.len()]);
         let mut chance = 1u64;
-        let (two, third): (Vec<i32>, Vec<i8>) = mask
-            .iter()
-            .map(|w| {
-                chance = chance.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let up = (chance >> 11) as f64 / (1u64 << 53) as f64;
-                let exact = (w - offset) / unit;
-                let whole = (exact + up).floor().clamp(-TWO, TWO);
-                (whole as i32, ((exact - whole) * 127.0).round() as i8)
-            })
-            .unzip();
+        for ((w, two), third) in mask.iter().zip(&mut two).zip(&mut third) {
+            chance = chance.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let up = (chance >> 11) as f64 / (1u64 << 53) as f64;
+            let exact = (w - offset) / unit;
+            // Down to a whole number, without a call: this is done for every pixel of every mask.
+            let toward_zero = (exact + up) as i32;
+            let down = toward_zero - i32::from(f64::from(toward_zero) > exact + up);
+            *two = down.clamp(-most, most);
+            let rest = (exact - f64::from(*two)) * 127.0;
+            *third = (rest + 0.5f64.copysign(rest)) as i8;
+        }
         self.fine.push(&third, (self.masks.len(), unit / 127.0));
         self.whole(two, unit);
         self.masks.push(Mask { offset, two: unit, three: unit / 254.0 });
@@ -114,21 +123,28 @@ impl Digits {
         let masks = self.masks.len();
         let all: Vec<&[u8]> = frames.chunks_exact(self.pixels).collect();
         let mut doubtful = vec![];
+        let mut works = Works { coarse: Work::new(level, &self.coarse), fine: None };
         // Frames that meet a third digit are still in a near cache.
         for (group, (frames, out)) in all.chunks(GROUP).zip(out.chunks_mut(GROUP * masks)).enumerate() {
-            let own = self.group(level, frames, out);
+            let own = self.group(level, &mut works, frames, out);
             doubtful.extend(own.into_iter().map(|(frame, mask)| (group * GROUP + frame, mask)));
         }
         doubtful
     }
 
-    fn group(&self, level: Level, frames: &[&[u8]], out: &mut [f64]) -> Vec<(usize, usize)> {
+    fn group<'a>(
+        &'a self,
+        level: Level,
+        works: &mut Works<'a>,
+        frames: &[&[u8]],
+        out: &mut [f64],
+    ) -> Vec<(usize, usize)> {
         let (rows, masks) = (self.coarse.rows(), self.masks.len());
         let cut = self.masks.iter().any(|mask| mask.two > 0.0);
-        let mut electrons = vec![0u64; frames.len()];
+        let mut electrons = [0u64; GROUP];
         // Counting reads the frames in the order in which they lie and does little else, which is as fast as the memory can
         // be; they are in a near cache when they are multiplied. Measured, fetching ahead while multiplying is slower.
-        let sums = self.coarse.sums(level, frames, |parts| {
+        let sums = works.coarse.sums(frames, |parts| {
             for (electrons, part) in electrons.iter_mut().zip(parts) {
                 *electrons += u64::from(tile::sum(level, part));
             }
@@ -155,7 +171,11 @@ impl Digits {
             !sure
         };
         let finer: Vec<usize> = (0..frames.len()).filter(unsure).collect();
-        if finer.is_empty() { vec![] } else { self.finer(level, frames, &finer, &electrons, out) }
+        if finer.is_empty() {
+            return vec![];
+        }
+        let fine = works.fine.get_or_insert_with(|| Work::new(level, &self.fine));
+        self.finer(fine, frames, &finer, &electrons, out)
     }
 
     /// Whether two digits are enough for all sums of a frame, which has such a sum of squares and such a largest pixel.
@@ -169,14 +189,14 @@ impl Digits {
     /// Adds third digits to the sums of some frames of a group.
     fn finer(
         &self,
-        level: Level,
+        work: &mut Work,
         all: &[&[u8]],
         numbers: &[usize],
         electrons: &[u64],
         out: &mut [f64],
     ) -> Vec<(usize, usize)> {
         let frames: Vec<&[u8]> = numbers.iter().map(|n| all[*n]).collect();
-        let (sums, rows) = (self.fine.sums(level, &frames, |_| ()), self.fine.rows());
+        let (sums, rows) = (work.sums(&frames, |_| ()), self.fine.rows());
         let mut doubtful = vec![];
         for (i, n) in numbers.iter().enumerate() {
             let out = &mut out[n * self.masks.len()..(n + 1) * self.masks.len()];

@@ -12,6 +12,8 @@ pub(super) const GROUP: usize = 16;
 pub(super) const SEGMENT: usize = 256;
 /// Steps of a tile: the digits of a block stay in the first cache while the frames of a group pass by.
 const TILE: usize = 64;
+/// Frames and rows that are multiplied at once: their sums fill 24 of 32 registers, and none has to be put aside.
+const BLOCK: [usize; 2] = [4, 6];
 
 /// Pixels of a step.
 type Pixels = [u8; LANES];
@@ -33,8 +35,8 @@ pub(super) struct Plane {
     /// Steps of a row.
     steps: usize,
     values: Vec<Step>,
-    /// Of each row the first step with a digit that is not 0, and the one behind the last.
-    filled: Vec<(usize, usize)>,
+    /// Of each row the steps from the first to the last digit that is not 0.
+    filled: Vec<Range<usize>>,
     /// Of each row its mask and its factor.
     of: Vec<(usize, f64)>,
 }
@@ -54,7 +56,7 @@ impl Plane {
     pub(super) fn push(&mut self, digits: &[i8], of: (usize, f64)) {
         let (first, last) = (digits.iter().position(|d| *d != 0), digits.iter().rposition(|d| *d != 0));
         if let (Some(first), Some(last)) = (first, last) {
-            self.filled.push((first / LANES, last / LANES + 1));
+            self.filled.push(first / LANES..last / LANES + 1);
             let mut values = vec![Step([0; LANES]); self.steps];
             for (step, digits) in values.iter_mut().zip(digits.chunks(LANES)) {
                 step.0[..digits.len()].copy_from_slice(digits);
@@ -70,23 +72,109 @@ impl Plane {
             out[*mask] += factor * *sum as f64;
         }
     }
+}
+
+/// A plane at work: its rows tile by tile, with room for the sums of a group of frames.
+pub(super) struct Work<'a> {
+    level: Level,
+    pixels: usize,
+    rows: usize,
+    tiles: Vec<Tile<'a>>,
+    /// Of one segment, frame by frame.
+    sums: Vec<Sums>,
+    /// Of all segments so far.
+    whole: Vec<i64>,
+}
+
+/// Some steps of all rows.
+struct Tile<'a> {
+    steps: Range<usize>,
+    /// Those with a digit that is not 0.
+    rows: Vec<Row<'a>>,
+    blocks: Vec<Block>,
+}
+
+/// A row in a tile.
+struct Row<'a> {
+    number: usize,
+    digits: &'a [Step],
+    /// The steps of the tile that have a digit which is not 0.
+    filled: Range<usize>,
+}
+
+/// Rows of a tile that are multiplied at once.
+struct Block {
+    rows: Range<usize>,
+    /// The steps of the tile in which one of them has a digit that is not 0.
+    filled: Range<usize>,
+}
+
+impl<'a> Work<'a> {
+    /// For any number of groups.
+    pub(super) fn new(level: Level, plane: &'a Plane) -> Work<'a> {
+        let whole = plane.pixels / LANES;
+        // Pixels that fill no step have a tile of their own.
+        let last = (whole < plane.steps).then_some(whole..plane.steps);
+        let tiles = (0..whole).step_by(TILE).map(|at| at..whole.min(at + TILE)).chain(last);
+        let tiles = tiles.map(|steps| Tile::new(plane, steps)).collect();
+        let sums = GROUP * plane.rows();
+        Work {
+            level,
+            pixels: plane.pixels,
+            rows: plane.rows(),
+            tiles,
+            sums: vec![Sums([0; LANES / 4]); sums],
+            whole: vec![0; sums],
+        }
+    }
 
     /// For each of a group of frames the sums of all rows; `before` is shown what each segment has of them first.
-    pub(super) fn sums(&self, level: Level, frames: &[&[u8]], mut before: impl FnMut(&[&[u8]])) -> Vec<i64> {
-        let mut sums = vec![0i64; frames.len() * self.rows()];
-        for first in (0..self.steps).step_by(SEGMENT) {
-            let steps = first..self.steps.min(first + SEGMENT);
-            let pixels = first * LANES..self.pixels.min(steps.end * LANES);
-            let frames: Vec<&[u8]> = frames.iter().map(|frame| &frame[pixels.clone()]).collect();
-            before(&frames);
-            match level {
+    pub(super) fn sums(&mut self, frames: &[&[u8]], mut before: impl FnMut(&[&[u8]])) -> &[i64] {
+        let (sums, whole) = (&mut self.sums[..frames.len() * self.rows], &mut self.whole);
+        let whole = &mut whole[..sums.len()];
+        whole.fill(0);
+        let segments = self.tiles.chunk_by(|a, b| a.steps.start / SEGMENT == b.steps.start / SEGMENT);
+        for (n, tiles) in segments.enumerate() {
+            let pixels = n * SEGMENT * LANES..self.pixels.min((n + 1) * SEGMENT * LANES);
+            let mut parts = [&[] as &[u8]; GROUP];
+            parts.iter_mut().zip(frames).for_each(|(part, frame)| *part = &frame[pixels.clone()]);
+            let parts = &parts[..frames.len()];
+            before(parts);
+            match self.level {
                 // SAFETY: the level says that the processor has these instructions.
                 #[cfg(target_arch = "x86_64")]
-                Level::Vnni => unsafe { vnni(self, steps, &frames, &mut sums) },
-                _ => segment(self, steps, &frames, &mut sums, plain, flushed),
+                Level::Vnni => unsafe { x86::segment(tiles, parts, sums, whole) },
+                _ => {
+                    segment(tiles, parts, sums, plain);
+                    flush(sums, whole);
+                }
             }
         }
-        sums
+        whole
+    }
+}
+
+impl<'a> Tile<'a> {
+    fn new(plane: &'a Plane, steps: Range<usize>) -> Tile<'a> {
+        let inside = |filled: &Range<usize>| filled.start.max(steps.start)..filled.end.min(steps.end);
+        let all = plane.values.chunks_exact(plane.steps).zip(&plane.filled).enumerate();
+        let rows: Vec<Row> = all
+            .map(|(number, (row, filled))| (number, row, inside(filled)))
+            .filter(|(_, _, filled)| !filled.is_empty())
+            .map(|(number, row, filled)| {
+                let filled = filled.start - steps.start..filled.end - steps.start;
+                Row { number, digits: &row[steps.clone()], filled }
+            })
+            .collect();
+        let n = rows.len().div_ceil(BLOCK[1]);
+        // Of even size: a block of one row would wait for its pixels.
+        let blocks = (0..n).map(|i| i * rows.len() / n..(i + 1) * rows.len() / n).map(|own| {
+            let first = rows[own.clone()].iter().map(|row| row.filled.start).min();
+            let end = rows[own.clone()].iter().map(|row| row.filled.end).max();
+            Block { rows: own, filled: first.unwrap_or(0)..end.unwrap_or(0) }
+        });
+        let blocks = blocks.collect();
+        Tile { steps, rows, blocks }
     }
 }
 
@@ -117,87 +205,37 @@ fn squared(frame: &[u8]) -> (f64, f64) {
     (sums.map(f64::from).sum(), frame.iter().fold(0, |m, x| (*x).max(m)).into())
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn vnni(plane: &Plane, steps: Range<usize>, frames: &[&[u8]], out: &mut [i64]) {
-    let multiply = |tile: &Tile, rows: &[Row], sums: &mut [Sums], stride| x86::tile(tile, rows, sums, stride);
-    segment(plane, steps, frames, out, multiply, |sums, out| x86::flush(sums, out));
-}
-
-/// The pixels of a tile of some frames.
-#[derive(Clone, Copy)]
-struct Tile<'a> {
-    /// Of each frame.
-    frames: [&'a [Pixels]; GROUP],
-    /// How many frames there are.
-    count: usize,
-}
-
-/// A row in a tile.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    number: usize,
-    digits: &'a [Step],
-    /// The steps of the tile that have a digit which is not 0.
-    first: usize,
-    end: usize,
-}
-
-/// Goes over the tiles of a segment, of which the frames are given; `multiply` adds to sums of frames and rows,
-/// `flush` adds those to `out`.
+/// Goes over the tiles of a segment, of which the frames are given; `multiply` adds to the sums of frames and rows.
 #[inline(always)]
 fn segment(
-    plane: &Plane,
-    steps: Range<usize>,
+    tiles: &[Tile],
     frames: &[&[u8]],
-    out: &mut [i64],
-    multiply: impl Fn(&Tile, &[Row], &mut [Sums], usize),
-    flush: impl Fn(&[Sums], &mut [i64]),
+    sums: &mut [Sums],
+    multiply: impl Fn(&Tile, &[&[Pixels]], &mut [Sums]),
 ) {
-    let n = plane.rows();
-    if n == 0 {
-        return;
+    sums.fill(Sums([0; LANES / 4]));
+    let mut last = [[0u8; LANES]; GROUP];
+    let mut whole = [&[] as &[Pixels]; GROUP];
+    for ((whole, last), frame) in whole.iter_mut().zip(&mut last).zip(frames) {
+        let (steps, rest) = frame.as_chunks::<LANES>();
+        *whole = steps;
+        last[..rest.len()].copy_from_slice(rest);
     }
-    let mut sums = vec![Sums([0; LANES / 4]); GROUP * n];
-    let mut rows: Vec<Row> = Vec::with_capacity(n);
-    for (frames, out) in frames.chunks(GROUP).zip(out.chunks_mut(GROUP * n)) {
-        sums.fill(Sums([0; LANES / 4]));
-        let mut last = [[0u8; LANES]; GROUP];
-        let mut whole = [&[] as &[Pixels]; GROUP];
-        for ((whole, last), frame) in whole.iter_mut().zip(&mut last).zip(frames) {
-            let (steps, rest) = frame.as_chunks::<LANES>();
-            *whole = steps;
-            last[..rest.len()].copy_from_slice(rest);
+    let begin = tiles.first().map_or(0, |tile| tile.steps.start);
+    for tile in tiles {
+        let steps = tile.steps.start - begin..tile.steps.end - begin;
+        let mut pixels = [&[] as &[Pixels]; GROUP];
+        for ((pixels, whole), last) in pixels.iter_mut().zip(&whole).zip(&last).take(frames.len()) {
+            *pixels = whole.get(steps.clone()).unwrap_or(std::slice::from_ref(last));
         }
-        let mut at = steps.start;
-        while at < steps.end {
-            let (from, there) = (at - steps.start, whole[0].len());
-            let mut tile = Tile { frames: [&[]; GROUP], count: frames.len() };
-            // Pixels that fill no step have one of their own.
-            let to = if from < there { there.min(from + TILE) } else { from + 1 };
-            for ((tile, whole), last) in tile.frames.iter_mut().zip(&whole).zip(&last).take(frames.len()) {
-                *tile = if from < there { &whole[from..to] } else { std::slice::from_ref(last) };
-            }
-            let end = steps.start + to;
-            rows.clear();
-            for (number, (row, filled)) in
-                plane.values.chunks_exact(plane.steps).zip(&plane.filled).enumerate()
-            {
-                let (first, last) = (filled.0.max(at) - at, filled.1.min(end).saturating_sub(at));
-                if first < last {
-                    rows.push(Row { number, digits: &row[at..end], first, end: last });
-                }
-            }
-            multiply(&tile, &rows, &mut sums, n);
-            at = end;
-        }
-        flush(&sums, out);
+        multiply(tile, &pixels[..frames.len()], sums);
     }
 }
 
-fn plain(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
-    for (x, sums) in tile.frames[..tile.count].iter().zip(sums.chunks_mut(stride)) {
-        for row in rows {
+fn plain(tile: &Tile, frames: &[&[Pixels]], sums: &mut [Sums]) {
+    let rows = sums.len() / frames.len();
+    for (x, sums) in frames.iter().zip(sums.chunks_mut(rows.max(1))) {
+        for row in &tile.rows {
             for (x, digits) in x.iter().zip(row.digits) {
                 let products = x.iter().zip(&digits.0).map(|(x, d)| i32::from(*x) * i32::from(*d));
                 for (i, product) in products.enumerate() {
@@ -208,9 +246,10 @@ fn plain(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
     }
 }
 
-fn flushed(sums: &[Sums], out: &mut [i64]) {
-    for (out, sums) in out.iter_mut().zip(sums) {
-        *out += i64::from(sums.0.iter().sum::<i32>());
+/// Adds what registers hold to sums that are as many.
+fn flush(sums: &[Sums], whole: &mut [i64]) {
+    for (whole, sums) in whole.iter_mut().zip(sums) {
+        *whole += i64::from(sums.0.iter().sum::<i32>());
     }
 }
 
@@ -218,78 +257,81 @@ fn flushed(sums: &[Sums], out: &mut [i64]) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, Pixels, Row, SEGMENT, Sums, Tile, flushed};
+    use super::{BLOCK, Block, LANES, Pixels, Row, SEGMENT, Step, Sums, Tile};
 
-    /// Frames and rows of a block: their sums fill 24 of 32 registers, and none has to be put aside.
-    const BLOCK: [usize; 2] = [4, 6];
-
-    /// Some rows in a tile.
-    #[derive(Clone, Copy)]
-    struct Part<'a> {
-        rows: &'a [Row<'a>],
-        /// The steps in which one of them has a digit that is not 0.
-        first: usize,
-        end: usize,
+    /// As `segment` and `flush`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn segment(tiles: &[Tile], frames: &[&[u8]], sums: &mut [Sums], whole: &mut [i64]) {
+        super::segment(tiles, frames, sums, |of_tile, frames, sums| tile(of_tile, frames, sums));
+        flush(sums, whole);
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn tile(tile: &Tile, rows: &[Row], sums: &mut [Sums], stride: usize) {
-        let n = rows.len().div_ceil(BLOCK[1]);
-        // Of even size: a block of one row would wait for its pixels.
-        let parts = (0..n).map(|i| &rows[i * rows.len() / n..(i + 1) * rows.len() / n]).map(|rows| Part {
-            rows,
-            first: rows.iter().map(|row| row.first).min().unwrap_or(0),
-            end: rows.iter().map(|row| row.end).max().unwrap_or(0),
-        });
-        let parts: Vec<Part> = parts.collect();
-        let (many, rest) = tile.frames[..tile.count].as_chunks::<{ BLOCK[0] }>();
-        // All parts of a few frames before the next: these are in the first cache then.
-        for (x, sums) in many.iter().zip(sums.chunks_exact_mut(BLOCK[0] * stride)) {
-            parts.iter().for_each(|part| sized(x, part, sums, stride));
+    fn tile(tile: &Tile, frames: &[&[Pixels]], sums: &mut [Sums]) {
+        let stride = sums.len() / frames.len();
+        let (many, rest) = frames.as_chunks::<{ BLOCK[0] }>();
+        let (of_many, of_rest) = sums.split_at_mut(many.len() * BLOCK[0] * stride);
+        // All blocks of a few frames before the next: these are in the first cache then.
+        for (x, sums) in many.iter().zip(of_many.chunks_exact_mut((BLOCK[0] * stride).max(1))) {
+            for block in &tile.blocks {
+                sized(x, &tile.rows, block, sums, stride);
+            }
         }
-        for (x, sums) in rest.iter().zip(sums[many.len() * BLOCK[0] * stride..].chunks_exact_mut(stride)) {
-            parts.iter().for_each(|part| sized(&[*x], part, sums, stride));
+        for (x, sums) in rest.iter().zip(of_rest.chunks_exact_mut(stride.max(1))) {
+            for block in &tile.blocks {
+                sized(&[*x], &tile.rows, block, sums, stride);
+            }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn sized<const F: usize>(x: &[&[Pixels]; F], part: &Part, sums: &mut [Sums], stride: usize) {
-        match part.rows {
-            [a, b, c, d, e, f] => block(x, [a, b, c, d, e, f], part, sums, stride),
-            [a, b, c, d, e] => block(x, [a, b, c, d, e], part, sums, stride),
-            [a, b, c, d] => block(x, [a, b, c, d], part, sums, stride),
-            [a, b, c] => block(x, [a, b, c], part, sums, stride),
-            [a, b] => block(x, [a, b], part, sums, stride),
-            [a] => block(x, [a], part, sums, stride),
-            _ => unreachable!("parts have at most as many rows as a block"),
+    fn sized<const F: usize>(
+        x: &[&[Pixels]; F],
+        rows: &[Row],
+        block: &Block,
+        sums: &mut [Sums],
+        stride: usize,
+    ) {
+        match &rows[block.rows.clone()] {
+            [a, b, c, d, e, f] => multiply(x, [a, b, c, d, e, f], block, sums, stride),
+            [a, b, c, d, e] => multiply(x, [a, b, c, d, e], block, sums, stride),
+            [a, b, c, d] => multiply(x, [a, b, c, d], block, sums, stride),
+            [a, b, c] => multiply(x, [a, b, c], block, sums, stride),
+            [a, b] => multiply(x, [a, b], block, sums, stride),
+            [a] => multiply(x, [a], block, sums, stride),
+            _ => unreachable!("a block has at most as many rows as that"),
         }
     }
 
     /// `F` frames times `R` rows, all sums in registers.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn block<const F: usize, const R: usize>(
-        x: &[&[Pixels]; F],
+    fn multiply<const F: usize, const R: usize>(
+        frames: &[&[Pixels]; F],
         rows: [&Row; R],
-        part: &Part,
+        block: &Block,
         sums: &mut [Sums],
         stride: usize,
     ) {
-        let x = x.map(|x| &x[part.first..part.end]);
-        let digits = rows.map(|row| &row.digits[part.first..part.end]);
-        let numbers = rows.map(|row| row.number);
-        assert!(sums.len() == F * stride && numbers.iter().all(|number| *number < stride));
-        let place = |f: usize, r: usize| f * stride + numbers[r];
         // Loops, since closures would not be part of this function, and each register would be put aside for each call.
+        let (mut x, mut digits) = ([&[] as &[Pixels]; F], [&[] as &[Step]; R]);
+        for (x, frame) in x.iter_mut().zip(frames) {
+            *x = &frame[block.filled.clone()];
+        }
+        for (digits, row) in digits.iter_mut().zip(&rows) {
+            *digits = &row.digits[block.filled.clone()];
+            assert!(row.number < stride);
+        }
+        assert!(sums.len() == F * stride);
         let mut own = [[_mm512_setzero_si512(); R]; F];
         for (f, own) in own.iter_mut().enumerate() {
-            for (r, own) in own.iter_mut().enumerate() {
+            for (row, own) in rows.iter().zip(own) {
                 // SAFETY: there are sums for `F` frames of `stride` each, and every number is below that.
-                *own = load(unsafe { &sums.get_unchecked(place(f, r)).0 });
+                *own = load(unsafe { &sums.get_unchecked(f * stride + row.number).0 });
             }
         }
-        for step in 0..part.end - part.first {
+        for step in 0..block.filled.len() {
             let mut of_rows = [_mm512_setzero_si512(); R];
             for (of_row, digits) in of_rows.iter_mut().zip(&digits) {
                 // SAFETY: each row was cut to these steps.
@@ -304,10 +346,10 @@ mod x86 {
             }
         }
         for (f, own) in own.iter().enumerate() {
-            for (r, own) in own.iter().enumerate() {
+            for (row, own) in rows.iter().zip(own) {
                 // SAFETY: as above, and sixteen numbers of 32 bits fill a register.
                 unsafe {
-                    let sums = sums.get_unchecked_mut(place(f, r));
+                    let sums = sums.get_unchecked_mut(f * stride + row.number);
                     _mm512_storeu_si512(sums.0.as_mut_ptr().cast(), *own);
                 }
             }
@@ -358,9 +400,9 @@ mod x86 {
         (sum as f64, lanes.iter().fold(0, |m, x| (*x).max(m)).into())
     }
 
-    /// As `flushed`, four registers at once.
+    /// As outside, four registers at once.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn flush(sums: &[Sums], out: &mut [i64]) {
+    fn flush(sums: &[Sums], out: &mut [i64]) {
         let (sums, sums_rest) = sums[..out.len()].as_chunks::<4>();
         let (out, out_rest) = out.as_chunks_mut::<4>();
         for (out, sums) in out.iter_mut().zip(sums) {
@@ -374,7 +416,7 @@ mod x86 {
             let four: [i32; 4] = unsafe { std::mem::transmute(four) };
             out.iter_mut().zip(four).for_each(|(out, sum)| *out += i64::from(sum));
         }
-        flushed(sums_rest, out_rest);
+        super::flush(sums_rest, out_rest);
     }
 
     /// A register of 64 bytes.
