@@ -3,7 +3,7 @@
 use isard_core::prelude::*;
 use isard_core::schemars;
 
-use crate::reduce::{Values, inside, load_scan, nothing, save_scan};
+use crate::reduce::{Values, each_plane, inside, load_scan, nothing, save_scan};
 use crate::source::scan_of;
 
 /// Strain of the lattices of frames, as maps over the scan.
@@ -189,6 +189,7 @@ impl Strain {
         let scan = part.scan.ok_or_else(nothing)?;
         let reference = self.reference(part, scan)?;
         let (planes, _) = part.values.planes(scan)?;
+        let planes = each_plane(&planes)?;
         let points = scan[0] * scan[1];
         let mut maps: [Vec<f64>; 4] = std::array::from_fn(|_| vec![f64::NAN; points]);
         let mut vectors = vec![f64::NAN; 4 * points];

@@ -8,7 +8,7 @@ use crate::reduce::detect::{load_scan, save_scan};
 use crate::reduce::engine::Engine;
 use crate::reduce::field::{Field, orientation};
 use crate::reduce::frames::{Once, Size, above};
-use crate::reduce::maps::{Values, nothing};
+use crate::reduce::maps::{Values, each_plane, nothing};
 use crate::simd::{Level, moments};
 use crate::source::scan_of;
 
@@ -249,7 +249,9 @@ impl Com {
     fn maps(&self, part: &ComPart) -> Result<ComOut> {
         let scan = part.scan.ok_or_else(nothing)?;
         let (planes, valid) = part.values.planes(scan)?;
-        let [sum, ys, xs] = &planes[..] else { return Err(Error::internal("not three numbers a frame")) };
+        let [sum, ys, xs] = each_plane(&planes)?[..] else {
+            return Err(Error::internal("not three numbers a frame"));
+        };
         let came: Vec<bool> = valid.iter().map(|v| *v == 1).collect();
         let from = |plane: &[f64], centre: f64| -> Vec<f64> {
             plane.iter().zip(&came).map(|(p, came)| if *came { p - centre } else { 0.0 }).collect()

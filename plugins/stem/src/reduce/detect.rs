@@ -178,7 +178,7 @@ impl Detect {
     fn maps(&self, part: &DetectPart) -> Result<DetectOut> {
         let scan = part.scan.ok_or_else(nothing)?;
         let (planes, valid) = part.values.planes(scan)?;
-        let maps = detectors::maps(&self.detectors, &part.planes, &planes, scan)?;
+        let maps = detectors::maps(&self.detectors, &part.planes, &planes, 0, scan)?;
         Ok(DetectOut { valid: Array::of(&scan, &valid)?, maps })
     }
 }

@@ -49,19 +49,19 @@ pub(crate) fn shapes(detectors: &Detectors, shapes: Shapes, [y, x]: [usize; 2]) 
     })
 }
 
-/// The maps of detectors under their names, of a plane for each mask.
+/// The maps of detectors under their names; `planes` are those of their masks from `first` on.
 pub(crate) fn maps(
     detectors: &Detectors,
     counts: &[usize],
-    planes: &[Vec<f64>],
+    planes: &Array,
+    mut first: usize,
     scan: [usize; 2],
 ) -> Result<Dict> {
-    let (mut maps, mut rest) = (Dict::new(), planes);
+    let mut maps = Dict::new();
     for ((name, detector), n) in detectors.iter().zip(counts) {
-        let (own, after) =
-            rest.split_at_checked(*n).ok_or_else(|| Error::internal("a detector without its masks"))?;
-        maps.set(name.clone(), Array::of(&dims(detector, *n, scan), &own.concat())?);
-        rest = after;
+        let own = planes.records(first..first + n)?.reshape(&dims(detector, *n, scan))?;
+        maps.set(name.clone(), own);
+        first += n;
     }
     Ok(maps)
 }

@@ -1,5 +1,6 @@
 //! One or more numbers for each frame, collected and put at their scan points.
 
+use isard_core::Pool;
 use isard_core::prelude::*;
 
 /// Numbers of frames, in runs of consecutive ones.
@@ -82,18 +83,33 @@ impl Values {
         Ok(Values { width, runs })
     }
 
-    /// The maps over a scan: a plane for each number, NaN where no frame came, and where one did.
-    pub(crate) fn planes(&self, [rows, columns]: [usize; 2]) -> Result<(Vec<Vec<f64>>, Vec<u8>)> {
+    /// The maps over a scan: a plane for each number [numbers, rows, columns], NaN where no frame came; and where one did.
+    pub(crate) fn planes(&self, [rows, columns]: [usize; 2]) -> Result<(Array, Vec<u8>)> {
         let points = rows * columns;
-        let mut planes = vec![vec![f64::NAN; points]; self.width];
+        let mut planes = Pool::unpooled().take(Dtype::F64, &[self.width, rows, columns])?;
+        let all = planes.as_slice_mut::<f64>()?;
+        all.fill(f64::NAN);
         let mut valid = vec![0u8; points];
-        for (frame, values) in self.frames() {
-            let at = inside(frame, [rows, columns])?;
-            valid[at] = 1;
-            planes.iter_mut().zip(values).for_each(|(plane, value)| plane[at] = *value);
+        for (first, run) in &self.runs {
+            let count = run.len() / self.width;
+            let Some(last) = count.checked_sub(1) else { continue };
+            let at = inside(*first, [rows, columns])?;
+            inside(first + last as u64, [rows, columns])?;
+            valid[at..at + count].fill(1);
+            // Plane by plane, as they lie: a run is short enough for the nearest cache.
+            for (i, plane) in all.chunks_exact_mut(points).enumerate() {
+                let own = run.iter().skip(i).step_by(self.width);
+                plane[at..at + count].iter_mut().zip(own).for_each(|(to, value)| *to = *value);
+            }
         }
-        Ok((planes, valid))
+        Ok((planes.freeze(), valid))
     }
+}
+
+/// The numbers of each plane.
+pub(crate) fn each_plane(planes: &Array) -> Result<Vec<&[f64]>> {
+    let points: usize = planes.shape()[1..].iter().product();
+    Ok(planes.as_slice()?.chunks_exact(points.max(1)).collect())
 }
 
 /// The place of a frame in a scan.
@@ -124,6 +140,8 @@ mod tests {
         b.push(4, 2, &[5.0, 6.0]).unwrap();
         a.merge(Values::load(&b.save()).unwrap()).unwrap();
         let (planes, valid) = a.planes([2, 3]).unwrap();
+        assert_eq!(planes.shape(), [2, 2, 3]);
+        let planes = each_plane(&planes).unwrap();
         assert_eq!(valid, [1, 1, 0, 0, 1, 0]);
         assert_eq!((planes[0][1], planes[1][4]), (3.0, 6.0));
         assert!(planes[0][2].is_nan());

@@ -23,7 +23,7 @@ pub(crate) use detect::{load_scan, save_scan};
 pub(crate) use fft::{Fft2, signed};
 pub(crate) use field::orientation;
 pub(crate) use frames::{Once, Size, above, at_least, doubles};
-pub(crate) use maps::{inside, nothing};
+pub(crate) use maps::{each_plane, inside, nothing};
 pub(crate) use ssb::wavelength;
 
 pub use com::{Border, Com, ComIn, ComOut, ComPart, Regression};

@@ -7,7 +7,7 @@ use num_complex::Complex64;
 use crate::reduce::detect::{load_scan, save_scan};
 use crate::reduce::engine::Engine;
 use crate::reduce::frames::{Once, Size, at_least};
-use crate::reduce::maps::{Values, nothing};
+use crate::reduce::maps::{Values, each_plane, nothing};
 use crate::source::scan_of;
 
 /// Fourier series of rings around the centre, as maps over the scan.
@@ -150,13 +150,14 @@ impl Radial {
     fn maps(&self, part: &RadialPart) -> Result<RadialOut> {
         let scan = part.scan.ok_or_else(nothing)?;
         let (planes, valid) = part.values.planes(scan)?;
+        let planes = each_plane(&planes)?;
         let (bins, orders) = (self.edges.len() - 1, self.orders);
         if planes.len() != 2 * bins * orders {
             return Err(Error::internal("coefficients are not as many as bins and orders"));
         }
         let all: Vec<Complex64> = planes
             .chunks_exact(2)
-            .flat_map(|p| p[0].iter().zip(&p[1]).map(|(re, im)| Complex64::new(*re, *im)))
+            .flat_map(|p| p[0].iter().zip(p[1]).map(|(re, im)| Complex64::new(*re, *im)))
             .collect();
         let points = scan[0] * scan[1];
         let magnitude: Vec<f64> = all.iter().map(|c| c.norm()).collect();

@@ -6,7 +6,7 @@ use isard_core::schemars;
 use crate::reduce::detect::{load_scan, save_scan};
 use crate::reduce::detectors::{self, Detectors};
 use crate::reduce::frames::{Once, Size};
-use crate::reduce::maps::{Values, nothing};
+use crate::reduce::maps::{Values, each_plane, nothing};
 use crate::reduce::pile::Pile;
 use crate::source::scan_of;
 
@@ -153,16 +153,16 @@ impl Tally {
         let scan = part.scan.ok_or_else(nothing)?;
         let ready = self.ready.get((), || self.weights(cx))?;
         let (planes, valid) = part.values.planes(scan)?;
-        let [sum, ys, xs, rest @ ..] = &planes[..] else {
+        let [_, ys, xs, ..] = &each_plane(&planes)?[..] else {
             return Err(Error::internal("not three numbers a frame"));
         };
-        let raw: Vec<f64> = ys.iter().zip(xs).flat_map(|(y, x)| [*y, *x]).collect();
+        let raw: Vec<f64> = ys.iter().zip(*xs).flat_map(|(y, x)| [*y, *x]).collect();
         Ok(TallyOut {
             image: Array::of(&self.shape, &part.pile.dense(self.size().pixels()))?,
-            sum: Array::of(&scan, sum)?,
+            sum: planes.record(0)?,
             raw: Array::of(&[scan[0], scan[1], 2], &raw)?,
             valid: Array::of(&scan, &valid)?,
-            maps: detectors::maps(&self.detectors, &ready.planes, rest, scan)?,
+            maps: detectors::maps(&self.detectors, &ready.planes, &planes, FIXED, scan)?,
         })
     }
 }
