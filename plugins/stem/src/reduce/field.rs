@@ -147,14 +147,21 @@ impl Field {
             data
         };
         let (mut fy, fx) = (transform(&self.y, mean[0]), transform(&self.x, mean[1]));
-        for (i, (fy, fx)) in fy.iter_mut().zip(&fx).enumerate() {
-            let ky = signed(i / columns, rows) / (rows as f64 * step[0]);
-            let kx = signed(i % columns, columns) / (columns as f64 * step[1]);
-            let square = ky * ky + kx * kx;
-            *fy = match square > 0.0 {
-                true => (*fy * ky + *fx * kx) / Complex64::new(0.0, 2.0 * PI * square),
-                false => Complex64::default(),
-            };
+        let frequencies =
+            |n: usize, step: f64| -> Vec<f64> { (0..n).map(|k| signed(k, n) / (n as f64 * step)).collect() };
+        let (down, right) = (frequencies(rows, step[0]), frequencies(columns, step[1]));
+        let lines = fy.chunks_exact_mut(columns).zip(fx.chunks_exact(columns));
+        for ((fy, fx), ky) in lines.zip(&down) {
+            for ((fy, fx), kx) in fy.iter_mut().zip(fx).zip(&right) {
+                let square = ky * ky + kx * kx;
+                let slope = *fy * ky + *fx * kx;
+                // Over 2 pi i k^2.
+                let whole = 2.0 * PI * square;
+                *fy = match square > 0.0 {
+                    true => Complex64::new(slope.im / whole, -slope.re / whole),
+                    false => Complex64::default(),
+                };
+            }
         }
         fft2(&mut fy, self.scan, true);
         fy.iter().map(|c| c.re / self.y.len() as f64).collect()
@@ -166,15 +173,20 @@ impl Field {
     /// rotations half a turn apart that one is taken whose divergence has its heavier tail below 0, as atoms have.
     pub fn guess(&self) -> (f64, bool) {
         let [rows, columns] = self.scan;
-        let inside = |i: &usize| i / columns + 1 < rows && i % columns + 1 < columns;
         let mut best: Option<(f64, f64, bool)> = None;
         for flip in [false, true] {
             let field = self.turned(orientation(0.0, flip, false));
             let (curl, divergence) = (field.curl([1.0; 2]), field.divergence([1.0; 2]));
-            let sum = |f: &dyn Fn(usize) -> f64| (0..curl.len()).filter(inside).map(f).sum::<f64>();
-            let a = sum(&|i| curl[i] * curl[i]);
-            let b = sum(&|i| divergence[i] * divergence[i]);
-            let c = sum(&|i| curl[i] * divergence[i]);
+            let [mut a, mut b, mut c] = [0.0; 3];
+            // The last line and the last point of each line have no neighbour on one side.
+            let lines = curl.chunks_exact(columns).zip(divergence.chunks_exact(columns));
+            for (curl, divergence) in lines.take(rows - 1) {
+                for (curl, divergence) in curl.iter().zip(divergence).take(columns - 1) {
+                    a += curl * curl;
+                    b += divergence * divergence;
+                    c += curl * divergence;
+                }
+            }
             let least = (a + b) / 2.0 - ((a - b) / 2.0).hypot(c);
             let angle = (c.atan2((a - b) / 2.0) + PI) / 2.0;
             if best.is_none_or(|(known, ..)| least < known) {
@@ -193,17 +205,31 @@ impl Field {
 
 /// Central differences inside, one-sided ones at the border; along y for axis 0, along x for axis 1.
 fn slope(f: &[f64], [rows, columns]: [usize; 2], axis: usize) -> Vec<f64> {
-    let (n, step) = if axis == 0 { (rows, columns) } else { (columns, 1) };
-    let at = |i: usize| {
-        let k = if axis == 0 { i / columns } else { i % columns };
-        match k {
-            _ if n < 2 => 0.0,
-            0 => f[i + step] - f[i],
-            k if k + 1 == n => f[i] - f[i - step],
-            _ => (f[i + step] - f[i - step]) / 2.0,
-        }
+    let mut out = vec![0.0; f.len()];
+    // The neighbours before and behind the `k`th of `n`, and the distance between them.
+    let between = |k: usize, n: usize| {
+        let (before, behind) = (k.saturating_sub(1), (k + 1).min(n - 1));
+        (before, behind, (behind - before) as f64)
     };
-    (0..f.len()).map(at).collect()
+    for (y, line) in out.chunks_exact_mut(columns).enumerate() {
+        if axis == 0 && rows > 1 {
+            let (above, below, distance) = between(y, rows);
+            let of = |y: usize| &f[y * columns..(y + 1) * columns];
+            for ((to, a), b) in line.iter_mut().zip(of(above)).zip(of(below)) {
+                *to = (b - a) / distance;
+            }
+        } else if axis == 1 && columns > 1 {
+            let own = &f[y * columns..(y + 1) * columns];
+            for (to, around) in line[1..].iter_mut().zip(own.windows(3)) {
+                *to = (around[2] - around[0]) / 2.0;
+            }
+            for x in [0, columns - 1] {
+                let (before, behind, distance) = between(x, columns);
+                line[x] = (own[behind] - own[before]) / distance;
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]
