@@ -26,6 +26,8 @@ const SIDE: usize = 128;
 const PIECE: usize = 8 << 20;
 /// What a pixel counts, by a byte of chance.
 type Count = fn(u8) -> u8;
+/// How often the same is done: so often that each meets moments in which nobody else uses the memory.
+const ROUNDS: usize = 15;
 /// The scan to which seconds are scaled.
 const WHOLE: f64 = 65536.0;
 
@@ -166,8 +168,7 @@ fn stages(paths: &[PathBuf; 3], side: usize, scale: f64, word: Option<&String>) 
     let all_cases = singles.chain([("all but the sectors", 0..n - 1)]);
     for (name, range) in all_cases.filter(|(name, _)| shown(name)) {
         let mut least = [f64::INFINITY; 3];
-        // So many that each file meets moments in which nobody else uses the memory.
-        for _ in 0..15 {
+        for _ in 0..ROUNDS {
             for ((path, all), least) in paths.iter().zip(&all).zip(&mut least) {
                 *least = least.min(scale * seconds(|| reduce(&run, path, &all[range.clone()])));
             }
@@ -296,9 +297,9 @@ fn planned(path: &Path, side: usize, threads: usize) -> plan::Plan {
     }
 }
 
-/// One run of it; the seconds of the clock that it took.
-fn run_once(plan: &plan::Plan, out: &Path) -> f64 {
-    let mut options = run::Options::new(run::Out::Folder { path: out.to_owned(), overwrite: true });
+/// One run of it, in a new folder as a user's; the seconds of the clock that it took.
+fn run_once(plan: &plan::Plan, runs: &Path) -> f64 {
+    let mut options = run::Options::new(run::Out::Numbered(runs.to_owned()));
     options.reader =
         Some(std::sync::Arc::new(|run: &RunCx, path: &str| isard_files::input::read_path(run, path)));
     let begun = std::time::Instant::now();
@@ -333,7 +334,7 @@ fn cores(path: &Path, folder: &Path, side: usize) {
     let this = std::env::current_exe().expect("this program");
     let plan = planned(path, side, 2);
     let (mut apart, mut together) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..5 {
+    for _ in 0..ROUNDS {
         let children: Vec<_> = (0..2)
             .map(|core| {
                 let mut child = std::process::Command::new(&this);
