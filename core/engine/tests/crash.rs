@@ -422,3 +422,49 @@ fn a_stopped_run_is_resumed_to_the_same_answer() {
     eprintln!("stopped in {steps:?}");
     assert!(steps.contains_key("first") && steps.contains_key("second"), "{steps:?}");
 }
+
+/// A pass that plays at a rate gives chunks in pieces; where it is stopped between two of them, none comes twice.
+#[test]
+fn a_paced_pass_stopped_inside_a_chunk_goes_on_with_the_rest() {
+    let wanted = undisturbed();
+    let out = Path::new("/out");
+    let paced = RECIPE.replace("chunk = 4", "chunk = 16\n    latency_ms = 2").replace(
+        "from = \"first.twice\"\n    run = { pass = \"second\" }",
+        "from = \"first.twice\"\n    run = { pass = \"second\", pace = 900.0 }",
+    );
+    assert!(paced.contains("pace") && paced.contains("latency_ms"));
+    let plays = Duration::from_secs_f64(179.0 / 900.0);
+    let mut stops = 0;
+    for i in 0..moments(6, 60) {
+        let disk = Arc::new(ForgetfulFiles::new());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flag, disk_seen) = (stop.clone(), disk.clone());
+        // Some time after the second pass has begun.
+        let stopper = std::thread::spawn(move || {
+            let begun = Instant::now();
+            let second = || disk_seen.exists(&Path::new("/out").join("again.txt.parts")).unwrap_or(false);
+            while !second() && begun.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(plays.mul_f64((i as f64 * 0.37).fract() * 0.9));
+            flag.store(true, Ordering::Relaxed);
+        });
+        let mut first = options(out, disk.clone());
+        first.stop = stop;
+        let begun = Instant::now();
+        let report = run::run(&plan(&paced), first).unwrap();
+        stopper.join().unwrap();
+        match report.outcome {
+            Outcome::Stopped => stops += 1,
+            outcome => {
+                assert_eq!(outcome, Outcome::Done);
+                assert!(begun.elapsed() >= plays, "{:?} for {plays:?} of frames", begun.elapsed());
+                continue;
+            }
+        }
+        let report = go_on(&paced, out, disk.clone()).unwrap();
+        assert_eq!(report.outcome, Outcome::Done, "{:?}", report.outcome.message());
+        assert_eq!(answer(&*disk, out), wanted, "stop {i}");
+    }
+    assert!(stops > 0, "no stop struck");
+}

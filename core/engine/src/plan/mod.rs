@@ -272,11 +272,16 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Frames to a chunk: as the recipe says, else up to 16 that fit in 2 MiB together.
+    /// Frames to a chunk: as the recipe says, else up to 64 that fit in 2 MiB together; 16 of unknown size.
     ///
-    /// A chunk that fits in a core's cache is still there when the next stage reads it.
+    /// A chunk that fits in a core's cache is still there when the next stage reads it. Small frames come by the block of a
+    /// reduction: with 16 each, six reductions of frames of 16 KiB took two cores a tenth longer.
     pub fn chunk_of(&self, frame: usize) -> u64 {
-        self.chunk.unwrap_or_else(|| ((2 << 20) / frame.max(1) as u64).clamp(1, 16)).max(1)
+        let by_size = match frame {
+            0 => 16,
+            frame => ((2 << 20) / frame as u64).clamp(1, 64),
+        };
+        self.chunk.unwrap_or(by_size).max(1)
     }
 
     /// Chunks in a queue when the stage does not say: 2 to 16, and up to 1024 where a detector would lose frames.

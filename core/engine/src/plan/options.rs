@@ -16,7 +16,7 @@ pub(crate) fn run_schema() -> Json {
     let mut schema = json!({
         "type": "object", "additionalProperties": false, "description": "How the whole recipe runs.",
         "properties": {
-            "chunk": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Frames to a chunk; up to 16 that fit in 2 MiB by default." },
+            "chunk": { "type": "integer", "minimum": 1, "maximum": 65536, "description": "Frames to a chunk; up to 64 that fit in 2 MiB by default." },
             "latency_ms": count("A chunk closes after this time even if it is not full, in milliseconds."),
             "reorder": count("How many frames a late one may be behind before it is given up."),
             "seed": count("The seed of all random numbers."),

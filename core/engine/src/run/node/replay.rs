@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::plan::NodeId;
@@ -135,6 +135,18 @@ pub struct ReplayNode {
     pub kept: Option<Vec<KeptAt>>,
     /// The rate it is played at, when the recipe says one.
     pub pace: Option<Pace>,
+    /// For how long frames that are due wait for others of their chunk.
+    pub latency: Duration,
+}
+
+/// Where a player is in a kept stream.
+#[derive(Clone, Copy)]
+struct Place {
+    file: u64,
+    /// The byte at which the next item begins.
+    at: usize,
+    /// Frames of it that were given already.
+    given: u64,
 }
 
 /// The longest time that a player waits before it looks up.
@@ -149,42 +161,78 @@ impl ReplayNode {
         };
         let state = self.post.resumed()?.unwrap_or_default();
         // The files of all places are counted through.
-        let (mut number, mut at) = (whole(&state, "file"), whole(&state, "at") as usize);
+        let whole = |key: &str| state.get(key).and_then(Value::number).unwrap_or(0.0) as u64;
+        let mut place = Place { file: whole("file"), at: whole("at") as usize, given: whole("given") };
         let paths: Vec<_> = kept.iter().flat_map(|k| (0..k.files).map(|n| file(&k.folder, n))).collect();
         // Also one that was asked for before this thread began: all have to pass the same marks.
         let mut seen_mark = self.post.control.first_mark;
         let mut last = 0;
-        while let Some(path) = paths.get(number as usize) {
+        while let Some(path) = paths.get(place.file as usize) {
             let bytes = self.files.read(path).map_err(|e| Error::io("play a kept stream from", path, &e))?;
-            while at < bytes.len() {
-                if self.stands_still(&mut seen_mark, number, at)? {
-                    return self.end(number, at);
+            while place.at < bytes.len() {
+                if self.stands_still(&mut seen_mark, place)? {
+                    return self.end(place);
                 }
-                let (item, next) = read_item(&bytes, at).map_err(|e| e.at(path.display().to_string()))?;
-                if let Item::Chunk(chunk) = &item {
-                    while let Some(Err(left)) = self.pace.as_mut().map(|pace| pace.due(chunk.span.start)) {
-                        std::thread::sleep(left.min(NAP));
-                        if self.stands_still(&mut seen_mark, number, at)? {
-                            return self.end(number, at);
+                let (item, next) =
+                    read_item(&bytes, place.at).map_err(|e| e.at(path.display().to_string()))?;
+                match item {
+                    Item::Chunk(chunk) => {
+                        last = chunk.span.end();
+                        if !self.give(&chunk, &mut place, &mut seen_mark)? {
+                            return self.end(place);
                         }
                     }
-                    self.post.meter.took(chunk.span.len);
-                    self.post.meter.gave();
-                    last = chunk.span.end();
+                    item => self.post.outlet.send(item)?,
                 }
-                at = next;
-                self.post.outlet.send(item)?;
+                place = Place { at: next, given: 0, ..place };
             }
-            (number, at) = (number + 1, 0);
+            place = Place { file: place.file + 1, at: 0, given: 0 };
         }
         if let Some(pace) = &self.pace {
             pace.report(&self.post.meter.name, last);
         }
-        self.end(number, at)
+        self.end(place)
+    }
+
+    /// Gives a chunk; at a rate as a detector would, no frame before its time. Says whether all of it went.
+    fn give(&mut self, chunk: &Chunk, place: &mut Place, seen_mark: &mut u64) -> Result<bool> {
+        // Since when a frame that is due waits for the others.
+        let mut waits: Option<Instant> = None;
+        while place.given < chunk.span.len {
+            let (start, left) = (chunk.span.start + place.given, chunk.span.len - place.given);
+            let (count, pause) = match &mut self.pace {
+                None => (left, Duration::ZERO),
+                Some(pace) => match pace.due(start) {
+                    Err(pause) => (0, pause),
+                    // Other records than frames have no time of their own.
+                    Ok(due) if due >= left || !chunk.span.is_frames() => (left, Duration::ZERO),
+                    Ok(due) => {
+                        let waited = waits.get_or_insert_with(Instant::now).elapsed();
+                        let whole = pace.due(chunk.span.end() - 1).err().unwrap_or_default();
+                        match self.latency.checked_sub(waited).filter(|rest| !rest.is_zero()) {
+                            Some(rest) => (0, whole.min(rest)),
+                            None => (due, Duration::ZERO),
+                        }
+                    }
+                },
+            };
+            if count > 0 {
+                self.post.meter.took(count);
+                self.post.meter.gave();
+                self.post.outlet.send(Item::Chunk(chunk.cut(start, start + count)?))?;
+                (place.given, waits) = (place.given + count, None);
+                continue;
+            }
+            std::thread::sleep(pause.min(NAP));
+            if self.stands_still(seen_mark, *place)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Passes a mark on when one is asked for; says whether the run was stopped.
-    fn stands_still(&mut self, seen_mark: &mut u64, file: u64, at: usize) -> Result<bool> {
+    fn stands_still(&mut self, seen_mark: &mut u64, at: Place) -> Result<bool> {
         self.post.check()?;
         let stopped = self.post.control.stop.load(std::sync::atomic::Ordering::Relaxed);
         if stopped {
@@ -195,14 +243,20 @@ impl ReplayNode {
         let wanted = self.post.control.mark();
         if wanted > *seen_mark {
             *seen_mark = wanted;
-            self.post.mark(wanted, place(file, at))?;
+            self.post.mark(wanted, at.to_dict())?;
         }
         Ok(stopped)
     }
 
-    fn end(mut self, file: u64, at: usize) -> Result<Dict> {
+    fn end(mut self, at: Place) -> Result<Dict> {
         self.post.outlet.send(Item::End)?;
-        Ok(self.post.with_ledger(place(file, at)))
+        Ok(self.post.with_ledger(at.to_dict()))
+    }
+}
+
+impl Place {
+    fn to_dict(self) -> Dict {
+        Dict::new().with("file", self.file as i64).with("at", self.at as i64).with("given", self.given as i64)
     }
 }
 
@@ -228,14 +282,6 @@ fn items(files: &dyn Files, path: &Path) -> Result<Vec<Item>> {
         at = next;
     }
     Ok(items)
-}
-
-fn place(file: u64, at: usize) -> Dict {
-    Dict::new().with("file", file as i64).with("at", at as i64)
-}
-
-fn whole(state: &Dict, key: &str) -> u64 {
-    state.get(key).and_then(Value::number).unwrap_or(0.0) as u64
 }
 
 /// The item that begins at a byte, and where the next one does.

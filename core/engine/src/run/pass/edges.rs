@@ -1,6 +1,7 @@
 //! The edges of a pass and what every thread is given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::plan::{Feed, NodeId, Overflow, Stream, What};
@@ -57,7 +58,8 @@ impl Builder<'_, '_> {
         let files = self.s.files.clone();
         self.players.push(player);
         let post = self.post(player, Gather::default(), Scatter::new("", &[]));
-        self.push(player, move || ReplayNode { post, files, kept, pace }.run());
+        let latency = Duration::from_millis(self.s.plan.run.latency_ms);
+        self.push(player, move || ReplayNode { post, files, kept, pace, latency }.run());
     }
 
     pub(super) fn connect(&mut self, from: NodeId, to: NodeId, keep: Arc<[Key]>) {
