@@ -198,37 +198,43 @@ impl ReplayNode {
     fn give(&mut self, chunk: &Chunk, place: &mut Place, seen_mark: &mut u64) -> Result<bool> {
         // Since when a frame that is due waits for the others.
         let mut waits: Option<Instant> = None;
-        while place.given < chunk.span.len {
+        loop {
             let (start, left) = (chunk.span.start + place.given, chunk.span.len - place.given);
-            let (count, pause) = match &mut self.pace {
-                None => (left, Duration::ZERO),
+            let ready = match &mut self.pace {
+                None => Ok(left),
                 Some(pace) => match pace.due(start) {
-                    Err(pause) => (0, pause),
+                    Err(pause) => Err(pause),
                     // Other records than frames have no time of their own.
-                    Ok(due) if due >= left || !chunk.span.is_frames() => (left, Duration::ZERO),
+                    Ok(due) if due >= left || !chunk.span.is_frames() => Ok(left),
                     Ok(due) => {
                         let waited = waits.get_or_insert_with(Instant::now).elapsed();
                         let whole = pace.due(chunk.span.end() - 1).err().unwrap_or_default();
                         match self.latency.checked_sub(waited).filter(|rest| !rest.is_zero()) {
-                            Some(rest) => (0, whole.min(rest)),
-                            None => (due, Duration::ZERO),
+                            Some(rest) => Err(whole.min(rest)),
+                            None => Ok(due),
                         }
                     }
                 },
             };
-            if count > 0 {
-                self.post.meter.took(count);
-                self.post.meter.gave();
-                self.post.outlet.send(Item::Chunk(chunk.cut(start, start + count)?))?;
-                (place.given, waits) = (place.given + count, None);
-                continue;
-            }
-            std::thread::sleep(pause.min(NAP));
-            if self.stands_still(seen_mark, *place)? {
-                return Ok(false);
+            match ready {
+                // A chunk without records goes, too: it says which frames it covers.
+                Ok(count) => {
+                    self.post.meter.took(count);
+                    self.post.meter.gave();
+                    self.post.outlet.send(Item::Chunk(chunk.cut(start, start + count)?))?;
+                    (place.given, waits) = (place.given + count, None);
+                    if count == left {
+                        return Ok(true);
+                    }
+                }
+                Err(pause) => {
+                    std::thread::sleep(pause.min(NAP));
+                    if self.stands_still(seen_mark, *place)? {
+                        return Ok(false);
+                    }
+                }
             }
         }
-        Ok(true)
     }
 
     /// Passes a mark on when one is asked for; says whether the run was stopped.
